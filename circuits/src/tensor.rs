@@ -1,8 +1,10 @@
 //! Integer tensors and the intervals the compiler proves about them.
 
 mod interval;
+mod window;
 
 pub use interval::{Interval, IntervalError, BOUND};
+pub use window::{ConvGeometry, GeometryError, Tap, MAX_ELEMENTS};
 
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroize;
