@@ -1,8 +1,10 @@
 //! Integer tensors and the intervals the compiler proves about them.
 
+mod fact;
 mod interval;
 mod window;
 
+pub use fact::{Fact, Quantization};
 pub use interval::{Interval, IntervalError, BOUND};
 pub use window::{ConvGeometry, GeometryError, Tap, MAX_ELEMENTS};
 

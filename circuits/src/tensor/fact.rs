@@ -1,0 +1,53 @@
+//! What the compiler knows about an integer tensor before any input exists.
+
+use super::Interval;
+use serde::{Deserialize, Serialize};
+
+/// How an integer stands for a real number: `real = scale · (q − zero_point)`.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Quantization {
+    /// Real value of one step; finite and positive.
+    pub scale: f64,
+    /// The integer that stands for 0.
+    pub zero_point: i64,
+}
+
+impl Quantization {
+    /// Whether the scale is finite and positive, and the zero point within ±2^31.
+    pub fn is_sound(&self) -> bool {
+        self.scale.is_finite() && self.scale > 0.0 && self.zero_point.unsigned_abs() <= 1 << 31
+    }
+
+    /// The real number that `q` stands for.
+    pub fn dequantize(&self, q: i64) -> f64 {
+        self.scale * (q - self.zero_point) as f64
+    }
+}
+
+/// Shape, proved interval and meaning of a tensor.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Fact {
+    /// Dimensions, outermost first.
+    pub shape: Vec<usize>,
+    /// Holds every value that any admissible input leads to; never taken from calibration.
+    pub interval: Interval,
+    /// `None` for an accumulator whose scale differs by channel: only a Requantize reads it.
+    pub quantization: Option<Quantization>,
+}
+
+impl Fact {
+    /// Number of elements.
+    pub fn len(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    /// Whether the tensor has no element.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Whether every value is an int8.
+    pub fn is_int8(&self) -> bool {
+        self.interval.lo >= -128 && self.interval.hi <= 127
+    }
+}
