@@ -1,0 +1,122 @@
+//! The instructions. Tensors are written once, in order; an operand always has a smaller id than its result.
+
+use super::{HintKind, LinearMap, TableId, TensorId};
+use serde::{Deserialize, Serialize};
+
+/// One tensor-level instruction. What each means, and what each arithmetization pays: `DESIGN.md`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Instr {
+    /// Input tensor `io` of the program, every element ranged to its type.
+    Input {
+        /// Index among the program's inputs.
+        io: u32,
+    },
+    /// `y = W·x + bias`.
+    Linear {
+        /// W.
+        map: LinearMap,
+        /// x.
+        x: TensorId,
+        /// Empty for none, one value for all, or one per output.
+        bias: Vec<i64>,
+    },
+    /// `y = Σ c·x + constant`, element-wise over tensors of one length.
+    Combine {
+        /// (c, x).
+        terms: Vec<(i64, TensorId)>,
+        /// Added to every element.
+        constant: i64,
+    },
+    /// `y = a·b`, element-wise.
+    Mul {
+        /// a.
+        a: TensorId,
+        /// b.
+        b: TensorId,
+    },
+    /// `x = q·2^shift + ρ`, `0 ≤ ρ < 2^shift`; the result is q, unbound.
+    Split {
+        /// x.
+        x: TensorId,
+        /// Number of low bits taken off.
+        shift: u32,
+    },
+    /// `y = table[key]`; binds `key`.
+    Lookup {
+        /// The table.
+        table: TableId,
+        /// A bound or an unbound tensor.
+        key: TensorId,
+    },
+    /// `0 ≤ x < 2^bits`. A bound x whose proved upper end is below 2^bits needs only its sign checked.
+    Range {
+        /// A tensor in any state; the result is the same tensor, bound.
+        x: TensorId,
+        /// Exponent of the bound.
+        bits: u32,
+    },
+    /// `x = 0`, every element.
+    AssertZero {
+        /// x.
+        x: TensorId,
+    },
+    /// `Π_i (x − of_i) = 0`, element-wise: x is one of the candidates. The result is x, bound to the union of their intervals.
+    Member {
+        /// A hinted or bound tensor.
+        x: TensorId,
+        /// At least one candidate.
+        of: Vec<TensorId>,
+    },
+    /// The prover chooses.
+    Hint {
+        /// How an honest prover does.
+        kind: HintKind,
+        /// What it looks at.
+        inputs: Vec<TensorId>,
+    },
+}
+
+impl Instr {
+    /// The instruction's name in messages.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Input { .. } => "input",
+            Self::Linear { .. } => "linear",
+            Self::Combine { .. } => "combine",
+            Self::Mul { .. } => "mul",
+            Self::Split { .. } => "split",
+            Self::Lookup { .. } => "lookup",
+            Self::Range { .. } => "range",
+            Self::AssertZero { .. } => "assert_zero",
+            Self::Member { .. } => "member",
+            Self::Hint { .. } => "hint",
+        }
+    }
+
+    /// Whether the instruction makes a new tensor (otherwise it constrains an existing one, or renames it).
+    pub(super) fn operands(&self) -> Vec<TensorId> {
+        match self {
+            Self::Input { .. } => vec![],
+            Self::Linear { x, .. }
+            | Self::Split { x, .. }
+            | Self::Range { x, .. }
+            | Self::AssertZero { x } => vec![*x],
+            Self::Lookup { key, .. } => vec![*key],
+            Self::Combine { terms, .. } => terms.iter().map(|t| t.1).collect(),
+            Self::Mul { a, b } => vec![*a, *b],
+            Self::Member { x, of } => std::iter::once(*x).chain(of.iter().copied()).collect(),
+            Self::Hint { inputs, .. } => inputs.clone(),
+        }
+    }
+}
+
+/// An instruction, the ONNX node it serves, and the tensor it makes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// Index into the program's node names.
+    pub node: u32,
+    /// The instruction.
+    pub instr: Instr,
+    /// The result; `None` for a pure assertion.
+    pub y: Option<TensorId>,
+}

@@ -1,0 +1,215 @@
+//! The one solver: inputs in, every tensor's integers out, for all proof systems.
+
+use super::{Instr, LinearMap, Program, TensorId, TensorState};
+use crate::tensor::{Interval, Tensor};
+use zeroize::{Zeroize, ZeroizeOnDrop};
+use zkinfer_verifier::{Context, Statement, StatementError, Visibility};
+
+/// The integers of every tensor of a program. May hold private inputs: never shown, wiped on drop.
+#[derive(Clone, Zeroize, ZeroizeOnDrop)]
+pub struct Assignment {
+    values: Vec<Vec<i64>>,
+}
+
+impl std::fmt::Debug for Assignment {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Assignment").field("tensors", &self.values.len()).finish_non_exhaustive()
+    }
+}
+
+/// Why inputs have no witness.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SolveError {
+    /// Wrong number of input tensors.
+    #[error("expected {expected} input tensors, got {got}")]
+    Inputs {
+        /// Declared inputs.
+        expected: usize,
+        /// Given.
+        got: usize,
+    },
+    /// Wrong shape.
+    #[error("input {name}: expected shape {expected:?}, got {got:?}")]
+    Shape {
+        /// Input name.
+        name: String,
+        /// Declared shape.
+        expected: Vec<usize>,
+        /// Given shape.
+        got: Vec<usize>,
+    },
+    /// A value outside its interval.
+    #[error("{node}: {step}: element {index} is {value}, outside [{lo}, {hi}]")]
+    Outside {
+        /// ONNX node.
+        node: String,
+        /// Instruction.
+        step: &'static str,
+        /// Element index.
+        index: usize,
+        /// The value.
+        value: i64,
+        /// Least allowed.
+        lo: i64,
+        /// Most allowed.
+        hi: i64,
+    },
+    /// An assertion of the program does not hold.
+    #[error("{node}: {step}: element {index} does not hold")]
+    Assertion {
+        /// ONNX node.
+        node: String,
+        /// Instruction.
+        step: &'static str,
+        /// Element index.
+        index: usize,
+    },
+}
+
+/// Computes every tensor of `program` from its inputs.
+///
+/// # Errors
+/// When the inputs have another shape or type, or a value leaves its interval: named, never an invalid proof later.
+pub fn solve(program: &Program, inputs: &[Tensor]) -> Result<Assignment, SolveError> {
+    if inputs.len() != program.inputs.len() {
+        return Err(SolveError::Inputs { expected: program.inputs.len(), got: inputs.len() });
+    }
+    for (x, spec) in inputs.iter().zip(&program.layout.tensors) {
+        let expected: Vec<usize> = spec.shape.iter().map(|&d| d as usize).collect();
+        if x.shape != expected || x.data.len() != expected.iter().product::<usize>() {
+            let (name, got) = (spec.name.clone(), x.shape.clone());
+            return Err(SolveError::Shape { name, expected, got });
+        }
+    }
+    let mut values = Assignment { values: Vec::with_capacity(program.tensors.len()) };
+    for step in &program.steps {
+        let y = values.step(program, &step.instr, inputs).map_err(|index| {
+            SolveError::Assertion {
+                node: program.node_of(step).to_owned(),
+                step: step.instr.name(),
+                index,
+            }
+        })?;
+        let (Some(id), Some(y)) = (step.y, y) else { continue };
+        if let TensorState::Proved(i) | TensorState::Expected(i) =
+            &program.tensors[id.index()].state
+        {
+            check_inside(&y, i).map_err(|(index, value, Interval { lo, hi })| {
+                let node = program.node_of(step).to_owned();
+                SolveError::Outside { node, step: step.instr.name(), index, value, lo, hi }
+            })?;
+        }
+        values.values.push(y);
+    }
+    Ok(values)
+}
+
+fn check_inside(y: &[i64], intervals: &[Interval]) -> Result<(), (usize, i64, Interval)> {
+    match y.iter().zip(intervals).position(|(y, i)| !i.contains(*y)) {
+        None => Ok(()),
+        Some(index) => Err((index, y[index], intervals[index])),
+    }
+}
+
+impl Assignment {
+    /// The integers of one tensor.
+    pub fn tensor(&self, id: TensorId) -> &[i64] {
+        &self.values[id.index()]
+    }
+
+    /// The program's outputs in declared order, in their declared shapes.
+    pub fn outputs(&self, program: &Program) -> Vec<Tensor> {
+        let specs = &program.layout.tensors[program.inputs.len()..];
+        let outputs = program.outputs.iter().zip(specs);
+        outputs
+            .map(|(id, spec)| Tensor {
+                shape: spec.shape.iter().map(|&d| d as usize).collect(),
+                data: self.tensor(*id).to_vec(),
+            })
+            .collect()
+    }
+
+    /// What a proof of this assignment claims.
+    ///
+    /// # Errors
+    /// When a public value does not fit its declared type (the solver has excluded it).
+    pub fn statement(
+        &self,
+        program: &Program,
+        context: Context,
+    ) -> Result<Statement, StatementError> {
+        let ids = program.inputs.iter().chain(&program.outputs);
+        let public: Vec<&[i64]> = ids
+            .zip(&program.layout.tensors)
+            .filter(|(_, spec)| spec.visibility == Visibility::Public)
+            .map(|(id, _)| self.tensor(*id))
+            .collect();
+        Statement::new(&program.layout, context, &public)
+    }
+
+    /// Runs one instruction; `Err` is the index of an element that an assertion refuses.
+    fn step(
+        &self,
+        program: &Program,
+        instr: &Instr,
+        inputs: &[Tensor],
+    ) -> Result<Option<Vec<i64>>, usize> {
+        let get = |id: &TensorId| self.tensor(*id);
+        Ok(Some(match instr {
+            Instr::Input { io } => inputs[*io as usize].data.clone(),
+            Instr::Linear { map, x, bias } => apply(map, get(x), bias),
+            Instr::Combine { terms, constant } => {
+                let n = get(&terms[0].1).len();
+                (0..n)
+                    .map(|i| terms.iter().fold(*constant, |sum, (c, x)| sum + c * get(x)[i]))
+                    .collect()
+            }
+            Instr::Mul { a, b } => get(a).iter().zip(get(b)).map(|(a, b)| a * b).collect(),
+            Instr::Split { x, shift } => get(x).iter().map(|x| x >> shift).collect(),
+            Instr::Lookup { table, key } => {
+                let f = &program.tables[table.0 as usize].function;
+                get(key).iter().map(|k| f.value(*k)).collect()
+            }
+            Instr::Range { x, bits } => {
+                let top = (1i64 << bits) - 1;
+                match get(x).iter().position(|x| !(0..=top).contains(x)) {
+                    Some(index) => return Err(index),
+                    None => get(x).to_vec(),
+                }
+            }
+            Instr::AssertZero { x } => match get(x).iter().position(|x| *x != 0) {
+                Some(index) => return Err(index),
+                None => return Ok(None),
+            },
+            Instr::Member { x, of } => {
+                let stray = |(i, v): (usize, &i64)| (!of.iter().any(|c| get(c)[i] == *v)).then_some(i);
+                match get(x).iter().enumerate().find_map(stray) {
+                    Some(index) => return Err(index),
+                    None => get(x).to_vec(),
+                }
+            }
+            Instr::Hint { kind, inputs } => (0..get(&inputs[0]).len())
+                .map(|i| kind.value(inputs.iter().map(|x| get(x)[i])))
+                .collect(),
+        }))
+    }
+}
+
+/// `W·x + bias` in `i64`. The builder proved every result inside ±2^62; partial sums are taken in `i128`.
+fn apply(map: &LinearMap, x: &[i64], bias: &[i64]) -> Vec<i64> {
+    let n = map.output_len(x.len(), "").expect("the builder checked this map against this input");
+    (0..n)
+        .map(|out| {
+            let b = match bias.len() {
+                0 => 0,
+                1 => bias[0],
+                _ => bias[out],
+            };
+            let mut sum = i128::from(b);
+            map.row(out, |i, c| sum += i128::from(c) * i128::from(x[i]));
+            // inside ±2^62 by the builder's interval for every x inside its own
+            i64::try_from(sum).unwrap_or(i64::MAX)
+        })
+        .collect()
+}
