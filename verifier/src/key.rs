@@ -1,0 +1,244 @@
+//! # Verifying keys: contents, encoding, digest, linter
+//! An encoding is: magic and version (8 bytes) ‖ system ‖ setup ‖ model_id ‖ circuit_digest ‖ layout ‖ α ‖ β ‖ γ ‖ number of δ's (1)
+//! ‖ δ's ‖ number of IC points (4) ‖ IC points; integers big-endian, points as in [`crate::curve`]. The digest covers all of it.
+//! Decoding accepts only what [`VerifyingKey::encode`] writes, and only keys that pass [`VerifyingKey::check`].
+//! Rules and the forgeries they stop: DESIGN.md#keys.
+
+mod codec;
+
+use alloc::vec::Vec;
+use core::fmt;
+
+use ark_bn254::{G1Affine, G2Affine};
+use ark_ec::AffineRepr;
+
+use crate::{
+    curve::{PointError, check_g1, check_g2, write_g1},
+    keccak256,
+    statement::{LayoutError, StatementLayout},
+    system::{ProofSystem, Setup},
+};
+
+/// All that is needed to verify proofs of one circuit.
+#[derive(Clone, Debug, PartialEq)]
+pub struct VerifyingKey {
+    /// The proof system.
+    pub system: ProofSystem,
+    /// Who knew the trapdoor.
+    pub setup: Setup,
+    /// Digest of the integer model, scales included.
+    pub model_id: [u8; 32],
+    /// Digest of the constraints.
+    pub circuit_digest: [u8; 32],
+    /// What the statement shows.
+    pub layout: StatementLayout,
+    /// \[α\] in G1.
+    pub alpha_g1: G1Affine,
+    /// \[β\] in G2.
+    pub beta_g2: G2Affine,
+    /// \[γ\] in G2.
+    pub gamma_g2: G2Affine,
+    /// \[δ\] in G2, one for each round of private wires.
+    pub deltas_g2: Vec<G2Affine>,
+    /// The public-input points: groth16: the constant and one for each word; ultragroth: the constant, ρ, α', e.
+    pub ic: Vec<G1Affine>,
+}
+
+/// A point of a key, by its name in the equations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names of the equations")]
+pub enum KeyPoint {
+    Alpha,
+    Beta,
+    Gamma,
+    Delta(usize),
+    Ic(usize),
+}
+
+impl fmt::Display for KeyPoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Alpha => f.write_str("alpha"),
+            Self::Beta => f.write_str("beta"),
+            Self::Gamma => f.write_str("gamma"),
+            Self::Delta(i) => write!(f, "delta {}", i + 1),
+            Self::Ic(i) => write!(f, "IC {i}"),
+        }
+    }
+}
+
+/// Why bytes are not a verifying key, or a key must not be used.
+#[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum KeyError {
+    /// Fewer bytes than the counts announce.
+    #[error("the key is cut short at byte {at}: {needed} more bytes expected, {left} left")]
+    Truncated {
+        /// Position of the field that does not fit.
+        at: usize,
+        /// Its length.
+        needed: usize,
+        /// Bytes left.
+        left: usize,
+    },
+    /// Bytes after the end.
+    #[error("{extra} bytes after the end of the key")]
+    Trailing {
+        /// How many.
+        extra: usize,
+    },
+    /// The first bytes are not those of a key of this version.
+    #[error("not a zkinfer verifying key of format version {version}")]
+    Magic {
+        /// The version this crate reads.
+        version: u8,
+    },
+    /// A one-byte tag has no meaning.
+    #[error("{field}: unknown tag {got} at byte {at}")]
+    Tag {
+        /// What the tag says.
+        field: &'static str,
+        /// Position of the tag.
+        at: usize,
+        /// The tag.
+        got: u8,
+    },
+    /// A tensor name is not UTF-8.
+    #[error("tensor {tensor}: the name is not UTF-8")]
+    NameEncoding {
+        /// Position of the tensor.
+        tensor: usize,
+    },
+    /// The layout breaks a bound.
+    #[error("layout: {0}")]
+    Layout(#[from] LayoutError),
+    /// A count does not match the system and the layout.
+    #[error("{what}: expected {expected}, got {got}")]
+    Count {
+        /// What is counted.
+        what: &'static str,
+        /// What the system and the layout ask for.
+        expected: usize,
+        /// What the key has.
+        got: usize,
+    },
+    /// A point is not acceptable.
+    #[error("key point {point}: {error}")]
+    Point {
+        /// Which point.
+        point: KeyPoint,
+        /// What is wrong with it.
+        error: PointError,
+    },
+    /// Two of γ, δ's are equal up to sign, or two IC points are equal: proofs can be forged.
+    #[error("key points {first} and {second} coincide: anyone could forge proofs")]
+    Coincide {
+        /// One of them.
+        first: KeyPoint,
+        /// The other.
+        second: KeyPoint,
+    },
+    /// A δ is ± the generator, as in a key that no contribution has touched.
+    #[error("key point {point} is the generator: no one contributed to this key, anyone could forge proofs")]
+    Generator {
+        /// Which δ.
+        point: KeyPoint,
+    },
+}
+
+impl VerifyingKey {
+    /// The one encoding of this key.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        codec::encode(self)
+    }
+
+    /// The key of an encoding.
+    ///
+    /// # Errors
+    /// [`KeyError`] unless the bytes are exactly what [`Self::encode`] writes for a key that passes [`Self::check`].
+    pub fn decode(bytes: &[u8]) -> Result<Self, KeyError> {
+        let key = codec::decode(bytes)?;
+        key.check()?;
+        Ok(key)
+    }
+
+    /// keccak256 of the encoding.
+    #[must_use]
+    pub fn digest(&self) -> [u8; 32] {
+        keccak256(&self.encode())
+    }
+
+    /// Checks that the counts match the system and the layout.
+    ///
+    /// # Errors
+    /// [`KeyError::Count`].
+    pub fn check_counts(&self) -> Result<(), KeyError> {
+        let counts = [
+            ("deltas", self.system.n_deltas(), self.deltas_g2.len()),
+            ("IC points", self.system.n_ic(self.layout.n_words()), self.ic.len()),
+        ];
+        match counts.into_iter().find(|(_, expected, got)| expected != got) {
+            Some((what, expected, got)) => Err(KeyError::Count { what, expected, got }),
+            None => Ok(()),
+        }
+    }
+
+    /// The key linter: bounds of the layout, counts, every point finite, on its curve and in its subgroup, γ and the δ's
+    /// pairwise distinct up to sign, no δ equal to ± the generator, IC points distinct.
+    ///
+    /// # Errors
+    /// The first rule broken.
+    pub fn check(&self) -> Result<(), KeyError> {
+        self.layout.check()?;
+        self.check_counts()?;
+        let at = |point| move |error| KeyError::Point { point, error };
+        check_g1(&self.alpha_g1).map_err(at(KeyPoint::Alpha))?;
+        check_g2(&self.beta_g2).map_err(at(KeyPoint::Beta))?;
+        check_g2(&self.gamma_g2).map_err(at(KeyPoint::Gamma))?;
+        for (i, delta) in self.deltas_g2.iter().enumerate() {
+            check_g2(delta).map_err(at(KeyPoint::Delta(i)))?;
+        }
+        for (i, ic) in self.ic.iter().enumerate() {
+            check_g1(ic).map_err(at(KeyPoint::Ic(i)))?;
+        }
+        self.check_denominators()?;
+        self.check_ic_distinct()
+    }
+
+    fn check_denominators(&self) -> Result<(), KeyError> {
+        // Finite points of one curve have equal x exactly when they are equal up to sign.
+        let generator = G2Affine::generator();
+        for (i, delta) in self.deltas_g2.iter().enumerate() {
+            let second = KeyPoint::Delta(i);
+            if delta.x == generator.x {
+                return Err(KeyError::Generator { point: second });
+            }
+            if delta.x == self.gamma_g2.x {
+                return Err(KeyError::Coincide { first: KeyPoint::Gamma, second });
+            }
+            if let Some(first) = self.deltas_g2.iter().take(i).position(|other| other.x == delta.x) {
+                return Err(KeyError::Coincide { first: KeyPoint::Delta(first), second });
+            }
+        }
+        Ok(())
+    }
+
+    fn check_ic_distinct(&self) -> Result<(), KeyError> {
+        let mut encoded: Vec<(Vec<u8>, usize)> = Vec::with_capacity(self.ic.len());
+        for (i, ic) in self.ic.iter().enumerate() {
+            let mut bytes = Vec::with_capacity(crate::curve::G1_BYTES);
+            write_g1(&mut bytes, ic);
+            encoded.push((bytes, i));
+        }
+        encoded.sort_unstable();
+        for pair in encoded.windows(2) {
+            if let [(first, i), (second, j)] = pair
+                && first == second
+            {
+                return Err(KeyError::Coincide { first: KeyPoint::Ic(*i), second: KeyPoint::Ic(*j) });
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,164 @@
+//! # The bytes of a verifying key
+//! A cursor over the input that never reads past the end; every count is bounded, and checked against the bytes left, before anything
+//! is allocated for it.
+
+use alloc::{string::String, vec::Vec};
+
+use super::{KeyError, KeyPoint, VerifyingKey};
+use crate::{
+    curve::{G1_BYTES, G2_BYTES, g1_from_bytes, g2_from_bytes, write_g1, write_g2},
+    statement::{
+        Dtype, LayoutError, MAX_DIMS, MAX_NAME_BYTES, MAX_TENSORS, Role, StatementLayout, TensorSpec, Visibility,
+    },
+    system::{ProofSystem, Setup},
+};
+
+const VERSION: u8 = 1;
+const MAGIC: [u8; 8] = *b"zkinfvk\x01";
+
+pub(super) fn encode(key: &VerifyingKey) -> Vec<u8> {
+    let mut out = Vec::new();
+    out.extend_from_slice(&MAGIC);
+    out.extend_from_slice(&[key.system as u8, key.setup as u8]);
+    out.extend_from_slice(&key.model_id);
+    out.extend_from_slice(&key.circuit_digest);
+    // Counts beyond these widths are refused by every check; saturation only keeps the encoder total.
+    out.push(u8::try_from(key.layout.tensors.len()).unwrap_or(u8::MAX));
+    for tensor in &key.layout.tensors {
+        out.extend_from_slice(&[tensor.role as u8, tensor.visibility as u8, tensor.dtype as u8]);
+        out.extend_from_slice(&u16::try_from(tensor.name.len()).unwrap_or(u16::MAX).to_be_bytes());
+        out.extend_from_slice(tensor.name.as_bytes());
+        out.push(u8::try_from(tensor.shape.len()).unwrap_or(u8::MAX));
+        tensor.shape.iter().for_each(|dim| out.extend_from_slice(&dim.to_be_bytes()));
+        out.extend_from_slice(&tensor.scale.to_bits().to_be_bytes());
+        out.extend_from_slice(&tensor.zero_point.to_be_bytes());
+    }
+    write_g1(&mut out, &key.alpha_g1);
+    write_g2(&mut out, &key.beta_g2);
+    write_g2(&mut out, &key.gamma_g2);
+    out.push(u8::try_from(key.deltas_g2.len()).unwrap_or(u8::MAX));
+    key.deltas_g2.iter().for_each(|delta| write_g2(&mut out, delta));
+    out.extend_from_slice(&u32::try_from(key.ic.len()).unwrap_or(u32::MAX).to_be_bytes());
+    key.ic.iter().for_each(|ic| write_g1(&mut out, ic));
+    out
+}
+
+pub(super) fn decode(bytes: &[u8]) -> Result<VerifyingKey, KeyError> {
+    let mut input = Cursor { bytes, at: 0 };
+    if input.array::<8>().ok() != Some(MAGIC) {
+        return Err(KeyError::Magic { version: VERSION });
+    }
+    let system = input.tag("proof system", ProofSystem::from_tag)?;
+    let setup = input.tag("setup", Setup::from_tag)?;
+    let model_id = input.array()?;
+    let circuit_digest = input.array()?;
+    let layout = decode_layout(&mut input)?;
+    let alpha_g1 = g1_from_bytes(&input.array()?).map_err(at(KeyPoint::Alpha))?;
+    let beta_g2 = g2_from_bytes(&input.array()?).map_err(at(KeyPoint::Beta))?;
+    let gamma_g2 = g2_from_bytes(&input.array()?).map_err(at(KeyPoint::Gamma))?;
+
+    let n_deltas = usize::from(input.array::<1>()?[0]);
+    check_count("deltas", system.n_deltas(), n_deltas)?;
+    input.check_left(n_deltas.saturating_mul(G2_BYTES))?;
+    let mut deltas_g2 = Vec::with_capacity(n_deltas);
+    for i in 0..n_deltas {
+        deltas_g2.push(g2_from_bytes(&input.array()?).map_err(at(KeyPoint::Delta(i)))?);
+    }
+
+    let n_ic = usize::try_from(u32::from_be_bytes(input.array()?)).unwrap_or(usize::MAX);
+    check_count("IC points", system.n_ic(layout.n_words()), n_ic)?;
+    input.check_left(n_ic.saturating_mul(G1_BYTES))?;
+    let mut ic = Vec::with_capacity(n_ic);
+    for i in 0..n_ic {
+        ic.push(g1_from_bytes(&input.array()?).map_err(at(KeyPoint::Ic(i)))?);
+    }
+    match input.left() {
+        0 => {
+            Ok(VerifyingKey { system, setup, model_id, circuit_digest, layout, alpha_g1, beta_g2, gamma_g2, deltas_g2, ic })
+        }
+        extra => Err(KeyError::Trailing { extra }),
+    }
+}
+
+fn decode_layout(input: &mut Cursor<'_>) -> Result<StatementLayout, KeyError> {
+    let n_tensors = usize::from(input.array::<1>()?[0]);
+    if n_tensors > MAX_TENSORS {
+        return Err(LayoutError::Tensors { max: MAX_TENSORS, got: n_tensors }.into());
+    }
+    let mut tensors = Vec::with_capacity(n_tensors);
+    for tensor in 0..n_tensors {
+        let role = input.tag("role", Role::from_tag)?;
+        let visibility = input.tag("visibility", Visibility::from_tag)?;
+        let dtype = input.tag("dtype", Dtype::from_tag)?;
+        let name_bytes = usize::from(u16::from_be_bytes(input.array()?));
+        if name_bytes > MAX_NAME_BYTES {
+            return Err(LayoutError::Name { tensor, max: MAX_NAME_BYTES, got: name_bytes }.into());
+        }
+        let name =
+            core::str::from_utf8(input.slice(name_bytes)?).map_err(|_| KeyError::NameEncoding { tensor })?;
+        let n_dims = usize::from(input.array::<1>()?[0]);
+        if n_dims > MAX_DIMS {
+            return Err(LayoutError::Dimensions { tensor, max: MAX_DIMS, got: n_dims }.into());
+        }
+        let mut shape = Vec::with_capacity(n_dims);
+        for _ in 0..n_dims {
+            shape.push(u32::from_be_bytes(input.array()?));
+        }
+        tensors.push(TensorSpec {
+            name: String::from(name),
+            role,
+            visibility,
+            shape,
+            dtype,
+            scale: f64::from_bits(u64::from_be_bytes(input.array()?)),
+            zero_point: i64::from_be_bytes(input.array()?),
+        });
+    }
+    let layout = StatementLayout { tensors };
+    layout.check()?;
+    Ok(layout)
+}
+
+fn at(point: KeyPoint) -> impl Fn(crate::PointError) -> KeyError {
+    move |error| KeyError::Point { point, error }
+}
+
+fn check_count(what: &'static str, expected: usize, got: usize) -> Result<(), KeyError> {
+    if expected == got { Ok(()) } else { Err(KeyError::Count { what, expected, got }) }
+}
+
+struct Cursor<'b> {
+    bytes: &'b [u8],
+    at: usize,
+}
+
+impl<'b> Cursor<'b> {
+    fn left(&self) -> usize {
+        self.bytes.len().saturating_sub(self.at)
+    }
+
+    fn check_left(&self, needed: usize) -> Result<(), KeyError> {
+        let left = self.left();
+        if needed <= left { Ok(()) } else { Err(KeyError::Truncated { at: self.at, needed, left }) }
+    }
+
+    fn slice(&mut self, len: usize) -> Result<&'b [u8], KeyError> {
+        self.check_left(len)?;
+        let truncated = KeyError::Truncated { at: self.at, needed: len, left: self.left() };
+        let slice = self.bytes.get(self.at..).and_then(|rest| rest.get(..len)).ok_or(truncated)?;
+        self.at += len;
+        Ok(slice)
+    }
+
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], KeyError> {
+        let truncated = KeyError::Truncated { at: self.at, needed: N, left: self.left() };
+        let slice = self.slice(N)?;
+        slice.first_chunk::<N>().copied().ok_or(truncated)
+    }
+
+    fn tag<T>(&mut self, field: &'static str, from_tag: impl Fn(u8) -> Option<T>) -> Result<T, KeyError> {
+        let at = self.at;
+        let [got] = self.array()?;
+        from_tag(got).ok_or(KeyError::Tag { field, at, got })
+    }
+}

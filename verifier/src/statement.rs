@@ -1,0 +1,297 @@
+//! # The statement: what a proof claims
+//! A proof says: the model of this key, run on the public input tensors shown (and on private ones not shown), gives
+//! the public output tensors shown, and the prover knew the context when it proved.
+//!
+//! words = `[context, packed public tensors]`. The public tensors (inputs, then outputs, in declared order) are
+//! concatenated: an element x of a dtype with minimum m is the integer x − m in 1, 2 or 4 big-endian bytes. The bytes are cut
+//! into pieces of 31; each is one big-endian word, the last padded with zero bytes on the right. This is the only place
+//! where the layout is written; provers, contracts and clients call it. Soundness: DESIGN.md#statement.
+
+mod layout;
+
+use alloc::{string::String, vec::Vec};
+use core::{fmt, str::FromStr};
+
+use ark_bn254::Fr;
+
+pub use layout::{
+    Dtype, LayoutError, MAX_DIMS, MAX_ELEMENTS, MAX_NAME_BYTES, MAX_PUBLIC_BYTES, MAX_TENSORS, Role, StatementLayout,
+    TensorSpec, Visibility,
+};
+
+use crate::{
+    curve::{scalar_from_bytes, scalar_to_bytes},
+    keccak256,
+    transcript::STATEMENT_DOMAIN,
+};
+
+/// Bytes of public tensors in one word.
+pub const WORD_DATA_BYTES: usize = 31;
+
+/// A 253-bit value the submitter chooses, big-endian; it binds a proof to one task.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct Context([u8; 32]);
+
+/// Why bytes or text are not a context.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ContextError {
+    /// The value needs more than 253 bits.
+    #[error("a context is less than 2^253; shift a 256-bit hash right by 3")]
+    TooLarge,
+    /// Not 1 to 64 hexadecimal digits (after an optional 0x).
+    #[error("a context is 1 to 64 hexadecimal digits, with or without 0x")]
+    NotHex,
+}
+
+impl Context {
+    /// The context of a proof that is bound to no task.
+    pub const ZERO: Self = Self([0; 32]);
+
+    /// A context from 32 big-endian bytes.
+    ///
+    /// # Errors
+    /// [`ContextError::TooLarge`] unless it is less than 2^253.
+    pub const fn from_bytes(bytes: [u8; 32]) -> Result<Self, ContextError> {
+        if bytes[0] >> 5 == 0 { Ok(Self(bytes)) } else { Err(ContextError::TooLarge) }
+    }
+
+    /// A context from hexadecimal digits, most significant first; fewer than 64 digits are a small number.
+    ///
+    /// # Errors
+    /// [`ContextError`].
+    pub fn from_hex(text: &str) -> Result<Self, ContextError> {
+        let digits = text.strip_prefix("0x").unwrap_or(text).as_bytes();
+        if digits.is_empty() || digits.len() > 64 {
+            return Err(ContextError::NotHex);
+        }
+        let mut bytes = [0_u8; 32];
+        for (i, digit) in digits.iter().rev().enumerate() {
+            let value = (*digit as char).to_digit(16).ok_or(ContextError::NotHex)?;
+            bytes[31 - i / 2] |= (value as u8) << (4 * (i % 2));
+        }
+        Self::from_bytes(bytes)
+    }
+
+    /// The 32 big-endian bytes.
+    #[must_use]
+    pub const fn to_bytes(self) -> [u8; 32] {
+        self.0
+    }
+
+    /// The context as the first word of the statement.
+    #[must_use]
+    pub fn as_fr(&self) -> Fr {
+        // Below 2^253 < r, so the conversion never takes the default.
+        scalar_from_bytes(&self.0).unwrap_or_default()
+    }
+}
+
+impl fmt::Display for Context {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("0x")?;
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for Context {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Context({self})")
+    }
+}
+
+impl FromStr for Context {
+    type Err = ContextError;
+
+    fn from_str(text: &str) -> Result<Self, ContextError> {
+        Self::from_hex(text)
+    }
+}
+
+/// What one proof claims: the context and the bytes of the public tensors.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Statement {
+    /// The value that binds the proof to a task.
+    pub context: Context,
+    /// The public tensors, concatenated as the module page says.
+    pub public_bytes: Vec<u8>,
+}
+
+/// Why values, bytes or words are not a statement of a layout.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum StatementError {
+    /// A wrong number of public tensors.
+    #[error("expected {expected} public tensors, got {got}")]
+    Tensors {
+        /// Public tensors of the layout.
+        expected: usize,
+        /// Tensors given.
+        got: usize,
+    },
+    /// A tensor has the wrong number of elements.
+    #[error("tensor `{tensor}`: expected {expected} elements, got {got}")]
+    Elements {
+        /// Name of the tensor.
+        tensor: String,
+        /// Elements of its shape.
+        expected: usize,
+        /// Elements given.
+        got: usize,
+    },
+    /// An element is outside its dtype.
+    #[error("tensor `{tensor}`, element {index}: {value} is outside {dtype} ({min}..={max})", min = .dtype.min(), max = .dtype.max())]
+    OutsideDtype {
+        /// Name of the tensor.
+        tensor: String,
+        /// Position of the element.
+        index: usize,
+        /// Its value.
+        value: i64,
+        /// The dtype of the tensor.
+        dtype: Dtype,
+    },
+    /// The public bytes have the wrong length.
+    #[error("expected {expected} public bytes, got {got}")]
+    PublicBytes {
+        /// Length the layout fixes.
+        expected: usize,
+        /// Length given.
+        got: usize,
+    },
+    /// A wrong number of words.
+    #[error("expected {expected} words, got {got}")]
+    Words {
+        /// Words the layout fixes.
+        expected: usize,
+        /// Words given.
+        got: usize,
+    },
+    /// A word does not have the form the packing gives it.
+    #[error("word {index} is not canonical (context below 2^253, data below 2^248, padding zero)")]
+    NonCanonicalWord {
+        /// Position of the word.
+        index: usize,
+    },
+}
+
+impl Statement {
+    /// The statement of `values`: the elements of the public tensors, one slice per tensor in the order of the layout.
+    ///
+    /// # Errors
+    /// [`StatementError`] on a wrong count or an element outside its dtype.
+    pub fn new(layout: &StatementLayout, context: Context, values: &[&[i64]]) -> Result<Self, StatementError> {
+        let expected = layout.public_tensors().count();
+        if values.len() != expected {
+            return Err(StatementError::Tensors { expected, got: values.len() });
+        }
+        let mut public_bytes = Vec::with_capacity(layout.public_bytes().min(MAX_PUBLIC_BYTES));
+        for (tensor, values) in layout.public_tensors().zip(values) {
+            if values.len() != tensor.len() {
+                return Err(StatementError::Elements {
+                    tensor: tensor.name.clone(),
+                    expected: tensor.len(),
+                    got: values.len(),
+                });
+            }
+            let (dtype, skip) = (tensor.dtype, 8 - tensor.dtype.bytes());
+            for (index, &value) in values.iter().enumerate() {
+                if value < dtype.min() || value > dtype.max() {
+                    return Err(StatementError::OutsideDtype { tensor: tensor.name.clone(), index, value, dtype });
+                }
+                public_bytes.extend_from_slice(&(value - dtype.min()).to_be_bytes()[skip..]);
+            }
+        }
+        Ok(Self { context, public_bytes })
+    }
+
+    /// The statement whose words are `words`; the inverse of [`Self::words`].
+    ///
+    /// # Errors
+    /// [`StatementError::Words`] or [`StatementError::NonCanonicalWord`].
+    pub fn from_words(layout: &StatementLayout, words: &[Fr]) -> Result<Self, StatementError> {
+        let expected = layout.n_words();
+        let (Some((first, data)), true) = (words.split_first(), words.len() == expected) else {
+            return Err(StatementError::Words { expected, got: words.len() });
+        };
+        let context = Context::from_bytes(scalar_to_bytes(*first))
+            .map_err(|_| StatementError::NonCanonicalWord { index: 0 })?;
+        let mut public_bytes = Vec::with_capacity(data.len() * WORD_DATA_BYTES);
+        for (i, word) in data.iter().enumerate() {
+            let bytes = scalar_to_bytes(*word);
+            if bytes[0] != 0 {
+                return Err(StatementError::NonCanonicalWord { index: i + 1 });
+            }
+            public_bytes.extend_from_slice(&bytes[1..]);
+        }
+        let len = layout.public_bytes();
+        if public_bytes.iter().skip(len).any(|byte| *byte != 0) {
+            return Err(StatementError::NonCanonicalWord { index: data.len() });
+        }
+        public_bytes.truncate(len);
+        Ok(Self { context, public_bytes })
+    }
+
+    /// The words: the context, then 31 bytes of public tensors in each.
+    #[must_use]
+    pub fn words(&self) -> Vec<Fr> {
+        let mut words = Vec::with_capacity(1 + self.public_bytes.len().div_ceil(WORD_DATA_BYTES));
+        words.push(self.context.as_fr());
+        for chunk in self.public_bytes.chunks(WORD_DATA_BYTES) {
+            let mut bytes = [0; 32];
+            bytes[1..=chunk.len()].copy_from_slice(chunk);
+            // Below 2^248 < r, so the conversion never takes the default.
+            words.push(scalar_from_bytes(&bytes).unwrap_or_default());
+        }
+        words
+    }
+
+    /// The public tensors with their values.
+    ///
+    /// # Errors
+    /// [`StatementError::PublicBytes`] or [`StatementError::OutsideDtype`] if the bytes are not of this layout.
+    pub fn tensors<'l>(
+        &self,
+        layout: &'l StatementLayout,
+    ) -> Result<Vec<(&'l TensorSpec, Vec<i64>)>, StatementError> {
+        let expected = layout.public_bytes();
+        if self.public_bytes.len() != expected {
+            return Err(StatementError::PublicBytes { expected, got: self.public_bytes.len() });
+        }
+        let mut rest = self.public_bytes.as_slice();
+        let mut tensors = Vec::new();
+        for tensor in layout.public_tensors() {
+            let (bytes, tail) = rest.split_at(tensor.len_bytes().min(rest.len()));
+            rest = tail;
+            let mut values = Vec::with_capacity(bytes.len() / tensor.dtype.bytes());
+            for (index, element) in bytes.chunks(tensor.dtype.bytes()).enumerate() {
+                let offset = element.iter().fold(0_i64, |value, byte| (value << 8) | i64::from(*byte));
+                let value = offset + tensor.dtype.min();
+                if value > tensor.dtype.max() {
+                    return Err(StatementError::OutsideDtype {
+                        tensor: tensor.name.clone(),
+                        index,
+                        value,
+                        dtype: tensor.dtype,
+                    });
+                }
+                values.push(value);
+            }
+            tensors.push((tensor, values));
+        }
+        Ok(tensors)
+    }
+
+    /// keccak256(domain ‖ vk_digest ‖ words): the one identity of a statement, for deduplication and nullifiers.
+    #[must_use]
+    pub fn digest(&self, vk_digest: &[u8; 32]) -> [u8; 32] {
+        let words = self.words();
+        let mut bytes = Vec::with_capacity(64 + 32 * words.len());
+        bytes.extend_from_slice(&STATEMENT_DOMAIN);
+        bytes.extend_from_slice(vk_digest);
+        for word in words {
+            bytes.extend_from_slice(&scalar_to_bytes(word));
+        }
+        keccak256(&bytes)
+    }
+}

@@ -1,0 +1,90 @@
+//! # The verifier: the only function that says yes
+//! Order: counts of the key, system, lengths, points of the proof, then one product of pairings with one final exponentiation.
+//! The key itself is checked when it is decoded; this function re-checks only what it indexes.
+
+use alloc::vec::Vec;
+
+use ark_bn254::{Bn254, Fr, G1Affine, G2Affine};
+use ark_ec::pairing::Pairing;
+
+use crate::{
+    groth16::public_point,
+    key::{KeyError, VerifyingKey},
+    proof::{Proof, ProofError},
+    statement::{Statement, StatementError},
+    system::ProofSystem,
+    ultragroth::challenged_point,
+};
+
+/// Why a proof was not accepted.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum VerifyError {
+    /// The key's counts contradict its own system and layout.
+    #[error("verifying key: {0}")]
+    Key(#[from] KeyError),
+    /// The proof is of another system than the key.
+    #[error("the key is for {expected}, the proof is {got}")]
+    System {
+        /// The key's system.
+        expected: ProofSystem,
+        /// The proof's.
+        got: ProofSystem,
+    },
+    /// The statement is not of the key's layout.
+    #[error("statement: {0}")]
+    Statement(#[from] StatementError),
+    /// A point of the proof is not acceptable.
+    #[error("{0}")]
+    Proof(#[from] ProofError),
+    /// The equation does not hold: this proof does not prove this statement under this key.
+    #[error("the proof does not prove this statement under this key")]
+    Rejected,
+}
+
+/// Accepts exactly if `proof` proves `statement` under `vk`.
+///
+/// # Errors
+/// [`VerifyError`], which says what was wrong.
+pub fn verify(vk: &VerifyingKey, statement: &Statement, proof: &Proof) -> Result<(), VerifyError> {
+    let (expected, got) = (vk.layout.public_bytes(), statement.public_bytes.len());
+    if expected != got {
+        return Err(StatementError::PublicBytes { expected, got }.into());
+    }
+    verify_words(vk, &statement.words(), proof)
+}
+
+/// Accepts exactly if `proof` proves the statement with these words under `vk`; [`verify`] is this after packing.
+///
+/// # Errors
+/// [`VerifyError`], which says what was wrong.
+pub fn verify_words(vk: &VerifyingKey, words: &[Fr], proof: &Proof) -> Result<(), VerifyError> {
+    vk.check_counts()?;
+    if proof.system() != vk.system {
+        return Err(VerifyError::System { expected: vk.system, got: proof.system() });
+    }
+    let (expected, got) = (vk.layout.n_words(), words.len());
+    if expected != got {
+        return Err(StatementError::Words { expected, got }.into());
+    }
+    proof.check()?;
+    let (a, b, public, closing) = match proof {
+        Proof::Groth16 { a, b, c } => (a, b, public_point(&vk.ic, words), [Some(c), None]),
+        Proof::UltraGroth { a, b, c1, c2 } => {
+            (a, b, challenged_point(&vk.digest(), &vk.ic, words, c1), [Some(c1), Some(c2)])
+        }
+    };
+    let public = public.ok_or(VerifyError::Rejected)?;
+    let mut g1: Vec<G1Affine> = Vec::from([*a, -vk.alpha_g1, -public]);
+    let mut g2: Vec<G2Affine> = Vec::from([*b, vk.beta_g2, vk.gamma_g2]);
+    for (point, delta) in closing.into_iter().flatten().zip(&vk.deltas_g2) {
+        g1.push(-*point);
+        g2.push(*delta);
+    }
+    let product = Bn254::final_exponentiation(Bn254::multi_miller_loop(g1, g2));
+    if product.is_some_and(|product| product.0 == <Bn254 as Pairing>::TargetField::from(1_u64)) {
+        Ok(())
+    } else {
+        Err(VerifyError::Rejected)
+    }
+}
