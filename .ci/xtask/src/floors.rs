@@ -9,14 +9,36 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("zkinfer-params", &["zkinfer-verifier"]),
     ("zkinfer-circuits", &["zkinfer-verifier"]),
     ("zkinfer-contracts", &["zkinfer-verifier"]),
-    ("zkinfer-engine", &["zkinfer-circuits", "zkinfer-params", "zkinfer-gpu", "zkinfer-verifier"]),
+    (
+        "zkinfer-engine",
+        &[
+            "zkinfer-circuits",
+            "zkinfer-params",
+            "zkinfer-gpu",
+            "zkinfer-verifier",
+        ],
+    ),
     (
         "zkinfer-service",
-        &["zkinfer-engine", "zkinfer-contracts", "zkinfer-circuits", "zkinfer-params", "zkinfer-gpu", "zkinfer-verifier"],
+        &[
+            "zkinfer-engine",
+            "zkinfer-contracts",
+            "zkinfer-circuits",
+            "zkinfer-params",
+            "zkinfer-gpu",
+            "zkinfer-verifier",
+        ],
     ),
     (
         "zkinfer-benches",
-        &["zkinfer-engine", "zkinfer-contracts", "zkinfer-circuits", "zkinfer-params", "zkinfer-gpu", "zkinfer-verifier"],
+        &[
+            "zkinfer-engine",
+            "zkinfer-contracts",
+            "zkinfer-circuits",
+            "zkinfer-params",
+            "zkinfer-gpu",
+            "zkinfer-verifier",
+        ],
     ),
     ("xtask", &[]),
 ];
@@ -29,23 +51,38 @@ const EXCEPTIONS: &[(&str, &str, &str)] = &[("zkinfer-contracts", "tokio", "dev"
 
 /// Complaints about the members' dependencies.
 pub(crate) fn check(packages: &[Package]) -> Vec<String> {
-    packages.iter().filter(|package| package.member).flat_map(check_member).collect()
+    packages
+        .iter()
+        .filter(|package| package.member)
+        .flat_map(check_member)
+        .collect()
 }
 
 fn check_member(package: &Package) -> Vec<String> {
     let Some((_, allowed)) = ARROWS.iter().find(|(name, _)| *name == package.name) else {
-        return vec![format!("{}: a crate that the floors do not know; give it a place in .ci/xtask/src/floors.rs", package.name)];
+        return vec![format!(
+            "{}: a crate that the floors do not know; give it a place in .ci/xtask/src/floors.rs",
+            package.name
+        )];
     };
     let mut complaints = Vec::new();
     for (name, kind) in &package.dependencies {
         let ours = name.starts_with("zkinfer-") || name == "xtask";
         if ours && !allowed.contains(&name.as_str()) {
-            complaints.push(format!("{}: arrows point down only, and this one does not: → {name}", package.name));
+            complaints.push(format!(
+                "{}: arrows point down only, and this one does not: → {name}",
+                package.name
+            ));
         }
-        let service_only = SERVICE_ONLY.iter().any(|prefix| name == prefix || name.starts_with(&format!("{prefix}-")));
+        let service_only = SERVICE_ONLY
+            .iter()
+            .any(|prefix| name == prefix || name.starts_with(&format!("{prefix}-")));
         let excepted = EXCEPTIONS.contains(&(package.name.as_str(), name.as_str(), kind.as_str()));
         if service_only && package.name != "zkinfer-service" && !excepted {
-            complaints.push(format!("{}: {name} belongs to zkinfer-service only ({kind} dependency)", package.name));
+            complaints.push(format!(
+                "{}: {name} belongs to zkinfer-service only ({kind} dependency)",
+                package.name
+            ));
         }
     }
     complaints
@@ -59,7 +96,10 @@ mod tests {
         Package {
             name: name.to_owned(),
             member: true,
-            dependencies: dependencies.iter().map(|(n, k)| ((*n).to_owned(), (*k).to_owned())).collect(),
+            dependencies: dependencies
+                .iter()
+                .map(|(n, k)| ((*n).to_owned(), (*k).to_owned()))
+                .collect(),
             ..Package::default()
         }
     }
@@ -67,16 +107,38 @@ mod tests {
     #[test]
     fn an_arrow_that_points_up_or_sideways_is_caught() {
         assert!(check(&[member("zkinfer-engine", &[("zkinfer-gpu", "normal")])]).is_empty());
-        assert_eq!(check(&[member("zkinfer-verifier", &[("zkinfer-params", "normal")])]).len(), 1);
-        assert_eq!(check(&[member("zkinfer-circuits", &[("zkinfer-contracts", "dev")])]).len(), 1);
+        assert_eq!(
+            check(&[member("zkinfer-verifier", &[("zkinfer-params", "normal")])]).len(),
+            1
+        );
+        assert_eq!(
+            check(&[member("zkinfer-circuits", &[("zkinfer-contracts", "dev")])]).len(),
+            1
+        );
         assert_eq!(check(&[member("zkinfer-extra", &[])]).len(), 1);
     }
 
     #[test]
     fn async_libraries_outside_the_service_are_caught() {
-        assert!(check(&[member("zkinfer-service", &[("tokio", "normal"), ("sqlx", "normal")])]).is_empty());
+        assert!(
+            check(&[member(
+                "zkinfer-service",
+                &[("tokio", "normal"), ("sqlx", "normal")]
+            )])
+            .is_empty()
+        );
         assert!(check(&[member("zkinfer-contracts", &[("tokio", "dev")])]).is_empty());
-        assert_eq!(check(&[member("zkinfer-contracts", &[("tokio", "normal")])]).len(), 1);
-        assert_eq!(check(&[member("zkinfer-engine", &[("tonic-health", "normal"), ("prost", "build")])]).len(), 2);
+        assert_eq!(
+            check(&[member("zkinfer-contracts", &[("tokio", "normal")])]).len(),
+            1
+        );
+        assert_eq!(
+            check(&[member(
+                "zkinfer-engine",
+                &[("tonic-health", "normal"), ("prost", "build")]
+            )])
+            .len(),
+            2
+        );
     }
 }

@@ -29,14 +29,28 @@ pub(crate) fn run() -> Result<String, String> {
     let complaints: Vec<String> = packages
         .iter()
         .filter(|package| !package.license.as_deref().is_some_and(satisfied))
-        .map(|p| format!("licence: {} {}: {}", p.name, p.version, p.license.as_deref().unwrap_or("none declared")))
+        .map(|p| {
+            format!(
+                "licence: {} {}: {}",
+                p.name,
+                p.version,
+                p.license.as_deref().unwrap_or("none declared")
+            )
+        })
         .collect();
-    if complaints.is_empty() { Ok(format!("{} packages", packages.len())) } else { Err(complaints.join("\n")) }
+    if complaints.is_empty() {
+        Ok(format!("{} packages", packages.len()))
+    } else {
+        Err(complaints.join("\n"))
+    }
 }
 
 /// Whether some choice of the SPDX expression's alternatives is allowed throughout. `/` is the old spelling of `OR`.
 fn satisfied(expression: &str) -> bool {
-    let spaced = expression.replace('/', " OR ").replace('(', " ( ").replace(')', " ) ");
+    let spaced = expression
+        .replace('/', " OR ")
+        .replace('(', " ( ")
+        .replace(')', " ) ");
     let tokens: Vec<&str> = spaced.split_whitespace().collect();
     let mut at = 0;
     let holds = alternatives(&tokens, &mut at);
@@ -62,7 +76,9 @@ fn conjunction(tokens: &[&str], at: &mut usize) -> bool {
 }
 
 fn licence(tokens: &[&str], at: &mut usize) -> bool {
-    let Some(token) = tokens.get(*at) else { return false };
+    let Some(token) = tokens.get(*at) else {
+        return false;
+    };
     *at += 1;
     if *token == "(" {
         let holds = alternatives(tokens, at);
@@ -81,10 +97,22 @@ mod tests {
 
     #[test]
     fn an_alternative_suffices_and_a_conjunction_needs_both() {
-        for allowed in ["MIT", "MIT OR GPL-3.0", "MIT/Apache-2.0", "(GPL-2.0 OR MIT) AND Unicode-3.0", "Apache-2.0 WITH LLVM-exception"] {
+        for allowed in [
+            "MIT",
+            "MIT OR GPL-3.0",
+            "MIT/Apache-2.0",
+            "(GPL-2.0 OR MIT) AND Unicode-3.0",
+            "Apache-2.0 WITH LLVM-exception",
+        ] {
             assert!(satisfied(allowed), "{allowed}");
         }
-        for refused in ["", "GPL-3.0", "MIT AND GPL-3.0", "(MIT OR ISC) AND AGPL-3.0", "MIT MIT"] {
+        for refused in [
+            "",
+            "GPL-3.0",
+            "MIT AND GPL-3.0",
+            "(MIT OR ISC) AND AGPL-3.0",
+            "MIT MIT",
+        ] {
             assert!(!satisfied(refused), "{refused}");
         }
     }

@@ -37,9 +37,13 @@ pub(crate) fn packages() -> Result<Vec<Package>, String> {
         .output()
         .map_err(|error| format!("cargo metadata: {error}"))?;
     if !output.status.success() {
-        return Err(format!("cargo metadata: {}", String::from_utf8_lossy(&output.stderr)));
+        return Err(format!(
+            "cargo metadata: {}",
+            String::from_utf8_lossy(&output.stderr)
+        ));
     }
-    let json = serde_json::from_slice(&output.stdout).map_err(|error| format!("cargo metadata: {error}"))?;
+    let json = serde_json::from_slice(&output.stdout)
+        .map_err(|error| format!("cargo metadata: {error}"))?;
     Ok(parse(&json))
 }
 
@@ -49,9 +53,16 @@ fn parse(json: &Value) -> Vec<Package> {
     list(&json["packages"])
         .iter()
         .map(|package| {
-            let relative = |path: &Value| text(path).strip_prefix(&root).unwrap_or_default().to_owned();
+            let relative = |path: &Value| {
+                text(path)
+                    .strip_prefix(&root)
+                    .unwrap_or_default()
+                    .to_owned()
+            };
             let is_root = |target: &&Value| {
-                list(&target["kind"]).iter().any(|kind| matches!(kind.as_str(), Some("lib" | "bin")))
+                list(&target["kind"])
+                    .iter()
+                    .any(|kind| matches!(kind.as_str(), Some("lib" | "bin")))
             };
             Package {
                 name: text(&package["name"]),
@@ -60,10 +71,21 @@ fn parse(json: &Value) -> Vec<Package> {
                 member: members.contains(&package["id"]),
                 dependencies: list(&package["dependencies"])
                     .iter()
-                    .map(|d| (text(&d["name"]), d["kind"].as_str().unwrap_or("normal").to_owned()))
+                    .map(|d| {
+                        (
+                            text(&d["name"]),
+                            d["kind"].as_str().unwrap_or("normal").to_owned(),
+                        )
+                    })
                     .collect(),
-                roots: list(&package["targets"]).iter().filter(is_root).map(|t| relative(&t["src_path"])).collect(),
-                folder: relative(&package["manifest_path"]).trim_end_matches("/Cargo.toml").to_owned(),
+                roots: list(&package["targets"])
+                    .iter()
+                    .filter(is_root)
+                    .map(|t| relative(&t["src_path"]))
+                    .collect(),
+                folder: relative(&package["manifest_path"])
+                    .trim_end_matches("/Cargo.toml")
+                    .to_owned(),
             }
         })
         .collect()

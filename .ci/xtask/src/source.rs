@@ -19,7 +19,11 @@ pub(crate) fn blank(text: &str, what: Blank) -> String {
             Kind::String => what == Blank::CommentsAndStrings,
             Kind::Code => false,
         };
-        out.extend(piece.chars().map(|c| if hide && c != '\n' { ' ' } else { c }));
+        out.extend(
+            piece
+                .chars()
+                .map(|c| if hide && c != '\n' { ' ' } else { c }),
+        );
         rest = after;
     }
     out
@@ -31,7 +35,10 @@ pub(crate) fn lines_with<'w>(text: &str, words: &[&'w str]) -> Vec<(usize, &'w s
         .enumerate()
         .flat_map(|(index, line)| {
             let identifiers: Vec<&str> = line.split(|c: char| !is_identifier(c)).collect();
-            words.iter().filter(move |word| identifiers.contains(word)).map(move |word| (index + 1, *word))
+            words
+                .iter()
+                .filter(move |word| identifiers.contains(word))
+                .map(move |word| (index + 1, *word))
         })
         .collect()
 }
@@ -64,7 +71,12 @@ fn token(rest: &str, before: Option<char>) -> (usize, Kind) {
         if rest[prefix + hashes..].starts_with('"') {
             let end = format!("\"{}", "#".repeat(hashes));
             let body = prefix + hashes + 1;
-            return (rest[body..].find(&end).map_or(rest.len(), |at| body + at + end.len()), Kind::String);
+            return (
+                rest[body..]
+                    .find(&end)
+                    .map_or(rest.len(), |at| body + at + end.len()),
+                Kind::String,
+            );
         }
     }
     if let Some(length) = character(rest) {
@@ -80,7 +92,9 @@ fn character(rest: &str) -> Option<usize> {
         return Some(quoted(rest, '\''));
     }
     let c = body.chars().next()?;
-    body[c.len_utf8()..].starts_with('\'').then(|| 2 + c.len_utf8())
+    body[c.len_utf8()..]
+        .starts_with('\'')
+        .then(|| 2 + c.len_utf8())
 }
 
 fn quoted(rest: &str, quote: char) -> usize {
@@ -122,13 +136,21 @@ mod tests {
     #[test]
     fn comments_and_strings_are_told_from_code() {
         let text = "a // b\n/* c /* d */ e */ f \"g \\\" h\" r#\"i \" j\"# 'k' '\\'' &'l m";
-        assert_eq!(blank(text, Blank::CommentsAndStrings).split_whitespace().collect::<Vec<_>>(), ["a", "f", "&'l", "m"]);
+        assert_eq!(
+            blank(text, Blank::CommentsAndStrings)
+                .split_whitespace()
+                .collect::<Vec<_>>(),
+            ["a", "f", "&'l", "m"]
+        );
         assert!(blank(text, Blank::Comments).contains("g \\\" h"));
         assert_eq!(blank(text, Blank::Comments).lines().count(), 2);
     }
 
     #[test]
     fn words_are_whole_identifiers() {
-        assert_eq!(lines_with("Convert\nx: Conv;\nConv2", &["Conv"]), [(2, "Conv")]);
+        assert_eq!(
+            lines_with("Convert\nx: Conv;\nConv2", &["Conv"]),
+            [(2, "Conv")]
+        );
     }
 }

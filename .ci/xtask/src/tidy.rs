@@ -19,11 +19,16 @@ impl File {
     }
 
     fn is_code(&self) -> bool {
-        [".rs", ".sol", ".proto"].iter().any(|end| self.path.ends_with(end))
+        [".rs", ".sol", ".proto"]
+            .iter()
+            .any(|end| self.path.ends_with(end))
     }
 
     fn is_script(&self) -> bool {
-        [".sh", ".py", ".js", ".toml"].iter().any(|end| self.path.ends_with(end)) || self.text.starts_with("#!")
+        [".sh", ".py", ".js", ".toml"]
+            .iter()
+            .any(|end| self.path.ends_with(end))
+            || self.text.starts_with("#!")
     }
 
     /// The folder of the crate's tests and fixtures, or the benches, where names of operators are labels.
@@ -43,26 +48,55 @@ pub(crate) fn run() -> Result<String, String> {
     complaints.extend(check_layout(&files, &packages));
     complaints.extend(files.iter().flat_map(check_file));
     complaints.extend(check_roots(&files, &packages));
-    for file in files.iter().filter(|file| file.is_code() && file.text.lines().count() > 600) {
-        println!("tidy: {} has {} lines: one thought, or several?", file.path, file.text.lines().count());
+    for file in files
+        .iter()
+        .filter(|file| file.is_code() && file.text.lines().count() > 600)
+    {
+        println!(
+            "tidy: {} has {} lines: one thought, or several?",
+            file.path,
+            file.text.lines().count()
+        );
     }
-    if complaints.is_empty() { Ok(format!("{} files", files.len())) } else { Err(complaints.join("\n")) }
+    if complaints.is_empty() {
+        Ok(format!("{} files", files.len()))
+    } else {
+        Err(complaints.join("\n"))
+    }
 }
 
 fn tracked() -> Result<Vec<File>, String> {
     let root = metadata::repository();
     let output = Command::new("git")
-        .args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"])
+        .args([
+            "ls-files",
+            "-z",
+            "--cached",
+            "--others",
+            "--exclude-standard",
+        ])
         .current_dir(&root)
         .output()
         .map_err(|error| format!("git ls-files: {error}"))?;
     if !output.status.success() {
-        return Err(format!("git ls-files: {}", String::from_utf8_lossy(&output.stderr)));
+        return Err(format!(
+            "git ls-files: {}",
+            String::from_utf8_lossy(&output.stderr)
+        ));
     }
     let names = String::from_utf8_lossy(&output.stdout).into_owned();
     // A binary file, or one that is listed and gone, has no lines to check.
-    let read = |path: &str| Some(File { path: path.to_owned(), text: fs::read_to_string(root.join(path)).ok()? });
-    Ok(names.split('\0').filter(|path| !path.is_empty()).filter_map(read).collect())
+    let read = |path: &str| {
+        Some(File {
+            path: path.to_owned(),
+            text: fs::read_to_string(root.join(path)).ok()?,
+        })
+    };
+    Ok(names
+        .split('\0')
+        .filter(|path| !path.is_empty())
+        .filter_map(read)
+        .collect())
 }
 
 fn check_file(file: &File) -> Vec<String> {
@@ -86,14 +120,39 @@ fn check_file(file: &File) -> Vec<String> {
 /// Names of ONNX operators, and the snake_case spelling a module or a match arm would use. Left out because Rust or linear algebra
 /// owns the word: Add, Clip, Flatten, Max, Mul, Reshape, Split, Sub, Sum, Transpose.
 const OPERATORS: &[&str] = &[
-    "AveragePool", "BatchNormalization", "Conv", "Gemm", "GlobalAveragePool", "LayerNormalization", "MatMul", "MaxPool", "Relu",
-    "Sigmoid", "Softmax", "Squeeze", "Tanh", "Unsqueeze", "average_pool", "batch_norm", "conv", "conv2d", "gemm",
-    "global_average_pool", "layer_norm", "matmul", "max_pool", "relu", "sigmoid", "softmax",
+    "AveragePool",
+    "BatchNormalization",
+    "Conv",
+    "Gemm",
+    "GlobalAveragePool",
+    "LayerNormalization",
+    "MatMul",
+    "MaxPool",
+    "Relu",
+    "Sigmoid",
+    "Softmax",
+    "Squeeze",
+    "Tanh",
+    "Unsqueeze",
+    "average_pool",
+    "batch_norm",
+    "conv",
+    "conv2d",
+    "gemm",
+    "global_average_pool",
+    "layer_norm",
+    "matmul",
+    "max_pool",
+    "relu",
+    "sigmoid",
+    "softmax",
 ];
 
 /// Invariant 1. Comments may name an operator; code and string literals may not, since `op == "…"` is how one leaks.
 fn operator_names(file: &File) -> Vec<(usize, String)> {
-    let exempt = file.path.starts_with("circuits/") || file.path == ".ci/xtask/src/tidy.rs" || file.is_fixture();
+    let exempt = file.path.starts_with("circuits/")
+        || file.path.starts_with(".ci/xtask/")
+        || file.is_fixture();
     if exempt || !file.is_code() {
         return Vec::new();
     }
@@ -119,8 +178,14 @@ fn unsafe_code(file: &File) -> Vec<(usize, String)> {
     }
     let lines: Vec<&str> = file.text.lines().collect();
     let argued = |line: usize| {
-        let above = lines[..line - 1].iter().rev().take_while(|l| l.trim_start().starts_with("//") || l.trim_start().starts_with("#["));
-        lines[line - 1].contains("// SAFETY:") || above.into_iter().any(|l| l.contains("SAFETY:") || l.contains("# Safety"))
+        let above = lines[..line - 1]
+            .iter()
+            .rev()
+            .take_while(|l| l.trim_start().starts_with("//") || l.trim_start().starts_with("#["));
+        lines[line - 1].contains("// SAFETY:")
+            || above
+                .into_iter()
+                .any(|l| l.contains("SAFETY:") || l.contains("# Safety"))
     };
     lines_with(&blank(&file.text, Blank::CommentsAndStrings), &["unsafe"])
         .into_iter()
@@ -128,7 +193,12 @@ fn unsafe_code(file: &File) -> Vec<(usize, String)> {
             if !UNSAFE_FILES.contains(&file.path.as_str()) {
                 Some((line, "unsafe outside the files that may hold it".to_owned()))
             } else {
-                (!argued(line)).then(|| (line, "unsafe without a `// SAFETY:` line above it".to_owned()))
+                (!argued(line)).then(|| {
+                    (
+                        line,
+                        "unsafe without a `// SAFETY:` line above it".to_owned(),
+                    )
+                })
             }
         })
         .collect()
@@ -140,25 +210,44 @@ fn protobuf_types(file: &File) -> Vec<(usize, String)> {
     if allowed || !file.is_rust() || file.path.starts_with(".ci/") {
         return Vec::new();
     }
-    lines_with(&blank(&file.text, Blank::CommentsAndStrings), &["prost", "prost_types", "tonic"])
-        .into_iter()
-        .map(|(line, word)| (line, format!("{word} outside the service")))
-        .collect()
+    lines_with(
+        &blank(&file.text, Blank::CommentsAndStrings),
+        &["prost", "prost_types", "tonic"],
+    )
+    .into_iter()
+    .map(|(line, word)| (line, format!("{word} outside the service")))
+    .collect()
 }
 
 /// Where keys may come from a trapdoor that one party knows: the module itself, the engine's setup, the verb that says so.
-const DEVELOPMENT_SETUP: &[&str] = &["params/", "prover/engine/", "prover/service/src/", "benches/"];
+const DEVELOPMENT_SETUP: &[&str] = &[
+    "params/",
+    "prover/engine/",
+    "prover/service/src/",
+    "benches/",
+];
 
 /// Invariant 5.
 fn development_setup(file: &File) -> Vec<(usize, String)> {
-    let allowed = DEVELOPMENT_SETUP.iter().any(|prefix| file.path.starts_with(prefix)) || file.is_fixture();
+    let allowed = DEVELOPMENT_SETUP
+        .iter()
+        .any(|prefix| file.path.starts_with(prefix))
+        || file.is_fixture();
     if allowed || !file.is_rust() {
         return Vec::new();
     }
-    lines_with(&blank(&file.text, Blank::CommentsAndStrings), &["dev_setup"])
-        .into_iter()
-        .map(|(line, _)| (line, "dev_setup is called from a file that is not on the list".to_owned()))
-        .collect()
+    lines_with(
+        &blank(&file.text, Blank::CommentsAndStrings),
+        &["dev_setup"],
+    )
+    .into_iter()
+    .map(|(line, _)| {
+        (
+            line,
+            "dev_setup is called from a file that is not on the list".to_owned(),
+        )
+    })
+    .collect()
 }
 
 /// Invariant 8: nothing names a path outside the repository.
@@ -167,7 +256,9 @@ fn outside_paths(file: &File) -> Vec<(usize, String)> {
     let work = concat!("/", "work/");
     let names_it = |line: &str| {
         let absolute = line.match_indices(work).any(|(at, _)| {
-            !line[..at].ends_with(|c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '.' | '}' | ')' | '>' | '$'))
+            !line[..at].ends_with(|c: char| {
+                c.is_alphanumeric() || matches!(c, '_' | '-' | '.' | '}' | ')' | '>' | '$')
+            })
         });
         absolute || line.contains(shared)
     };
@@ -186,8 +277,21 @@ fn banners(file: &File) -> Vec<(usize, String)> {
         return Vec::new();
     }
     let is_banner = |line: &str| {
-        let Some(comment) = line.trim_start().strip_prefix(marker) else { return false };
-        ["----", "====", "****", "####", "////", "~~~~", "────", "════"].iter().any(|row| comment.contains(row))
+        let Some(comment) = line.trim_start().strip_prefix(marker) else {
+            return false;
+        };
+        [
+            "----",
+            "====",
+            "****",
+            "####",
+            "////",
+            "~~~~",
+            "────",
+            "════",
+        ]
+        .iter()
+        .any(|row| comment.contains(row))
     };
     file.text
         .lines()
@@ -206,7 +310,9 @@ fn unfinished(file: &File) -> Vec<(usize, String)> {
     code.lines()
         .enumerate()
         .flat_map(|(index, line)| {
-            let found = ["todo!", "unimplemented!", "dbg!"].into_iter().filter(|word| line.contains(word));
+            let found = ["todo!", "unimplemented!", "dbg!"]
+                .into_iter()
+                .filter(|word| line.contains(word));
             found.map(move |word| (index + 1, format!("{word} is not finished code")))
         })
         .collect()
@@ -214,9 +320,18 @@ fn unfinished(file: &File) -> Vec<(usize, String)> {
 
 /// No file whose name says nothing about what is inside.
 fn file_names(file: &File) -> Vec<(usize, String)> {
-    let vague = |part: &str| matches!(part.split('.').next(), Some("utils" | "util" | "helpers" | "helper" | "common" | "misc" | "manager"));
+    let vague = |part: &str| {
+        matches!(
+            part.split('.').next(),
+            Some("utils" | "util" | "helpers" | "helper" | "common" | "misc" | "manager")
+        )
+    };
     let code = file.is_code() || file.is_script();
-    if code && file.path.split('/').any(vague) { vec![(1, "a name that says nothing".to_owned())] } else { Vec::new() }
+    if code && file.path.split('/').any(vague) {
+        vec![(1, "a name that says nothing".to_owned())]
+    } else {
+        Vec::new()
+    }
 }
 
 /// Every crate root forbids `unsafe`; `gpu` denies it, so that only the named files can allow it.
@@ -228,7 +343,10 @@ fn check_roots(files: &[File], packages: &[Package]) -> Vec<String> {
             _ => &["#![forbid(unsafe_code)]"],
         };
         for root in &package.roots {
-            let text = files.iter().find(|file| file.path == *root).map_or("", |file| &file.text);
+            let text = files
+                .iter()
+                .find(|file| file.path == *root)
+                .map_or("", |file| &file.text);
             if !text.lines().any(|line| wanted.contains(&line.trim_end())) {
                 complaints.push(format!("{root}:1: a crate root says {}", wanted[0]));
             }
@@ -239,21 +357,48 @@ fn check_roots(files: &[File], packages: &[Package]) -> Vec<String> {
 
 /// What stands at the top level, and nothing else.
 const TOP_LEVEL: &[&str] = &[
-    ".cargo", ".ci", ".config", ".gitignore", "CHANGELOG.md", "Cargo.lock", "Cargo.toml", "LICENSE-APACHE", "LICENSE-MIT", "README.md",
-    "benches", "circuits", "contracts-verifier", "gpu", "params", "prover", "rust-toolchain.toml", "verifier",
+    ".cargo",
+    ".ci",
+    ".config",
+    ".gitignore",
+    "CHANGELOG.md",
+    "Cargo.lock",
+    "Cargo.toml",
+    "LICENSE-APACHE",
+    "LICENSE-MIT",
+    "README.md",
+    "benches",
+    "circuits",
+    "contracts-verifier",
+    "gpu",
+    "params",
+    "prover",
+    "rust-toolchain.toml",
+    "verifier",
 ];
 
 /// The commands that the README promises.
 const README_COMMANDS: &[&str] = &["cargo run --release --bin zkinfer -- demo", ".ci/test"];
 
 fn check_layout(files: &[File], packages: &[Package]) -> Vec<String> {
-    let text_of = |path: &str| files.iter().find(|file| file.path == path).map(|file| file.text.as_str());
+    let text_of = |path: &str| {
+        files
+            .iter()
+            .find(|file| file.path == path)
+            .map(|file| file.text.as_str())
+    };
     let top = |path: &str| path.split('/').next().unwrap_or_default().to_owned();
     let mut complaints = Vec::new();
-    for wanted in TOP_LEVEL.iter().filter(|wanted| !files.iter().any(|file| top(&file.path) == **wanted)) {
+    for wanted in TOP_LEVEL
+        .iter()
+        .filter(|wanted| !files.iter().any(|file| top(&file.path) == **wanted))
+    {
         complaints.push(format!("{wanted}: missing at the top level"));
     }
-    for file in files.iter().filter(|file| !TOP_LEVEL.contains(&top(&file.path).as_str())) {
+    for file in files
+        .iter()
+        .filter(|file| !TOP_LEVEL.contains(&top(&file.path).as_str()))
+    {
         complaints.push(format!("{}: the top level is full", file.path));
     }
     if text_of("rust-toolchain.toml") != Some("[toolchain]\nchannel = \"stable\"\n") {
@@ -264,7 +409,10 @@ fn check_layout(files: &[File], packages: &[Package]) -> Vec<String> {
             complaints.push(format!("README.md: names the command `{command}`"));
         }
     }
-    for package in packages.iter().filter(|p| p.member && p.name != "xtask" && p.name != "zkinfer-benches") {
+    for package in packages
+        .iter()
+        .filter(|p| p.member && p.name != "xtask" && p.name != "zkinfer-benches")
+    {
         if text_of(&format!("{}/DESIGN.md", package.folder)).is_none() {
             complaints.push(format!("{}/DESIGN.md: missing", package.folder));
         }
@@ -277,7 +425,10 @@ mod tests {
     use super::*;
 
     fn complaints(path: &str, text: &str) -> Vec<String> {
-        check_file(&File { path: path.to_owned(), text: text.to_owned() })
+        check_file(&File {
+            path: path.to_owned(),
+            text: text.to_owned(),
+        })
     }
 
     #[track_caller]
@@ -295,7 +446,10 @@ mod tests {
         caught("prover/engine/src/quote.rs", "match op { Op::Conv => 1 }");
         caught("prover/service/src/report.rs", "if op == \"MaxPool\" {}");
         caught("contracts-verifier/contracts/A.sol", "function relu() {}");
-        passes("prover/engine/src/quote.rs", "// like a Conv\nlet converted = x.convert();");
+        passes(
+            "prover/engine/src/quote.rs",
+            "// like a Conv\nlet converted = x.convert();",
+        );
         passes("circuits/src/ops/conv.rs", "struct Conv;");
         passes("prover/service/tests/matrix.rs", "let name = \"Conv_0\";");
     }
@@ -304,8 +458,14 @@ mod tests {
     fn unsafe_elsewhere_or_without_an_argument_is_caught() {
         caught("circuits/src/lib.rs", "fn f() { unsafe { g() } }");
         caught("gpu/src/bases.rs", "fn f() { unsafe { g() } }");
-        passes("gpu/src/bases.rs", "fn f() {\n    // SAFETY: g has no precondition.\n    unsafe { g() }\n}");
-        passes("circuits/src/lib.rs", "#![forbid(unsafe_code)]\n// unsafe is a word\nlet s = \"unsafe\";");
+        passes(
+            "gpu/src/bases.rs",
+            "fn f() {\n    // SAFETY: g has no precondition.\n    unsafe { g() }\n}",
+        );
+        passes(
+            "circuits/src/lib.rs",
+            "#![forbid(unsafe_code)]\n// unsafe is a word\nlet s = \"unsafe\";",
+        );
     }
 
     #[test]
@@ -316,14 +476,23 @@ mod tests {
 
     #[test]
     fn development_keys_elsewhere_are_caught() {
-        caught("contracts-verifier/src/source.rs", "use zkinfer_params::dev_setup;");
-        passes("prover/service/src/cli/setup.rs", "use zkinfer_params::dev_setup;");
+        caught(
+            "contracts-verifier/src/source.rs",
+            "use zkinfer_params::dev_setup;",
+        );
+        passes(
+            "prover/service/src/cli/setup.rs",
+            "use zkinfer_params::dev_setup;",
+        );
     }
 
     #[test]
     fn a_path_outside_the_repository_is_caught() {
         caught("benches/README.md", concat!("see ..", "/shared/models"));
-        caught("circuits/tests/models.rs", concat!("open(\"/wo", "rk/main\")"));
+        caught(
+            "circuits/tests/models.rs",
+            concat!("open(\"/wo", "rk/main\")"),
+        );
         passes("benches/README.md", "frame/work/x and network/work");
     }
 
@@ -339,29 +508,64 @@ mod tests {
 
     #[test]
     fn a_crate_root_that_allows_unsafe_is_caught() {
-        let package = |name: &str| Package { name: name.to_owned(), member: true, roots: vec!["a/lib.rs".to_owned()], ..Package::default() };
-        let file = |text: &str| [File { path: "a/lib.rs".to_owned(), text: text.to_owned() }];
+        let package = |name: &str| Package {
+            name: name.to_owned(),
+            member: true,
+            roots: vec!["a/lib.rs".to_owned()],
+            ..Package::default()
+        };
+        let file = |text: &str| {
+            [File {
+                path: "a/lib.rs".to_owned(),
+                text: text.to_owned(),
+            }]
+        };
         assert!(check_roots(&file("//! a\n#![forbid(unsafe_code)]\n"), &[package("a")]).is_empty());
-        assert_eq!(check_roots(&file("#![deny(unsafe_code)]\n"), &[package("a")]).len(), 1);
-        assert!(check_roots(&file("#![deny(unsafe_code)]\n"), &[package("zkinfer-gpu")]).is_empty());
-        assert_eq!(check_roots(&file("// #![forbid(unsafe_code)]\n"), &[package("a")]).len(), 1);
+        assert_eq!(
+            check_roots(&file("#![deny(unsafe_code)]\n"), &[package("a")]).len(),
+            1
+        );
+        assert!(
+            check_roots(&file("#![deny(unsafe_code)]\n"), &[package("zkinfer-gpu")]).is_empty()
+        );
+        assert_eq!(
+            check_roots(&file("// #![forbid(unsafe_code)]\n"), &[package("a")]).len(),
+            1
+        );
     }
 
     #[test]
     fn a_missing_or_a_surplus_top_level_file_is_caught() {
-        let file = |path: &str, text: &str| File { path: path.to_owned(), text: text.to_owned() };
-        let mut files: Vec<File> = TOP_LEVEL.iter().map(|path| file(path, &README_COMMANDS.join("\n"))).collect();
+        let file = |path: &str, text: &str| File {
+            path: path.to_owned(),
+            text: text.to_owned(),
+        };
+        let mut files: Vec<File> = TOP_LEVEL
+            .iter()
+            .map(|path| file(path, &README_COMMANDS.join("\n")))
+            .collect();
         files.retain(|file| file.path != "rust-toolchain.toml");
-        files.push(file("rust-toolchain.toml", "[toolchain]\nchannel = \"stable\"\n"));
+        files.push(file(
+            "rust-toolchain.toml",
+            "[toolchain]\nchannel = \"stable\"\n",
+        ));
         assert_eq!(check_layout(&files, &[]), [String::new(); 0]);
         files.push(file("docs/notes.md", ""));
         assert_eq!(check_layout(&files, &[]).len(), 1);
         files.retain(|file| file.path != "docs/notes.md" && file.path != "LICENSE-MIT");
         assert_eq!(check_layout(&files, &[]).len(), 1);
-        let package = Package { name: "zkinfer-gpu".to_owned(), member: true, folder: "gpu".to_owned(), ..Package::default() };
+        let package = Package {
+            name: "zkinfer-gpu".to_owned(),
+            member: true,
+            folder: "gpu".to_owned(),
+            ..Package::default()
+        };
         assert_eq!(check_layout(&files, &[package]).len(), 2);
         files.retain(|file| file.path != "rust-toolchain.toml");
-        files.push(file("rust-toolchain.toml", "[toolchain]\nchannel = \"nightly\"\n"));
+        files.push(file(
+            "rust-toolchain.toml",
+            "[toolchain]\nchannel = \"nightly\"\n",
+        ));
         assert_eq!(check_layout(&files, &[]).len(), 2);
     }
 }
