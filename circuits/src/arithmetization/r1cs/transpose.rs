@@ -1,0 +1,186 @@
+//! Walking the structure: from rows back to wires (key generation), and one row as symbols (export, tests).
+
+use super::circuit::{LinComb, Node, Rid};
+use super::{Matrix, R1cs};
+use crate::constraint::Instr;
+use ark_bn254::Fr;
+use ark_ff::{One, Zero};
+use rayon::prelude::*;
+use std::collections::BTreeMap;
+
+/// Small integers as field elements without a conversion each time.
+pub(super) struct SmallInts(Vec<Fr>);
+
+impl SmallInts {
+    const HALF: i64 = 256;
+
+    pub(super) fn new() -> Self {
+        Self((-Self::HALF..=Self::HALF).map(Fr::from).collect())
+    }
+
+    pub(super) fn of(&self, c: i64) -> Fr {
+        match self.0.get((c + Self::HALF) as usize) {
+            Some(small) if (-Self::HALF..=Self::HALF).contains(&c) => *small,
+            _ => Fr::from(c),
+        }
+    }
+}
+
+impl R1cs {
+    /// For every wire, `Σ_row rows[row]·M[row][wire]`: one walk from the last tensor to the first, without building M.
+    ///
+    /// # Panics
+    /// When `rows` has not exactly [`R1cs::n_rows`] elements.
+    pub fn transpose(&self, matrix: Matrix, rows: &[Fr]) -> Vec<Fr> {
+        assert_eq!(rows.len(), self.n_rows, "one weight per row");
+        let mut wires = vec![Fr::zero(); self.n_wires()];
+        let mut one = Fr::zero();
+        let mut weight: Vec<Vec<Fr>> = vec![vec![]; self.tensors.len()];
+        for group in &self.groups {
+            let l = match matrix {
+                Matrix::A => &group.a,
+                Matrix::B => &group.b,
+                Matrix::C => &group.c,
+            };
+            let rows = &rows[group.first_row..group.first_row + group.n];
+            self.scatter(l, rows, &mut weight, &mut one);
+        }
+        let small = SmallInts::new();
+        for id in (0..self.tensors.len()).rev() {
+            let g = std::mem::take(&mut weight[id]);
+            if g.is_empty() {
+                continue;
+            }
+            match &self.tensors[id].node {
+                Node::Wires { class, start, .. } => {
+                    let start = self.wire(*class, *start);
+                    wires[start..start + g.len()].copy_from_slice(&g);
+                }
+                Node::Linear { step, x } => {
+                    let (map, bias) = self.linear(*step);
+                    let target = self.weight_of(&mut weight, *x);
+                    for (out, g) in g.iter().enumerate() {
+                        if g.is_zero() {
+                            continue;
+                        }
+                        let b = bias_at(bias, out);
+                        if b != 0 {
+                            one += *g * small.of(b);
+                        }
+                        map.row(out, |i, c| target[i] += *g * small.of(c));
+                    }
+                }
+                Node::Combo(l) => self.scatter(l, &g, &mut weight, &mut one),
+                Node::Outer { values, x } => {
+                    let sum: Fr = g.iter().zip(values.iter()).map(|(g, v)| *g * small.of(*v)).sum();
+                    self.weight_of(&mut weight, *x)[0] += sum;
+                }
+                Node::Constants { values } => {
+                    one += g.iter().zip(values.iter()).map(|(g, v)| *g * small.of(*v)).sum::<Fr>();
+                }
+                Node::Sum { terms } => {
+                    for (c, x) in terms {
+                        let add = g[0] * c;
+                        self.weight_of(&mut weight, *x).iter_mut().for_each(|w| *w += add);
+                    }
+                }
+                Node::Pack { rows, constants } => {
+                    for ((row, constant), g) in rows.iter().zip(constants).zip(&g) {
+                        one += *g * constant;
+                        for (x, i, c) in row {
+                            self.weight_of(&mut weight, *x)[*i] += *g * c;
+                        }
+                    }
+                }
+            }
+        }
+        wires[0] += one;
+        wires
+    }
+
+    fn weight_of<'w>(&self, weight: &'w mut [Vec<Fr>], x: Rid) -> &'w mut Vec<Fr> {
+        let w = &mut weight[x];
+        if w.is_empty() {
+            w.resize(self.tensors[x].len, Fr::zero());
+        }
+        w
+    }
+
+    fn scatter(&self, l: &LinComb, g: &[Fr], weight: &mut [Vec<Fr>], one: &mut Fr) {
+        if !l.constant.is_zero() {
+            *one += l.constant * g.iter().sum::<Fr>();
+        }
+        for (c, x) in &l.terms {
+            let target = self.weight_of(weight, *x);
+            if target.len() == 1 && g.len() > 1 {
+                target[0] += *c * g.iter().sum::<Fr>();
+            } else if c.is_one() {
+                target.par_iter_mut().zip(g).for_each(|(t, g)| *t += g);
+            } else {
+                target.par_iter_mut().zip(g).for_each(|(t, g)| *t += *g * c);
+            }
+        }
+    }
+
+    /// Map and bias of a linear step.
+    pub(super) fn linear(&self, step: usize) -> (&crate::constraint::LinearMap, &[i64]) {
+        match &self.program.steps()[step].instr {
+            Instr::Linear { map, bias, .. } => (map, bias),
+            // `lower` makes a Linear node only for a linear step
+            other => unreachable!("step {step} is {}, not linear", other.name()),
+        }
+    }
+
+    pub(super) fn expand_row(&self, l: &LinComb, i: usize) -> Vec<(usize, Fr)> {
+        let mut row = BTreeMap::new();
+        self.expand_lc(l, i, Fr::one(), &mut row);
+        row.into_iter().filter(|(_, c)| !c.is_zero()).collect()
+    }
+
+    fn expand_lc(&self, l: &LinComb, i: usize, by: Fr, row: &mut BTreeMap<usize, Fr>) {
+        if !l.constant.is_zero() {
+            *row.entry(0).or_default() += by * l.constant;
+        }
+        for (c, x) in &l.terms {
+            let i = if self.tensor(*x).len == 1 { 0 } else { i };
+            self.expand(*x, i, by * c, row);
+        }
+    }
+
+    fn expand(&self, x: Rid, i: usize, by: Fr, row: &mut BTreeMap<usize, Fr>) {
+        match &self.tensor(x).node {
+            Node::Wires { class, start, .. } => {
+                *row.entry(self.wire(*class, start + i)).or_default() += by;
+            }
+            Node::Linear { step, x } => {
+                let (map, bias) = self.linear(*step);
+                *row.entry(0).or_default() += by * Fr::from(bias_at(bias, i));
+                map.row(i, |j, c| self.expand(*x, j, by * Fr::from(c), row));
+            }
+            Node::Combo(l) => self.expand_lc(l, i, by, row),
+            Node::Outer { values, x } => self.expand(*x, 0, by * Fr::from(values[i]), row),
+            Node::Constants { values } => *row.entry(0).or_default() += by * Fr::from(values[i]),
+            Node::Sum { terms } => {
+                for (c, x) in terms {
+                    for j in 0..self.tensor(*x).len {
+                        self.expand(*x, j, by * c, row);
+                    }
+                }
+            }
+            Node::Pack { rows, constants } => {
+                *row.entry(0).or_default() += by * constants[i];
+                for (x, j, c) in &rows[i] {
+                    self.expand(*x, *j, by * c, row);
+                }
+            }
+        }
+    }
+}
+
+pub(super) fn bias_at(bias: &[i64], out: usize) -> i64 {
+    match bias.len() {
+        0 => 0,
+        1 => bias[0],
+        _ => bias[out],
+    }
+}
