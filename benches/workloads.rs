@@ -1,1 +1,195 @@
-//! x
+//! # The one list of workloads, and what every bench needs of them
+//! Models, calibration data and inputs are those of `circuits/tests/models`. `ZKINFER_BENCH` narrows the list to names that contain
+//! one of its comma-separated words; without it, the quick ones run.
+
+#![forbid(unsafe_code)]
+
+use std::fs;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rand::rngs::OsRng;
+use tempfile::TempDir;
+use zkinfer_circuits::quantize::input;
+use zkinfer_circuits::tensor::Tensor;
+use zkinfer_circuits::{Calibration, Compiled, Settings};
+use zkinfer_engine::{Phase, Progress, ProofInput, Proven, Prover};
+use zkinfer_gpu::Cpu;
+use zkinfer_params::{ProvingKeyFile, dev_setup::Trapdoor};
+use zkinfer_verifier::{Context, ProofSystem, VerifyingKey};
+
+/// A model with calibration samples and one input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Workload {
+    /// Name of its files, and its label in every bench.
+    pub name: &'static str,
+    /// Whether it runs without being asked for.
+    pub quick: bool,
+    /// Whether plain `groth16` (bits and selections instead of lookups) is worth its keys.
+    pub plain: bool,
+}
+
+/// Every workload, small ones first.
+pub const WORKLOADS: [Workload; 6] = [
+    Workload {
+        name: "digits-mlp",
+        quick: true,
+        plain: true,
+    },
+    Workload {
+        name: "digits-cnn",
+        quick: true,
+        plain: true,
+    },
+    Workload {
+        name: "lenet5-mnist-shape",
+        quick: true,
+        plain: false,
+    },
+    Workload {
+        name: "mlp-100k",
+        quick: true,
+        plain: false,
+    },
+    Workload {
+        name: "cnn-cifar-tiny",
+        quick: false,
+        plain: false,
+    },
+    Workload {
+        name: "cnn-cifar-small",
+        quick: false,
+        plain: false,
+    },
+];
+
+/// The proof systems a workload is measured with.
+#[must_use]
+pub fn systems(workload: &Workload) -> Vec<ProofSystem> {
+    let plain = workload.plain.then_some(ProofSystem::Groth16);
+    [Some(ProofSystem::UltraGroth), plain]
+        .into_iter()
+        .flatten()
+        .collect()
+}
+
+/// The workloads to run.
+#[must_use]
+pub fn chosen() -> Vec<Workload> {
+    match std::env::var("ZKINFER_BENCH") {
+        Ok(words) => WORKLOADS
+            .into_iter()
+            .filter(|w| words.split(',').any(|word| w.name.contains(word)))
+            .collect(),
+        Err(_) => WORKLOADS.into_iter().filter(|w| w.quick).collect(),
+    }
+}
+
+impl Workload {
+    fn file(&self, extension: &str) -> Vec<u8> {
+        let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("../circuits/tests/models");
+        let path = models.join(format!("{}.{extension}", self.name));
+        fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+    }
+
+    /// The bytes of its ONNX file.
+    #[must_use]
+    pub fn onnx(&self) -> Vec<u8> {
+        self.file("onnx")
+    }
+
+    /// Its calibration samples.
+    #[must_use]
+    pub fn calibration(&self) -> Calibration {
+        Calibration::from_npz(&self.file("calibration.npz"))
+            .expect("the file is part of the repository")
+    }
+
+    /// Its integer model and constraint program, with the default settings.
+    #[must_use]
+    pub fn compile(&self) -> Compiled {
+        zkinfer_circuits::compile(
+            &self.onnx(),
+            &self.calibration(),
+            &Settings::default(),
+            &mut |_, _, _| (),
+        )
+        .unwrap_or_else(|error| panic!("{}: {error}", self.name))
+    }
+
+    /// Its input, quantized.
+    #[must_use]
+    pub fn input(&self, compiled: &Compiled) -> Vec<Tensor> {
+        let input =
+            input::from_json(&self.file("json")).expect("the file is part of the repository");
+        compiled
+            .model
+            .quantize_input(&input)
+            .expect("the input fits its model")
+    }
+}
+
+/// A prover with its keys, ready to prove; the key file lives as long as this does.
+#[allow(missing_debug_implementations)]
+pub struct Ready {
+    /// The prover, keys loaded.
+    pub prover: Box<dyn Prover>,
+    /// The verifying key.
+    pub key: VerifyingKey,
+    /// The workload's input.
+    pub input: ProofInput,
+    _folder: TempDir,
+}
+
+impl Ready {
+    /// Compiles a workload and makes development keys for it.
+    #[must_use]
+    pub fn new(workload: &Workload, system: ProofSystem) -> Self {
+        let compiled = workload.compile();
+        let input = ProofInput {
+            tensors: workload.input(&compiled),
+            context: Context::ZERO,
+        };
+        let folder = tempfile::tempdir().expect("a folder for the keys");
+        let path: PathBuf = folder.path().join("proving.key");
+        let backend = zkinfer_engine::backend(system, Arc::new(Cpu::new()));
+        let program = Arc::new(compiled.program);
+        let mut sink = zkinfer_params::keys::FileSink::create(&path).expect("a key file");
+        let key = backend
+            .setup(
+                &program,
+                compiled.model.model_id(),
+                Trapdoor::for_development(),
+                &mut sink,
+                &Quiet,
+            )
+            .unwrap_or_else(|error| panic!("{}: {error}", workload.name));
+        let file = ProvingKeyFile::open(&path).expect("the key just written");
+        let prover = backend
+            .prepare(program, file, key.clone())
+            .expect("the key just written");
+        Self {
+            prover,
+            key,
+            input,
+            _folder: folder,
+        }
+    }
+
+    /// One proof, which the verifier has accepted.
+    #[must_use]
+    pub fn prove(&self) -> Proven {
+        self.prover
+            .prove(&self.input, &mut OsRng, &Quiet)
+            .expect("the input fits its model")
+    }
+}
+
+struct Quiet;
+
+impl Progress for Quiet {
+    fn report(&self, _: Phase, _: u64, _: u64) -> ControlFlow<()> {
+        ControlFlow::Continue(())
+    }
+}
