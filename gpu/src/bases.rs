@@ -1,0 +1,240 @@
+//! # Bases: the points of a multi-scalar multiplication, mapped from a key file or resident
+//!
+//! A mapped section costs no memory of the process beyond the page cache: opening it is O(1), and a multiplication
+//! converts the limbs it needs to points, in parallel, and frees them when it ends (peak: one section of points).
+
+use std::borrow::Cow;
+use std::fmt;
+use std::fs::File;
+use std::ops::Range;
+
+use memmap2::{Mmap, MmapOptions};
+use rayon::prelude::*;
+use thiserror::Error;
+
+use crate::curve::{AffineOf, Curve, decode_point};
+
+/// Points converted by one task.
+const POINTS_PER_TASK: usize = 1 << 12;
+
+/// Why a section of a key file cannot serve as bases.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum BasesError {
+    /// The section reaches beyond the end of the file.
+    #[error(
+        "{len} {curve} points at offset {offset} end beyond the file's {file_bytes} bytes; the key file is truncated"
+    )]
+    OutsideFile {
+        /// Name of the group.
+        curve: &'static str,
+        /// Offset of the section in bytes.
+        offset: u64,
+        /// Points of the section.
+        len: usize,
+        /// Length of the file in bytes.
+        file_bytes: u64,
+    },
+    /// The operating system refused to map the section.
+    #[error("cannot map {len} {curve} points of the key file: {source}")]
+    Map {
+        /// Name of the group.
+        curve: &'static str,
+        /// Points of the section.
+        len: usize,
+        /// What the operating system said.
+        source: std::io::Error,
+    },
+    /// A point has a coordinate that is not below the base field's modulus.
+    #[error("{curve} point {index} of the key has a coordinate ≥ q; the key file is damaged")]
+    Coordinate {
+        /// Name of the group.
+        curve: &'static str,
+        /// Index of the point in its section.
+        index: usize,
+    },
+    /// More points were asked for than there are.
+    #[error("{curve} points {start}..{end} were asked for, the section has {len}")]
+    Range {
+        /// Name of the group.
+        curve: &'static str,
+        /// First index asked for.
+        start: usize,
+        /// End of the range asked for.
+        end: usize,
+        /// Points of the section.
+        len: usize,
+    },
+}
+
+/// A list of bases in group `C`.
+pub struct Bases<C: Curve> {
+    source: Source<C>,
+    len: usize,
+}
+
+enum Source<C: Curve> {
+    Mapped(Mmap),
+    Resident(Vec<AffineOf<C>>),
+}
+
+impl<C: Curve> Bases<C> {
+    /// Maps `len` points that lie at byte `offset` of `file` in the encoding of [`crate::curve`].
+    ///
+    /// # Errors
+    /// [`BasesError::OutsideFile`] when the file is shorter, [`BasesError::Map`] when the mapping fails.
+    pub fn map(file: &File, offset: u64, len: usize) -> Result<Self, BasesError> {
+        let map_error = |source| BasesError::Map {
+            curve: C::NAME,
+            len,
+            source,
+        };
+        let file_bytes = file.metadata().map_err(map_error)?.len();
+        let bytes = len.checked_mul(C::POINT_BYTES);
+        let inside = bytes
+            .and_then(|bytes| offset.checked_add(bytes as u64))
+            .is_some_and(|end| end <= file_bytes);
+        let Some(bytes) = bytes.filter(|_| inside) else {
+            return Err(BasesError::OutsideFile {
+                curve: C::NAME,
+                offset,
+                len,
+                file_bytes,
+            });
+        };
+        if bytes == 0 {
+            return Ok(Self::from_points(Vec::new()));
+        }
+        Ok(Self {
+            source: Source::Mapped(map_read_only(file, offset, bytes).map_err(map_error)?),
+            len,
+        })
+    }
+
+    /// Bases that live in memory.
+    #[must_use]
+    pub fn from_points(points: Vec<AffineOf<C>>) -> Self {
+        Self {
+            len: points.len(),
+            source: Source::Resident(points),
+        }
+    }
+
+    /// Number of points.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there is no point.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The affine points of `range`, converted in parallel when the section is mapped.
+    ///
+    /// # Errors
+    /// [`BasesError::Range`] beyond the section, [`BasesError::Coordinate`] for a damaged point.
+    pub fn points(&self, range: Range<usize>) -> Result<Cow<'_, [AffineOf<C>]>, BasesError> {
+        if range.start > range.end || range.end > self.len {
+            return Err(BasesError::Range {
+                curve: C::NAME,
+                start: range.start,
+                end: range.end,
+                len: self.len,
+            });
+        }
+        let map = match &self.source {
+            Source::Resident(points) => return Ok(Cow::Borrowed(&points[range])),
+            Source::Mapped(map) => map,
+        };
+        map[range.start * C::POINT_BYTES..range.end * C::POINT_BYTES]
+            .par_chunks_exact(C::POINT_BYTES)
+            .with_min_len(POINTS_PER_TASK)
+            .enumerate()
+            .map(|(index, bytes)| {
+                decode_point::<C>(bytes).map_err(|_| BasesError::Coordinate {
+                    curve: C::NAME,
+                    index: range.start + index,
+                })
+            })
+            .collect::<Result<Vec<_>, _>>()
+            .map(Cow::Owned)
+    }
+}
+
+impl<C: Curve> fmt::Debug for Bases<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let form = match self.source {
+            Source::Mapped(_) => "mapped",
+            Source::Resident(_) => "resident",
+        };
+        write!(f, "Bases<{}>({} points, {form})", C::NAME, self.len)
+    }
+}
+
+#[allow(unsafe_code)]
+fn map_read_only(file: &File, offset: u64, bytes: usize) -> std::io::Result<Mmap> {
+    // SAFETY: the mapping is read-only and lies inside the file (checked by the caller); a key file is written beside,
+    // renamed into place and never modified or truncated afterwards, so the bytes do not change under the slice, and the
+    // bytes are read as plain `u8`, for which every value is valid.
+    unsafe { MmapOptions::new().offset(offset).len(bytes).map(file) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use ark_ec::{AffineRepr, CurveGroup, PrimeGroup};
+
+    use super::*;
+    use crate::curve::{G1, G2, ProjectiveOf, encode_points};
+
+    fn section<C: Curve>(n: u64) -> (Vec<AffineOf<C>>, tempfile::NamedTempFile) {
+        let mut points: Vec<_> = (1..=n)
+            .map(|k| (ProjectiveOf::<C>::generator() * ark_bn254::Fr::from(k)).into_affine())
+            .collect();
+        points[1] = AffineOf::<C>::zero();
+        let mut bytes = vec![0xAA; 100];
+        encode_points::<C>(&points, &mut bytes);
+        let mut file = tempfile::NamedTempFile::new().expect("a temporary file");
+        file.write_all(&bytes).expect("the temporary file is writable");
+        (points, file)
+    }
+
+    #[test]
+    fn a_mapped_section_gives_its_points_back() {
+        let (points, file) = section::<G1>(5);
+        let bases = Bases::<G1>::map(file.as_file(), 100, 5).expect("the section is there");
+        assert_eq!(bases.points(1..4).expect("in range").as_ref(), &points[1..4]);
+        let (points, file) = section::<G2>(5);
+        let bases = Bases::<G2>::map(file.as_file(), 100, 5).expect("the section is there");
+        assert_eq!(bases.points(0..5).expect("in range").as_ref(), &points[..]);
+    }
+
+    #[test]
+    fn refuses_sections_and_ranges_beyond_the_end() {
+        let (_, file) = section::<G1>(5);
+        for (offset, len) in [(100, 6), (101, 5), (u64::MAX, 1), (0, usize::MAX)] {
+            assert!(matches!(
+                Bases::<G1>::map(file.as_file(), offset, len),
+                Err(BasesError::OutsideFile { .. })
+            ));
+        }
+        let bases = Bases::<G1>::map(file.as_file(), 100, 5).expect("the section is there");
+        assert!(matches!(bases.points(2..6), Err(BasesError::Range { .. })));
+    }
+
+    #[test]
+    fn refuses_a_damaged_coordinate_by_index() {
+        let mut file = tempfile::NamedTempFile::new().expect("a temporary file");
+        file.write_all(&[0u8; 64]).expect("writable");
+        file.write_all(&[0xFF; 64]).expect("writable");
+        let bases = Bases::<G1>::map(file.as_file(), 0, 2).expect("two points");
+        assert!(matches!(
+            bases.points(0..2),
+            Err(BasesError::Coordinate { index: 1, .. })
+        ));
+    }
+}

@@ -1,0 +1,166 @@
+//! # Cpu: the device that every machine has
+
+use ark_bn254::{Fr, G1Affine, G1Projective, G2Affine, G2Projective};
+use ark_ec::short_weierstrass::Projective;
+use ark_poly::EvaluationDomain;
+use rayon::prelude::*;
+
+use super::{fixed_base, pippenger};
+use crate::bases::Bases;
+use crate::curve::{Curve, G1, G2};
+use crate::device::{
+    Device, DeviceError, DeviceInfo, Direction, FixedBase, FrSlice, FrVec, Points,
+};
+use crate::domain::Domain;
+use crate::field::ScalarClass;
+
+/// Elements of one task in element-wise operations.
+const ELEMENTS_PER_TASK: usize = 1 << 12;
+
+/// The CPU, through arkworks and rayon.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Cpu;
+
+impl Cpu {
+    fn msm<C: Curve>(
+        bases: &Bases<C>,
+        scalars: FrSlice<'_>,
+        class: ScalarClass,
+    ) -> Result<Projective<C::Config>, DeviceError> {
+        check_len("scalars of a multiplication", bases.len(), scalars.len())?;
+        let points = bases.points(0..bases.len())?;
+        pippenger::msm::<C::Config>(&points, scalars.host(), class)
+    }
+}
+
+impl Device for Cpu {
+    fn info(&self) -> DeviceInfo {
+        DeviceInfo {
+            name: "cpu".into(),
+            parallelism: rayon::current_num_threads(),
+        }
+    }
+
+    fn upload(&self, values: Vec<Fr>) -> Result<FrVec, DeviceError> {
+        Ok(FrVec::from_host(values))
+    }
+
+    fn download(&self, vector: FrVec) -> Result<Vec<Fr>, DeviceError> {
+        Ok(vector.take_host())
+    }
+
+    fn ntt(
+        &self,
+        vector: &mut FrVec,
+        domain: &Domain,
+        direction: Direction,
+        points: Points,
+    ) -> Result<(), DeviceError> {
+        check_len("a transform", domain.n(), vector.len())?;
+        let points = domain.points(points);
+        match direction {
+            Direction::Forward => points.fft_in_place(vector.host_mut()),
+            Direction::Inverse => points.ifft_in_place(vector.host_mut()),
+        }
+        Ok(())
+    }
+
+    fn mul_sub_scale(
+        &self,
+        a: &mut FrVec,
+        b: &FrVec,
+        c: &FrVec,
+        scale: Fr,
+    ) -> Result<(), DeviceError> {
+        check_len("second operand", a.len(), b.len())?;
+        check_len("third operand", a.len(), c.len())?;
+        a.host_mut()
+            .par_iter_mut()
+            .zip(b.host())
+            .zip(c.host())
+            .with_min_len(ELEMENTS_PER_TASK)
+            .for_each(|((a, b), c)| *a = (*a * b - c) * scale);
+        Ok(())
+    }
+
+    fn mul_pointwise(&self, a: &mut FrVec, b: &FrVec) -> Result<(), DeviceError> {
+        check_len("second operand", a.len(), b.len())?;
+        a.host_mut()
+            .par_iter_mut()
+            .zip(b.host())
+            .with_min_len(ELEMENTS_PER_TASK)
+            .for_each(|(a, b)| *a *= b);
+        Ok(())
+    }
+
+    fn msm_g1(
+        &self,
+        bases: &Bases<G1>,
+        scalars: FrSlice<'_>,
+        class: ScalarClass,
+    ) -> Result<G1Projective, DeviceError> {
+        Self::msm(bases, scalars, class)
+    }
+
+    fn msm_g2(
+        &self,
+        bases: &Bases<G2>,
+        scalars: FrSlice<'_>,
+        class: ScalarClass,
+    ) -> Result<G2Projective, DeviceError> {
+        Self::msm(bases, scalars, class)
+    }
+
+    fn fixed_base_g1(
+        &self,
+        base: &FixedBase<G1>,
+        scalars: &[Fr],
+    ) -> Result<Vec<G1Affine>, DeviceError> {
+        Ok(fixed_base::multiply(base, scalars))
+    }
+
+    fn fixed_base_g2(
+        &self,
+        base: &FixedBase<G2>,
+        scalars: &[Fr],
+    ) -> Result<Vec<G2Affine>, DeviceError> {
+        Ok(fixed_base::multiply(base, scalars))
+    }
+}
+
+fn check_len(what: &'static str, expected: usize, got: usize) -> Result<(), DeviceError> {
+    if expected == got {
+        Ok(())
+    } else {
+        Err(DeviceError::Length {
+            what,
+            expected,
+            got,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cpu_passes_the_device_suite() {
+        if let Err(mismatch) = crate::testing::check_device(&Cpu) {
+            panic!("{mismatch}");
+        }
+    }
+
+    #[test]
+    fn results_do_not_depend_on_the_number_of_threads() {
+        for n_threads in [1, 3] {
+            let pool = rayon::ThreadPoolBuilder::new()
+                .num_threads(n_threads)
+                .build()
+                .expect("a thread pool");
+            if let Err(mismatch) = pool.install(|| crate::testing::check_device(&Cpu)) {
+                panic!("{n_threads} threads: {mismatch}");
+            }
+        }
+    }
+}

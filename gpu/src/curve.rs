@@ -1,0 +1,181 @@
+//! # Curves: the two groups of BN254 and the raw limbs of their points
+//!
+//! A point in a key file is its affine coordinates, each as four 64-bit limbs of the Montgomery form
+//! (R = 2²⁵⁶), little-endian: x‖y, 64 bytes in G1; x.c0‖x.c1‖y.c0‖y.c1, 128 bytes in G2. All bytes zero is the point at
+//! infinity (0,0 is on neither curve). A coordinate that is not below q is refused; that a point lies on its curve is
+//! not checked here, since the digest of the section vouches for it.
+
+use core::fmt::Debug;
+
+use ark_bn254::{Fq, Fq2, Fr};
+use ark_ec::AffineRepr;
+use ark_ec::short_weierstrass::{Affine, Projective, SWCurveConfig};
+use ark_ff::{BigInt, PrimeField};
+use thiserror::Error;
+
+/// Bytes of one base-field coordinate.
+const COORDINATE_BYTES: usize = 32;
+
+/// One of the two groups of the pairing.
+pub trait Curve: sealed::Sealed + Debug + Copy + Send + Sync + 'static {
+    /// The arkworks curve.
+    type Config: SWCurveConfig<ScalarField = Fr, BaseField: Limbs>;
+    /// Bytes of a point in a key file.
+    const POINT_BYTES: usize;
+    /// Name for messages: `G1` or `G2`.
+    const NAME: &'static str;
+}
+
+/// The affine point of a [`Curve`].
+pub type AffineOf<C> = Affine<<C as Curve>::Config>;
+/// The projective point of a [`Curve`].
+pub type ProjectiveOf<C> = Projective<<C as Curve>::Config>;
+
+/// The group of 64-byte points.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct G1;
+/// The group of 128-byte points, over the quadratic extension.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct G2;
+
+impl Curve for G1 {
+    type Config = ark_bn254::g1::Config;
+    const POINT_BYTES: usize = 2 * COORDINATE_BYTES;
+    const NAME: &'static str = "G1";
+}
+
+impl Curve for G2 {
+    type Config = ark_bn254::g2::Config;
+    const POINT_BYTES: usize = 4 * COORDINATE_BYTES;
+    const NAME: &'static str = "G2";
+}
+
+/// A coordinate in a key file is not below the modulus q.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("a coordinate is not below the base field's modulus")]
+pub struct CoordinateTooLarge;
+
+/// A base field element as raw Montgomery limbs.
+pub trait Limbs: Sized {
+    /// Bytes of the element.
+    const BYTES: usize;
+    /// Writes the limbs to the first [`Self::BYTES`] bytes of `out`.
+    fn write_limbs(&self, out: &mut [u8]);
+    /// Reads the limbs from the first [`Self::BYTES`] bytes of `bytes`.
+    ///
+    /// # Errors
+    /// [`CoordinateTooLarge`] when the limbs are not below q.
+    fn read_limbs(bytes: &[u8]) -> Result<Self, CoordinateTooLarge>;
+}
+
+impl Limbs for Fq {
+    const BYTES: usize = COORDINATE_BYTES;
+
+    fn write_limbs(&self, out: &mut [u8]) {
+        for (limb, chunk) in self.0.0.iter().zip(out.chunks_exact_mut(8)) {
+            chunk.copy_from_slice(&limb.to_le_bytes());
+        }
+    }
+
+    fn read_limbs(bytes: &[u8]) -> Result<Self, CoordinateTooLarge> {
+        let mut limbs = [0u64; 4];
+        for (limb, chunk) in limbs.iter_mut().zip(bytes.chunks_exact(8)) {
+            let mut word = [0u8; 8];
+            word.copy_from_slice(chunk);
+            *limb = u64::from_le_bytes(word);
+        }
+        let limbs = BigInt(limbs);
+        if limbs >= Self::MODULUS {
+            return Err(CoordinateTooLarge);
+        }
+        Ok(Self::new_unchecked(limbs))
+    }
+}
+
+impl Limbs for Fq2 {
+    const BYTES: usize = 2 * COORDINATE_BYTES;
+
+    fn write_limbs(&self, out: &mut [u8]) {
+        let (c0, c1) = out.split_at_mut(COORDINATE_BYTES);
+        self.c0.write_limbs(c0);
+        self.c1.write_limbs(c1);
+    }
+
+    fn read_limbs(bytes: &[u8]) -> Result<Self, CoordinateTooLarge> {
+        let (c0, c1) = bytes.split_at(COORDINATE_BYTES);
+        Ok(Self::new(Fq::read_limbs(c0)?, Fq::read_limbs(c1)?))
+    }
+}
+
+/// Appends the raw limbs of `points` to `out`: `C::POINT_BYTES` bytes each.
+pub fn encode_points<C: Curve>(points: &[AffineOf<C>], out: &mut Vec<u8>) {
+    let start = out.len();
+    out.resize(start + points.len() * C::POINT_BYTES, 0);
+    for (point, bytes) in points
+        .iter()
+        .zip(out[start..].chunks_exact_mut(C::POINT_BYTES))
+    {
+        if let Some((x, y)) = point.xy() {
+            let (left, right) = bytes.split_at_mut(C::POINT_BYTES / 2);
+            x.write_limbs(left);
+            y.write_limbs(right);
+        }
+    }
+}
+
+/// Reads one point from `C::POINT_BYTES` bytes of raw limbs.
+///
+/// # Errors
+/// [`CoordinateTooLarge`] when a coordinate is not below q.
+pub fn decode_point<C: Curve>(bytes: &[u8]) -> Result<AffineOf<C>, CoordinateTooLarge> {
+    if bytes.iter().all(|&byte| byte == 0) {
+        return Ok(Affine::identity());
+    }
+    let (x, y) = bytes.split_at(C::POINT_BYTES / 2);
+    Ok(Affine::new_unchecked(
+        Limbs::read_limbs(x)?,
+        Limbs::read_limbs(y)?,
+    ))
+}
+
+mod sealed {
+    pub trait Sealed {}
+    impl Sealed for super::G1 {}
+    impl Sealed for super::G2 {}
+}
+
+#[cfg(test)]
+mod tests {
+    use ark_ec::{CurveGroup, PrimeGroup};
+
+    use super::*;
+
+    fn round_trip<C: Curve>() {
+        let points: Vec<_> = (0u64..9)
+            .map(|k| (ProjectiveOf::<C>::generator() * Fr::from(k)).into_affine())
+            .collect();
+        let mut bytes = Vec::new();
+        encode_points::<C>(&points, &mut bytes);
+        assert_eq!(bytes.len(), points.len() * C::POINT_BYTES);
+        for (point, chunk) in points.iter().zip(bytes.chunks_exact(C::POINT_BYTES)) {
+            assert_eq!(decode_point::<C>(chunk).as_ref(), Ok(point));
+        }
+    }
+
+    #[test]
+    fn points_survive_their_raw_limbs() {
+        round_trip::<G1>();
+        round_trip::<G2>();
+    }
+
+    #[test]
+    fn refuses_a_coordinate_that_is_the_modulus() {
+        let mut bytes = [0u8; 64];
+        for (limb, chunk) in Fq::MODULUS.0.iter().zip(bytes.chunks_exact_mut(8)) {
+            chunk.copy_from_slice(&limb.to_le_bytes());
+        }
+        assert_eq!(decode_point::<G1>(&bytes), Err(CoordinateTooLarge));
+        bytes[0] -= 1;
+        assert!(decode_point::<G1>(&bytes).is_ok());
+    }
+}

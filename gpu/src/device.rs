@@ -1,0 +1,296 @@
+//! # Device: what a prover asks of a machine
+//!
+//! A prover is written once over these handles: vectors of scalars that the device owns, mapped bases, and a few bulk
+//! operations on them. For the CPU a vector is a `Vec`. Every operation gives the same field elements and the same group
+//! elements on every device and for any number of threads.
+
+use std::fmt;
+use std::ops::Range;
+
+use ark_bn254::{Fr, G1Affine, G1Projective, G2Affine, G2Projective};
+use thiserror::Error;
+use zeroize::Zeroize;
+
+use crate::bases::{Bases, BasesError};
+use crate::curve::{AffineOf, Curve, G1, G2};
+use crate::domain::Domain;
+use crate::field::ScalarClass;
+
+/// Bulk field and group operations on vectors that the device owns.
+pub trait Device: fmt::Debug + Send + Sync {
+    /// What the device is.
+    fn info(&self) -> DeviceInfo;
+
+    /// Hands `values` to the device.
+    ///
+    /// # Errors
+    /// When the device's memory does not hold them.
+    fn upload(&self, values: Vec<Fr>) -> Result<FrVec, DeviceError>;
+
+    /// Takes the values back.
+    ///
+    /// # Errors
+    /// When the device has failed.
+    fn download(&self, vector: FrVec) -> Result<Vec<Fr>, DeviceError>;
+
+    /// In place, natural order: `Forward` turns the coefficients of a polynomial into its values on `points` of `domain`,
+    /// `Inverse` turns values into coefficients.
+    ///
+    /// # Errors
+    /// [`DeviceError::Length`] unless the vector has exactly the domain's length.
+    fn ntt(
+        &self,
+        vector: &mut FrVec,
+        domain: &Domain,
+        direction: Direction,
+        points: Points,
+    ) -> Result<(), DeviceError>;
+
+    /// a_i ← (a_i·b_i − c_i)·scale.
+    ///
+    /// # Errors
+    /// [`DeviceError::Length`] unless the three vectors have one length.
+    fn mul_sub_scale(
+        &self,
+        a: &mut FrVec,
+        b: &FrVec,
+        c: &FrVec,
+        scale: Fr,
+    ) -> Result<(), DeviceError>;
+
+    /// a_i ← a_i·b_i.
+    ///
+    /// # Errors
+    /// [`DeviceError::Length`] unless the vectors have one length.
+    fn mul_pointwise(&self, a: &mut FrVec, b: &FrVec) -> Result<(), DeviceError>;
+
+    /// Σ scalar_i·base_i in G1.
+    ///
+    /// # Errors
+    /// [`DeviceError::Length`] unless there are as many scalars as bases; [`DeviceError::OutOfClass`] when a scalar breaks
+    /// the promise; [`DeviceError::Bases`] when the key is damaged.
+    fn msm_g1(
+        &self,
+        bases: &Bases<G1>,
+        scalars: FrSlice<'_>,
+        class: ScalarClass,
+    ) -> Result<G1Projective, DeviceError>;
+
+    /// Σ scalar_i·base_i in G2.
+    ///
+    /// # Errors
+    /// As [`Device::msm_g1`].
+    fn msm_g2(
+        &self,
+        bases: &Bases<G2>,
+        scalars: FrSlice<'_>,
+        class: ScalarClass,
+    ) -> Result<G2Projective, DeviceError>;
+
+    /// The products scalar_i·base of one G1 base, in affine form: how a set-up makes its queries.
+    ///
+    /// # Errors
+    /// When the device has failed.
+    fn fixed_base_g1(
+        &self,
+        base: &FixedBase<G1>,
+        scalars: &[Fr],
+    ) -> Result<Vec<G1Affine>, DeviceError>;
+
+    /// The products scalar_i·base of one G2 base, in affine form.
+    ///
+    /// # Errors
+    /// When the device has failed.
+    fn fixed_base_g2(
+        &self,
+        base: &FixedBase<G2>,
+        scalars: &[Fr],
+    ) -> Result<Vec<G2Affine>, DeviceError>;
+}
+
+/// What a device is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DeviceInfo {
+    /// Short name, for logs and benches.
+    pub name: String,
+    /// Threads or multiprocessors that work in parallel.
+    pub parallelism: usize,
+}
+
+/// Which way a transform goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    /// Coefficients to values.
+    Forward,
+    /// Values to coefficients.
+    Inverse,
+}
+
+/// Which points of a domain a transform evaluates on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Points {
+    /// The roots of unity.
+    Subgroup,
+    /// The roots of unity times the field's generator.
+    Coset,
+}
+
+/// A vector of scalars that a device owns; overwritten with zeros when dropped, since it may hold a witness.
+pub struct FrVec {
+    host: Vec<Fr>,
+}
+
+impl FrVec {
+    /// Number of scalars.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.host.len()
+    }
+
+    /// Whether there is no scalar.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.host.is_empty()
+    }
+
+    /// A part of the vector.
+    ///
+    /// # Errors
+    /// [`DeviceError::Length`] when the range ends beyond the vector.
+    pub fn slice(&self, range: Range<usize>) -> Result<FrSlice<'_>, DeviceError> {
+        let end = range.end;
+        self.host
+            .get(range)
+            .map(|host| FrSlice { host })
+            .ok_or(DeviceError::Length {
+                what: "a slice of a vector",
+                expected: self.len(),
+                got: end,
+            })
+    }
+
+    /// The whole vector.
+    #[must_use]
+    pub fn as_slice(&self) -> FrSlice<'_> {
+        FrSlice { host: &self.host }
+    }
+
+    pub(crate) fn from_host(host: Vec<Fr>) -> Self {
+        Self { host }
+    }
+
+    pub(crate) fn host(&self) -> &[Fr] {
+        &self.host
+    }
+
+    pub(crate) fn host_mut(&mut self) -> &mut Vec<Fr> {
+        &mut self.host
+    }
+
+    pub(crate) fn take_host(mut self) -> Vec<Fr> {
+        std::mem::take(&mut self.host)
+    }
+}
+
+impl Drop for FrVec {
+    fn drop(&mut self) {
+        self.host.zeroize();
+    }
+}
+
+impl fmt::Debug for FrVec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "FrVec({} scalars)", self.host.len())
+    }
+}
+
+/// A part of an [`FrVec`].
+#[derive(Clone, Copy)]
+pub struct FrSlice<'a> {
+    host: &'a [Fr],
+}
+
+impl<'a> FrSlice<'a> {
+    /// Number of scalars.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.host.len()
+    }
+
+    /// Whether there is no scalar.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.host.is_empty()
+    }
+
+    /// The narrowest class that holds every scalar of the slice.
+    #[must_use]
+    pub fn class(&self) -> ScalarClass {
+        ScalarClass::covering(self.host)
+    }
+
+    pub(crate) fn host(&self) -> &'a [Fr] {
+        self.host
+    }
+}
+
+impl fmt::Debug for FrSlice<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "FrSlice({} scalars)", self.host.len())
+    }
+}
+
+/// A base whose multiples are tabulated once for many fixed-base products: for every c-bit window w the points
+/// d·2^(c·w)·base, d = 1 ..= 2^(c−1).
+pub struct FixedBase<C: Curve> {
+    pub(crate) c: u32,
+    pub(crate) windows: Vec<Vec<AffineOf<C>>>,
+}
+
+impl<C: Curve> FixedBase<C> {
+    /// Tabulates `base` for about `n_scalars` products.
+    #[must_use]
+    pub fn new(base: AffineOf<C>, n_scalars: usize) -> Self {
+        crate::cpu::fixed_base::tabulate(base, n_scalars)
+    }
+}
+
+impl<C: Curve> fmt::Debug for FixedBase<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "FixedBase<{}>({} windows of {} bits)",
+            C::NAME,
+            self.windows.len(),
+            self.c
+        )
+    }
+}
+
+/// Why a device operation failed.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum DeviceError {
+    /// Two operands do not have the lengths the operation needs.
+    #[error("{what}: expected {expected} elements, got {got}")]
+    Length {
+        /// The operation or operand.
+        what: &'static str,
+        /// The length needed.
+        expected: usize,
+        /// The length given.
+        got: usize,
+    },
+    /// A scalar is outside the class the caller promised.
+    #[error("scalar {index} is outside the promised class {class:?}")]
+    OutOfClass {
+        /// Index of the scalar.
+        index: usize,
+        /// The promise.
+        class: ScalarClass,
+    },
+    /// The bases could not be read.
+    #[error(transparent)]
+    Bases(#[from] BasesError),
+}

@@ -1,0 +1,98 @@
+//! # Domain: the 2^log_n-th roots of unity, and their coset
+//!
+//! H = {ωⁱ}, n = 2^log_n. The coset is g·H with g the field's multiplicative generator; Z(X) = Xⁿ − 1 vanishes on H and is
+//! the constant gⁿ − 1 on the coset.
+
+use ark_bn254::Fr;
+use ark_ff::{FftField, Field, One};
+use ark_poly::{EvaluationDomain, Radix2EvaluationDomain};
+
+/// The evaluation domain of a quadratic arithmetic program.
+#[derive(Debug, Clone)]
+pub struct Domain {
+    subgroup: Radix2EvaluationDomain<Fr>,
+    coset: Radix2EvaluationDomain<Fr>,
+}
+
+impl Domain {
+    /// The smallest domain with at least `min_len` points; `None` beyond the field's 2²⁸ roots of unity.
+    #[must_use]
+    pub fn new(min_len: usize) -> Option<Self> {
+        let subgroup = Radix2EvaluationDomain::<Fr>::new(min_len.max(1))?;
+        let coset = subgroup.get_coset(Fr::GENERATOR)?;
+        Some(Self { subgroup, coset })
+    }
+
+    /// Number of points n.
+    #[must_use]
+    pub fn n(&self) -> usize {
+        self.subgroup.size()
+    }
+
+    /// Base-2 logarithm of the number of points.
+    #[must_use]
+    pub fn log_n(&self) -> u32 {
+        self.subgroup.log_size_of_group
+    }
+
+    /// Z(x) = xⁿ − 1.
+    #[must_use]
+    pub fn vanishing_at(&self, x: Fr) -> Fr {
+        x.pow([self.subgroup.size]) - Fr::one()
+    }
+
+    /// The value gⁿ − 1 that Z has on every point of the coset; never zero.
+    #[must_use]
+    pub fn vanishing_on_coset(&self) -> Fr {
+        self.vanishing_at(self.coset.coset_offset())
+    }
+
+    /// L_i(x) for every i: the value at x of the polynomial that is 1 at ωⁱ and 0 on the rest of H.
+    #[must_use]
+    pub fn lagrange_at(&self, x: Fr) -> Vec<Fr> {
+        self.subgroup.evaluate_all_lagrange_coefficients(x)
+    }
+
+    /// The same for the coset: 1 at g·ωⁱ and 0 on its other points.
+    #[must_use]
+    pub fn coset_lagrange_at(&self, x: Fr) -> Vec<Fr> {
+        self.coset.evaluate_all_lagrange_coefficients(x)
+    }
+
+    pub(crate) fn points(&self, points: crate::Points) -> &Radix2EvaluationDomain<Fr> {
+        match points {
+            crate::Points::Subgroup => &self.subgroup,
+            crate::Points::Coset => &self.coset,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lagrange_values_interpolate_on_subgroup_and_coset() {
+        let domain = Domain::new(13).expect("a small domain exists");
+        assert_eq!((domain.n(), domain.log_n()), (16, 4));
+        let x = Fr::from(123_456_789u64);
+        let polynomial =
+            |x: Fr| (0u64..16).fold(Fr::from(0u64), |sum, k| sum * x + Fr::from(k * k + 7));
+        for (points, lagrange) in [
+            (crate::Points::Subgroup, domain.lagrange_at(x)),
+            (crate::Points::Coset, domain.coset_lagrange_at(x)),
+        ] {
+            let value: Fr = domain
+                .points(points)
+                .elements()
+                .zip(lagrange)
+                .map(|(point, weight)| polynomial(point) * weight)
+                .sum();
+            assert_eq!(value, polynomial(x));
+        }
+        for point in domain.points(crate::Points::Coset).elements() {
+            assert_eq!(domain.vanishing_at(point), domain.vanishing_on_coset());
+        }
+        assert!(Domain::new((1 << 28) + 1).is_none());
+    }
+}

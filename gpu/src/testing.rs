@@ -1,0 +1,305 @@
+//! # The suite that every device must pass
+//!
+//! Each operation of a [`Device`] is compared with the sentence of its documentation, computed the slow way: sums of
+//! double-and-add products, polynomials evaluated term by term. The inputs are fixed: no randomness, no clock.
+
+use ark_bn254::Fr;
+use ark_ec::short_weierstrass::Projective;
+use ark_ec::{AffineRepr, CurveGroup, PrimeGroup};
+use ark_ff::{AdditiveGroup, FftField, Field, PrimeField, Zero};
+use thiserror::Error;
+
+use crate::bases::Bases;
+use crate::curve::{AffineOf, Curve, G1, G2, ProjectiveOf};
+use crate::device::{Device, DeviceError, Direction, FixedBase, FrSlice, Points};
+use crate::domain::Domain;
+use crate::field::ScalarClass;
+
+/// What a device got wrong.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum Mismatch {
+    /// The result differs from the oracle's.
+    #[error("{operation} of {len} elements ({case}) differs from the oracle")]
+    Value {
+        /// The operation.
+        operation: &'static str,
+        /// Number of elements.
+        len: usize,
+        /// Which inputs.
+        case: &'static str,
+    },
+    /// An input that must be refused was accepted.
+    #[error("{operation} accepted {case}")]
+    Accepted {
+        /// The operation.
+        operation: &'static str,
+        /// The wrong input.
+        case: &'static str,
+    },
+    /// The device failed.
+    #[error(transparent)]
+    Device(#[from] DeviceError),
+}
+
+/// Runs the whole suite.
+///
+/// # Errors
+/// The first [`Mismatch`].
+pub fn check_device(device: &dyn Device) -> Result<(), Mismatch> {
+    check_transforms(device)?;
+    check_element_wise(device)?;
+    check_msm::<G1>(device, &|bases, scalars, class| {
+        device.msm_g1(bases, scalars, class)
+    })?;
+    check_msm::<G2>(device, &|bases, scalars, class| {
+        device.msm_g2(bases, scalars, class)
+    })?;
+    check_fixed_base::<G1>(&|base, scalars| device.fixed_base_g1(base, scalars))?;
+    check_fixed_base::<G2>(&|base, scalars| device.fixed_base_g2(base, scalars))
+}
+
+/// Σ scalar_i·base_i by double and add: the oracle of a multi-scalar multiplication.
+#[must_use]
+pub fn naive_msm<C: Curve>(bases: &[AffineOf<C>], scalars: &[Fr]) -> ProjectiveOf<C> {
+    bases
+        .iter()
+        .zip(scalars)
+        .map(|(base, scalar)| base.mul_bigint(scalar.into_bigint()))
+        .fold(Projective::ZERO, |sum, product| sum + product)
+}
+
+/// A fixed sequence of full-size scalars: xorshift64* words, four a scalar.
+#[must_use]
+pub fn scalars(seed: u64, len: usize) -> Vec<Fr> {
+    let mut state = seed | 1;
+    let mut word = || {
+        state ^= state >> 12;
+        state ^= state << 25;
+        state ^= state >> 27;
+        state.wrapping_mul(0x2545_F491_4F6C_DD1D)
+    };
+    (0..len)
+        .map(|_| {
+            let bytes: Vec<u8> = (0..4).flat_map(|_| word().to_le_bytes()).collect();
+            Fr::from_le_bytes_mod_order(&bytes)
+        })
+        .collect()
+}
+
+/// The first `len` of a fixed sequence of points, cheap to make: P, P + Q, P + 2Q, … with a point at infinity and a
+/// repeated point among them.
+#[must_use]
+pub fn points<C: Curve>(len: usize) -> Vec<AffineOf<C>> {
+    let step = ProjectiveOf::<C>::generator() * Fr::from(0x1234_5678_9ABCu64);
+    let mut multiples = Vec::with_capacity(len);
+    let mut point = ProjectiveOf::<C>::generator() * Fr::from(77u64);
+    for _ in 0..len {
+        multiples.push(point);
+        point += step;
+    }
+    let mut points = Projective::normalize_batch(&multiples);
+    if len > 5 {
+        points[3] = AffineOf::<C>::zero();
+        points[4] = points[5];
+    }
+    points
+}
+
+fn check_transforms(device: &dyn Device) -> Result<(), Mismatch> {
+    for log_n in [0usize, 1, 3, 6] {
+        let len = 1usize << log_n;
+        let Some(domain) = Domain::new(len) else {
+            continue;
+        };
+        let coefficients = scalars(log_n as u64 + 1, len);
+        let omega = Fr::get_root_of_unity(len as u64).unwrap_or(Fr::ONE);
+        for (points, offset) in [(Points::Subgroup, Fr::ONE), (Points::Coset, Fr::GENERATOR)] {
+            let mut vector = device.upload(coefficients.clone())?;
+            device.ntt(&mut vector, &domain, Direction::Forward, points)?;
+            let values = device.download(vector)?;
+            let expected: Vec<Fr> = (0..len as u64)
+                .map(|i| evaluate(&coefficients, offset * omega.pow([i])))
+                .collect();
+            ensure(values == expected, "forward transform", len, "any")?;
+            let mut vector = device.upload(values)?;
+            device.ntt(&mut vector, &domain, Direction::Inverse, points)?;
+            let back = device.download(vector)?;
+            ensure(back == coefficients, "inverse transform", len, "any")?;
+        }
+        let mut wrong = device.upload(vec![Fr::ONE; len + 1])?;
+        if device
+            .ntt(&mut wrong, &domain, Direction::Forward, Points::Subgroup)
+            .is_ok()
+        {
+            return Err(Mismatch::Accepted {
+                operation: "transform",
+                case: "a vector longer than the domain",
+            });
+        }
+    }
+    Ok(())
+}
+
+fn evaluate(coefficients: &[Fr], x: Fr) -> Fr {
+    coefficients
+        .iter()
+        .rev()
+        .fold(Fr::ZERO, |sum, coefficient| sum * x + coefficient)
+}
+
+fn check_element_wise(device: &dyn Device) -> Result<(), Mismatch> {
+    for len in [0usize, 1, 1000, 10_000] {
+        let (a, b, c) = (scalars(1, len), scalars(2, len), scalars(3, len));
+        let scale = Fr::from(12_345u64);
+        let mut vector = device.upload(a.clone())?;
+        let (second, third) = (device.upload(b.clone())?, device.upload(c.clone())?);
+        device.mul_sub_scale(&mut vector, &second, &third, scale)?;
+        let expected: Vec<Fr> = (0..len).map(|i| (a[i] * b[i] - c[i]) * scale).collect();
+        ensure(
+            device.download(vector)? == expected,
+            "mul_sub_scale",
+            len,
+            "any",
+        )?;
+        let mut vector = device.upload(a.clone())?;
+        device.mul_pointwise(&mut vector, &second)?;
+        let expected: Vec<Fr> = (0..len).map(|i| a[i] * b[i]).collect();
+        ensure(
+            device.download(vector)? == expected,
+            "mul_pointwise",
+            len,
+            "any",
+        )?;
+        let mut longer = device.upload(vec![Fr::ONE; len + 1])?;
+        if device.mul_pointwise(&mut longer, &second).is_ok() {
+            return Err(Mismatch::Accepted {
+                operation: "mul_pointwise",
+                case: "vectors of two lengths",
+            });
+        }
+    }
+    Ok(())
+}
+
+type Msm<'a, C> =
+    dyn Fn(&Bases<C>, FrSlice<'_>, ScalarClass) -> Result<ProjectiveOf<C>, DeviceError> + 'a;
+
+fn check_msm<C: Curve>(device: &dyn Device, msm: &Msm<'_, C>) -> Result<(), Mismatch> {
+    let operation = C::NAME;
+    let full = scalars(9, 700);
+    let word = |i: usize| full[i].into_bigint().0[0];
+    let small = |bits: u32| -> Vec<Fr> {
+        (0..full.len())
+            .map(|i| {
+                let magnitude = Fr::from(word(i) >> (64 - bits));
+                if i % 3 == 0 { -magnitude } else { magnitude }
+            })
+            .collect()
+    };
+    let mixed: Vec<Fr> = (0..full.len())
+        .map(|i| match i % 7 {
+            0 => full[i],
+            1 => Fr::ONE,
+            2 => -Fr::ONE,
+            3 => Fr::ZERO,
+            4 => -Fr::from(word(i) >> 48),
+            5 => -full[i],
+            _ => Fr::from(word(i) >> 20),
+        })
+        .collect();
+    let bits: Vec<Fr> = (0..full.len()).map(|i| Fr::from(word(i) & 1)).collect();
+    let half = Fr::from(Fr::MODULUS_MINUS_ONE_DIV_TWO);
+    let cases: Vec<(&'static str, Vec<Fr>, ScalarClass)> = vec![
+        ("full-size", full.clone(), ScalarClass::Full),
+        ("mixed", mixed, ScalarClass::Full),
+        ("bits", bits, ScalarClass::Unit01),
+        ("8 bits", small(8), ScalarClass::Small { bits: 8 }),
+        ("16 bits", small(16), ScalarClass::Small { bits: 16 }),
+        ("64 bits", small(64), ScalarClass::Small { bits: 64 }),
+        ("all equal", vec![full[0]; 700], ScalarClass::Full),
+        ("all zero", vec![Fr::ZERO; 700], ScalarClass::Unit01),
+        (
+            "extremes",
+            [half, half + Fr::ONE, -Fr::ONE, Fr::ONE]
+                .into_iter()
+                .cycle()
+                .take(700)
+                .collect(),
+            ScalarClass::Full,
+        ),
+    ];
+    for (case, scalars, class) in cases {
+        for len in [0, 1, 2, 33, 700] {
+            let points = points::<C>(len);
+            let expected = naive_msm::<C>(&points, &scalars[..len]);
+            let vector = device.upload(scalars.clone())?;
+            let got = msm(&Bases::from_points(points), vector.slice(0..len)?, class)?;
+            ensure(got == expected, operation, len, case)?;
+        }
+    }
+
+    let bases = Bases::<C>::from_points(points::<C>(4));
+    let refused = |values: Vec<Fr>, class, case| -> Result<(), Mismatch> {
+        let vector = device.upload(values)?;
+        match msm(&bases, vector.as_slice(), class) {
+            Err(_) => Ok(()),
+            Ok(_) => Err(Mismatch::Accepted { operation, case }),
+        }
+    };
+    refused(vec![Fr::ONE; 3], ScalarClass::Full, "too few scalars")?;
+    let three = Fr::from(3u64);
+    refused(
+        vec![three; 4],
+        ScalarClass::Unit01,
+        "3 in the class of bits",
+    )?;
+    refused(
+        vec![-Fr::ONE; 4],
+        ScalarClass::Unit01,
+        "−1 in the class of bits",
+    )?;
+    refused(
+        vec![-three.square(); 4],
+        ScalarClass::Small { bits: 3 },
+        "−9 in a class of 3 bits",
+    )
+}
+
+type Fixed<'a, C> = dyn Fn(&FixedBase<C>, &[Fr]) -> Result<Vec<AffineOf<C>>, DeviceError> + 'a;
+
+fn check_fixed_base<C: Curve>(multiply: &Fixed<'_, C>) -> Result<(), Mismatch> {
+    let base = points::<C>(1)[0];
+    for len in [0usize, 1, 40, 1500] {
+        let table = FixedBase::<C>::new(base, len);
+        let mut scalars = scalars(5, len);
+        for (scalar, special) in scalars.iter_mut().zip([Fr::ZERO, Fr::ONE, -Fr::ONE]) {
+            *scalar = special;
+        }
+        let products = multiply(&table, &scalars)?;
+        let right = products.len() == len
+            && products
+                .iter()
+                .zip(&scalars)
+                .all(|(product, scalar)| (base * scalar - product).is_zero());
+        ensure(right, "fixed-base products", len, C::NAME)?;
+    }
+    Ok(())
+}
+
+fn ensure(
+    right: bool,
+    operation: &'static str,
+    len: usize,
+    case: &'static str,
+) -> Result<(), Mismatch> {
+    if right {
+        Ok(())
+    } else {
+        Err(Mismatch::Value {
+            operation,
+            len,
+            case,
+        })
+    }
+}
