@@ -136,7 +136,7 @@ def run_ezkl(name, repeats, samples):
         )
         timed_ezkl(folder, "encode_evm_calldata", proof=proof, calldata=folder / "calldata")
         calldata = (folder / "calldata").read_bytes()
-        result.update(gas_on_anvil(compile_solidity({"verifier.sol": source.read_text()}, "Halo2Verifier"), calldata))
+        result.update(gas_on_anvil(compile_solidity(source.read_text(), "Halo2Verifier"), calldata))
     except (RuntimeError, OSError) as error:
         result["gas"] = f"not measured: {error}"
     return result
@@ -165,8 +165,8 @@ def run_zkinfer(name, repeats, system, binary):
     try:
         timed([binary, "verifier", bundle, "--target", "solidity", "--allow-dev-key", "-o", folder / "solidity"])
         calldata = timed([binary, "calldata", bundle, proof])["output"].strip()
-        sources = {str(p.relative_to(folder / "solidity")): p.read_text() for p in (folder / "solidity").rglob("*.sol")}
-        result.update(gas_on_anvil(compile_solidity(sources, None), bytes.fromhex(calldata.removeprefix("0x"))))
+        creation_code = (folder / "solidity" / "ZkinferVerifier.bin").read_text().strip()
+        result.update(gas_on_anvil(creation_code, bytes.fromhex(calldata.removeprefix("0x"))))
     except (RuntimeError, OSError, ValueError) as error:
         result["gas"] = f"not measured: {error}"
     return result
@@ -182,11 +182,11 @@ def median(runs):
     return sorted(runs, key=lambda run: run["seconds"])[len(runs) // 2]
 
 
-def compile_solidity(sources, contract):
-    """Creation code of the named contract, or of the last one in the only source that can be deployed."""
+def compile_solidity(source, contract):
+    """Creation code of one contract."""
     request = {
         "language": "Solidity",
-        "sources": {path: {"content": text} for path, text in sources.items()},
+        "sources": {"verifier.sol": {"content": source}},
         "settings": {"optimizer": {"enabled": True, "runs": 200}, "outputSelection": {"*": {"*": ["evm.bytecode.object"]}}},
     }
     child = subprocess.run(["node", TOOLS / "solc.js"], input=json.dumps(request), capture_output=True, text=True, check=False)
@@ -196,11 +196,7 @@ def compile_solidity(sources, contract):
     errors = [e["formattedMessage"] for e in answer.get("errors", []) if e["severity"] == "error"]
     if errors:
         raise RuntimeError(f"solc: {errors[0][:300]}")
-    codes = {n: c["evm"]["bytecode"]["object"] for file in answer["contracts"].values() for n, c in file.items()}
-    deployable = {n: code for n, code in codes.items() if code and (contract is None or n == contract)}
-    if not deployable:
-        raise RuntimeError(f"solc made no contract {contract or ''}")
-    return list(deployable.values())[-1]
+    return answer["contracts"]["verifier.sol"][contract]["evm"]["bytecode"]["object"]
 
 
 def gas_on_anvil(creation_code, calldata):
