@@ -1,1 +1,17 @@
-//! x
+//! # zkinfer-contracts: a verifying key in, contracts out
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`target`] | what every kind of chain needs: source for a key, calls for a proof |
+//! | [`solidity`] | Solidity: one fixed contract per proof system, its key at the end of its code |
+//! | [`evm`] | an EVM in this process, for the demo and the tests |
+//!
+//! A generated contract accepts exactly what `zkinfer_verifier::verify` accepts. Rules and arguments: DESIGN.md.
+#![forbid(unsafe_code)]
+
+pub mod evm;
+pub mod solidity;
+pub mod target;
+
+pub use solidity::{Solidity, creation_code};
+pub use target::{GenerateError, SourceTree, Target};

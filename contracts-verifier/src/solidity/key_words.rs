@@ -1,0 +1,53 @@
+//! # The key as the contracts read it
+//! −α ‖ β ‖ −γ ‖ −δ's ‖ IC points ‖ vk digest ‖ number of public bytes, in 32-byte words. The negations are made here, once, so that no contract
+//! negates a point that a prover chose.
+
+use ark_bn254::{G1Affine, G2Affine};
+use zkinfer_verifier::{
+    VerifyingKey,
+    curve::{write_g1, write_g2},
+};
+
+use super::calldata::word;
+
+/// One named piece of the key: a point or a number.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyWord {
+    /// What it is, in the symbols of the equation.
+    pub name: String,
+    /// Its words, concatenated.
+    pub bytes: Vec<u8>,
+}
+
+/// The pieces of a key, in the order of the contract's code.
+#[must_use]
+pub fn key_words(key: &VerifyingKey) -> Vec<KeyWord> {
+    let mut words = vec![
+        g1("−α in G1: x, y".to_owned(), &-key.alpha_g1),
+        g2("β in G2: x.c1, x.c0, y.c1, y.c0".to_owned(), &key.beta_g2),
+        g2("−γ in G2".to_owned(), &-key.gamma_g2),
+    ];
+    for (i, delta) in key.deltas_g2.iter().enumerate() {
+        let name = if key.deltas_g2.len() == 1 { "−δ in G2".to_owned() } else { format!("−δ{} in G2", i + 1) };
+        words.push(g2(name, &-*delta));
+    }
+    for (i, ic) in key.ic.iter().enumerate() {
+        words.push(g1(format!("IC_{i} in G1"), ic));
+    }
+    words.push(KeyWord { name: "vk digest".to_owned(), bytes: key.digest().to_vec() });
+    let public_bytes = word(key.layout.public_bytes()).to_vec();
+    words.push(KeyWord { name: "number of public bytes".to_owned(), bytes: public_bytes });
+    words
+}
+
+fn g1(name: String, point: &G1Affine) -> KeyWord {
+    let mut bytes = Vec::with_capacity(64);
+    write_g1(&mut bytes, point);
+    KeyWord { name, bytes }
+}
+
+fn g2(name: String, point: &G2Affine) -> KeyWord {
+    let mut bytes = Vec::with_capacity(128);
+    write_g2(&mut bytes, point);
+    KeyWord { name, bytes }
+}
