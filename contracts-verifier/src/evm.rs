@@ -72,7 +72,10 @@ impl Evm {
     /// An empty chain.
     #[must_use]
     pub fn new(chain_id: u64) -> Self {
-        Self { chain_id, db: CacheDB::new(EmptyDB::default()) }
+        Self {
+            chain_id,
+            db: CacheDB::new(EmptyDB::default()),
+        }
     }
 
     /// Creates a contract.
@@ -81,9 +84,15 @@ impl Evm {
     /// [`EvmError`] unless the contract stands.
     pub fn deploy(&mut self, creation: &[u8]) -> Result<Deployed, EvmError> {
         match self.transact(TxKind::Create, creation)? {
-            ExecutionResult::Success { gas, output: Output::Create(code, Some(address)), .. } => {
-                Ok(Deployed { address: address.into_array(), code_size: code.len(), gas: gas.total_gas_spent() })
-            }
+            ExecutionResult::Success {
+                gas,
+                output: Output::Create(code, Some(address)),
+                ..
+            } => Ok(Deployed {
+                address: address.into_array(),
+                code_size: code.len(),
+                gas: gas.total_gas_spent(),
+            }),
             result => Err(failure(&result, creation)),
         }
     }
@@ -94,7 +103,11 @@ impl Evm {
     /// [`EvmError`] unless the call succeeded.
     pub fn call(&mut self, address: [u8; 20], data: &[u8]) -> Result<Outcome, EvmError> {
         match self.transact(TxKind::Call(Address::from(address)), data)? {
-            ExecutionResult::Success { gas, output: Output::Call(output), .. } => Ok(Outcome {
+            ExecutionResult::Success {
+                gas,
+                output: Output::Call(output),
+                ..
+            } => Ok(Outcome {
                 gas_used: gas.total_gas_spent().saturating_sub(intrinsic_gas(data)),
                 output: output.to_vec(),
             }),
@@ -103,7 +116,9 @@ impl Evm {
     }
 
     fn transact(&mut self, kind: TxKind, data: &[u8]) -> Result<ExecutionResult, EvmError> {
-        let invalid = |reason: &dyn std::fmt::Debug| EvmError::Invalid { reason: format!("{reason:?}") };
+        let invalid = |reason: &dyn std::fmt::Debug| EvmError::Invalid {
+            reason: format!("{reason:?}"),
+        };
         let mut evm = Context::mainnet()
             .with_db(&mut self.db)
             .modify_cfg_chained(|cfg| {
@@ -125,7 +140,8 @@ impl Evm {
 
 /// 21,000 and the price of calldata (EIP-2028).
 fn intrinsic_gas(data: &[u8]) -> u64 {
-    data.iter().fold(21_000, |gas, byte| gas + if *byte == 0 { 4 } else { 16 })
+    data.iter()
+        .fold(21_000, |gas, byte| gas + if *byte == 0 { 4 } else { 16 })
 }
 
 fn failure(result: &ExecutionResult, data: &[u8]) -> EvmError {
@@ -134,7 +150,11 @@ fn failure(result: &ExecutionResult, data: &[u8]) -> EvmError {
             gas_used: gas.total_gas_spent().saturating_sub(intrinsic_gas(data)),
             output: output.to_vec(),
         },
-        ExecutionResult::Halt { reason, .. } => EvmError::Halted { reason: format!("{reason:?}") },
-        ExecutionResult::Success { .. } => EvmError::Halted { reason: "no contract was created".to_owned() },
+        ExecutionResult::Halt { reason, .. } => EvmError::Halted {
+            reason: format!("{reason:?}"),
+        },
+        ExecutionResult::Success { .. } => EvmError::Halted {
+            reason: "no contract was created".to_owned(),
+        },
     }
 }

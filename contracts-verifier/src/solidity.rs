@@ -33,7 +33,10 @@ impl Target for Solidity {
         let creation = creation_code(key, self.allow_dev_key)?;
         Ok(SourceTree::from([
             ("ZkinferVerifier.sol".to_owned(), source::per_key(key)),
-            ("ZkinferVerifier.bin".to_owned(), hex::encode(creation) + "\n"),
+            (
+                "ZkinferVerifier.bin".to_owned(),
+                hex::encode(creation) + "\n",
+            ),
         ]))
     }
 

@@ -17,10 +17,10 @@ contract Groth16Verifier {
     /// The proof does not prove this statement under this key.
     error InvalidProof();
 
-    /// Order of the groups.
-    uint256 private constant R = 0x30644e72e131a029b85045b68181585d2833e84879b9709143e1f593f0000001;
-    /// Modulus of the coordinates.
-    uint256 private constant Q = 0x30644e72e131a029b85045b68181585d97816a916871ca8d3c208c16d87cfd47;
+    /// The largest scalar: the order of the groups less one.
+    uint256 private constant R_MAX = 0x30644e72e131a029b85045b68181585d2833e84879b9709143e1f593f0000000;
+    /// The largest coordinate, one less than the modulus of the base field.
+    uint256 private constant Q_MAX = 0x30644e72e131a029b85045b68181585d97816a916871ca8d3c208c16d87cfd46;
     /// Length of an encoded proof: A (2 words), B (4), C (2).
     uint256 private constant PROOF_BYTES = 256;
 
@@ -60,13 +60,23 @@ contract Groth16Verifier {
                 revert(0x1c, 4)
             }
 
-            // words = [context, 31 bytes of tensors in each, the last padded with zeros on the right]
+            // words = [context, 31 bytes of tensors in each, the last padded with zeros on the right], eight at a time:
+            // up to seven words behind the last are overwritten later.
             let word := first
             let end := add(word, shl(5, words))
             mstore(word, context)
-            for { word := add(word, 32) } lt(word, end) { word := add(word, 32) } {
+            word := add(word, 32)
+            for {} lt(word, end) {} {
                 mstore(word, shr(8, calldataload(tensors)))
-                tensors := add(tensors, 31)
+                mstore(add(word, 0x20), shr(8, calldataload(add(tensors, 31))))
+                mstore(add(word, 0x40), shr(8, calldataload(add(tensors, 62))))
+                mstore(add(word, 0x60), shr(8, calldataload(add(tensors, 93))))
+                mstore(add(word, 0x80), shr(8, calldataload(add(tensors, 124))))
+                mstore(add(word, 0xa0), shr(8, calldataload(add(tensors, 155))))
+                mstore(add(word, 0xc0), shr(8, calldataload(add(tensors, 186))))
+                mstore(add(word, 0xe0), shr(8, calldataload(add(tensors, 217))))
+                word := add(word, 0x100)
+                tensors := add(tensors, 248)
             }
             // Of the last word, keep what is left of the tensors: the calldata behind them is the proof's.
             if publicBytes {
@@ -100,12 +110,8 @@ contract Groth16Verifier {
             let bad := shr(253, calldataload(0x64))
             let word := first
             let end := add(word, shl(5, count))
-            for { let source := 0x64 } lt(word, end) { source := add(source, 32) } {
-                let value := calldataload(source)
-                bad := or(bad, iszero(lt(value, R)))
-                mstore(word, value)
-                word := add(word, 32)
-            }
+            calldatacopy(word, 0x64, shl(5, count))
+            for {} lt(word, end) { word := add(word, 32) } { bad := or(bad, gt(mload(word), R_MAX)) }
             if bad {
                 mstore(0, 0xd1bf1a92) // InvalidWord()
                 revert(0x1c, 4)
@@ -144,6 +150,12 @@ contract Groth16Verifier {
                 mstore(0, selector)
                 revert(0x1c, 4)
             }
+            // Whether the G1 point at `at` in the calldata is infinity or has a coordinate that is too large.
+            function g1(at) -> bad {
+                let x := calldataload(at)
+                let y := calldataload(add(at, 32))
+                bad := or(iszero(or(x, y)), or(gt(x, Q_MAX), gt(y, Q_MAX)))
+            }
             // sum += scalar · (the point at `source` in the code); sum is 64 bytes at `at`, with 96 bytes of scratch behind it.
             function accumulate(at, source, scalar) {
                 let product := add(at, 64)
@@ -157,18 +169,17 @@ contract Groth16Verifier {
                 if iszero(ok) { fail(0x09bde339) } // InvalidProof()
             }
 
-            // Every coordinate below Q, no point infinity.
+            // Every coordinate below the modulus, no point infinity.
             {
-                let bad := 0
-                let end := add(body, PROOF_BYTES)
-                for { let source := body } lt(source, end) { source := add(source, 32) } {
-                    bad := or(bad, iszero(lt(calldataload(source), Q)))
-                }
-                let b := or(calldataload(add(body, 64)), calldataload(add(body, 96)))
-                b := or(b, or(calldataload(add(body, 128)), calldataload(add(body, 160))))
-                bad := or(bad, iszero(b))
-                bad := or(bad, iszero(or(calldataload(body), calldataload(add(body, 32)))))
-                bad := or(bad, iszero(or(calldataload(add(body, 192)), calldataload(add(body, 224)))))
+                let bad := or(g1(body), g1(add(body, 192)))
+                let x := calldataload(add(body, 64))
+                let y := calldataload(add(body, 96))
+                bad := or(bad, or(gt(x, Q_MAX), gt(y, Q_MAX)))
+                let any := or(x, y)
+                x := calldataload(add(body, 128))
+                y := calldataload(add(body, 160))
+                bad := or(bad, or(gt(x, Q_MAX), gt(y, Q_MAX)))
+                bad := or(bad, iszero(or(any, or(x, y))))
                 if bad { fail(0xb8fedf87) } // InvalidPoint()
             }
 

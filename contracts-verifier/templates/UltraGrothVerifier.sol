@@ -20,8 +20,10 @@ contract UltraGrothVerifier {
 
     /// Order of the groups.
     uint256 private constant R = 0x30644e72e131a029b85045b68181585d2833e84879b9709143e1f593f0000001;
-    /// Modulus of the coordinates.
-    uint256 private constant Q = 0x30644e72e131a029b85045b68181585d97816a916871ca8d3c208c16d87cfd47;
+    /// The largest scalar, R − 1.
+    uint256 private constant R_MAX = 0x30644e72e131a029b85045b68181585d2833e84879b9709143e1f593f0000000;
+    /// The largest coordinate, one less than the modulus of the base field.
+    uint256 private constant Q_MAX = 0x30644e72e131a029b85045b68181585d97816a916871ca8d3c208c16d87cfd46;
     /// "zkinfer/ultragroth/challenge/v1" and a zero byte.
     uint256 private constant DOMAIN = 0x7a6b696e6665722f756c74726167726f74682f6368616c6c656e67652f763100;
     /// Length of an encoded proof: A (2 words), B (4), C1 (2), C2 (2).
@@ -63,13 +65,23 @@ contract UltraGrothVerifier {
                 revert(0x1c, 4)
             }
 
-            // words = [context, 31 bytes of tensors in each, the last padded with zeros on the right]
+            // words = [context, 31 bytes of tensors in each, the last padded with zeros on the right], eight at a time:
+            // up to seven words behind the last are overwritten later.
             let word := add(transcript, 0x40)
             let end := add(word, shl(5, words))
             mstore(word, context)
-            for { word := add(word, 32) } lt(word, end) { word := add(word, 32) } {
+            word := add(word, 32)
+            for {} lt(word, end) {} {
                 mstore(word, shr(8, calldataload(tensors)))
-                tensors := add(tensors, 31)
+                mstore(add(word, 0x20), shr(8, calldataload(add(tensors, 31))))
+                mstore(add(word, 0x40), shr(8, calldataload(add(tensors, 62))))
+                mstore(add(word, 0x60), shr(8, calldataload(add(tensors, 93))))
+                mstore(add(word, 0x80), shr(8, calldataload(add(tensors, 124))))
+                mstore(add(word, 0xa0), shr(8, calldataload(add(tensors, 155))))
+                mstore(add(word, 0xc0), shr(8, calldataload(add(tensors, 186))))
+                mstore(add(word, 0xe0), shr(8, calldataload(add(tensors, 217))))
+                word := add(word, 0x100)
+                tensors := add(tensors, 248)
             }
             // Of the last word, keep what is left of the tensors: the calldata behind them is the proof's.
             if publicBytes {
@@ -103,12 +115,8 @@ contract UltraGrothVerifier {
             let bad := shr(253, calldataload(0x64))
             let word := add(transcript, 0x40)
             let end := add(word, shl(5, count))
-            for { let source := 0x64 } lt(word, end) { source := add(source, 32) } {
-                let value := calldataload(source)
-                bad := or(bad, iszero(lt(value, R)))
-                mstore(word, value)
-                word := add(word, 32)
-            }
+            calldatacopy(word, 0x64, shl(5, count))
+            for {} lt(word, end) { word := add(word, 32) } { bad := or(bad, gt(mload(word), R_MAX)) }
             if bad {
                 mstore(0, 0xd1bf1a92) // InvalidWord()
                 revert(0x1c, 4)
@@ -149,6 +157,12 @@ contract UltraGrothVerifier {
                 mstore(0, selector)
                 revert(0x1c, 4)
             }
+            // Whether the G1 point at `at` in the calldata is infinity or has a coordinate that is too large.
+            function g1(at) -> bad {
+                let x := calldataload(at)
+                let y := calldataload(add(at, 32))
+                bad := or(iszero(or(x, y)), or(gt(x, Q_MAX), gt(y, Q_MAX)))
+            }
             // sum += scalar · (the point at `source` in the code); sum is 64 bytes at `at`, with 96 bytes of scratch behind it.
             function accumulate(at, source, scalar) {
                 let product := add(at, 64)
@@ -162,19 +176,18 @@ contract UltraGrothVerifier {
                 if iszero(ok) { fail(0x09bde339) } // InvalidProof()
             }
 
-            // Every coordinate below Q, no point infinity.
+            // Every coordinate below the modulus, no point infinity.
             {
-                let bad := 0
-                let end := add(body, PROOF_BYTES)
-                for { let source := body } lt(source, end) { source := add(source, 32) } {
-                    bad := or(bad, iszero(lt(calldataload(source), Q)))
-                }
-                let b := or(calldataload(add(body, 64)), calldataload(add(body, 96)))
-                b := or(b, or(calldataload(add(body, 128)), calldataload(add(body, 160))))
-                bad := or(bad, iszero(b))
-                bad := or(bad, iszero(or(calldataload(body), calldataload(add(body, 32)))))
-                bad := or(bad, iszero(or(calldataload(add(body, 192)), calldataload(add(body, 224)))))
-                bad := or(bad, iszero(or(calldataload(add(body, 256)), calldataload(add(body, 288)))))
+                let bad := or(g1(body), g1(add(body, 192)))
+                bad := or(bad, g1(add(body, 256)))
+                let x := calldataload(add(body, 64))
+                let y := calldataload(add(body, 96))
+                bad := or(bad, or(gt(x, Q_MAX), gt(y, Q_MAX)))
+                let any := or(x, y)
+                x := calldataload(add(body, 128))
+                y := calldataload(add(body, 160))
+                bad := or(bad, or(gt(x, Q_MAX), gt(y, Q_MAX)))
+                bad := or(bad, iszero(or(any, or(x, y))))
                 if bad { fail(0xb8fedf87) } // InvalidPoint()
             }
 
@@ -190,10 +203,22 @@ contract UltraGrothVerifier {
                 rho := mod(keccak256(transcript, length), R)
                 mstore(add(tail, 64), 2)
                 alpha := mod(keccak256(transcript, length), R)
+                // e = Σ word_i · α'^i from the last word down, eight at a time, behind zeros up to a multiple of eight.
+                // A step takes any e and leaves less than 2R: mulmod reduces, and every word is below R.
+                calldatacopy(tail, calldatasize(), 224)
                 let first := add(transcript, 0x40)
-                for { let word := sub(tail, 32) } iszero(lt(word, first)) { word := sub(word, 32) } {
-                    e := addmod(mulmod(e, alpha, R), mload(word), R)
+                for { let word := add(first, and(shl(5, add(words, 7)), not(255))) } gt(word, first) {} {
+                    word := sub(word, 0x100)
+                    e := add(mload(add(word, 0xe0)), mulmod(e, alpha, R))
+                    e := add(mload(add(word, 0xc0)), mulmod(e, alpha, R))
+                    e := add(mload(add(word, 0xa0)), mulmod(e, alpha, R))
+                    e := add(mload(add(word, 0x80)), mulmod(e, alpha, R))
+                    e := add(mload(add(word, 0x60)), mulmod(e, alpha, R))
+                    e := add(mload(add(word, 0x40)), mulmod(e, alpha, R))
+                    e := add(mload(add(word, 0x20)), mulmod(e, alpha, R))
+                    e := add(mload(word), mulmod(e, alpha, R))
                 }
+                e := mod(e, R)
             }
 
             // Five pairs of 192 bytes, then scratch space.

@@ -5,14 +5,18 @@ mod simulator;
 mod vectors;
 
 use ark_bn254::Fr;
-use simulator::{Q, R, SYSTEMS, Simulator, add_modulus, each_byte_changed, layout, off_subgroup, valid};
+use simulator::{
+    Q, R, SYSTEMS, Simulator, add_modulus, each_byte_changed, layout, off_subgroup, valid,
+};
 use vectors::{Call, encode_words, selector, word};
 use zkinfer_contracts::{
     GenerateError, Solidity, Target, creation_code,
     evm::{Deployed, Evm, EvmError},
     solidity::{DEVELOPMENT_CHAIN_ID, calldata_verify, calldata_verify_proof},
 };
-use zkinfer_verifier::{Proof, ProofSystem, Setup, Statement, VerifyingKey, curve::scalar_to_bytes};
+use zkinfer_verifier::{
+    Proof, ProofSystem, Setup, Statement, VerifyingKey, curve::scalar_to_bytes,
+};
 
 const SIZES: [u32; 8] = [0, 1, 30, 31, 32, 62, 63, 794];
 
@@ -27,13 +31,21 @@ impl Chain {
         let mut evm = Evm::new(DEVELOPMENT_CHAIN_ID);
         let creation = creation_code(key, true).expect("a good key");
         let contract = evm.deploy(&creation).expect("the contract deploys");
-        Self { evm, contract, key: key.clone() }
+        Self {
+            evm,
+            contract,
+            key: key.clone(),
+        }
     }
 
     fn accepts(&mut self, data: &[u8]) -> bool {
         match self.evm.call(self.contract.address, data) {
             Ok(outcome) => {
-                assert_eq!(outcome.output, word(1), "a call that succeeds returns exactly 1");
+                assert_eq!(
+                    outcome.output,
+                    word(1),
+                    "a call that succeeds returns exactly 1"
+                );
                 true
             }
             Err(EvmError::Reverted { .. }) => false,
@@ -49,7 +61,9 @@ impl Chain {
 
     fn refuses_data(&mut self, data: &[u8], error: &str) {
         match self.evm.call(self.contract.address, data) {
-            Err(EvmError::Reverted { output, .. }) => assert_eq!(output, selector(error), "{error}"),
+            Err(EvmError::Reverted { output, .. }) => {
+                assert_eq!(output, selector(error), "{error}")
+            }
             other => panic!("expected {error}, got {other:?}"),
         }
     }
@@ -63,10 +77,15 @@ fn accepts_what_the_native_verifier_accepts() {
             let mut chain = Chain::new(&simulator.key);
             let call = Call::new(&statement, &proof);
             assert!(call.holds(&simulator.key));
-            let data = Solidity::default().encode(&statement, &proof).expect("a valid proof");
+            let data = Solidity::default()
+                .encode(&statement, &proof)
+                .expect("a valid proof");
             assert_eq!(data, call.encode(), "both encoders agree");
             assert!(chain.accepts(&data), "{system}, {size} bytes");
-            assert!(chain.accepts(&calldata_verify_proof(&statement.words(), &proof)), "{system}, {size} words");
+            assert!(
+                chain.accepts(&calldata_verify_proof(&statement.words(), &proof)),
+                "{system}, {size} words"
+            );
             let other = simulator.statement(77);
             let other_proof = simulator.prove(&other, 78);
             assert!(chain.accepts(&calldata_verify(&other, &other_proof)));
@@ -83,12 +102,25 @@ fn refuses_every_changed_byte_of_context_tensors_and_proof() {
             let (simulator, statement, proof) = valid(system, size);
             let mut chain = Chain::new(&simulator.key);
             let good = Call::new(&statement, &proof);
-            let contexts = each_byte_changed(&good.context, 1).map(|(_, context)| Call { context, ..good.clone() });
-            let tensors = each_byte_changed(&good.tensors, 2).map(|(_, tensors)| Call { tensors, ..good.clone() });
-            let proofs = each_byte_changed(&good.proof, 3).map(|(_, proof)| Call { proof, ..good.clone() });
+            let contexts = each_byte_changed(&good.context, 1).map(|(_, context)| Call {
+                context,
+                ..good.clone()
+            });
+            let tensors = each_byte_changed(&good.tensors, 2).map(|(_, tensors)| Call {
+                tensors,
+                ..good.clone()
+            });
+            let proofs = each_byte_changed(&good.proof, 3).map(|(_, proof)| Call {
+                proof,
+                ..good.clone()
+            });
             for call in contexts.chain(tensors).chain(proofs) {
                 let accepted = chain.accepts(&call.encode());
-                assert_eq!(accepted, call.holds(&simulator.key), "the verifiers disagree: {call:?}");
+                assert_eq!(
+                    accepted,
+                    call.holds(&simulator.key),
+                    "the verifiers disagree: {call:?}"
+                );
                 assert!(!accepted);
                 mutations += 1;
             }
@@ -121,7 +153,10 @@ fn refuses_calldata_that_is_cut_or_continued() {
     for system in SYSTEMS {
         let (simulator, statement, proof) = valid(system, 33);
         let mut chain = Chain::new(&simulator.key);
-        for good in [calldata_verify(&statement, &proof), calldata_verify_proof(&statement.words(), &proof)] {
+        for good in [
+            calldata_verify(&statement, &proof),
+            calldata_verify_proof(&statement.words(), &proof),
+        ] {
             for len in 0..good.len() {
                 assert!(!chain.accepts(&good[..len]), "cut to {len}");
             }
@@ -144,8 +179,19 @@ fn refuses_wrong_lengths_and_offsets() {
             call.tensors.resize(len, 0);
             chain.refuses(&call, "InvalidLength()");
         }
-        let other = if system == ProofSystem::Groth16 { 320 } else { 256 };
-        for len in [0, 1, system.proof_bytes() - 1, system.proof_bytes() + 1, system.proof_bytes() + 32, other] {
+        let other = if system == ProofSystem::Groth16 {
+            320
+        } else {
+            256
+        };
+        for len in [
+            0,
+            1,
+            system.proof_bytes() - 1,
+            system.proof_bytes() + 1,
+            system.proof_bytes() + 32,
+            other,
+        ] {
             let mut call = good.clone();
             call.proof.resize(len, 0);
             chain.refuses(&call, "InvalidLength()");
@@ -168,7 +214,11 @@ fn refuses_wrong_lengths_and_offsets() {
         dirty[4 + 96 + 32 + 63] = 1;
         chain.refuses_data(&dirty, "InvalidLength()");
 
-        let words: Vec<Vec<u8>> = statement.words().iter().map(|word| scalar_to_bytes(*word).to_vec()).collect();
+        let words: Vec<Vec<u8>> = statement
+            .words()
+            .iter()
+            .map(|word| scalar_to_bytes(*word).to_vec())
+            .collect();
         assert!(chain.accepts(&encode_words(&words, &good.proof)));
         chain.refuses_data(&encode_words(&words[..2], &good.proof), "InvalidLength()");
         chain.refuses_data(&encode_words(&[], &good.proof), "InvalidLength()");
@@ -184,11 +234,22 @@ fn refuses_words_that_are_not_canonical() {
         let (simulator, statement, proof) = valid(system, 63);
         let mut chain = Chain::new(&simulator.key);
         let good = Call::new(&statement, &proof);
-        for context in [add_modulus(&good.context, 0, &R), Some([&[0x20][..], &[0; 31]].concat()), Some(vec![0xff; 32])] {
-            let call = Call { context: context.expect("the sum fits"), ..good.clone() };
+        for context in [
+            add_modulus(&good.context, 0, &R),
+            Some([&[0x20][..], &[0; 31]].concat()),
+            Some(vec![0xff; 32]),
+        ] {
+            let call = Call {
+                context: context.expect("the sum fits"),
+                ..good.clone()
+            };
             chain.refuses(&call, "InvalidWord()");
         }
-        let words: Vec<Vec<u8>> = statement.words().iter().map(|word| scalar_to_bytes(*word).to_vec()).collect();
+        let words: Vec<Vec<u8>> = statement
+            .words()
+            .iter()
+            .map(|word| scalar_to_bytes(*word).to_vec())
+            .collect();
         for i in 0..words.len() {
             let mut value = words[i].clone();
             while let Some(sum) = add_modulus(&value, 0, &R) {
@@ -217,11 +278,20 @@ fn refuses_coordinates_with_the_modulus_added_and_infinity() {
             let mut value = good.proof.clone();
             while let Some(sum) = add_modulus(&value, at, &Q) {
                 value = sum;
-                chain.refuses(&Call { proof: value.clone(), ..good.clone() }, "InvalidPoint()");
+                chain.refuses(
+                    &Call {
+                        proof: value.clone(),
+                        ..good.clone()
+                    },
+                    "InvalidPoint()",
+                );
             }
         }
         let points = [(0, 64), (64, 128), (192, 64), (256, 64)];
-        for (start, len) in points.into_iter().take_while(|(start, _)| *start < good.proof.len()) {
+        for (start, len) in points
+            .into_iter()
+            .take_while(|(start, _)| *start < good.proof.len())
+        {
             let mut call = good.clone();
             call.proof[start..start + len].fill(0);
             chain.refuses(&call, "InvalidPoint()");
@@ -235,9 +305,15 @@ fn refuses_swapped_negated_and_foreign_points() {
         let (simulator, statement, proof) = valid(system, 40);
         let mut chain = Chain::new(&simulator.key);
         let bad: Vec<Proof> = match proof {
-            Proof::Groth16 { a, b, c } => [(c, b, a), (-a, b, c), (a, -b, c), (a, b, -c), (a, off_subgroup(), c)]
-                .map(|(a, b, c)| Proof::Groth16 { a, b, c })
-                .to_vec(),
+            Proof::Groth16 { a, b, c } => [
+                (c, b, a),
+                (-a, b, c),
+                (a, -b, c),
+                (a, b, -c),
+                (a, off_subgroup(), c),
+            ]
+            .map(|(a, b, c)| Proof::Groth16 { a, b, c })
+            .to_vec(),
             Proof::UltraGroth { a, b, c1, c2 } => [
                 (a, b, c2, c1),
                 (c1, b, a, c2),
@@ -256,7 +332,10 @@ fn refuses_swapped_negated_and_foreign_points() {
         }
         // The proof of another key, and of another context.
         let other = Simulator::new(system, Setup::Development, layout(40), 99);
-        chain.refuses(&Call::new(&statement, &other.prove(&statement, 5)), "InvalidProof()");
+        chain.refuses(
+            &Call::new(&statement, &other.prove(&statement, 5)),
+            "InvalidProof()",
+        );
         let mut call = Call::new(&statement, &proof);
         call.context = vec![0; 32];
         chain.refuses(&call, "InvalidProof()");
@@ -266,20 +345,30 @@ fn refuses_swapped_negated_and_foreign_points() {
 #[test]
 fn accepts_rerandomized_proofs_like_the_native_verifier() {
     let (simulator, statement, proof) = valid(ProofSystem::UltraGroth, 40);
-    let Proof::UltraGroth { a, b, c1, c2 } = proof else { panic!("an ultragroth proof") };
-    let call = Call::new(&statement, &Proof::UltraGroth { a: -a, b: -b, c1, c2 });
+    let Proof::UltraGroth { a, b, c1, c2 } = proof else {
+        panic!("an ultragroth proof")
+    };
+    let call = Call::new(
+        &statement,
+        &Proof::UltraGroth {
+            a: -a,
+            b: -b,
+            c1,
+            c2,
+        },
+    );
     assert!(call.holds(&simulator.key));
     assert!(Chain::new(&simulator.key).accepts(&call.encode()));
 }
 
 #[test]
-fn starves_without_a_verdict() {
-    // A call that runs out of gas inside the pairing must not look like an answer: the contract reverts or the call halts.
+fn a_point_off_the_curve_takes_the_gas_of_the_call_and_still_reverts_by_name() {
     let (simulator, statement, mut proof) = valid(ProofSystem::UltraGroth, 1);
     let mut chain = Chain::new(&simulator.key);
-    let Proof::UltraGroth { a, .. } = &mut proof else { panic!("an ultragroth proof") };
+    let Proof::UltraGroth { a, .. } = &mut proof else {
+        panic!("an ultragroth proof")
+    };
     a.y += ark_bn254::Fq::from(1_u64);
-    // Off the curve: the precompile takes all the gas it was given.
     chain.refuses(&Call::new(&statement, &proof), "InvalidProof()");
 }
 
@@ -287,12 +376,20 @@ fn starves_without_a_verdict() {
 fn a_development_key_deploys_on_the_development_chain_only() {
     for system in SYSTEMS {
         let (simulator, ..) = valid(system, 40);
-        assert_eq!(creation_code(&simulator.key, false), Err(GenerateError::DevelopmentKey));
-        assert_eq!(Solidity::default().generate(&simulator.key), Err(GenerateError::DevelopmentKey));
+        assert_eq!(
+            creation_code(&simulator.key, false),
+            Err(GenerateError::DevelopmentKey)
+        );
+        assert_eq!(
+            Solidity::default().generate(&simulator.key),
+            Err(GenerateError::DevelopmentKey)
+        );
         let creation = creation_code(&simulator.key, true).expect("a good key");
         for chain_id in [1, 10, 11_155_111, 1337] {
             match Evm::new(chain_id).deploy(&creation) {
-                Err(EvmError::Reverted { output, .. }) => assert_eq!(output, selector("DevelopmentKey()")),
+                Err(EvmError::Reverted { output, .. }) => {
+                    assert_eq!(output, selector("DevelopmentKey()"))
+                }
                 other => panic!("chain {chain_id}: {other:?}"),
             }
         }
@@ -304,7 +401,10 @@ fn a_development_key_deploys_on_the_development_chain_only() {
         let creation = creation_code(&ceremony.key, false).expect("a ceremony's key");
         let mut evm = Evm::new(1);
         let contract = evm.deploy(&creation).expect("deploys anywhere");
-        assert!(evm.call(contract.address, &calldata_verify(&statement, &proof)).is_ok());
+        assert!(
+            evm.call(contract.address, &calldata_verify(&statement, &proof))
+                .is_ok()
+        );
     }
 }
 
@@ -313,13 +413,21 @@ fn the_deployer_refuses_a_key_of_wrong_length() {
     for system in SYSTEMS {
         let (simulator, ..) = valid(system, 40);
         let creation = creation_code(&simulator.key, true).expect("a good key");
-        let key_bytes = 64 * simulator.key.ic.len() + if system == ProofSystem::Groth16 { 512 } else { 640 };
+        let key_bytes = 64 * simulator.key.ic.len()
+            + if system == ProofSystem::Groth16 {
+                512
+            } else {
+                640
+            };
         let arguments = creation.len() - key_bytes - 96;
         for len in [0, 32, key_bytes - 32, key_bytes + 32] {
             let mut data = creation[..arguments + 64].to_vec();
             data.extend_from_slice(&word(len));
             data.resize(data.len() + len, 1);
-            assert!(Evm::new(DEVELOPMENT_CHAIN_ID).deploy(&data).is_err(), "{system}, {len} bytes of key");
+            assert!(
+                Evm::new(DEVELOPMENT_CHAIN_ID).deploy(&data).is_err(),
+                "{system}, {len} bytes of key"
+            );
         }
     }
 }
@@ -329,18 +437,39 @@ fn refuses_keys_that_fail_the_linter_or_do_not_fit() {
     let (simulator, ..) = valid(ProofSystem::UltraGroth, 40);
     let mut key = simulator.key;
     key.deltas_g2[1] = key.gamma_g2;
-    assert!(matches!(creation_code(&key, true), Err(GenerateError::Key(_))));
+    assert!(matches!(
+        creation_code(&key, true),
+        Err(GenerateError::Key(_))
+    ));
 
-    let large = Simulator::new(ProofSystem::Groth16, Setup::Development, layout(31 * 400), 1);
-    assert!(matches!(creation_code(&large.key, true), Err(GenerateError::CodeSize { n_words: 401, .. })));
+    let large = Simulator::new(
+        ProofSystem::Groth16,
+        Setup::Development,
+        layout(31 * 400),
+        1,
+    );
+    assert!(matches!(
+        creation_code(&large.key, true),
+        Err(GenerateError::CodeSize { n_words: 401, .. })
+    ));
 }
 
 #[test]
 fn the_encoder_refuses_points_no_contract_accepts() {
     let (_, statement, proof) = valid(ProofSystem::UltraGroth, 40);
-    let Proof::UltraGroth { a, b, c2, .. } = proof else { panic!("an ultragroth proof") };
-    let infinite = Proof::UltraGroth { a, b, c1: ark_bn254::G1Affine::identity(), c2 };
-    assert!(matches!(Solidity::default().encode(&statement, &infinite), Err(GenerateError::Proof(_))));
+    let Proof::UltraGroth { a, b, c2, .. } = proof else {
+        panic!("an ultragroth proof")
+    };
+    let infinite = Proof::UltraGroth {
+        a,
+        b,
+        c1: ark_bn254::G1Affine::identity(),
+        c2,
+    };
+    assert!(matches!(
+        Solidity::default().encode(&statement, &infinite),
+        Err(GenerateError::Proof(_))
+    ));
 }
 
 #[test]
@@ -348,7 +477,10 @@ fn the_key_digest_is_readable_and_nothing_else_is_callable() {
     for system in SYSTEMS {
         let (simulator, ..) = valid(system, 40);
         let mut chain = Chain::new(&simulator.key);
-        let outcome = chain.evm.call(chain.contract.address, &selector("vkDigest()")).expect("a getter");
+        let outcome = chain
+            .evm
+            .call(chain.contract.address, &selector("vkDigest()"))
+            .expect("a getter");
         assert_eq!(outcome.output, simulator.key.digest());
         for data in [vec![], vec![0; 4], selector("owner()")] {
             assert!(!chain.accepts(&data));
@@ -360,7 +492,10 @@ fn the_key_digest_is_readable_and_nothing_else_is_callable() {
 fn a_statement_of_zeros_is_accepted_like_any_other() {
     for system in SYSTEMS {
         let (simulator, ..) = valid(system, 63);
-        let statement = Statement { context: zkinfer_verifier::Context::ZERO, public_bytes: vec![0; 63] };
+        let statement = Statement {
+            context: zkinfer_verifier::Context::ZERO,
+            public_bytes: vec![0; 63],
+        };
         assert!(statement.words().iter().all(|word| *word == Fr::default()));
         let proof = simulator.prove(&statement, 3);
         assert!(Chain::new(&simulator.key).accepts(&calldata_verify(&statement, &proof)));

@@ -14,17 +14,38 @@ use vectors::{Call, encode_words, selector, word};
 use zkinfer_contracts::{
     Solidity, Target, creation_code,
     evm::{Evm, EvmError},
-    solidity::{DEVELOPMENT_CHAIN_ID, MAX_CODE_BYTES, calldata_verify, calldata_verify_proof, deployer_source},
+    solidity::{
+        DEVELOPMENT_CHAIN_ID, MAX_CODE_BYTES, calldata_verify, calldata_verify_proof,
+        deployer_source,
+    },
 };
 use zkinfer_verifier::{ProofSystem, Statement, VerifyingKey, curve::scalar_to_bytes};
 
 const MATRIX: [Settings; 6] = [
-    Settings { via_ir: false, runs: 1 },
-    Settings { via_ir: false, runs: 200 },
-    Settings { via_ir: false, runs: 10_000 },
-    Settings { via_ir: true, runs: 1 },
-    Settings { via_ir: true, runs: 200 },
-    Settings { via_ir: true, runs: 10_000 },
+    Settings {
+        via_ir: false,
+        runs: 1,
+    },
+    Settings {
+        via_ir: false,
+        runs: 200,
+    },
+    Settings {
+        via_ir: false,
+        runs: 10_000,
+    },
+    Settings {
+        via_ir: true,
+        runs: 1,
+    },
+    Settings {
+        via_ir: true,
+        runs: 200,
+    },
+    Settings {
+        via_ir: true,
+        runs: 10_000,
+    },
 ];
 
 fn updating() -> bool {
@@ -54,23 +75,46 @@ fn embedded_creation_code_is_what_solc_makes_of_the_source() {
         if updating() {
             fs::write(&path, fresh).expect("the embedded code is writable");
         } else {
-            let committed = fs::read_to_string(&path).expect("the embedded code is in the repository");
-            assert!(committed == fresh, "{} is not solc's output; run with UPDATE_GOLDEN=1", path.display());
+            let committed =
+                fs::read_to_string(&path).expect("the embedded code is in the repository");
+            assert!(
+                committed == fresh,
+                "{} is not solc's output; run with UPDATE_GOLDEN=1",
+                path.display()
+            );
         }
     }
 }
 
 /// Deploys, checks a few good and bad calls, and returns code size and gas of `verify` and `verifyProof`.
-fn exercise(creation: &[u8], key: &VerifyingKey, statement: &Statement, call: &Call) -> (usize, u64, u64) {
+fn exercise(
+    creation: &[u8],
+    key: &VerifyingKey,
+    statement: &Statement,
+    call: &Call,
+) -> (usize, u64, u64) {
     let mut evm = Evm::new(DEVELOPMENT_CHAIN_ID);
     let contract = evm.deploy(creation).expect("the contract deploys");
     assert!(contract.code_size < MAX_CODE_BYTES);
-    let outcome = evm.call(contract.address, &call.encode()).expect("a valid proof");
+    let outcome = evm
+        .call(contract.address, &call.encode())
+        .expect("a valid proof");
     assert_eq!(outcome.output, word(1));
-    let words: Vec<Vec<u8>> = statement.words().iter().map(|word| scalar_to_bytes(*word).to_vec()).collect();
-    let raw = evm.call(contract.address, &encode_words(&words, &call.proof)).expect("a valid proof");
+    let words: Vec<Vec<u8>> = statement
+        .words()
+        .iter()
+        .map(|word| scalar_to_bytes(*word).to_vec())
+        .collect();
+    let raw = evm
+        .call(contract.address, &encode_words(&words, &call.proof))
+        .expect("a valid proof");
     assert_eq!(raw.output, word(1));
-    assert_eq!(evm.call(contract.address, &selector("vkDigest()")).expect("a getter").output, key.digest());
+    assert_eq!(
+        evm.call(contract.address, &selector("vkDigest()"))
+            .expect("a getter")
+            .output,
+        key.digest()
+    );
 
     let mut refuse = |data: &[u8], error: &str| match evm.call(contract.address, data) {
         Err(EvmError::Reverted { output, .. }) => assert_eq!(output, selector(error), "{error}"),
@@ -81,7 +125,11 @@ fn exercise(creation: &[u8], key: &VerifyingKey, statement: &Statement, call: &C
     refuse(&changed.encode(), "InvalidProof()");
     changed.context[0] = 0x20;
     refuse(&changed.encode(), "InvalidWord()");
-    for i in [0, call.tensors.len() / 2, call.tensors.len().saturating_sub(1)] {
+    for i in [
+        0,
+        call.tensors.len() / 2,
+        call.tensors.len().saturating_sub(1),
+    ] {
         let mut changed = call.clone();
         if let Some(byte) = changed.tensors.get_mut(i) {
             *byte ^= 0x80;
@@ -90,7 +138,14 @@ fn exercise(creation: &[u8], key: &VerifyingKey, statement: &Statement, call: &C
     }
     for at in (0..call.proof.len()).step_by(32) {
         let proof = add_modulus(&call.proof, at, &simulator::Q).expect("2q < 2^256");
-        refuse(&Call { proof, ..call.clone() }.encode(), "InvalidPoint()");
+        refuse(
+            &Call {
+                proof,
+                ..call.clone()
+            }
+            .encode(),
+            "InvalidPoint()",
+        );
     }
     let mut changed = call.clone();
     let last = changed.proof.len() - 64;
@@ -111,7 +166,11 @@ fn generated_source_behaves_the_same_under_every_compiler_setting() {
     for system in SYSTEMS {
         let (simulator, statement, proof) = valid(system, 40);
         let key = simulator.key;
-        let tree = Solidity { allow_dev_key: true }.generate(&key).expect("a good key");
+        let tree = Solidity {
+            allow_dev_key: true,
+        }
+        .generate(&key)
+        .expect("a good key");
         let call = Call::new(&statement, &proof);
         let bin = hex::decode(tree["ZkinferVerifier.bin"].trim()).expect("hex");
         exercise(&bin, &key, &statement, &call);
@@ -120,7 +179,9 @@ fn generated_source_behaves_the_same_under_every_compiler_setting() {
             let (size, gas, _) = exercise(&compiled["ZkinferVerifier"], &key, &statement, &call);
             println!("{system} {settings:?}: {size} bytes, {gas} gas");
             match Evm::new(1).deploy(&compiled["ZkinferVerifier"]) {
-                Err(EvmError::Reverted { output, .. }) => assert_eq!(output, selector("DevelopmentKey()")),
+                Err(EvmError::Reverted { output, .. }) => {
+                    assert_eq!(output, selector("DevelopmentKey()"))
+                }
                 other => panic!("a development key on chain 1: {other:?}"),
             }
         }
@@ -131,9 +192,18 @@ fn generated_source_behaves_the_same_under_every_compiler_setting() {
 fn source_and_embedded_code_leave_the_same_contract() {
     for system in SYSTEMS {
         let (simulator, ..) = valid(system, 40);
-        let tree = Solidity { allow_dev_key: true }.generate(&simulator.key).expect("a good key");
+        let tree = Solidity {
+            allow_dev_key: true,
+        }
+        .generate(&simulator.key)
+        .expect("a good key");
         let compiled = compile(&tree["ZkinferVerifier.sol"], EMBEDDED);
-        let deploy = |creation: &[u8]| Evm::new(DEVELOPMENT_CHAIN_ID).deploy(creation).expect("deploys").code_size;
+        let deploy = |creation: &[u8]| {
+            Evm::new(DEVELOPMENT_CHAIN_ID)
+                .deploy(creation)
+                .expect("deploys")
+                .code_size
+        };
         let embedded = creation_code(&simulator.key, true).expect("a good key");
         assert_eq!(deploy(&compiled["ZkinferVerifier"]), deploy(&embedded));
     }
@@ -144,31 +214,52 @@ fn a_model_cannot_write_solidity_through_its_names() {
     let (simulator, ..) = valid(ProofSystem::UltraGroth, 40);
     let mut key = simulator.key;
     key.layout.tensors[0].name = "x\n*/ contract Evil {} /* \u{202e}\"'\\u{0}".to_owned();
-    let tree = Solidity { allow_dev_key: true }.generate(&key).expect("a good key");
+    let tree = Solidity {
+        allow_dev_key: true,
+    }
+    .generate(&key)
+    .expect("a good key");
     let source = &tree["ZkinferVerifier.sol"];
     assert!(source.contains("Input x?\u{3f}/?contract?Evil"), "{source}");
-    assert_eq!(compile(source, EMBEDDED).len(), 3, "verifier, deployer, per-key contract");
+    assert_eq!(
+        compile(source, EMBEDDED).len(),
+        3,
+        "verifier, deployer, per-key contract"
+    );
 }
 
 #[test]
 fn gas_and_code_size_are_as_pinned() {
-    let mut csv = String::from("system,public_bytes,code_bytes,deploy_gas,verify_gas,verify_proof_gas,calldata_bytes\n");
+    let mut csv = String::from(
+        "system,public_bytes,code_bytes,deploy_gas,verify_gas,verify_proof_gas,calldata_bytes\n",
+    );
     for system in SYSTEMS {
         for size in [0, 1, 30, 31, 32, 74, 794, 3082] {
             let (simulator, statement, proof) = valid(system, size);
             let mut evm = Evm::new(DEVELOPMENT_CHAIN_ID);
-            let contract = evm.deploy(&creation_code(&simulator.key, true).expect("a good key")).expect("deploys");
+            let contract = evm
+                .deploy(&creation_code(&simulator.key, true).expect("a good key"))
+                .expect("deploys");
             let data = calldata_verify(&statement, &proof);
-            let gas = evm.call(contract.address, &data).expect("a valid proof").gas_used;
+            let gas = evm
+                .call(contract.address, &data)
+                .expect("a valid proof")
+                .gas_used;
             let raw = calldata_verify_proof(&statement.words(), &proof);
-            let raw = evm.call(contract.address, &raw).expect("a valid proof").gas_used;
+            let raw = evm
+                .call(contract.address, &raw)
+                .expect("a valid proof")
+                .gas_used;
             let (code, deploy, len) = (contract.code_size, contract.gas, data.len());
             writeln!(csv, "{system},{size},{code},{deploy},{gas},{raw},{len}").expect("a String");
-            if system == ProofSystem::UltraGroth && size <= 794 {
+            if system == ProofSystem::UltraGroth {
                 assert!(gas <= 250_000, "ultragroth, {size} public bytes: {gas} gas");
             }
         }
     }
     print!("{csv}");
-    assert_golden(solc::repository().join("contracts-verifier/tests/golden/gas.csv"), &csv);
+    assert_golden(
+        solc::repository().join("contracts-verifier/tests/golden/gas.csv"),
+        &csv,
+    );
 }

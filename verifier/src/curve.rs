@@ -35,7 +35,9 @@ pub enum PointError {
 fn big_integer(bytes: &[u8; 32]) -> BigInt<4> {
     let mut limbs = [0_u64; 4];
     for (limb, chunk) in limbs.iter_mut().zip(bytes.rchunks(8)) {
-        *limb = chunk.iter().fold(0, |value, byte| (value << 8) | u64::from(*byte));
+        *limb = chunk
+            .iter()
+            .fold(0, |value, byte| (value << 8) | u64::from(*byte));
     }
     BigInt(limbs)
 }
@@ -94,7 +96,11 @@ pub fn check_g1(point: &G1Affine) -> Result<(), PointError> {
     if point.is_zero() {
         return Err(PointError::Infinity);
     }
-    if point.is_on_curve() { Ok(()) } else { Err(PointError::OffCurve) }
+    if point.is_on_curve() {
+        Ok(())
+    } else {
+        Err(PointError::OffCurve)
+    }
 }
 
 /// Checks that a G2 point is finite, on the curve and in the subgroup.
@@ -108,7 +114,11 @@ pub fn check_g2(point: &G2Affine) -> Result<(), PointError> {
     if !point.is_on_curve() {
         return Err(PointError::OffCurve);
     }
-    if point.is_in_correct_subgroup_assuming_on_curve() { Ok(()) } else { Err(PointError::OffSubgroup) }
+    if point.is_in_correct_subgroup_assuming_on_curve() {
+        Ok(())
+    } else {
+        Err(PointError::OffSubgroup)
+    }
 }
 
 /// A G1 point from its encoding.

@@ -139,7 +139,9 @@ pub enum KeyError {
         second: KeyPoint,
     },
     /// A δ is ± the generator, as in a key that no contribution has touched.
-    #[error("key point {point} is the generator: no one contributed to this key, anyone could forge proofs")]
+    #[error(
+        "key point {point} is the generator: no one contributed to this key, anyone could forge proofs"
+    )]
     Generator {
         /// Which δ.
         point: KeyPoint,
@@ -176,10 +178,21 @@ impl VerifyingKey {
     pub fn check_counts(&self) -> Result<(), KeyError> {
         let counts = [
             ("deltas", self.system.n_deltas(), self.deltas_g2.len()),
-            ("IC points", self.system.n_ic(self.layout.n_words()), self.ic.len()),
+            (
+                "IC points",
+                self.system.n_ic(self.layout.n_words()),
+                self.ic.len(),
+            ),
         ];
-        match counts.into_iter().find(|(_, expected, got)| expected != got) {
-            Some((what, expected, got)) => Err(KeyError::Count { what, expected, got }),
+        match counts
+            .into_iter()
+            .find(|(_, expected, got)| expected != got)
+        {
+            Some((what, expected, got)) => Err(KeyError::Count {
+                what,
+                expected,
+                got,
+            }),
             None => Ok(()),
         }
     }
@@ -215,10 +228,21 @@ impl VerifyingKey {
                 return Err(KeyError::Generator { point: second });
             }
             if delta.x == self.gamma_g2.x {
-                return Err(KeyError::Coincide { first: KeyPoint::Gamma, second });
+                return Err(KeyError::Coincide {
+                    first: KeyPoint::Gamma,
+                    second,
+                });
             }
-            if let Some(first) = self.deltas_g2.iter().take(i).position(|other| other.x == delta.x) {
-                return Err(KeyError::Coincide { first: KeyPoint::Delta(first), second });
+            if let Some(first) = self
+                .deltas_g2
+                .iter()
+                .take(i)
+                .position(|other| other.x == delta.x)
+            {
+                return Err(KeyError::Coincide {
+                    first: KeyPoint::Delta(first),
+                    second,
+                });
             }
         }
         Ok(())
@@ -236,7 +260,10 @@ impl VerifyingKey {
             if let [(first, i), (second, j)] = pair
                 && first == second
             {
-                return Err(KeyError::Coincide { first: KeyPoint::Ic(*i), second: KeyPoint::Ic(*j) });
+                return Err(KeyError::Coincide {
+                    first: KeyPoint::Ic(*i),
+                    second: KeyPoint::Ic(*j),
+                });
             }
         }
         Ok(())

@@ -32,7 +32,8 @@ pub use curve::PointError;
 pub use key::{KeyError, KeyPoint, VerifyingKey};
 pub use proof::{Proof, ProofError, ProofPoint};
 pub use statement::{
-    Context, ContextError, Dtype, LayoutError, Role, Statement, StatementError, StatementLayout, TensorSpec, Visibility,
+    Context, ContextError, Dtype, LayoutError, Role, Statement, StatementError, StatementLayout,
+    TensorSpec, Visibility,
 };
 pub use system::{ProofSystem, Setup, UnknownName};
 pub use verify::{VerifyError, verify, verify_words};

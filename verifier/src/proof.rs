@@ -102,7 +102,9 @@ impl Proof {
         };
         write_g1(&mut bytes, a);
         write_g2(&mut bytes, b);
-        rest.into_iter().flatten().for_each(|point| write_g1(&mut bytes, point));
+        rest.into_iter()
+            .flatten()
+            .for_each(|point| write_g1(&mut bytes, point));
         bytes
     }
 
@@ -111,7 +113,11 @@ impl Proof {
     /// # Errors
     /// [`ProofError`] unless the bytes are exactly one canonical proof of `system`.
     pub fn from_bytes(system: ProofSystem, bytes: &[u8]) -> Result<Self, ProofError> {
-        let length = ProofError::Length { system, expected: system.proof_bytes(), got: bytes.len() };
+        let length = ProofError::Length {
+            system,
+            expected: system.proof_bytes(),
+            got: bytes.len(),
+        };
         let (a, rest) = bytes.split_first_chunk().ok_or(length)?;
         let (b, rest) = rest.split_first_chunk().ok_or(length)?;
         let (c, rest) = rest.split_first_chunk().ok_or(length)?;

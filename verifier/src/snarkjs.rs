@@ -4,7 +4,6 @@
 //! words of the statement. Source: snarkjs 0.7, `groth16_verify.js`.
 
 use alloc::{
-
     string::{String, ToString},
     vec::Vec,
 };
@@ -108,7 +107,9 @@ fn curve_name() -> String {
 /// [`SnarkjsError::System`] unless the proof is plain Groth16.
 pub fn proof_to_json(proof: &Proof) -> Result<String, SnarkjsError> {
     let Proof::Groth16 { a, b, c } = proof else {
-        return Err(SnarkjsError::System { got: proof.system() });
+        return Err(SnarkjsError::System {
+            got: proof.system(),
+        });
     };
     write(&ProofJson {
         pi_a: g1_json(a),
@@ -126,10 +127,16 @@ pub fn proof_to_json(proof: &Proof) -> Result<String, SnarkjsError> {
 pub fn proof_from_json(text: &str) -> Result<Proof, SnarkjsError> {
     let json: ProofJson = read(text)?;
     if json.protocol != "groth16" {
-        return Err(SnarkjsError::Field { field: "protocol", expected: "groth16" });
+        return Err(SnarkjsError::Field {
+            field: "protocol",
+            expected: "groth16",
+        });
     }
     if json.curve != "bn128" {
-        return Err(SnarkjsError::Field { field: "curve", expected: "bn128" });
+        return Err(SnarkjsError::Field {
+            field: "curve",
+            expected: "bn128",
+        });
     }
     let proof = Proof::Groth16 {
         a: g1_from_json("pi_a", ProofPoint::A, &json.pi_a)?,
@@ -157,9 +164,16 @@ pub fn public_from_json(layout: &StatementLayout, text: &str) -> Result<Statemen
     let signals: Vec<String> = read(text)?;
     let expected = layout.n_words();
     if signals.len() != expected {
-        return Err(StatementError::Words { expected, got: signals.len() }.into());
+        return Err(StatementError::Words {
+            expected,
+            got: signals.len(),
+        }
+        .into());
     }
-    let words = signals.iter().map(|signal| number("public", signal)).collect::<Result<Vec<Fr>, _>>()?;
+    let words = signals
+        .iter()
+        .map(|signal| number("public", signal))
+        .collect::<Result<Vec<Fr>, _>>()?;
     Ok(Statement::from_words(layout, &words)?)
 }
 
@@ -190,13 +204,19 @@ fn write<T: Serialize>(value: &T) -> Result<String, SnarkjsError> {
 
 fn read<'t, T: Deserialize<'t>>(text: &'t str) -> Result<T, SnarkjsError> {
     if text.len() > MAX_JSON_BYTES {
-        return Err(SnarkjsError::TooLong { max: MAX_JSON_BYTES, got: text.len() });
+        return Err(SnarkjsError::TooLong {
+            max: MAX_JSON_BYTES,
+            got: text.len(),
+        });
     }
     serde_json::from_str(text).map_err(json_error)
 }
 
 fn json_error(error: serde_json::Error) -> SnarkjsError {
-    SnarkjsError::Json { line: error.line(), column: error.column() }
+    SnarkjsError::Json {
+        line: error.line(),
+        column: error.column(),
+    }
 }
 
 fn g1_json(point: &G1Affine) -> [String; 3] {
@@ -219,7 +239,10 @@ fn g1_from_json(
     [x, y, z]: &[String; 3],
 ) -> Result<G1Affine, SnarkjsError> {
     finite(point, z == "1", z == "0")?;
-    Ok(G1Affine::new_unchecked(coordinate(field, point, x)?, coordinate(field, point, y)?))
+    Ok(G1Affine::new_unchecked(
+        coordinate(field, point, x)?,
+        coordinate(field, point, y)?,
+    ))
 }
 
 fn g2_from_json(
@@ -227,9 +250,16 @@ fn g2_from_json(
     point: ProofPoint,
     [x, y, z]: &[[String; 2]; 3],
 ) -> Result<G2Affine, SnarkjsError> {
-    finite(point, z[0] == "1" && z[1] == "0", z[0] == "0" && z[1] == "0")?;
+    finite(
+        point,
+        z[0] == "1" && z[1] == "0",
+        z[0] == "0" && z[1] == "0",
+    )?;
     let fq2 = |c: &[String; 2]| -> Result<Fq2, SnarkjsError> {
-        Ok(Fq2::new(coordinate(field, point, &c[0])?, coordinate(field, point, &c[1])?))
+        Ok(Fq2::new(
+            coordinate(field, point, &c[0])?,
+            coordinate(field, point, &c[1])?,
+        ))
     };
     Ok(G2Affine::new_unchecked(fq2(x)?, fq2(y)?))
 }
@@ -239,18 +269,33 @@ fn finite(point: ProofPoint, is_one: bool, is_zero: bool) -> Result<(), SnarkjsE
         return Ok(());
     }
     if is_zero {
-        return Err(ProofError::Point { point, error: PointError::Infinity }.into());
+        return Err(ProofError::Point {
+            point,
+            error: PointError::Infinity,
+        }
+        .into());
     }
-    Err(SnarkjsError::Field { field: "the third coordinate", expected: "1" })
+    Err(SnarkjsError::Field {
+        field: "the third coordinate",
+        expected: "1",
+    })
 }
 
 fn coordinate(field: &'static str, point: ProofPoint, text: &str) -> Result<Fq, SnarkjsError> {
     let value = decimal(text).ok_or(SnarkjsError::Number { field })?;
-    Fq::from_bigint(value).ok_or(ProofError::Point { point, error: PointError::Coordinate }.into())
+    Fq::from_bigint(value).ok_or(
+        ProofError::Point {
+            point,
+            error: PointError::Coordinate,
+        }
+        .into(),
+    )
 }
 
 fn number(field: &'static str, text: &str) -> Result<Fr, SnarkjsError> {
-    decimal(text).and_then(Fr::from_bigint).ok_or(SnarkjsError::Number { field })
+    decimal(text)
+        .and_then(Fr::from_bigint)
+        .ok_or(SnarkjsError::Number { field })
 }
 
 /// A decimal number below 2^256 without sign or leading zeros.

@@ -15,8 +15,8 @@ use core::{fmt, str::FromStr};
 use ark_bn254::Fr;
 
 pub use layout::{
-    Dtype, LayoutError, MAX_DIMS, MAX_ELEMENTS, MAX_NAME_BYTES, MAX_PUBLIC_BYTES, MAX_TENSORS, Role, StatementLayout,
-    TensorSpec, Visibility,
+    Dtype, LayoutError, MAX_DIMS, MAX_ELEMENTS, MAX_NAME_BYTES, MAX_PUBLIC_BYTES, MAX_TENSORS,
+    Role, StatementLayout, TensorSpec, Visibility,
 };
 
 use crate::{
@@ -53,7 +53,11 @@ impl Context {
     /// # Errors
     /// [`ContextError::TooLarge`] unless it is less than 2^253.
     pub const fn from_bytes(bytes: [u8; 32]) -> Result<Self, ContextError> {
-        if bytes[0] >> 5 == 0 { Ok(Self(bytes)) } else { Err(ContextError::TooLarge) }
+        if bytes[0] >> 5 == 0 {
+            Ok(Self(bytes))
+        } else {
+            Err(ContextError::TooLarge)
+        }
     }
 
     /// A context from hexadecimal digits, most significant first; fewer than 64 digits are a small number.
@@ -180,10 +184,17 @@ impl Statement {
     ///
     /// # Errors
     /// [`StatementError`] on a wrong count or an element outside its dtype.
-    pub fn new(layout: &StatementLayout, context: Context, values: &[&[i64]]) -> Result<Self, StatementError> {
+    pub fn new(
+        layout: &StatementLayout,
+        context: Context,
+        values: &[&[i64]],
+    ) -> Result<Self, StatementError> {
         let expected = layout.public_tensors().count();
         if values.len() != expected {
-            return Err(StatementError::Tensors { expected, got: values.len() });
+            return Err(StatementError::Tensors {
+                expected,
+                got: values.len(),
+            });
         }
         let mut public_bytes = Vec::with_capacity(layout.public_bytes().min(MAX_PUBLIC_BYTES));
         for (tensor, values) in layout.public_tensors().zip(values) {
@@ -197,12 +208,20 @@ impl Statement {
             let (dtype, skip) = (tensor.dtype, 8 - tensor.dtype.bytes());
             for (index, &value) in values.iter().enumerate() {
                 if value < dtype.min() || value > dtype.max() {
-                    return Err(StatementError::OutsideDtype { tensor: tensor.name.clone(), index, value, dtype });
+                    return Err(StatementError::OutsideDtype {
+                        tensor: tensor.name.clone(),
+                        index,
+                        value,
+                        dtype,
+                    });
                 }
                 public_bytes.extend_from_slice(&(value - dtype.min()).to_be_bytes()[skip..]);
             }
         }
-        Ok(Self { context, public_bytes })
+        Ok(Self {
+            context,
+            public_bytes,
+        })
     }
 
     /// The statement whose words are `words`; the inverse of [`Self::words`].
@@ -212,7 +231,10 @@ impl Statement {
     pub fn from_words(layout: &StatementLayout, words: &[Fr]) -> Result<Self, StatementError> {
         let expected = layout.n_words();
         let (Some((first, data)), true) = (words.split_first(), words.len() == expected) else {
-            return Err(StatementError::Words { expected, got: words.len() });
+            return Err(StatementError::Words {
+                expected,
+                got: words.len(),
+            });
         };
         let context = Context::from_bytes(scalar_to_bytes(*first))
             .map_err(|_| StatementError::NonCanonicalWord { index: 0 })?;
@@ -229,7 +251,10 @@ impl Statement {
             return Err(StatementError::NonCanonicalWord { index: data.len() });
         }
         public_bytes.truncate(len);
-        Ok(Self { context, public_bytes })
+        Ok(Self {
+            context,
+            public_bytes,
+        })
     }
 
     /// The words: the context, then 31 bytes of public tensors in each.
@@ -256,7 +281,10 @@ impl Statement {
     ) -> Result<Vec<(&'l TensorSpec, Vec<i64>)>, StatementError> {
         let expected = layout.public_bytes();
         if self.public_bytes.len() != expected {
-            return Err(StatementError::PublicBytes { expected, got: self.public_bytes.len() });
+            return Err(StatementError::PublicBytes {
+                expected,
+                got: self.public_bytes.len(),
+            });
         }
         let mut rest = self.public_bytes.as_slice();
         let mut tensors = Vec::new();
@@ -265,7 +293,9 @@ impl Statement {
             rest = tail;
             let mut values = Vec::with_capacity(bytes.len() / tensor.dtype.bytes());
             for (index, element) in bytes.chunks(tensor.dtype.bytes()).enumerate() {
-                let offset = element.iter().fold(0_i64, |value, byte| (value << 8) | i64::from(*byte));
+                let offset = element
+                    .iter()
+                    .fold(0_i64, |value, byte| (value << 8) | i64::from(*byte));
                 let value = offset + tensor.dtype.min();
                 if value > tensor.dtype.max() {
                     return Err(StatementError::OutsideDtype {

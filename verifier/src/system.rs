@@ -91,7 +91,10 @@ impl FromStr for ProofSystem {
         Self::ALL
             .into_iter()
             .find(|system| system.name() == name)
-            .ok_or_else(|| UnknownName { expected: "groth16, ultragroth", got: name.chars().take(64).collect() })
+            .ok_or_else(|| UnknownName {
+                expected: "groth16, ultragroth",
+                got: name.chars().take(64).collect(),
+            })
     }
 }
 

@@ -43,11 +43,17 @@ pub fn challenges(vk_digest: &[u8; 32], words: &[Fr], c1: &G1Affine) -> Challeng
         bytes[last] = i;
         scalar_mod_order(&keccak256(&bytes))
     };
-    Challenges { rho: challenge(1), alpha: challenge(2) }
+    Challenges {
+        rho: challenge(1),
+        alpha: challenge(2),
+    }
 }
 
 /// e = Σ word_i·α^i, the one public input that stands for all words.
 #[must_use]
 pub fn evaluate_words(words: &[Fr], alpha: Fr) -> Fr {
-    words.iter().rev().fold(Fr::default(), |sum, word| sum * alpha + word)
+    words
+        .iter()
+        .rev()
+        .fold(Fr::default(), |sum, word| sum * alpha + word)
 }

@@ -61,7 +61,10 @@ pub fn verify(vk: &VerifyingKey, statement: &Statement, proof: &Proof) -> Result
 pub fn verify_words(vk: &VerifyingKey, words: &[Fr], proof: &Proof) -> Result<(), VerifyError> {
     vk.check_counts()?;
     if proof.system() != vk.system {
-        return Err(VerifyError::System { expected: vk.system, got: proof.system() });
+        return Err(VerifyError::System {
+            expected: vk.system,
+            got: proof.system(),
+        });
     }
     let (expected, got) = (vk.layout.n_words(), words.len());
     if expected != got {
@@ -70,9 +73,12 @@ pub fn verify_words(vk: &VerifyingKey, words: &[Fr], proof: &Proof) -> Result<()
     proof.check()?;
     let (a, b, public, closing) = match proof {
         Proof::Groth16 { a, b, c } => (a, b, public_point(&vk.ic, words), [Some(c), None]),
-        Proof::UltraGroth { a, b, c1, c2 } => {
-            (a, b, challenged_point(&vk.digest(), &vk.ic, words, c1), [Some(c1), Some(c2)])
-        }
+        Proof::UltraGroth { a, b, c1, c2 } => (
+            a,
+            b,
+            challenged_point(&vk.digest(), &vk.ic, words, c1),
+            [Some(c1), Some(c2)],
+        ),
     };
     let public = public.ok_or(VerifyError::Rejected)?;
     let mut g1: Vec<G1Affine> = Vec::from([*a, -vk.alpha_g1, -public]);

@@ -11,10 +11,16 @@ use proptest::{
 use simulator::{SYSTEMS, valid};
 use zkinfer_verifier::{Context, Proof, ProofSystem, Statement, VerifyingKey, snarkjs, verify};
 
-static KEYS: LazyLock<[Vec<u8>; 2]> = LazyLock::new(|| SYSTEMS.map(|system| valid(system, 11).0.key.encode()));
+static KEYS: LazyLock<[Vec<u8>; 2]> =
+    LazyLock::new(|| SYSTEMS.map(|system| valid(system, 11).0.key.encode()));
 
 fn config() -> Config {
-    Config { cases: 2_000, failure_persistence: None, rng_seed: RngSeed::Fixed(11), ..Config::default() }
+    Config {
+        cases: 2_000,
+        failure_persistence: None,
+        rng_seed: RngSeed::Fixed(11),
+        ..Config::default()
+    }
 }
 
 /// Cuts, overwrites and inserts.
@@ -77,7 +83,10 @@ proptest! {
 fn the_verifier_survives_any_length() {
     let (simulator, statement, proof) = valid(ProofSystem::UltraGroth, 11);
     for len in (0..100).filter(|len| *len != 11) {
-        let shown = Statement { public_bytes: vec![0; len], ..statement.clone() };
+        let shown = Statement {
+            public_bytes: vec![0; len],
+            ..statement.clone()
+        };
         assert!(verify(&simulator.key, &shown, &proof).is_err());
         assert!(shown.tensors(&simulator.key.layout).is_err());
     }

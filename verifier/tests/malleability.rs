@@ -18,12 +18,17 @@ fn anyone_can_rerandomize_a_proof_and_the_statement_digest_stays() {
         let inverse = t.inverse().expect("not zero");
         for (t, inverse) in [(t, inverse), (-Fr::from(1_u64), -Fr::from(1_u64))] {
             let other = match proof {
-                Proof::Groth16 { a, b, c } => {
-                    Proof::Groth16 { a: (a * t).into_affine(), b: (b * inverse).into_affine(), c }
-                }
-                Proof::UltraGroth { a, b, c1, c2 } => {
-                    Proof::UltraGroth { a: (a * t).into_affine(), b: (b * inverse).into_affine(), c1, c2 }
-                }
+                Proof::Groth16 { a, b, c } => Proof::Groth16 {
+                    a: (a * t).into_affine(),
+                    b: (b * inverse).into_affine(),
+                    c,
+                },
+                Proof::UltraGroth { a, b, c1, c2 } => Proof::UltraGroth {
+                    a: (a * t).into_affine(),
+                    b: (b * inverse).into_affine(),
+                    c1,
+                    c2,
+                },
             };
             assert_ne!(keccak256(&other.to_bytes()), keccak256(&proof.to_bytes()));
             assert_eq!(verify(&simulator.key, &statement, &other), Ok(()));
@@ -34,11 +39,24 @@ fn anyone_can_rerandomize_a_proof_and_the_statement_digest_stays() {
 #[test]
 fn a_commitment_cannot_be_moved_without_new_challenges() {
     let (simulator, statement, proof) = valid(ProofSystem::UltraGroth, 40);
-    let Proof::UltraGroth { a, b, c1, c2 } = proof else { panic!("an ultragroth proof") };
-    let moved = Proof::UltraGroth { a, b, c1: (c1 + g1(Fr::from(3_u64))).into_affine(), c2 };
-    assert_eq!(verify(&simulator.key, &statement, &moved), Err(VerifyError::Rejected));
+    let Proof::UltraGroth { a, b, c1, c2 } = proof else {
+        panic!("an ultragroth proof")
+    };
+    let moved = Proof::UltraGroth {
+        a,
+        b,
+        c1: (c1 + g1(Fr::from(3_u64))).into_affine(),
+        c2,
+    };
+    assert_eq!(
+        verify(&simulator.key, &statement, &moved),
+        Err(VerifyError::Rejected)
+    );
     let negated = Proof::UltraGroth { a, b, c1: -c1, c2 };
-    assert_eq!(verify(&simulator.key, &statement, &negated), Err(VerifyError::Rejected));
+    assert_eq!(
+        verify(&simulator.key, &statement, &negated),
+        Err(VerifyError::Rejected)
+    );
 }
 
 #[test]
@@ -46,7 +64,10 @@ fn statement_digests_differ_in_key_context_and_every_byte() {
     let (simulator, statement, _) = valid(ProofSystem::UltraGroth, 40);
     let digest = simulator.key.digest();
     let mut seen = BTreeSet::from([statement.digest(&digest), statement.digest(&[0; 32])]);
-    let other = Statement { context: Context::ZERO, ..statement.clone() };
+    let other = Statement {
+        context: Context::ZERO,
+        ..statement.clone()
+    };
     assert!(seen.insert(other.digest(&digest)));
     for i in 0..statement.public_bytes.len() {
         let mut changed = statement.clone();

@@ -4,10 +4,13 @@ mod simulator;
 
 use ark_bn254::{Fr, G1Affine, G2Affine};
 use ark_ec::AffineRepr;
-use simulator::{Q, R, SYSTEMS, add_modulus, each_byte_changed, g2, layout, off_subgroup, tensor, valid};
+use simulator::{
+    Q, R, SYSTEMS, add_modulus, each_byte_changed, g2, layout, off_subgroup, tensor, valid,
+};
 use zkinfer_verifier::{
-    Context, ContextError, Dtype, KeyError, KeyPoint, LayoutError, PointError, Proof, ProofError, ProofPoint,
-    ProofSystem, Role, Statement, StatementError, StatementLayout, VerifyError, VerifyingKey, Visibility,
+    Context, ContextError, Dtype, KeyError, KeyPoint, LayoutError, PointError, Proof, ProofError,
+    ProofPoint, ProofSystem, Role, Statement, StatementError, StatementLayout, VerifyError,
+    VerifyingKey, Visibility,
     curve::scalar_from_bytes,
     snarkjs::{self, SnarkjsError},
     verify, verify_words,
@@ -19,9 +22,18 @@ const KEY_HEADER: usize = 8 + 2 + 64;
 /// The points of a proof and the byte each begins at.
 fn points(system: ProofSystem) -> Vec<(ProofPoint, usize, usize)> {
     match system {
-        ProofSystem::Groth16 => vec![(ProofPoint::A, 0, 64), (ProofPoint::B, 64, 128), (ProofPoint::C, 192, 64)],
+        ProofSystem::Groth16 => vec![
+            (ProofPoint::A, 0, 64),
+            (ProofPoint::B, 64, 128),
+            (ProofPoint::C, 192, 64),
+        ],
         ProofSystem::UltraGroth => {
-            vec![(ProofPoint::A, 0, 64), (ProofPoint::B, 64, 128), (ProofPoint::C1, 192, 64), (ProofPoint::C2, 256, 64)]
+            vec![
+                (ProofPoint::A, 0, 64),
+                (ProofPoint::B, 64, 128),
+                (ProofPoint::C1, 192, 64),
+                (ProofPoint::C2, 256, 64),
+            ]
         }
     }
 }
@@ -33,11 +45,20 @@ fn rejects_every_changed_byte_of_the_proof() {
         for (i, bytes) in each_byte_changed(&proof.to_bytes(), 1) {
             match Proof::from_bytes(system, &bytes) {
                 Err(ProofError::Point { point, .. }) => {
-                    let (_, start, len) = points(system).into_iter().find(|p| p.0 == point).expect("a point");
-                    assert!((start..start + len).contains(&i), "byte {i} is not of {point}");
+                    let (_, start, len) = points(system)
+                        .into_iter()
+                        .find(|p| p.0 == point)
+                        .expect("a point");
+                    assert!(
+                        (start..start + len).contains(&i),
+                        "byte {i} is not of {point}"
+                    );
                 }
                 Err(other) => panic!("byte {i}: {other}"),
-                Ok(proof) => assert_eq!(verify(&simulator.key, &statement, &proof), Err(VerifyError::Rejected)),
+                Ok(proof) => assert_eq!(
+                    verify(&simulator.key, &statement, &proof),
+                    Err(VerifyError::Rejected)
+                ),
             }
         }
     }
@@ -48,16 +69,28 @@ fn rejects_every_changed_byte_of_the_statement() {
     for system in SYSTEMS {
         let (simulator, statement, proof) = valid(system, 40);
         for (_, bytes) in each_byte_changed(&statement.public_bytes, 2) {
-            let changed = Statement { public_bytes: bytes, ..statement.clone() };
-            assert_eq!(verify(&simulator.key, &changed, &proof), Err(VerifyError::Rejected));
+            let changed = Statement {
+                public_bytes: bytes,
+                ..statement.clone()
+            };
+            assert_eq!(
+                verify(&simulator.key, &changed, &proof),
+                Err(VerifyError::Rejected)
+            );
         }
         for (_, bytes) in each_byte_changed(&statement.context.to_bytes(), 3) {
             let bytes: [u8; 32] = bytes.try_into().expect("32 bytes");
             match Context::from_bytes(bytes) {
                 Err(error) => assert_eq!(error, ContextError::TooLarge),
                 Ok(context) => {
-                    let changed = Statement { context, ..statement.clone() };
-                    assert_eq!(verify(&simulator.key, &changed, &proof), Err(VerifyError::Rejected));
+                    let changed = Statement {
+                        context,
+                        ..statement.clone()
+                    };
+                    assert_eq!(
+                        verify(&simulator.key, &changed, &proof),
+                        Err(VerifyError::Rejected)
+                    );
                 }
             }
         }
@@ -69,13 +102,23 @@ fn rejects_every_changed_byte_of_the_key() {
     for system in SYSTEMS {
         let (simulator, statement, proof) = valid(system, 40);
         let encoded = simulator.key.encode();
-        let points_at = encoded.len() - 64 * simulator.key.ic.len() - 4 - 128 * simulator.key.deltas_g2.len() - 1 - 320;
+        let points_at = encoded.len()
+            - 64 * simulator.key.ic.len()
+            - 4
+            - 128 * simulator.key.deltas_g2.len()
+            - 1
+            - 320;
         for (i, bytes) in each_byte_changed(&encoded, 4) {
-            let Ok(key) = VerifyingKey::decode(&bytes) else { continue };
+            let Ok(key) = VerifyingKey::decode(&bytes) else {
+                continue;
+            };
             // Every accepted change is another identity, and only the metadata of plain Groth16 is bound by nothing else.
             assert_ne!(key.digest(), simulator.key.digest());
             if system == ProofSystem::UltraGroth || i >= points_at {
-                assert!(verify(&key, &statement, &proof).is_err(), "{system}: byte {i}");
+                assert!(
+                    verify(&key, &statement, &proof).is_err(),
+                    "{system}: byte {i}"
+                );
             }
         }
     }
@@ -85,19 +128,29 @@ fn rejects_every_changed_byte_of_the_key() {
 fn rejects_proofs_of_another_circuit_and_another_system() {
     for system in SYSTEMS {
         let (_, statement, proof) = valid(system, 40);
-        let other = simulator::Simulator::new(system, zkinfer_verifier::Setup::Development, layout(40), 99);
-        assert_eq!(verify(&other.key, &statement, &proof), Err(VerifyError::Rejected));
+        let other =
+            simulator::Simulator::new(system, zkinfer_verifier::Setup::Development, layout(40), 99);
+        assert_eq!(
+            verify(&other.key, &statement, &proof),
+            Err(VerifyError::Rejected)
+        );
     }
     let (plain, statement, plain_proof) = valid(ProofSystem::Groth16, 40);
     let (ultra, _, ultra_proof) = valid(ProofSystem::UltraGroth, 40);
     let (groth16, ultragroth) = (ProofSystem::Groth16, ProofSystem::UltraGroth);
     assert_eq!(
         verify(&plain.key, &statement, &ultra_proof),
-        Err(VerifyError::System { expected: groth16, got: ultragroth })
+        Err(VerifyError::System {
+            expected: groth16,
+            got: ultragroth
+        })
     );
     assert_eq!(
         verify(&ultra.key, &statement, &plain_proof),
-        Err(VerifyError::System { expected: ultragroth, got: groth16 })
+        Err(VerifyError::System {
+            expected: ultragroth,
+            got: groth16
+        })
     );
 }
 
@@ -108,7 +161,10 @@ fn rejects_coordinates_with_the_modulus_added() {
         for (point, start, len) in points(system) {
             for at in (start..start + len).step_by(32) {
                 let bytes = add_modulus(&proof.to_bytes(), at, &Q).expect("2q < 2^256");
-                let expected = ProofError::Point { point, error: PointError::Coordinate };
+                let expected = ProofError::Point {
+                    point,
+                    error: PointError::Coordinate,
+                };
                 assert_eq!(Proof::from_bytes(system, &bytes), Err(expected));
             }
         }
@@ -122,7 +178,10 @@ fn rejects_infinity_in_every_place() {
         for (point, start, len) in points(system) {
             let mut bytes = proof.to_bytes();
             bytes[start..start + len].fill(0);
-            let expected = ProofError::Point { point, error: PointError::Infinity };
+            let expected = ProofError::Point {
+                point,
+                error: PointError::Infinity,
+            };
             assert_eq!(Proof::from_bytes(system, &bytes), Err(expected));
         }
         // A proof built in memory passes no decoder: the verifier looks again.
@@ -133,14 +192,32 @@ fn rejects_infinity_in_every_place() {
         };
         assert!(matches!(
             verify(&simulator.key, &statement, &built),
-            Err(VerifyError::Proof(ProofError::Point { error: PointError::Infinity, .. }))
+            Err(VerifyError::Proof(ProofError::Point {
+                error: PointError::Infinity,
+                ..
+            }))
         ));
         let built = match proof {
-            Proof::Groth16 { a, c, .. } => Proof::Groth16 { a, b: off_subgroup(), c },
-            Proof::UltraGroth { a, c1, c2, .. } => Proof::UltraGroth { a, b: off_subgroup(), c1, c2 },
+            Proof::Groth16 { a, c, .. } => Proof::Groth16 {
+                a,
+                b: off_subgroup(),
+                c,
+            },
+            Proof::UltraGroth { a, c1, c2, .. } => Proof::UltraGroth {
+                a,
+                b: off_subgroup(),
+                c1,
+                c2,
+            },
         };
-        let expected = ProofError::Point { point: ProofPoint::B, error: PointError::OffSubgroup };
-        assert_eq!(verify(&simulator.key, &statement, &built), Err(VerifyError::Proof(expected)));
+        let expected = ProofError::Point {
+            point: ProofPoint::B,
+            error: PointError::OffSubgroup,
+        };
+        assert_eq!(
+            verify(&simulator.key, &statement, &built),
+            Err(VerifyError::Proof(expected))
+        );
         assert_eq!(Proof::from_bytes(system, &built.to_bytes()), Err(expected));
     }
 }
@@ -151,24 +228,47 @@ fn rejects_points_off_the_curve() {
     for (point, start, len) in points(ProofSystem::UltraGroth) {
         let mut bytes = proof.to_bytes();
         bytes[start + len - 1] ^= 1;
-        let expected = ProofError::Point { point, error: PointError::OffCurve };
-        assert_eq!(Proof::from_bytes(ProofSystem::UltraGroth, &bytes), Err(expected));
+        let expected = ProofError::Point {
+            point,
+            error: PointError::OffCurve,
+        };
+        assert_eq!(
+            Proof::from_bytes(ProofSystem::UltraGroth, &bytes),
+            Err(expected)
+        );
     }
 }
 
 #[test]
 fn rejects_swapped_points() {
     let (simulator, statement, proof) = valid(ProofSystem::UltraGroth, 40);
-    let Proof::UltraGroth { a, b, c1, c2 } = proof else { panic!("an ultragroth proof") };
-    for (a, c1, c2) in [(a, c2, c1), (c1, a, c2), (c2, c1, a), (c1, c2, a), (c2, a, c1), (-a, c1, c2)] {
+    let Proof::UltraGroth { a, b, c1, c2 } = proof else {
+        panic!("an ultragroth proof")
+    };
+    for (a, c1, c2) in [
+        (a, c2, c1),
+        (c1, a, c2),
+        (c2, c1, a),
+        (c1, c2, a),
+        (c2, a, c1),
+        (-a, c1, c2),
+    ] {
         let swapped = Proof::UltraGroth { a, b, c1, c2 };
-        assert_eq!(verify(&simulator.key, &statement, &swapped), Err(VerifyError::Rejected));
+        assert_eq!(
+            verify(&simulator.key, &statement, &swapped),
+            Err(VerifyError::Rejected)
+        );
     }
     let (simulator, statement, proof) = valid(ProofSystem::Groth16, 40);
-    let Proof::Groth16 { a, b, c } = proof else { panic!("a groth16 proof") };
+    let Proof::Groth16 { a, b, c } = proof else {
+        panic!("a groth16 proof")
+    };
     for (a, b, c) in [(c, b, a), (-a, b, c), (a, -b, c), (a, b, -c)] {
         let swapped = Proof::Groth16 { a, b, c };
-        assert_eq!(verify(&simulator.key, &statement, &swapped), Err(VerifyError::Rejected));
+        assert_eq!(
+            verify(&simulator.key, &statement, &swapped),
+            Err(VerifyError::Rejected)
+        );
     }
 }
 
@@ -179,12 +279,20 @@ fn rejects_wrong_lengths_and_counts() {
         let bytes = proof.to_bytes();
         let expected = system.proof_bytes();
         for len in 0..bytes.len() {
-            let got = ProofError::Length { system, expected, got: len };
+            let got = ProofError::Length {
+                system,
+                expected,
+                got: len,
+            };
             assert_eq!(Proof::from_bytes(system, &bytes[..len]), Err(got));
         }
         for extra in [1, 31, 32, 64, 320] {
             let long = [bytes.as_slice(), &vec![0; extra]].concat();
-            let got = ProofError::Length { system, expected, got: expected + extra };
+            let got = ProofError::Length {
+                system,
+                expected,
+                got: expected + extra,
+            };
             assert_eq!(Proof::from_bytes(system, &long), Err(got));
         }
         for got in [0, 39, 41, 62] {
@@ -195,17 +303,26 @@ fn rejects_wrong_lengths_and_counts() {
         }
         let mut words = statement.words();
         words.push(Fr::from(0_u64));
-        let error = VerifyError::Statement(StatementError::Words { expected: 3, got: 4 });
+        let error = VerifyError::Statement(StatementError::Words {
+            expected: 3,
+            got: 4,
+        });
         assert_eq!(verify_words(&simulator.key, &words, &proof), Err(error));
         assert!(verify_words(&simulator.key, &words[..2], &proof).is_err());
 
         let encoded = simulator.key.encode();
         for len in 0..encoded.len() {
             let error = VerifyingKey::decode(&encoded[..len]).expect_err("a cut key");
-            assert!(matches!(error, KeyError::Truncated { .. } | KeyError::Magic { .. }), "{len}: {error}");
+            assert!(
+                matches!(error, KeyError::Truncated { .. } | KeyError::Magic { .. }),
+                "{len}: {error}"
+            );
         }
         let long = [encoded.as_slice(), &[0]].concat();
-        assert_eq!(VerifyingKey::decode(&long), Err(KeyError::Trailing { extra: 1 }));
+        assert_eq!(
+            VerifyingKey::decode(&long),
+            Err(KeyError::Trailing { extra: 1 })
+        );
     }
 }
 
@@ -214,14 +331,31 @@ fn rejects_scalars_with_the_modulus_added() {
     let (simulator, statement, _) = valid(ProofSystem::Groth16, 40);
     for word in statement.words() {
         let bytes = zkinfer_verifier::curve::scalar_to_bytes(word);
-        let sum: [u8; 32] = add_modulus(&bytes, 0, &R).and_then(|sum| sum.try_into().ok()).expect("2r < 2^256");
+        let sum: [u8; 32] = add_modulus(&bytes, 0, &R)
+            .and_then(|sum| sum.try_into().ok())
+            .expect("2r < 2^256");
         assert_eq!(scalar_from_bytes(&sum), None);
     }
-    let one_plus_r = "21888242871839275222246405745257275088548364400416034343698204186575808495618";
-    for text in [one_plus_r, "01", "-1", "+1", "", " 1", "0x1", &"9".repeat(78), &"9".repeat(79)] {
+    let one_plus_r =
+        "21888242871839275222246405745257275088548364400416034343698204186575808495618";
+    for text in [
+        one_plus_r,
+        "01",
+        "-1",
+        "+1",
+        "",
+        " 1",
+        "0x1",
+        &"9".repeat(78),
+        &"9".repeat(79),
+    ] {
         let json = format!(r#"["{text}", "0", "0"]"#);
         let error = snarkjs::public_from_json(&simulator.key.layout, &json);
-        assert_eq!(error, Err(SnarkjsError::Number { field: "public" }), "{text}");
+        assert_eq!(
+            error,
+            Err(SnarkjsError::Number { field: "public" }),
+            "{text}"
+        );
     }
 }
 
@@ -234,23 +368,73 @@ fn rejects_words_the_packing_never_makes() {
     for index in 0..3 {
         let mut changed = words;
         changed[index] = wide;
-        assert_eq!(Statement::from_words(&layout, &changed), Err(StatementError::NonCanonicalWord { index }));
+        assert_eq!(
+            Statement::from_words(&layout, &changed),
+            Err(StatementError::NonCanonicalWord { index })
+        );
     }
     let padding = [words[0], words[1], Fr::from(1_u64)];
-    assert_eq!(Statement::from_words(&layout, &padding), Err(StatementError::NonCanonicalWord { index: 2 }));
+    assert_eq!(
+        Statement::from_words(&layout, &padding),
+        Err(StatementError::NonCanonicalWord { index: 2 })
+    );
 }
 
 #[test]
 fn rejects_values_outside_their_dtype() {
-    let layout = StatementLayout { tensors: vec![tensor("x", Role::Input, Visibility::Public, &[2], Dtype::Bool)] };
+    let layout = StatementLayout {
+        tensors: vec![tensor(
+            "x",
+            Role::Input,
+            Visibility::Public,
+            &[2],
+            Dtype::Bool,
+        )],
+    };
     let build = |values: &[&[i64]]| Statement::new(&layout, Context::ZERO, values);
-    assert!(matches!(build(&[&[0, 2]]), Err(StatementError::OutsideDtype { index: 1, value: 2, .. })));
-    assert!(matches!(build(&[&[-1, 0]]), Err(StatementError::OutsideDtype { index: 0, .. })));
-    assert!(matches!(build(&[&[i64::MIN, i64::MAX]]), Err(StatementError::OutsideDtype { index: 0, .. })));
-    assert!(matches!(build(&[&[0]]), Err(StatementError::Elements { expected: 2, got: 1, .. })));
-    assert!(matches!(build(&[]), Err(StatementError::Tensors { expected: 1, got: 0 })));
-    let shown = Statement { context: Context::ZERO, public_bytes: vec![0, 7] };
-    assert!(matches!(shown.tensors(&layout), Err(StatementError::OutsideDtype { index: 1, value: 7, .. })));
+    assert!(matches!(
+        build(&[&[0, 2]]),
+        Err(StatementError::OutsideDtype {
+            index: 1,
+            value: 2,
+            ..
+        })
+    ));
+    assert!(matches!(
+        build(&[&[-1, 0]]),
+        Err(StatementError::OutsideDtype { index: 0, .. })
+    ));
+    assert!(matches!(
+        build(&[&[i64::MIN, i64::MAX]]),
+        Err(StatementError::OutsideDtype { index: 0, .. })
+    ));
+    assert!(matches!(
+        build(&[&[0]]),
+        Err(StatementError::Elements {
+            expected: 2,
+            got: 1,
+            ..
+        })
+    ));
+    assert!(matches!(
+        build(&[]),
+        Err(StatementError::Tensors {
+            expected: 1,
+            got: 0
+        })
+    ));
+    let shown = Statement {
+        context: Context::ZERO,
+        public_bytes: vec![0, 7],
+    };
+    assert!(matches!(
+        shown.tensors(&layout),
+        Err(StatementError::OutsideDtype {
+            index: 1,
+            value: 7,
+            ..
+        })
+    ));
 }
 
 #[test]
@@ -262,80 +446,159 @@ fn refuses_keys_that_let_anyone_forge() {
             let mut key = simulator.key;
             change(&mut key);
             let error = key.check().expect_err("a bad key");
-            assert_eq!(VerifyingKey::decode(&key.encode()), Err(error), "check and decode agree");
+            assert_eq!(
+                VerifyingKey::decode(&key.encode()),
+                Err(error),
+                "check and decode agree"
+            );
             error
         };
         let last = system.n_deltas() - 1;
         let generator = G2Affine::generator();
         assert_eq!(
             check(&|key| key.deltas_g2[last] = key.gamma_g2),
-            KeyError::Coincide { first: gamma, second: delta(last) }
+            KeyError::Coincide {
+                first: gamma,
+                second: delta(last)
+            }
         );
         assert_eq!(
             check(&|key| key.deltas_g2[last] = -key.gamma_g2),
-            KeyError::Coincide { first: gamma, second: delta(last) }
+            KeyError::Coincide {
+                first: gamma,
+                second: delta(last)
+            }
         );
-        assert_eq!(check(&|key| key.deltas_g2[0] = generator), KeyError::Generator { point: delta(0) });
-        assert_eq!(check(&|key| key.deltas_g2[last] = -generator), KeyError::Generator { point: delta(last) });
+        assert_eq!(
+            check(&|key| key.deltas_g2[0] = generator),
+            KeyError::Generator { point: delta(0) }
+        );
+        assert_eq!(
+            check(&|key| key.deltas_g2[last] = -generator),
+            KeyError::Generator { point: delta(last) }
+        );
         let infinity = PointError::Infinity;
         assert_eq!(
             check(&|key| key.deltas_g2[last] = G2Affine::zero()),
-            KeyError::Point { point: delta(last), error: infinity }
+            KeyError::Point {
+                point: delta(last),
+                error: infinity
+            }
         );
         assert_eq!(
             check(&|key| key.ic[2] = G1Affine::zero()),
-            KeyError::Point { point: KeyPoint::Ic(2), error: infinity }
+            KeyError::Point {
+                point: KeyPoint::Ic(2),
+                error: infinity
+            }
         );
         assert_eq!(
             check(&|key| key.ic[3] = key.ic[1]),
-            KeyError::Coincide { first: KeyPoint::Ic(1), second: KeyPoint::Ic(3) }
+            KeyError::Coincide {
+                first: KeyPoint::Ic(1),
+                second: KeyPoint::Ic(3)
+            }
         );
         assert_eq!(
             check(&|key| key.beta_g2 = off_subgroup()),
-            KeyError::Point { point: KeyPoint::Beta, error: PointError::OffSubgroup }
+            KeyError::Point {
+                point: KeyPoint::Beta,
+                error: PointError::OffSubgroup
+            }
         );
-        assert!(matches!(check(&|key| key.ic.truncate(3)), KeyError::Count { expected: 4, got: 3, .. }));
-        assert!(matches!(check(&|key| key.deltas_g2.push(g2(Fr::from(9_u64)))), KeyError::Count { .. }));
+        assert!(matches!(
+            check(&|key| key.ic.truncate(3)),
+            KeyError::Count {
+                expected: 4,
+                got: 3,
+                ..
+            }
+        ));
+        assert!(matches!(
+            check(&|key| key.deltas_g2.push(g2(Fr::from(9_u64)))),
+            KeyError::Count { .. }
+        ));
     }
     let (simulator, ..) = valid(ProofSystem::UltraGroth, 40);
     for sign in [1, -1] {
         let mut key = simulator.key.clone();
-        key.deltas_g2[1] = if sign == 1 { key.deltas_g2[0] } else { -key.deltas_g2[0] };
-        assert_eq!(key.check(), Err(KeyError::Coincide { first: delta(0), second: delta(1) }));
+        key.deltas_g2[1] = if sign == 1 {
+            key.deltas_g2[0]
+        } else {
+            -key.deltas_g2[0]
+        };
+        assert_eq!(
+            key.check(),
+            Err(KeyError::Coincide {
+                first: delta(0),
+                second: delta(1)
+            })
+        );
     }
     let mut key = simulator.key;
     key.ic.clear();
     let (_, statement, proof) = valid(ProofSystem::UltraGroth, 40);
-    assert!(matches!(verify(&key, &statement, &proof), Err(VerifyError::Key(KeyError::Count { .. }))));
+    assert!(matches!(
+        verify(&key, &statement, &proof),
+        Err(VerifyError::Key(KeyError::Count { .. }))
+    ));
 }
 
 #[test]
 fn refuses_layouts_beyond_the_bounds() {
     let input = |name: &str| tensor(name, Role::Input, Visibility::Public, &[2], Dtype::Int8);
-    let check = |tensors| StatementLayout { tensors }.check().expect_err("a bad layout");
+    let check = |tensors| {
+        StatementLayout { tensors }
+            .check()
+            .expect_err("a bad layout")
+    };
     let named = (0..65).map(|i| input(&i.to_string())).collect();
     assert_eq!(check(named), LayoutError::Tensors { max: 64, got: 65 });
-    assert!(matches!(check(vec![input("")]), LayoutError::Name { got: 0, .. }));
-    assert!(matches!(check(vec![input(&"n".repeat(257))]), LayoutError::Name { got: 257, .. }));
-    assert_eq!(check(vec![input("a"), input("a")]), LayoutError::DuplicateName { tensor: 1, other: 0 });
+    assert!(matches!(
+        check(vec![input("")]),
+        LayoutError::Name { got: 0, .. }
+    ));
+    assert!(matches!(
+        check(vec![input(&"n".repeat(257))]),
+        LayoutError::Name { got: 257, .. }
+    ));
+    assert_eq!(
+        check(vec![input("a"), input("a")]),
+        LayoutError::DuplicateName {
+            tensor: 1,
+            other: 0
+        }
+    );
     let mut output = input("o");
     output.role = Role::Output;
-    assert_eq!(check(vec![output, input("a")]), LayoutError::Order { tensor: 1 });
+    assert_eq!(
+        check(vec![output, input("a")]),
+        LayoutError::Order { tensor: 1 }
+    );
     for shape in [vec![0_u32], vec![1 << 15, 1 << 15], vec![u32::MAX; 8]] {
         let mut big = input("a");
         big.shape = shape;
-        assert!(matches!(check(vec![big]), LayoutError::Elements { tensor: 0, .. }));
+        assert!(matches!(
+            check(vec![big]),
+            LayoutError::Elements { tensor: 0, .. }
+        ));
     }
     let mut deep = input("a");
     deep.shape = vec![1; 9];
-    assert!(matches!(check(vec![deep]), LayoutError::Dimensions { got: 9, .. }));
+    assert!(matches!(
+        check(vec![deep]),
+        LayoutError::Dimensions { got: 9, .. }
+    ));
     let mut wide = input("a");
     wide.shape = vec![(1 << 24) + 1];
     assert!(matches!(check(vec![wide]), LayoutError::PublicBytes { .. }));
     for scale in [0.0, -1.0, f64::NAN, f64::INFINITY, f64::NEG_INFINITY, -0.0] {
         let mut bad = input("a");
         bad.scale = scale;
-        assert!(matches!(check(vec![bad]), LayoutError::Scale { tensor: 0, .. }));
+        assert!(matches!(
+            check(vec![bad]),
+            LayoutError::Scale { tensor: 0, .. }
+        ));
     }
 }
 
@@ -352,14 +615,27 @@ fn refuses_unknown_tags_by_name() {
     ] {
         let mut bytes = encoded.clone();
         bytes[at] = 0xee;
-        assert_eq!(VerifyingKey::decode(&bytes), Err(KeyError::Tag { field, at, got: 0xee }));
+        assert_eq!(
+            VerifyingKey::decode(&bytes),
+            Err(KeyError::Tag {
+                field,
+                at,
+                got: 0xee
+            })
+        );
     }
     let mut bytes = encoded.clone();
     bytes[7] = 2;
-    assert_eq!(VerifyingKey::decode(&bytes), Err(KeyError::Magic { version: 1 }));
+    assert_eq!(
+        VerifyingKey::decode(&bytes),
+        Err(KeyError::Magic { version: 1 })
+    );
     let mut bytes = encoded;
     bytes[KEY_HEADER + 6] = 0xff;
-    assert_eq!(VerifyingKey::decode(&bytes), Err(KeyError::NameEncoding { tensor: 0 }));
+    assert_eq!(
+        VerifyingKey::decode(&bytes),
+        Err(KeyError::NameEncoding { tensor: 0 })
+    );
 }
 
 #[test]
@@ -375,7 +651,14 @@ fn refuses_snarkjs_proofs_that_are_not_canonical() {
     json["pi_a"][0] = q.into();
     assert_eq!(
         snarkjs::proof_from_json(&json.to_string()),
-        Err(ProofError::Point { point: ProofPoint::A, error: PointError::Coordinate }.into())
+        Err(ProofError::Point {
+            point: ProofPoint::A,
+            error: PointError::Coordinate
+        }
+        .into())
     );
-    assert!(matches!(snarkjs::proof_from_json("{"), Err(SnarkjsError::Json { .. })));
+    assert!(matches!(
+        snarkjs::proof_from_json("{"),
+        Err(SnarkjsError::Json { .. })
+    ));
 }

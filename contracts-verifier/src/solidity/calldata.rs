@@ -26,7 +26,9 @@ pub fn calldata_verify_proof(words: &[Fr], proof: &Proof) -> Vec<u8> {
     data.extend_from_slice(&word(0x40));
     data.extend_from_slice(&word(0x60 + 32 * words.len()));
     data.extend_from_slice(&word(words.len()));
-    words.iter().for_each(|value| data.extend_from_slice(&scalar_to_bytes(*value)));
+    words
+        .iter()
+        .for_each(|value| data.extend_from_slice(&scalar_to_bytes(*value)));
     push_bytes(&mut data, &proof.to_bytes());
     data
 }
@@ -47,5 +49,8 @@ pub(super) fn word(value: usize) -> [u8; 32] {
 pub(super) fn push_bytes(data: &mut Vec<u8>, bytes: &[u8]) {
     data.extend_from_slice(&word(bytes.len()));
     data.extend_from_slice(bytes);
-    data.resize(data.len() + bytes.len().next_multiple_of(32) - bytes.len(), 0);
+    data.resize(
+        data.len() + bytes.len().next_multiple_of(32) - bytes.len(),
+        0,
+    );
 }

@@ -23,8 +23,14 @@ static ULTRAGROTH: [u8; ULTRAGROTH_HEX.len() / 2] = decode_hex(ULTRAGROTH_HEX);
 #[must_use]
 pub const fn deployer_source(system: ProofSystem) -> (&'static str, &'static str) {
     match system {
-        ProofSystem::Groth16 => ("Groth16", include_str!("../../templates/Groth16Verifier.sol")),
-        ProofSystem::UltraGroth => ("UltraGroth", include_str!("../../templates/UltraGrothVerifier.sol")),
+        ProofSystem::Groth16 => (
+            "Groth16",
+            include_str!("../../templates/Groth16Verifier.sol"),
+        ),
+        ProofSystem::UltraGroth => (
+            "UltraGroth",
+            include_str!("../../templates/UltraGrothVerifier.sol"),
+        ),
     }
 }
 
@@ -43,15 +49,26 @@ pub fn creation_code(key: &VerifyingKey, allow_dev_key: bool) -> Result<Vec<u8>,
         ProofSystem::UltraGroth => &ULTRAGROTH,
     };
     // The deployer contains the verifier's code, so this is a little more than what will be deployed.
-    let bytes = deployer.len().saturating_add(64 * key.ic.len()).saturating_add(512 + 64);
+    let bytes = deployer
+        .len()
+        .saturating_add(64 * key.ic.len())
+        .saturating_add(512 + 64);
     if bytes > MAX_CODE_BYTES {
         let n_words = key.layout.n_words();
-        return Err(GenerateError::CodeSize { system: key.system, n_words, bytes, max: MAX_CODE_BYTES });
+        return Err(GenerateError::CodeSize {
+            system: key.system,
+            n_words,
+            bytes,
+            max: MAX_CODE_BYTES,
+        });
     }
     let mut code = deployer.to_vec();
     code.extend_from_slice(&word(usize::from(development)));
     code.extend_from_slice(&word(0x40));
-    let key_bytes: Vec<u8> = key_words(key).into_iter().flat_map(|word| word.bytes).collect();
+    let key_bytes: Vec<u8> = key_words(key)
+        .into_iter()
+        .flat_map(|word| word.bytes)
+        .collect();
     push_bytes(&mut code, &key_bytes);
     Ok(code)
 }

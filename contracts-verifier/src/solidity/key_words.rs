@@ -28,15 +28,25 @@ pub fn key_words(key: &VerifyingKey) -> Vec<KeyWord> {
         g2("−γ in G2".to_owned(), &-key.gamma_g2),
     ];
     for (i, delta) in key.deltas_g2.iter().enumerate() {
-        let name = if key.deltas_g2.len() == 1 { "−δ in G2".to_owned() } else { format!("−δ{} in G2", i + 1) };
+        let name = if key.deltas_g2.len() == 1 {
+            "−δ in G2".to_owned()
+        } else {
+            format!("−δ{} in G2", i + 1)
+        };
         words.push(g2(name, &-*delta));
     }
     for (i, ic) in key.ic.iter().enumerate() {
         words.push(g1(format!("IC_{i} in G1"), ic));
     }
-    words.push(KeyWord { name: "vk digest".to_owned(), bytes: key.digest().to_vec() });
+    words.push(KeyWord {
+        name: "vk digest".to_owned(),
+        bytes: key.digest().to_vec(),
+    });
     let public_bytes = word(key.layout.public_bytes()).to_vec();
-    words.push(KeyWord { name: "number of public bytes".to_owned(), bytes: public_bytes });
+    words.push(KeyWord {
+        name: "number of public bytes".to_owned(),
+        bytes: public_bytes,
+    });
     words
 }
 

@@ -19,18 +19,33 @@ pub(super) fn per_key(key: &VerifyingKey) -> String {
 fn write_contract(out: &mut String, name: &str, key: &VerifyingKey) -> std::fmt::Result {
     let development = key.setup == zkinfer_verifier::Setup::Development;
     writeln!(out)?;
-    writeln!(out, "/// @title ZkinferVerifier: deploys the {name}Verifier of one key")?;
-    writeln!(out, "/// @notice Setup: {}. Public tensors, {} bytes in all:", key.setup, key.layout.public_bytes())?;
+    writeln!(
+        out,
+        "/// @title ZkinferVerifier: deploys the {name}Verifier of one key"
+    )?;
+    writeln!(
+        out,
+        "/// @notice Setup: {}. Public tensors, {} bytes in all:",
+        key.setup,
+        key.layout.public_bytes()
+    )?;
     for tensor in &key.layout.tensors {
         let visibility = match tensor.visibility {
             Visibility::Public => "public",
             Visibility::Private => "private, not in the statement",
         };
-        let name: String = tensor.name.chars().map(|c| if is_plain(c) { c } else { '?' }).collect();
+        let name: String = tensor
+            .name
+            .chars()
+            .map(|c| if is_plain(c) { c } else { '?' })
+            .collect();
         let (role, shape) = (tensor.role, &tensor.shape);
         let dtype = tensor.dtype.name();
         let (scale, zero) = (tensor.scale, tensor.zero_point);
-        writeln!(out, "///   {role:?} {name}: {dtype} {shape:?}, {visibility}; real = {scale:e} * (q - {zero})")?;
+        writeln!(
+            out,
+            "///   {role:?} {name}: {dtype} {shape:?}, {visibility}; real = {scale:e} * (q - {zero})"
+        )?;
     }
     writeln!(out, "/// @dev model {}", hex::encode(key.model_id))?;
     writeln!(out, "///      circuit {}", hex::encode(key.circuit_digest))?;

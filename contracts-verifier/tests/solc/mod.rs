@@ -19,7 +19,10 @@ pub struct Settings {
 }
 
 /// The settings the embedded creation code is compiled with.
-pub const EMBEDDED: Settings = Settings { via_ir: false, runs: 10_000 };
+pub const EMBEDDED: Settings = Settings {
+    via_ir: false,
+    runs: 10_000,
+};
 
 pub fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
@@ -40,12 +43,22 @@ pub fn compile(source: &str, settings: Settings) -> std::collections::BTreeMap<S
     });
     let output = run(&input.to_string());
     if let Some(errors) = output["errors"].as_array() {
-        let messages: Vec<_> = errors.iter().filter_map(|error| error["formattedMessage"].as_str()).collect();
+        let messages: Vec<_> = errors
+            .iter()
+            .filter_map(|error| error["formattedMessage"].as_str())
+            .collect();
         assert!(messages.is_empty(), "solc: {}", messages.join("\n"));
     }
-    let contracts = output["contracts"]["source.sol"].as_object().expect("solc's output has contracts");
-    let code = |value: &Value| hex::decode(value["evm"]["bytecode"]["object"].as_str().expect("code")).expect("hex");
-    contracts.iter().map(|(name, value)| (name.clone(), code(value))).collect()
+    let contracts = output["contracts"]["source.sol"]
+        .as_object()
+        .expect("solc's output has contracts");
+    let code = |value: &Value| {
+        hex::decode(value["evm"]["bytecode"]["object"].as_str().expect("code")).expect("hex")
+    };
+    contracts
+        .iter()
+        .map(|(name, value)| (name.clone(), code(value)))
+        .collect()
 }
 
 fn run(input: &str) -> Value {
@@ -54,7 +67,10 @@ fn run(input: &str) -> Value {
         Some(solc) => Command::new(solc),
         None => {
             let package = repository().join(".ci/node_modules/solc");
-            assert!(package.is_dir(), "no solc: run `npm ci --prefix .ci`, or set $SOLC to a command");
+            assert!(
+                package.is_dir(),
+                "no solc: run `npm ci --prefix .ci`, or set $SOLC to a command"
+            );
             let mut node = Command::new("node");
             node.arg(shim);
             node
@@ -66,8 +82,17 @@ fn run(input: &str) -> Value {
         .stdout(Stdio::piped())
         .spawn()
         .expect("solc starts; it needs `node`, or set $SOLC to a command");
-    child.stdin.take().expect("piped").write_all(input.as_bytes()).expect("solc reads its input");
+    child
+        .stdin
+        .take()
+        .expect("piped")
+        .write_all(input.as_bytes())
+        .expect("solc reads its input");
     let output = child.wait_with_output().expect("solc ends");
-    assert!(output.status.success(), "solc failed with {}", output.status);
+    assert!(
+        output.status.success(),
+        "solc failed with {}",
+        output.status
+    );
     serde_json::from_slice(&output.stdout).expect("solc writes JSON")
 }

@@ -50,7 +50,10 @@ impl Call {
     pub fn holds(&self, key: &VerifyingKey) -> bool {
         let native = || {
             let context = Context::from_bytes(self.context.clone().try_into().ok()?).ok()?;
-            let statement = Statement { context, public_bytes: self.tensors.clone() };
+            let statement = Statement {
+                context,
+                public_bytes: self.tensors.clone(),
+            };
             let proof = Proof::from_bytes(key.system, &self.proof).ok()?;
             verify(key, &statement, &proof).ok()
         };

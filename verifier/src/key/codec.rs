@@ -8,7 +8,8 @@ use super::{KeyError, KeyPoint, VerifyingKey};
 use crate::{
     curve::{G1_BYTES, G2_BYTES, g1_from_bytes, g2_from_bytes, write_g1, write_g2},
     statement::{
-        Dtype, LayoutError, MAX_DIMS, MAX_NAME_BYTES, MAX_TENSORS, Role, StatementLayout, TensorSpec, Visibility,
+        Dtype, LayoutError, MAX_DIMS, MAX_NAME_BYTES, MAX_TENSORS, Role, StatementLayout,
+        TensorSpec, Visibility,
     },
     system::{ProofSystem, Setup},
 };
@@ -25,11 +26,22 @@ pub(super) fn encode(key: &VerifyingKey) -> Vec<u8> {
     // Counts beyond these widths are refused by every check; saturation only keeps the encoder total.
     out.push(u8::try_from(key.layout.tensors.len()).unwrap_or(u8::MAX));
     for tensor in &key.layout.tensors {
-        out.extend_from_slice(&[tensor.role as u8, tensor.visibility as u8, tensor.dtype as u8]);
-        out.extend_from_slice(&u16::try_from(tensor.name.len()).unwrap_or(u16::MAX).to_be_bytes());
+        out.extend_from_slice(&[
+            tensor.role as u8,
+            tensor.visibility as u8,
+            tensor.dtype as u8,
+        ]);
+        out.extend_from_slice(
+            &u16::try_from(tensor.name.len())
+                .unwrap_or(u16::MAX)
+                .to_be_bytes(),
+        );
         out.extend_from_slice(tensor.name.as_bytes());
         out.push(u8::try_from(tensor.shape.len()).unwrap_or(u8::MAX));
-        tensor.shape.iter().for_each(|dim| out.extend_from_slice(&dim.to_be_bytes()));
+        tensor
+            .shape
+            .iter()
+            .for_each(|dim| out.extend_from_slice(&dim.to_be_bytes()));
         out.extend_from_slice(&tensor.scale.to_bits().to_be_bytes());
         out.extend_from_slice(&tensor.zero_point.to_be_bytes());
     }
@@ -37,8 +49,14 @@ pub(super) fn encode(key: &VerifyingKey) -> Vec<u8> {
     write_g2(&mut out, &key.beta_g2);
     write_g2(&mut out, &key.gamma_g2);
     out.push(u8::try_from(key.deltas_g2.len()).unwrap_or(u8::MAX));
-    key.deltas_g2.iter().for_each(|delta| write_g2(&mut out, delta));
-    out.extend_from_slice(&u32::try_from(key.ic.len()).unwrap_or(u32::MAX).to_be_bytes());
+    key.deltas_g2
+        .iter()
+        .for_each(|delta| write_g2(&mut out, delta));
+    out.extend_from_slice(
+        &u32::try_from(key.ic.len())
+            .unwrap_or(u32::MAX)
+            .to_be_bytes(),
+    );
     key.ic.iter().for_each(|ic| write_g1(&mut out, ic));
     out
 }
@@ -73,9 +91,18 @@ pub(super) fn decode(bytes: &[u8]) -> Result<VerifyingKey, KeyError> {
         ic.push(g1_from_bytes(&input.array()?).map_err(at(KeyPoint::Ic(i)))?);
     }
     match input.left() {
-        0 => {
-            Ok(VerifyingKey { system, setup, model_id, circuit_digest, layout, alpha_g1, beta_g2, gamma_g2, deltas_g2, ic })
-        }
+        0 => Ok(VerifyingKey {
+            system,
+            setup,
+            model_id,
+            circuit_digest,
+            layout,
+            alpha_g1,
+            beta_g2,
+            gamma_g2,
+            deltas_g2,
+            ic,
+        }),
         extra => Err(KeyError::Trailing { extra }),
     }
 }
@@ -83,7 +110,11 @@ pub(super) fn decode(bytes: &[u8]) -> Result<VerifyingKey, KeyError> {
 fn decode_layout(input: &mut Cursor<'_>) -> Result<StatementLayout, KeyError> {
     let n_tensors = usize::from(input.array::<1>()?[0]);
     if n_tensors > MAX_TENSORS {
-        return Err(LayoutError::Tensors { max: MAX_TENSORS, got: n_tensors }.into());
+        return Err(LayoutError::Tensors {
+            max: MAX_TENSORS,
+            got: n_tensors,
+        }
+        .into());
     }
     let mut tensors = Vec::with_capacity(n_tensors);
     for tensor in 0..n_tensors {
@@ -92,13 +123,23 @@ fn decode_layout(input: &mut Cursor<'_>) -> Result<StatementLayout, KeyError> {
         let dtype = input.tag("dtype", Dtype::from_tag)?;
         let name_bytes = usize::from(u16::from_be_bytes(input.array()?));
         if name_bytes > MAX_NAME_BYTES {
-            return Err(LayoutError::Name { tensor, max: MAX_NAME_BYTES, got: name_bytes }.into());
+            return Err(LayoutError::Name {
+                tensor,
+                max: MAX_NAME_BYTES,
+                got: name_bytes,
+            }
+            .into());
         }
-        let name =
-            core::str::from_utf8(input.slice(name_bytes)?).map_err(|_| KeyError::NameEncoding { tensor })?;
+        let name = core::str::from_utf8(input.slice(name_bytes)?)
+            .map_err(|_| KeyError::NameEncoding { tensor })?;
         let n_dims = usize::from(input.array::<1>()?[0]);
         if n_dims > MAX_DIMS {
-            return Err(LayoutError::Dimensions { tensor, max: MAX_DIMS, got: n_dims }.into());
+            return Err(LayoutError::Dimensions {
+                tensor,
+                max: MAX_DIMS,
+                got: n_dims,
+            }
+            .into());
         }
         let mut shape = Vec::with_capacity(n_dims);
         for _ in 0..n_dims {
@@ -124,7 +165,15 @@ fn at(point: KeyPoint) -> impl Fn(crate::PointError) -> KeyError {
 }
 
 fn check_count(what: &'static str, expected: usize, got: usize) -> Result<(), KeyError> {
-    if expected == got { Ok(()) } else { Err(KeyError::Count { what, expected, got }) }
+    if expected == got {
+        Ok(())
+    } else {
+        Err(KeyError::Count {
+            what,
+            expected,
+            got,
+        })
+    }
 }
 
 struct Cursor<'b> {
@@ -139,24 +188,48 @@ impl<'b> Cursor<'b> {
 
     fn check_left(&self, needed: usize) -> Result<(), KeyError> {
         let left = self.left();
-        if needed <= left { Ok(()) } else { Err(KeyError::Truncated { at: self.at, needed, left }) }
+        if needed <= left {
+            Ok(())
+        } else {
+            Err(KeyError::Truncated {
+                at: self.at,
+                needed,
+                left,
+            })
+        }
     }
 
     fn slice(&mut self, len: usize) -> Result<&'b [u8], KeyError> {
         self.check_left(len)?;
-        let truncated = KeyError::Truncated { at: self.at, needed: len, left: self.left() };
-        let slice = self.bytes.get(self.at..).and_then(|rest| rest.get(..len)).ok_or(truncated)?;
+        let truncated = KeyError::Truncated {
+            at: self.at,
+            needed: len,
+            left: self.left(),
+        };
+        let slice = self
+            .bytes
+            .get(self.at..)
+            .and_then(|rest| rest.get(..len))
+            .ok_or(truncated)?;
         self.at += len;
         Ok(slice)
     }
 
     fn array<const N: usize>(&mut self) -> Result<[u8; N], KeyError> {
-        let truncated = KeyError::Truncated { at: self.at, needed: N, left: self.left() };
+        let truncated = KeyError::Truncated {
+            at: self.at,
+            needed: N,
+            left: self.left(),
+        };
         let slice = self.slice(N)?;
         slice.first_chunk::<N>().copied().ok_or(truncated)
     }
 
-    fn tag<T>(&mut self, field: &'static str, from_tag: impl Fn(u8) -> Option<T>) -> Result<T, KeyError> {
+    fn tag<T>(
+        &mut self,
+        field: &'static str,
+        from_tag: impl Fn(u8) -> Option<T>,
+    ) -> Result<T, KeyError> {
         let at = self.at;
         let [got] = self.array()?;
         from_tag(got).ok_or(KeyError::Tag { field, at, got })

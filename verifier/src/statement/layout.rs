@@ -165,7 +165,9 @@ impl TensorSpec {
     /// Number of elements.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.shape.iter().fold(1, |len, dim| len.saturating_mul(*dim as usize))
+        self.shape
+            .iter()
+            .fold(1, |len, dim| len.saturating_mul(*dim as usize))
     }
 
     /// Whether the tensor has no elements; no valid layout has such a tensor.
@@ -188,16 +190,31 @@ impl TensorSpec {
 
     fn check(&self, tensor: usize) -> Result<(), LayoutError> {
         if self.name.is_empty() || self.name.len() > MAX_NAME_BYTES {
-            return Err(LayoutError::Name { tensor, max: MAX_NAME_BYTES, got: self.name.len() });
+            return Err(LayoutError::Name {
+                tensor,
+                max: MAX_NAME_BYTES,
+                got: self.name.len(),
+            });
         }
         if self.shape.len() > MAX_DIMS {
-            return Err(LayoutError::Dimensions { tensor, max: MAX_DIMS, got: self.shape.len() });
+            return Err(LayoutError::Dimensions {
+                tensor,
+                max: MAX_DIMS,
+                got: self.shape.len(),
+            });
         }
         if self.is_empty() || self.len() > MAX_ELEMENTS {
-            return Err(LayoutError::Elements { tensor, max: MAX_ELEMENTS, got: self.len() });
+            return Err(LayoutError::Elements {
+                tensor,
+                max: MAX_ELEMENTS,
+                got: self.len(),
+            });
         }
         if !self.scale.is_finite() || self.scale <= 0.0 {
-            return Err(LayoutError::Scale { tensor, got: self.scale });
+            return Err(LayoutError::Scale {
+                tensor,
+                got: self.scale,
+            });
         }
         Ok(())
     }
@@ -287,13 +304,16 @@ pub enum LayoutError {
 impl StatementLayout {
     /// The tensors the statement shows, in order.
     pub fn public_tensors(&self) -> impl Iterator<Item = &TensorSpec> {
-        self.tensors.iter().filter(|tensor| tensor.visibility == Visibility::Public)
+        self.tensors
+            .iter()
+            .filter(|tensor| tensor.visibility == Visibility::Public)
     }
 
     /// Length of the public tensors in bytes.
     #[must_use]
     pub fn public_bytes(&self) -> usize {
-        self.public_tensors().fold(0, |bytes, tensor| bytes.saturating_add(tensor.len_bytes()))
+        self.public_tensors()
+            .fold(0, |bytes, tensor| bytes.saturating_add(tensor.len_bytes()))
     }
 
     /// Number of words: the context and one for every 31 public bytes begun.
@@ -308,7 +328,10 @@ impl StatementLayout {
     /// The first rule broken.
     pub fn check(&self) -> Result<(), LayoutError> {
         if self.tensors.len() > MAX_TENSORS {
-            return Err(LayoutError::Tensors { max: MAX_TENSORS, got: self.tensors.len() });
+            return Err(LayoutError::Tensors {
+                max: MAX_TENSORS,
+                got: self.tensors.len(),
+            });
         }
         let mut outputs = false;
         for (i, tensor) in self.tensors.iter().enumerate() {
@@ -324,7 +347,10 @@ impl StatementLayout {
         }
         let got = self.public_bytes();
         if got > MAX_PUBLIC_BYTES {
-            return Err(LayoutError::PublicBytes { max: MAX_PUBLIC_BYTES, got });
+            return Err(LayoutError::PublicBytes {
+                max: MAX_PUBLIC_BYTES,
+                got,
+            });
         }
         Ok(())
     }

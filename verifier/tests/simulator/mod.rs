@@ -8,7 +8,8 @@ use ark_ec::{AffineRepr, CurveGroup};
 use ark_ff::{Field, UniformRand};
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use zkinfer_verifier::{
-    Context, Dtype, Proof, ProofSystem, Role, Setup, Statement, StatementLayout, TensorSpec, VerifyingKey, Visibility,
+    Context, Dtype, Proof, ProofSystem, Role, Setup, Statement, StatementLayout, TensorSpec,
+    VerifyingKey, Visibility,
     transcript::{challenges, evaluate_words},
 };
 
@@ -33,8 +34,22 @@ pub fn g2(scalar: Fr) -> G2Affine {
     (G2Affine::generator() * scalar).into_affine()
 }
 
-pub fn tensor(name: &str, role: Role, visibility: Visibility, shape: &[u32], dtype: Dtype) -> TensorSpec {
-    TensorSpec { name: name.to_owned(), role, visibility, shape: shape.to_vec(), dtype, scale: 0.03125, zero_point: -3 }
+pub fn tensor(
+    name: &str,
+    role: Role,
+    visibility: Visibility,
+    shape: &[u32],
+    dtype: Dtype,
+) -> TensorSpec {
+    TensorSpec {
+        name: name.to_owned(),
+        role,
+        visibility,
+        shape: shape.to_vec(),
+        dtype,
+        scale: 0.03125,
+        zero_point: -3,
+    }
 }
 
 /// An input and an output with `public_bytes` public bytes together.
@@ -46,10 +61,22 @@ pub fn layout(public_bytes: u32) -> StatementLayout {
         ],
         1..=10 => vec![
             tensor("x", Role::Input, Visibility::Private, &[4], Dtype::Int8),
-            tensor("y", Role::Output, Visibility::Public, &[1, public_bytes], Dtype::Int8),
+            tensor(
+                "y",
+                Role::Output,
+                Visibility::Public,
+                &[1, public_bytes],
+                Dtype::Int8,
+            ),
         ],
         _ => vec![
-            tensor("x", Role::Input, Visibility::Public, &[1, public_bytes - 10], Dtype::Int8),
+            tensor(
+                "x",
+                Role::Input,
+                Visibility::Public,
+                &[1, public_bytes - 10],
+                Dtype::Int8,
+            ),
             tensor("y", Role::Output, Visibility::Public, &[1, 10], Dtype::Int8),
         ],
     };
@@ -60,7 +87,10 @@ impl Simulator {
     pub fn new(system: ProofSystem, setup: Setup, layout: StatementLayout, seed: u64) -> Self {
         let mut rng = StdRng::seed_from_u64(seed);
         let mut scalars = |n: usize| (0..n).map(|_| Fr::rand(&mut rng)).collect::<Vec<Fr>>();
-        let (deltas, ic) = (scalars(system.n_deltas()), scalars(system.n_ic(layout.n_words())));
+        let (deltas, ic) = (
+            scalars(system.n_deltas()),
+            scalars(system.n_ic(layout.n_words())),
+        );
         let [alpha, beta, gamma]: [Fr; 3] = scalars(3).try_into().expect("three scalars");
         let key = VerifyingKey {
             system,
@@ -74,7 +104,14 @@ impl Simulator {
             deltas_g2: deltas.iter().map(|delta| g2(*delta)).collect(),
             ic: ic.iter().map(|scalar| g1(*scalar)).collect(),
         };
-        Self { key, alpha, beta, gamma, deltas, ic }
+        Self {
+            key,
+            alpha,
+            beta,
+            gamma,
+            deltas,
+            ic,
+        }
     }
 
     /// A random statement of the key's layout.
@@ -88,7 +125,9 @@ impl Simulator {
             .public_tensors()
             .map(|tensor| {
                 let range = tensor.dtype.min()..=tensor.dtype.max();
-                (0..tensor.len()).map(|_| rng.gen_range(range.clone())).collect()
+                (0..tensor.len())
+                    .map(|_| rng.gen_range(range.clone()))
+                    .collect()
             })
             .collect();
         let values: Vec<&[i64]> = values.iter().map(Vec::as_slice).collect();
@@ -103,21 +142,36 @@ impl Simulator {
         let (a, b) = (Fr::rand(&mut rng), Fr::rand(&mut rng));
         let left = a * b - self.alpha * self.beta;
         let public = |inputs: &[Fr]| {
-            self.ic[0] + self.ic[1..].iter().zip(inputs).map(|(ic, input)| *ic * input).sum::<Fr>()
+            self.ic[0]
+                + self.ic[1..]
+                    .iter()
+                    .zip(inputs)
+                    .map(|(ic, input)| *ic * input)
+                    .sum::<Fr>()
         };
         let inverse = |scalar: Fr| scalar.inverse().expect("a random scalar is not zero");
         match self.key.system {
             ProofSystem::Groth16 => {
                 let c = (left - self.gamma * public(&words)) * inverse(self.deltas[0]);
-                Proof::Groth16 { a: g1(a), b: g2(b), c: g1(c) }
+                Proof::Groth16 {
+                    a: g1(a),
+                    b: g2(b),
+                    c: g1(c),
+                }
             }
             ProofSystem::UltraGroth => {
                 let c1 = Fr::rand(&mut rng);
                 let challenges = challenges(&self.key.digest(), &words, &g1(c1));
                 let e = evaluate_words(&words, challenges.alpha);
                 let public = public(&[challenges.rho, challenges.alpha, e]);
-                let c2 = (left - self.gamma * public - c1 * self.deltas[0]) * inverse(self.deltas[1]);
-                Proof::UltraGroth { a: g1(a), b: g2(b), c1: g1(c1), c2: g1(c2) }
+                let c2 =
+                    (left - self.gamma * public - c1 * self.deltas[0]) * inverse(self.deltas[1]);
+                Proof::UltraGroth {
+                    a: g1(a),
+                    b: g2(b),
+                    c1: g1(c1),
+                    c2: g1(c2),
+                }
             }
         }
     }
@@ -125,7 +179,12 @@ impl Simulator {
 
 /// A development key, a statement and its proof.
 pub fn valid(system: ProofSystem, public_bytes: u32) -> (Simulator, Statement, Proof) {
-    let simulator = Simulator::new(system, Setup::Development, layout(public_bytes), 7 + u64::from(public_bytes));
+    let simulator = Simulator::new(
+        system,
+        Setup::Development,
+        layout(public_bytes),
+        7 + u64::from(public_bytes),
+    );
     let statement = simulator.statement(1);
     let proof = simulator.prove(&statement, 2);
     (simulator, statement, proof)
@@ -146,14 +205,14 @@ pub fn off_subgroup() -> G2Affine {
 
 /// The base-field modulus, big-endian.
 pub const Q: [u8; 32] = [
-    0x30, 0x64, 0x4e, 0x72, 0xe1, 0x31, 0xa0, 0x29, 0xb8, 0x50, 0x45, 0xb6, 0x81, 0x81, 0x58, 0x5d, 0x97, 0x81, 0x6a,
-    0x91, 0x68, 0x71, 0xca, 0x8d, 0x3c, 0x20, 0x8c, 0x16, 0xd8, 0x7c, 0xfd, 0x47,
+    0x30, 0x64, 0x4e, 0x72, 0xe1, 0x31, 0xa0, 0x29, 0xb8, 0x50, 0x45, 0xb6, 0x81, 0x81, 0x58, 0x5d,
+    0x97, 0x81, 0x6a, 0x91, 0x68, 0x71, 0xca, 0x8d, 0x3c, 0x20, 0x8c, 0x16, 0xd8, 0x7c, 0xfd, 0x47,
 ];
 
 /// The scalar-field modulus, big-endian.
 pub const R: [u8; 32] = [
-    0x30, 0x64, 0x4e, 0x72, 0xe1, 0x31, 0xa0, 0x29, 0xb8, 0x50, 0x45, 0xb6, 0x81, 0x81, 0x58, 0x5d, 0x28, 0x33, 0xe8,
-    0x48, 0x79, 0xb9, 0x70, 0x91, 0x43, 0xe1, 0xf5, 0x93, 0xf0, 0x00, 0x00, 0x01,
+    0x30, 0x64, 0x4e, 0x72, 0xe1, 0x31, 0xa0, 0x29, 0xb8, 0x50, 0x45, 0xb6, 0x81, 0x81, 0x58, 0x5d,
+    0x28, 0x33, 0xe8, 0x48, 0x79, 0xb9, 0x70, 0x91, 0x43, 0xe1, 0xf5, 0x93, 0xf0, 0x00, 0x00, 0x01,
 ];
 
 /// Adds a modulus to the 32-byte word at `at`; `None` if the sum does not fit.
