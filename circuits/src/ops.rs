@@ -166,6 +166,10 @@ pub enum EvalError {
     Overflow,
 }
 
+/// `constrain` was given another number of inputs than `infer`.
+pub(crate) const ARITY: BuildError =
+    BuildError::Interface { reason: "an operator has the wrong number of inputs" };
+
 /// The fact of the single input.
 pub(crate) fn one<'a, T>(x: &[&'a T]) -> Result<&'a T, InferError> {
     match x {

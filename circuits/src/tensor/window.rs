@@ -156,6 +156,20 @@ impl ConvGeometry {
         Some(at(0, self.height)? * self.width + at(1, self.width)?)
     }
 
+    /// Whether some window reads padding alone.
+    pub fn has_empty_window(&self) -> bool {
+        let empty = |axis: usize, size: usize, outputs: usize| {
+            let reads = |at: usize, tap: usize| {
+                (at * self.strides[axis] + tap * self.dilations[axis])
+                    .checked_sub(self.pads[axis])
+                    .is_some_and(|at| at < size)
+            };
+            (0..outputs).any(|at| !(0..self.kernel[axis]).any(|tap| reads(at, tap)))
+        };
+        let [rows, columns] = self.output_size();
+        empty(0, self.height, rows) || empty(1, self.width, columns)
+    }
+
     /// Every (output position, kernel tap) of one channel plane, padding included, output-major.
     pub fn taps(&self) -> impl Iterator<Item = Tap> + '_ {
         let [rows, columns] = self.output_size();

@@ -1,0 +1,114 @@
+//! Canonical bytes of a model, and its identity.
+//!
+//! `MAGIC ‖ version ‖ postcard(inputs, nodes, outputs, visibilities)`. Decoding rebuilds the model through [`ModelBuilder`],
+//! and accepts only the bytes that encoding the result gives.
+
+use super::{Input, Model, ModelBuilder, ModelError, Node, Output, Visibilities};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+const MAGIC: &[u8; 8] = b"zkimodel";
+const VERSION: u8 = 1;
+/// Separates model digests from every other digest.
+const DOMAIN: &[u8] = b"zkinfer model v1\0";
+/// Most bytes a model may have.
+const MAX_BYTES: usize = 1 << 30;
+
+/// Why bytes are not a model.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DecodeError {
+    /// The first bytes are not a model's.
+    #[error("not a zkinfer model: the first bytes are not its magic number")]
+    Magic,
+    /// Written by another version.
+    #[error("the model has format version {got}, this program reads {VERSION}")]
+    Version {
+        /// Version in the file.
+        got: u8,
+    },
+    /// More bytes than are read.
+    #[error("the model has {got} bytes, at most {MAX_BYTES} are read")]
+    TooLarge {
+        /// Length given.
+        got: usize,
+    },
+    /// The body is truncated or malformed.
+    #[error("the model is truncated or malformed: {0}")]
+    Body(#[from] postcard::Error),
+    /// The bytes are not the ones that encoding gives.
+    #[error("the model is not in canonical form")]
+    NotCanonical,
+    /// The operators do not form a model.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+}
+
+#[derive(Serialize)]
+struct Body<'a> {
+    inputs: &'a [Input],
+    nodes: &'a [Node],
+    outputs: &'a [Output],
+    visibilities: Visibilities,
+}
+
+#[derive(Deserialize)]
+struct OwnedBody {
+    inputs: Vec<Input>,
+    nodes: Vec<Node>,
+    outputs: Vec<Output>,
+    visibilities: Visibilities,
+}
+
+impl Model {
+    /// Canonical bytes.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut bytes = MAGIC.to_vec();
+        bytes.push(VERSION);
+        let body = Body {
+            inputs: &self.inputs,
+            nodes: &self.nodes,
+            outputs: &self.outputs,
+            visibilities: self.visibilities,
+        };
+        // sequences of known length and plain numbers: postcard has no failure for them when it writes to a Vec
+        bytes.extend(postcard::to_stdvec(&body).unwrap_or_default());
+        bytes
+    }
+
+    /// Reads a model from bytes of any origin.
+    ///
+    /// # Errors
+    /// When the bytes are not exactly what `encode` gives for some checked model.
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        if bytes.len() > MAX_BYTES {
+            return Err(DecodeError::TooLarge { got: bytes.len() });
+        }
+        let rest = bytes.strip_prefix(MAGIC).ok_or(DecodeError::Magic)?;
+        let (&version, rest) = rest.split_first().ok_or(DecodeError::Magic)?;
+        if version != VERSION {
+            return Err(DecodeError::Version { got: version });
+        }
+        let (body, left): (OwnedBody, &[u8]) = postcard::take_from_bytes(rest)?;
+        if !left.is_empty() {
+            return Err(DecodeError::NotCanonical);
+        }
+        let mut builder = ModelBuilder::new(body.visibilities);
+        for input in body.inputs {
+            builder.input(&input.name, input.shape, input.quantization)?;
+        }
+        for node in body.nodes {
+            builder.node(&node.name, node.op, &node.inputs)?;
+        }
+        for output in body.outputs {
+            builder.output(&output.name, output.tensor)?;
+        }
+        let model = builder.finish()?;
+        if model.encode() == bytes { Ok(model) } else { Err(DecodeError::NotCanonical) }
+    }
+
+    /// Identity of the model: SHA-256 of a domain prefix and the canonical bytes, scales and visibilities included.
+    pub fn model_id(&self) -> [u8; 32] {
+        Sha256::new().chain_update(DOMAIN).chain_update(self.encode()).finalize().into()
+    }
+}

@@ -1,0 +1,124 @@
+//! ONNX file → float graph.
+//!
+//! `proto` reads the bytes and refuses what must not reach the parser's later stages; `translate` maps the typed, decluttered
+//! graph of tract to the operators of [`graph`]; `fold` rewrites that graph so that fewer tensors need requantization.
+
+mod fold;
+mod function;
+pub mod graph;
+mod proto;
+mod translate;
+
+pub use function::Function;
+pub use graph::{FloatGraph, FloatNode, FloatOp};
+pub use proto::{MAX_MODEL_BYTES, SUPPORTED};
+
+/// Why a file is not a model that can be compiled.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ImportError {
+    /// No bytes.
+    #[error("the model file is empty")]
+    Empty,
+    /// More bytes than are read.
+    #[error("the model file has {got} bytes, at most {max} are read")]
+    TooLarge {
+        /// Length of the file.
+        got: usize,
+        /// Limit.
+        max: usize,
+    },
+    /// The bytes are not an ONNX protobuf.
+    #[error("the file is not an ONNX model, or is truncated: {0}")]
+    NotOnnx(String),
+    /// The model has no graph, node, input or output.
+    #[error("the ONNX model has no {0}")]
+    Missing(&'static str),
+    /// Weights are stored beside the model.
+    #[error("initializer `{tensor}` keeps its data in another file; save the model with its weights inside")]
+    ExternalData {
+        /// Name of the initializer.
+        tensor: String,
+    },
+    /// An input without a fixed shape.
+    #[error("input `{input}` has the dynamic shape {shape}; export the model with fixed dimensions")]
+    DynamicShape {
+        /// Name of the input.
+        input: String,
+        /// Shape as the file gives it.
+        shape: String,
+    },
+    /// An input of another type than float32.
+    #[error("input `{input}` has element type {got}; expected float32")]
+    InputType {
+        /// Name of the input.
+        input: String,
+        /// Its type.
+        got: String,
+    },
+    /// A tensor is larger than the limit.
+    #[error("tensor `{tensor}` has the shape {shape:?}, more than {max} elements or none")]
+    TensorSize {
+        /// Name of the tensor.
+        tensor: String,
+        /// Its dimensions.
+        shape: Vec<i64>,
+        /// Limit.
+        max: usize,
+    },
+    /// An initializer whose data does not have the length its shape asks for.
+    #[error("initializer `{tensor}`: expected {expected} bytes of data, got {got}")]
+    InitializerLength {
+        /// Name of the initializer.
+        tensor: String,
+        /// Bytes its shape asks for.
+        expected: usize,
+        /// Bytes it has.
+        got: usize,
+    },
+    /// A weight is NaN or infinite.
+    #[error("weight tensor `{tensor}` holds {value} at index {index}")]
+    NonFiniteWeight {
+        /// Name of the tensor.
+        tensor: String,
+        /// Row-major index.
+        index: usize,
+        /// The value.
+        value: f64,
+    },
+    /// An operator outside the list.
+    #[error("node `{node}`: operator {op} is not supported; supported are {}", SUPPORTED.join(", "))]
+    UnsupportedOperator {
+        /// ONNX node name.
+        node: String,
+        /// Operator, with its domain unless that is ONNX's own.
+        op: String,
+    },
+    /// A supported operator used in a way that is not.
+    #[error("node `{node}`: {op}: {reason}")]
+    Unsupported {
+        /// ONNX node name.
+        node: String,
+        /// Operator.
+        op: String,
+        /// What is not supported, and what is.
+        reason: String,
+    },
+    /// The parser refused the model.
+    #[error("the ONNX model is not consistent: {0}")]
+    Parser(String),
+    /// The parser stopped on a broken invariant of its own.
+    #[error("the ONNX parser gave up on this model: {0}")]
+    ParserPanic(String),
+}
+
+/// Reads an ONNX file into a float graph, folded and ready for quantization.
+///
+/// # Errors
+/// See [`ImportError`]; nothing is allocated for a size that the file merely claims.
+pub fn import(bytes: &[u8]) -> Result<FloatGraph, ImportError> {
+    let model = proto::read(bytes)?;
+    let mut graph = translate::translate(model)?;
+    fold::fold(&mut graph);
+    Ok(graph)
+}

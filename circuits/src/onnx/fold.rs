@@ -1,0 +1,185 @@
+//! Rewrites of the float graph that leave its function as it is and save requantizations.
+//!
+//! * An affine function that follows a Conv, MatMul, SumPool or another affine, and is its only reader, is folded into it:
+//!   batch normalization, scaled means, biases written as Add.
+//! * A clamp that follows a MaxPool, a Layout or another clamp moves before it: both commute, and the clamp then fuses with
+//!   the requantization of the layer before.
+
+use super::graph::{FloatGraph, FloatNode, FloatOp};
+
+/// Applies the rewrites until none applies, then drops nodes that no output needs.
+pub(super) fn fold(graph: &mut FloatGraph) {
+    // every step removes a node or moves a clamp towards the inputs, so this ends
+    while fold_affine(graph) || hoist_clamp(graph) {}
+    drop_unread(graph);
+}
+
+/// The only input of `id`, when `id` is its only reader.
+fn sole_input(graph: &FloatGraph, readers: &[Vec<usize>], id: usize) -> Option<usize> {
+    match graph.nodes[id].inputs[..] {
+        [from] if readers[from] == [id] => Some(from),
+        _ => None,
+    }
+}
+
+/// Makes the readers of `id` read `from`, which has the same function; `id` stays unread.
+fn bypass(graph: &mut FloatGraph, id: usize, from: usize) {
+    for node in &mut graph.nodes {
+        for input in &mut node.inputs {
+            if *input == id {
+                *input = from;
+            }
+        }
+    }
+    for (_, output) in &mut graph.outputs {
+        if *output == id {
+            *output = from;
+        }
+    }
+    graph.nodes[id].inputs.clear();
+}
+
+fn fold_affine(graph: &mut FloatGraph) -> bool {
+    let readers = graph.readers();
+    for id in 0..graph.nodes.len() {
+        let FloatOp::Affine { inner, factors, offsets } = &graph.nodes[id].op else { continue };
+        if readers[id].is_empty() {
+            continue;
+        }
+        let Some(from) = sole_input(graph, &readers, id) else { continue };
+        let folded = fold_into(&graph.nodes[from], *inner, factors, offsets);
+        if let Some(op) = folded {
+            graph.nodes[from].op = op;
+            graph.nodes[from].shape = graph.nodes[id].shape.clone();
+            bypass(graph, id, from);
+            return true;
+        }
+    }
+    false
+}
+
+/// `node` followed by the affine function, as one operator.
+fn fold_into(node: &FloatNode, inner: usize, factors: &[f32], offsets: &[f32]) -> Option<FloatOp> {
+    // element i of the output belongs to channel ⌊i / step⌋ mod n on both sides
+    let channel = |step: usize, n: usize| {
+        let uniform = factors.len() == 1;
+        let aligned = factors.len() == n && (inner == step || n == 1);
+        let repeats = n.is_multiple_of(factors.len()) && inner == step;
+        (uniform || aligned || repeats).then(|| move |c: usize| c % factors.len())
+    };
+    let scaled = |weights: &[f32], n: usize, of: &dyn Fn(usize) -> usize| -> Vec<f32> {
+        let per = weights.len() / n;
+        let factor = |i: usize| f64::from(factors[of(i / per)]);
+        weights.iter().enumerate().map(|(i, &w)| (f64::from(w) * factor(i)) as f32).collect()
+    };
+    let shifted = |bias: &[f32], of: &dyn Fn(usize) -> usize| -> Vec<f32> {
+        let value = |c: usize, b: f32| {
+            (f64::from(b) * f64::from(factors[of(c)]) + f64::from(offsets[of(c)])) as f32
+        };
+        bias.iter().enumerate().map(|(c, &b)| value(c, b)).collect()
+    };
+    match &node.op {
+        FloatOp::Conv { geometry, weights, bias } => {
+            let [rows, columns] = geometry.output_size();
+            let of = channel(rows * columns, bias.len())?;
+            Some(FloatOp::Conv {
+                geometry: geometry.clone(),
+                weights: scaled(weights, bias.len(), &of),
+                bias: shifted(bias, &of),
+            })
+        }
+        FloatOp::MatMul { n_in, weights, bias } => {
+            let of = channel(1, bias.len())?;
+            Some(FloatOp::MatMul {
+                n_in: *n_in,
+                weights: scaled(weights, bias.len(), &of),
+                bias: shifted(bias, &of),
+            })
+        }
+        FloatOp::Affine { inner: step, factors: f, offsets: o } => {
+            let (step, f, o) = if f.len() == 1 {
+                (inner, vec![f[0]; factors.len()], vec![o[0]; factors.len()])
+            } else {
+                (*step, f.clone(), o.clone())
+            };
+            let of = channel(step, f.len())?;
+            Some(FloatOp::Affine {
+                inner: step,
+                factors: scaled(&f, f.len(), &of),
+                offsets: shifted(&o, &of),
+            })
+        }
+        FloatOp::SumPool { geometry, divisors, factor }
+            if factors.len() == 1 && offsets == [0.0] && factors[0] > 0.0 =>
+        {
+            // a mean arrives as a sum times 1/n rounded to f32: take back the integer, which is exact
+            let n = (1.0 / f64::from(factors[0])).round();
+            let exact = n >= 1.0 && n < 1e6 && (1.0 / n) as f32 == factors[0];
+            let factor = factor * if exact { 1.0 / n } else { f64::from(factors[0]) };
+            Some(FloatOp::SumPool { geometry: geometry.clone(), divisors: divisors.clone(), factor })
+        }
+        _ => None,
+    }
+}
+
+fn hoist_clamp(graph: &mut FloatGraph) -> bool {
+    let readers = graph.readers();
+    for id in 0..graph.nodes.len() {
+        let FloatOp::Clamp { lo, hi } = graph.nodes[id].op else { continue };
+        if readers[id].is_empty() {
+            continue;
+        }
+        let Some(from) = sole_input(graph, &readers, id) else { continue };
+        match graph.nodes[from].op.clone() {
+            FloatOp::Clamp { lo: lo_before, hi: hi_before } => {
+                // min(max(min(max(x, a), b), lo), hi) is one clamp with clamped bounds
+                let bound = |v: f32| v.max(lo).min(hi);
+                graph.nodes[from].op = FloatOp::Clamp { lo: bound(lo_before), hi: bound(hi_before) };
+                bypass(graph, id, from);
+                return true;
+            }
+            FloatOp::MaxPool { .. } | FloatOp::Layout { .. } => {
+                let before = graph.nodes[graph.nodes[from].inputs[0]].shape.clone();
+                let after = graph.nodes[id].shape.clone();
+                let (clamp, moved) = (graph.nodes[id].clone(), graph.nodes[from].clone());
+                graph.nodes[from] = FloatNode { inputs: moved.inputs.clone(), shape: before, ..clamp };
+                graph.nodes[id] = FloatNode { inputs: vec![from], shape: after, ..moved };
+                return true;
+            }
+            _ => {}
+        }
+    }
+    false
+}
+
+fn drop_unread(graph: &mut FloatGraph) {
+    let mut needed = vec![false; graph.nodes.len()];
+    for &id in graph.inputs.iter().chain(graph.outputs.iter().map(|(_, id)| id)) {
+        needed[id] = true;
+    }
+    for id in (0..graph.nodes.len()).rev() {
+        if needed[id] {
+            for &input in &graph.nodes[id].inputs {
+                needed[input] = true;
+            }
+        }
+    }
+    let mut kept = 0;
+    let renamed: Vec<usize> = needed
+        .iter()
+        .map(|&needed| {
+            kept += usize::from(needed);
+            kept.saturating_sub(1)
+        })
+        .collect();
+    let mut flags = needed.into_iter();
+    graph.nodes.retain(|_| flags.next().unwrap_or(false));
+    for node in &mut graph.nodes {
+        for input in &mut node.inputs {
+            *input = renamed[*input];
+        }
+    }
+    for id in graph.inputs.iter_mut().chain(graph.outputs.iter_mut().map(|(_, id)| id)) {
+        *id = renamed[*id];
+    }
+}

@@ -1,0 +1,259 @@
+//! The bytes of an ONNX file, parsed and refused early: everything that the later stages would take at its word.
+
+use super::ImportError;
+use crate::tensor::MAX_ELEMENTS;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use tract_onnx::pb::tensor_proto::{DataLocation, DataType};
+use tract_onnx::pb::{GraphProto, ModelProto, NodeProto, TensorProto, tensor_shape_proto, type_proto};
+use tract_onnx::prelude::Framework;
+
+/// Most bytes a model file may have.
+pub const MAX_MODEL_BYTES: usize = 512 << 20;
+
+/// The ONNX operators that can occur in a model. Those after `Tanh` must have constant inputs: they are computed at import.
+pub const SUPPORTED: &[&str] = &[
+    "Add",
+    "AveragePool",
+    "BatchNormalization",
+    "Clip",
+    "Conv",
+    "Div",
+    "Dropout",
+    "Flatten",
+    "Gemm",
+    "GlobalAveragePool",
+    "GlobalMaxPool",
+    "Identity",
+    "MatMul",
+    "Max",
+    "MaxPool",
+    "Min",
+    "Mul",
+    "ReduceMax",
+    "ReduceMean",
+    "ReduceSum",
+    "Relu",
+    "Reshape",
+    "Sigmoid",
+    "Squeeze",
+    "Sub",
+    "Sum",
+    "Transpose",
+    "Unsqueeze",
+    "Tanh",
+    "Cast",
+    "Concat",
+    "Constant",
+    "ConstantOfShape",
+    "Gather",
+    "Pad",
+    "Shape",
+    "Slice",
+];
+
+/// A parsed file whose inputs, initializers and operators were checked.
+#[derive(Debug)]
+pub(super) struct Parsed {
+    pub(super) proto: ModelProto,
+    /// Name and shape of every input that is not an initializer.
+    pub(super) inputs: Vec<(String, Vec<usize>)>,
+    /// Names of the outputs.
+    pub(super) outputs: Vec<String>,
+    /// Names of the nodes, as the parser takes them.
+    pub(super) nodes: Vec<(String, String)>,
+}
+
+/// Runs a step of the parser, and turns its panics into errors.
+pub(super) fn guarded<T>(step: impl FnOnce() -> Result<T, ImportError>) -> Result<T, ImportError> {
+    catch_unwind(AssertUnwindSafe(step)).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+        Err(ImportError::ParserPanic(shorten(text.unwrap_or("no message"))))
+    })
+}
+
+/// A message of the parser, cut to a readable length and one line.
+pub(super) fn shorten(text: &str) -> String {
+    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    match line.char_indices().nth(400) {
+        None => line,
+        Some((end, _)) => format!("{}…", &line[..end]),
+    }
+}
+
+/// Parses the bytes and checks everything that does not need shapes.
+pub(super) fn read(bytes: &[u8]) -> Result<Parsed, ImportError> {
+    if bytes.is_empty() {
+        return Err(ImportError::Empty);
+    }
+    if bytes.len() > MAX_MODEL_BYTES {
+        return Err(ImportError::TooLarge { got: bytes.len(), max: MAX_MODEL_BYTES });
+    }
+    let proto = guarded(|| {
+        tract_onnx::onnx()
+            .proto_model_for_read(&mut &bytes[..])
+            .map_err(|e| ImportError::NotOnnx(shorten(&format!("{e:#}"))))
+    })?;
+    let Some(graph) = &proto.graph else { return Err(ImportError::Missing("graph")) };
+    if graph.node.is_empty() {
+        return Err(ImportError::Missing("node"));
+    }
+    if graph.output.is_empty() {
+        return Err(ImportError::Missing("output"));
+    }
+    check_operators(graph)?;
+    for tensor in &graph.initializer {
+        check_tensor(tensor, &tensor.name)?;
+    }
+    for node in &graph.node {
+        for tensor in node.attribute.iter().filter_map(|a| a.t.as_ref()) {
+            check_tensor(tensor, &node_name(node))?;
+        }
+    }
+    let inputs = check_inputs(graph)?;
+    let outputs: Vec<String> = graph.output.iter().map(|o| o.name.clone()).collect();
+    let known = |name: &String| {
+        graph.node.iter().any(|n| n.output.contains(name))
+            || graph.input.iter().any(|i| i.name == *name)
+            || graph.initializer.iter().any(|t| t.name == *name)
+    };
+    if let Some(output) = outputs.iter().find(|name| !known(name)) {
+        return Err(ImportError::Parser(format!("no node makes the output `{output}`")));
+    }
+    let nodes = graph.node.iter().map(|n| (node_name(n), n.op_type.clone())).collect();
+    Ok(Parsed { inputs, outputs, nodes, proto })
+}
+
+/// The node's name, or its first output's where it has none, as the parser does.
+fn node_name(node: &NodeProto) -> String {
+    if node.name.is_empty() { node.output.first().cloned().unwrap_or_default() } else { node.name.clone() }
+}
+
+fn check_operators(graph: &GraphProto) -> Result<(), ImportError> {
+    for node in &graph.node {
+        let standard = node.domain.is_empty() || node.domain == "ai.onnx";
+        if !standard || !SUPPORTED.contains(&node.op_type.as_str()) {
+            let op = if standard {
+                node.op_type.clone()
+            } else {
+                format!("{}.{}", node.domain, node.op_type)
+            };
+            return Err(ImportError::UnsupportedOperator { node: node_name(node), op });
+        }
+    }
+    Ok(())
+}
+
+fn check_tensor(tensor: &TensorProto, name: &str) -> Result<(), ImportError> {
+    let external = tensor.data_location == Some(DataLocation::External as i32);
+    if external || !tensor.external_data.is_empty() {
+        return Err(ImportError::ExternalData { tensor: name.to_owned() });
+    }
+    let size = || ImportError::TensorSize {
+        tensor: name.to_owned(),
+        shape: tensor.dims.clone(),
+        max: MAX_ELEMENTS,
+    };
+    let len = tensor
+        .dims
+        .iter()
+        .try_fold(1usize, |n, &d| n.checked_mul(usize::try_from(d).ok()?))
+        .filter(|&n| n <= MAX_ELEMENTS)
+        .ok_or_else(size)?;
+    if tensor.data_type == DataType::Float as i32 {
+        check_floats(name, len, 4, &tensor.raw_data, &tensor.float_data, |b| {
+            f32::from_le_bytes([b[0], b[1], b[2], b[3]]).into()
+        })?;
+    }
+    if tensor.data_type == DataType::Double as i32 {
+        check_floats(name, len, 8, &tensor.raw_data, &tensor.double_data, |b| {
+            f64::from_le_bytes([b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7]])
+        })?;
+    }
+    Ok(())
+}
+
+/// Checks the length and the values of `raw`, or of `typed` when there are no raw bytes.
+fn check_floats<T: Copy + Into<f64>>(
+    name: &str,
+    len: usize,
+    width: usize,
+    raw: &[u8],
+    typed: &[T],
+    decode: impl Fn(&[u8]) -> f64,
+) -> Result<(), ImportError> {
+    let got = if raw.is_empty() { typed.len() * width } else { raw.len() };
+    if got != len * width {
+        return Err(ImportError::InitializerLength {
+            tensor: name.to_owned(),
+            expected: len * width,
+            got,
+        });
+    }
+    let mut values: Box<dyn Iterator<Item = f64>> = if raw.is_empty() {
+        Box::new(typed.iter().map(|&v| v.into()))
+    } else {
+        Box::new(raw.chunks_exact(width).map(decode))
+    };
+    // an f32 weight: a double beyond its range would become infinite
+    let bad = |v: f64| !v.is_finite() || v.abs() > f64::from(f32::MAX);
+    match values.by_ref().enumerate().find(|&(_, v)| bad(v)) {
+        None => Ok(()),
+        Some((index, value)) => {
+            Err(ImportError::NonFiniteWeight { tensor: name.to_owned(), index, value })
+        }
+    }
+}
+
+fn check_inputs(graph: &GraphProto) -> Result<Vec<(String, Vec<usize>)>, ImportError> {
+    use tensor_shape_proto::dimension::Value;
+    let mut inputs = Vec::new();
+    for input in &graph.input {
+        if graph.initializer.iter().any(|t| t.name == input.name) {
+            continue;
+        }
+        let Some(type_proto::Value::TensorType(tensor)) =
+            input.r#type.as_ref().and_then(|t| t.value.as_ref())
+        else {
+            return Err(ImportError::InputType { input: input.name.clone(), got: "none".to_owned() });
+        };
+        if tensor.elem_type != DataType::Float as i32 {
+            let got = DataType::try_from(tensor.elem_type);
+            let got = got.map_or_else(|_| "unknown".to_owned(), |t| format!("{t:?}").to_lowercase());
+            return Err(ImportError::InputType { input: input.name.clone(), got });
+        }
+        let dims = tensor.shape.as_ref().map(|s| &s.dim[..]);
+        let text = dims.map_or_else(
+            || "unknown".to_owned(),
+            |dims| {
+                let dim = |d: &tensor_shape_proto::Dimension| match &d.value {
+                    Some(Value::DimValue(v)) => v.to_string(),
+                    Some(Value::DimParam(p)) => p.clone(),
+                    None => "?".to_owned(),
+                };
+                format!("[{}]", dims.iter().map(dim).collect::<Vec<_>>().join(", "))
+            },
+        );
+        let fixed = |d: &tensor_shape_proto::Dimension| match d.value {
+            Some(Value::DimValue(v)) if v > 0 => usize::try_from(v).ok(),
+            _ => None,
+        };
+        let shape = dims.and_then(|dims| dims.iter().map(fixed).collect::<Option<Vec<_>>>());
+        let Some(shape) = shape else {
+            return Err(ImportError::DynamicShape { input: input.name.clone(), shape: text });
+        };
+        let len = shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d));
+        if shape.len() > 8 || !len.is_some_and(|n| n <= MAX_ELEMENTS) {
+            return Err(ImportError::TensorSize {
+                tensor: input.name.clone(),
+                shape: shape.iter().map(|&d| i64::try_from(d).unwrap_or(i64::MAX)).collect(),
+                max: MAX_ELEMENTS,
+            });
+        }
+        inputs.push((input.name.clone(), shape));
+    }
+    if inputs.is_empty() {
+        return Err(ImportError::Missing("input"));
+    }
+    Ok(inputs)
+}

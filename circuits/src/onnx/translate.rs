@@ -1,0 +1,284 @@
+//! The typed, decluttered graph of tract → the float graph.
+//!
+//! Every tract operator that is not listed here is an error that names the ONNX node. Values that do not depend on an input
+//! are computed by tract's own operators.
+
+mod layers;
+
+use super::graph::{FloatGraph, FloatNode, FloatOp};
+use super::proto::{Parsed, guarded, shorten};
+use super::{Function, ImportError};
+use crate::tensor::MAX_ELEMENTS;
+use std::sync::Arc;
+use tract_onnx::prelude::{Framework, InferenceModelExt, IntoArcTensor, IntoTValue, TVec, Tensor, TypedModel, TypedNode};
+use tract_onnx::tract_core::ops::binary::TypedBinOp;
+use tract_onnx::tract_core::ops::cast::Cast;
+use tract_onnx::tract_core::ops::change_axes::AxisOp;
+use tract_onnx::tract_core::ops::cnn::{Conv, MaxPool, SumPool};
+use tract_onnx::tract_core::ops::einsum::EinSum;
+use tract_onnx::tract_core::ops::element_wise::ElementWiseOp;
+use tract_onnx::tract_core::ops::identity::Identity;
+use tract_onnx::tract_core::ops::konst::Const;
+use tract_onnx::tract_core::ops::nn::Reduce;
+use tract_onnx::tract_core::ops::source::TypedSource;
+
+/// What an outlet of tract's graph is.
+#[derive(Clone, Debug)]
+enum Value {
+    /// Known at import.
+    Const(Arc<Tensor>),
+    /// A node of the float graph.
+    Node(usize),
+}
+
+/// Translates a parsed model.
+pub(super) fn translate(parsed: Parsed) -> Result<FloatGraph, ImportError> {
+    let typed = guarded(|| {
+        let refused = |e: tract_onnx::prelude::TractError| ImportError::Parser(shorten(&format!("{e:#}")));
+        let model = tract_onnx::onnx()
+            .with_ignore_output_shapes(true)
+            .with_ignore_value_info(true)
+            .model_for_proto_model(&parsed.proto)
+            .map_err(refused)?;
+        model.into_typed().and_then(TypedModel::into_decluttered).map_err(refused)
+    })?;
+    guarded(|| Translation::new(&typed, &parsed)?.run())
+}
+
+/// The translation under way.
+struct Translation<'a> {
+    model: &'a TypedModel,
+    parsed: &'a Parsed,
+    values: Vec<Vec<Value>>,
+    graph: FloatGraph,
+}
+
+impl<'a> Translation<'a> {
+    fn new(model: &'a TypedModel, parsed: &'a Parsed) -> Result<Self, ImportError> {
+        let mut graph = FloatGraph { nodes: vec![], inputs: vec![], outputs: vec![] };
+        for (name, shape) in &parsed.inputs {
+            graph.inputs.push(graph.nodes.len());
+            graph.nodes.push(FloatNode {
+                name: name.clone(),
+                op: FloatOp::Input,
+                inputs: vec![],
+                shape: shape.clone(),
+            });
+        }
+        Ok(Self { model, parsed, values: vec![Vec::new(); model.nodes.len()], graph })
+    }
+
+    fn run(mut self) -> Result<FloatGraph, ImportError> {
+        let order = self.model.eval_order().map_err(|e| ImportError::Parser(shorten(&e.to_string())))?;
+        for id in order {
+            let node = &self.model.nodes[id];
+            self.values[id] = self.node(node)?;
+        }
+        let outlets = &self.model.outputs;
+        for (name, outlet) in self.parsed.outputs.iter().zip(outlets) {
+            match self.values[outlet.node].get(outlet.slot) {
+                Some(Value::Node(id)) => self.graph.outputs.push((name.clone(), *id)),
+                _ => {
+                    return Err(ImportError::Parser(format!(
+                        "the output `{name}` does not depend on any input"
+                    )));
+                }
+            }
+        }
+        Ok(self.graph)
+    }
+
+    /// Name and operator of the ONNX node that a tract node came from.
+    fn origin(&self, node: &TypedNode) -> (String, String) {
+        let belongs = |name: &str| {
+            node.name.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        };
+        let found = self.parsed.nodes.iter().filter(|(name, _)| belongs(name));
+        match found.max_by_key(|(name, _)| name.len()) {
+            Some((name, op)) => (name.clone(), op.clone()),
+            None => (node.name.clone(), node.op.name().to_string()),
+        }
+    }
+
+    fn unsupported(&self, node: &TypedNode, reason: impl Into<String>) -> ImportError {
+        let (node, op) = self.origin(node);
+        ImportError::Unsupported { node, op, reason: reason.into() }
+    }
+
+    /// The fixed shape of an output.
+    fn shape(&self, node: &TypedNode, slot: usize) -> Result<Vec<usize>, ImportError> {
+        let shape = node.outputs.get(slot).and_then(|o| o.fact.shape.as_concrete());
+        let shape = shape.ok_or_else(|| {
+            self.unsupported(node, "its output shape depends on the values of an input; expected a fixed one")
+        })?;
+        let len = shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d));
+        if !len.is_some_and(|n| (1..=MAX_ELEMENTS).contains(&n)) {
+            return Err(ImportError::TensorSize {
+                tensor: self.origin(node).0,
+                shape: shape.iter().map(|&d| i64::try_from(d).unwrap_or(i64::MAX)).collect(),
+                max: MAX_ELEMENTS,
+            });
+        }
+        Ok(shape.to_vec())
+    }
+
+    /// Adds a node to the float graph.
+    fn push(&mut self, node: &TypedNode, op: FloatOp, inputs: Vec<usize>, shape: Vec<usize>) -> usize {
+        let (name, _) = self.origin(node);
+        self.graph.nodes.push(FloatNode { name, op, inputs, shape });
+        self.graph.nodes.len() - 1
+    }
+
+    /// Adds a permutation, unless it moves nothing.
+    fn transpose(&mut self, node: &TypedNode, x: usize, view: Vec<usize>, axes: Vec<usize>) -> usize {
+        let moved: Vec<usize> = axes.iter().copied().filter(|&a| view[a] != 1).collect();
+        let shape: Vec<usize> = axes.iter().map(|&a| view[a]).collect();
+        if moved.is_sorted() && self.graph.nodes[x].shape == shape {
+            return x;
+        }
+        self.push(node, FloatOp::Layout { view, axes }, vec![x], shape)
+    }
+
+    /// The elements of `view` in the order of `axes`; the shape of the result does not matter to the reader.
+    fn rearrange(&mut self, node: &TypedNode, x: usize, view: Vec<usize>, axes: Vec<usize>) -> usize {
+        let moves = !axes.iter().filter(|&&a| view[a] != 1).is_sorted();
+        if moves { self.transpose(node, x, view, axes) } else { x }
+    }
+
+    /// Adds a reshape, unless the shape is the same.
+    fn reshape(&mut self, node: &TypedNode, x: usize, shape: Vec<usize>) -> usize {
+        if self.graph.nodes[x].shape == shape {
+            return x;
+        }
+        let view = vec![shape.iter().product()];
+        self.push(node, FloatOp::Layout { view, axes: vec![0] }, vec![x], shape)
+    }
+
+    /// The values of a constant as f32, all finite.
+    fn floats(&self, node: &TypedNode, tensor: &Tensor) -> Result<Vec<f32>, ImportError> {
+        let cast = tensor.cast_to::<f32>();
+        let cast = cast.map_err(|_| self.unsupported(node, "a constant is not a number"))?;
+        let view = cast.to_plain_array_view::<f32>();
+        let view = view.map_err(|_| self.unsupported(node, "a constant has no plain data"))?;
+        let values: Vec<f32> = view.iter().copied().collect();
+        match values.iter().position(|v| v.is_nan()) {
+            None => Ok(values),
+            Some(index) => Err(ImportError::NonFiniteWeight {
+                tensor: self.origin(node).0,
+                index,
+                value: values[index].into(),
+            }),
+        }
+    }
+
+    /// As `floats`, and none infinite.
+    fn weights(&self, node: &TypedNode, tensor: &Tensor) -> Result<Vec<f32>, ImportError> {
+        let values = self.floats(node, tensor)?;
+        match values.iter().position(|v| v.is_infinite()) {
+            None => Ok(values),
+            Some(index) => Err(ImportError::NonFiniteWeight {
+                tensor: self.origin(node).0,
+                index,
+                value: values[index].into(),
+            }),
+        }
+    }
+
+    fn node(&mut self, node: &TypedNode) -> Result<Vec<Value>, ImportError> {
+        if let Some(konst) = node.op_as::<Const>() {
+            return Ok(vec![Value::Const(konst.val().clone())]);
+        }
+        if node.op_is::<TypedSource>() {
+            let position = self.model.inputs.iter().position(|outlet| outlet.node == node.id);
+            let id = position.filter(|&i| i < self.graph.inputs.len());
+            let id = id.ok_or(ImportError::Missing("source of an input"))?;
+            return Ok(vec![Value::Node(self.graph.inputs[id])]);
+        }
+        let value = |outlet: &tract_onnx::prelude::OutletId| {
+            self.values[outlet.node].get(outlet.slot).cloned()
+        };
+        let inputs: Option<Vec<Value>> = node.inputs.iter().map(value).collect();
+        let inputs = inputs.ok_or_else(|| self.unsupported(node, "it reads a missing output"))?;
+        let constants: Option<TVec<_>> = inputs
+            .iter()
+            .map(|v| match v {
+                Value::Const(tensor) => Some(tensor.clone().into_tvalue()),
+                Value::Node(_) => None,
+            })
+            .collect();
+        if let Some(constants) = constants {
+            let folded = node.op.eval_out_of_plan(constants);
+            let folded = folded.map_err(|e| ImportError::Parser(shorten(&format!("{e:#}"))))?;
+            let folded = folded.ok_or_else(|| self.unsupported(node, "it cannot be computed at import"))?;
+            return Ok(folded.into_iter().map(|t| Value::Const(t.into_arc_tensor())).collect());
+        }
+        if node.outputs.len() != 1 {
+            return Err(self.unsupported(node, "more than one output is used; expected one"));
+        }
+        let id = self.operator(node, &inputs)?;
+        Ok(vec![Value::Node(id)])
+    }
+
+    fn operator(&mut self, node: &TypedNode, inputs: &[Value]) -> Result<usize, ImportError> {
+        let shape = self.shape(node, 0)?;
+        if let (Some(op), [Value::Node(x), Value::Const(kernel), Value::Const(bias)]) =
+            (node.op_as::<Conv>(), inputs)
+        {
+            return self.conv(node, op, *x, kernel, bias, shape);
+        }
+        if let (Some(op), [left, right]) = (node.op_as::<EinSum>(), inputs) {
+            return match (left, right) {
+                (Value::Node(x), Value::Const(w)) => self.einsum(node, op, (0, *x), (1, w), shape),
+                (Value::Const(w), Value::Node(x)) => self.einsum(node, op, (1, *x), (0, w), shape),
+                _ => Err(self.unsupported(node, "both factors depend on an input; expected constant weights")),
+            };
+        }
+        if let (Some(op), [left, right]) = (node.op_as::<TypedBinOp>(), inputs) {
+            return self.binary(node, op.0.name(), left, right, shape);
+        }
+        let &[Value::Node(x)] = inputs else {
+            let reason = "it is not supported with these inputs; expected constant weights and one tensor";
+            return Err(self.unsupported(node, reason));
+        };
+        if let Some(op) = node.op_as::<MaxPool>() {
+            return self.pool(node, &op.pool_spec, x, shape, layers::Pool::Max);
+        }
+        if let Some(op) = node.op_as::<SumPool>() {
+            let pool = layers::Pool::Sum { normalize: op.normalize, include_pad: op.count_include_pad };
+            return self.pool(node, &op.pool_spec, x, shape, pool);
+        }
+        if let Some(op) = node.op_as::<Reduce>() {
+            return self.reduce(node, op, x, shape);
+        }
+        if let Some(op) = node.op_as::<AxisOp>() {
+            return Ok(match op.canonical().as_ref() {
+                AxisOp::Move(from, to) => {
+                    let view = self.graph.nodes[x].shape.clone();
+                    let mut axes: Vec<usize> = (0..view.len()).collect();
+                    let axis = axes.remove(*from);
+                    axes.insert(*to, axis);
+                    self.transpose(node, x, view, axes)
+                }
+                _ => self.reshape(node, x, shape),
+            });
+        }
+        if let Some(op) = node.op_as::<ElementWiseOp>() {
+            let function = match op.0.name().as_str() {
+                "Sigmoid" => Function::Sigmoid,
+                "Tanh" => Function::Tanh,
+                name => return Err(self.unsupported(node, format!("the function {name} is not supported"))),
+            };
+            return Ok(self.push(node, FloatOp::Unary(function), vec![x], shape));
+        }
+        let same_type = node.op_as::<Cast>().is_some_and(|op| op.to == f32_type());
+        if node.op_is::<Identity>() || same_type {
+            return Ok(self.reshape(node, x, shape));
+        }
+        let reason = format!("it becomes {}, which is not supported", node.op.name());
+        Err(self.unsupported(node, reason))
+    }
+}
+
+fn f32_type() -> tract_onnx::prelude::DatumType {
+    tract_onnx::prelude::DatumType::F32
+}
