@@ -5,18 +5,18 @@
 #![forbid(unsafe_code)]
 
 use std::fs;
-use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use rand::rngs::OsRng;
 use tempfile::TempDir;
-use zkinfer_circuits::quantize::input;
+use zkinfer_circuits::quantize::InputFile;
 use zkinfer_circuits::tensor::Tensor;
 use zkinfer_circuits::{Calibration, Compiled, Settings};
-use zkinfer_engine::{Phase, Progress, ProofInput, Proven, Prover};
+use zkinfer_engine::{ProofInput, Proven, Prover, Silent};
 use zkinfer_gpu::Cpu;
-use zkinfer_params::{ProvingKeyFile, dev_setup::Trapdoor};
+use zkinfer_params::dev_setup::Trapdoor;
+use zkinfer_params::keys::KeyWriter;
 use zkinfer_verifier::{Context, ProofSystem, VerifyingKey};
 
 /// A model with calibration samples and one input.
@@ -121,17 +121,21 @@ impl Workload {
     /// Its input, quantized.
     #[must_use]
     pub fn input(&self, compiled: &Compiled) -> Vec<Tensor> {
-        let input =
-            input::from_json(&self.file("json")).expect("the file is part of the repository");
+        let file =
+            InputFile::parse(&self.file("json")).expect("the file is part of the repository");
+        let samples = compiled
+            .model
+            .samples(&file)
+            .expect("the input fits its model");
         compiled
             .model
-            .quantize_input(&input)
+            .quantize_input(&samples[0])
             .expect("the input fits its model")
     }
 }
 
 /// A prover with its keys, ready to prove; the key file lives as long as this does.
-#[allow(missing_debug_implementations)]
+#[derive(Debug)]
 pub struct Ready {
     /// The prover, keys loaded.
     pub prover: Box<dyn Prover>,
@@ -152,20 +156,15 @@ impl Ready {
             context: Context::ZERO,
         };
         let folder = tempfile::tempdir().expect("a folder for the keys");
-        let path: PathBuf = folder.path().join("proving.key");
+        let path = folder.path().join("proving.key");
         let backend = zkinfer_engine::backend(system, Arc::new(Cpu::new()));
         let program = Arc::new(compiled.program);
-        let mut sink = zkinfer_params::keys::FileSink::create(&path).expect("a key file");
+        let (model_id, trapdoor) = (compiled.model.model_id(), Trapdoor::for_development());
+        let mut writer = KeyWriter::create(&path).expect("a key file");
         let key = backend
-            .setup(
-                &program,
-                compiled.model.model_id(),
-                Trapdoor::for_development(),
-                &mut sink,
-                &Quiet,
-            )
+            .setup(&program, model_id, trapdoor, &mut writer, &Silent)
             .unwrap_or_else(|error| panic!("{}: {error}", workload.name));
-        let file = ProvingKeyFile::open(&path).expect("the key just written");
+        let file = writer.finish().expect("every section was written");
         let prover = backend
             .prepare(program, file, key.clone())
             .expect("the key just written");
@@ -181,15 +180,7 @@ impl Ready {
     #[must_use]
     pub fn prove(&self) -> Proven {
         self.prover
-            .prove(&self.input, &mut OsRng, &Quiet)
+            .prove(&self.input, &mut OsRng, &Silent)
             .expect("the input fits its model")
-    }
-}
-
-struct Quiet;
-
-impl Progress for Quiet {
-    fn report(&self, _: Phase, _: u64, _: u64) -> ControlFlow<()> {
-        ControlFlow::Continue(())
     }
 }
