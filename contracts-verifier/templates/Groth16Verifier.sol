@@ -111,7 +111,15 @@ contract Groth16Verifier {
             let word := first
             let end := add(word, shl(5, count))
             calldatacopy(word, 0x64, shl(5, count))
-            for {} lt(word, end) { word := add(word, 32) } { bad := or(bad, gt(mload(word), R_MAX)) }
+            // Eight at a time, over zeros behind the last.
+            calldatacopy(end, calldatasize(), 224)
+            for {} lt(word, end) { word := add(word, 0x100) } {
+                let a := or(gt(mload(word), R_MAX), gt(mload(add(word, 0x20)), R_MAX))
+                let b := or(gt(mload(add(word, 0x40)), R_MAX), gt(mload(add(word, 0x60)), R_MAX))
+                let c := or(gt(mload(add(word, 0x80)), R_MAX), gt(mload(add(word, 0xa0)), R_MAX))
+                let d := or(gt(mload(add(word, 0xc0)), R_MAX), gt(mload(add(word, 0xe0)), R_MAX))
+                bad := or(bad, or(or(a, b), or(c, d)))
+            }
             if bad {
                 mstore(0, 0xd1bf1a92) // InvalidWord()
                 revert(0x1c, 4)
