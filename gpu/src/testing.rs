@@ -60,7 +60,6 @@ pub fn check_device(device: &dyn Device) -> Result<(), Mismatch> {
 }
 
 /// Σ scalar_i·base_i by double and add: the oracle of a multi-scalar multiplication.
-#[must_use]
 pub fn naive_msm<C: Curve>(bases: &[AffineOf<C>], scalars: &[Fr]) -> ProjectiveOf<C> {
     bases
         .iter()

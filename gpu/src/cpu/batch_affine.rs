@@ -32,12 +32,16 @@ impl<P: SWCurveConfig> BatchAdder<P> {
         mut store: impl FnMut(&mut D, usize, Affine<P>),
     ) {
         self.products.clear();
+        self.products.reserve(n);
         let mut product = P::BaseField::ONE;
         for k in 0..n {
             let (left, right) = load(data, k);
             self.products.push(product);
-            if let Some(denominator) = Sum::of(&left, &right).denominator() {
-                product *= denominator;
+            let run = right.x - left.x;
+            if is_chord(&left, &right, &run) {
+                product *= &run;
+            } else if let Special::Tangent { run, .. } = Special::of(&left, &right) {
+                product *= &run;
             }
         }
         // A product of non-zero denominators is not zero.
@@ -46,62 +50,57 @@ impl<P: SWCurveConfig> BatchAdder<P> {
         };
         for k in (0..n).rev() {
             let (left, right) = load(data, k);
-            let sum = Sum::of(&left, &right);
-            let sum = match sum {
-                Sum::Known(point) => point,
-                Sum::Chord {
-                    numerator,
-                    denominator,
-                } => {
-                    let slope = numerator * (inverse * self.products[k]);
-                    inverse *= denominator;
-                    let x = slope.square() - left.x - right.x;
-                    Affine::new_unchecked(x, slope * (left.x - x) - left.y)
+            let run = right.x - left.x;
+            let (rise, run) = if is_chord(&left, &right, &run) {
+                (right.y - left.y, run)
+            } else {
+                match Special::of(&left, &right) {
+                    Special::Tangent { rise, run } => (rise, run),
+                    Special::Known(sum) => {
+                        store(data, k, sum);
+                        continue;
+                    }
                 }
             };
-            store(data, k, sum);
+            let slope = rise * (inverse * self.products[k]);
+            inverse *= &run;
+            let x = slope.square() - left.x - right.x;
+            let y = slope * (left.x - x) - left.y;
+            store(data, k, Affine::new_unchecked(x, y));
         }
     }
 }
 
-/// The sum of two points before its division.
-enum Sum<P: SWCurveConfig> {
+/// Whether the sum is on the line through two different finite points that are not opposite.
+#[inline(always)]
+fn is_chord<P: SWCurveConfig>(left: &Affine<P>, right: &Affine<P>, run: &P::BaseField) -> bool {
+    *run != P::BaseField::ZERO && !left.is_zero() && !right.is_zero()
+}
+
+/// A sum that needs no chord.
+enum Special<P: SWCurveConfig> {
     Known(Affine<P>),
-    Chord {
-        numerator: P::BaseField,
-        denominator: P::BaseField,
+    Tangent {
+        rise: P::BaseField,
+        run: P::BaseField,
     },
 }
 
-impl<P: SWCurveConfig> Sum<P> {
-    #[inline(always)]
+impl<P: SWCurveConfig> Special<P> {
+    #[cold]
     fn of(left: &Affine<P>, right: &Affine<P>) -> Self {
-        let denominator = right.x - left.x;
         if left.is_zero() {
             Self::Known(*right)
         } else if right.is_zero() {
             Self::Known(*left)
-        } else if denominator != P::BaseField::ZERO {
-            Self::Chord {
-                numerator: right.y - left.y,
-                denominator,
-            }
         } else if left.y == right.y && left.y != P::BaseField::ZERO {
             let square = left.x.square();
-            Self::Chord {
-                numerator: square.double() + square + P::COEFF_A,
-                denominator: left.y.double(),
+            Self::Tangent {
+                rise: square.double() + square + P::COEFF_A,
+                run: left.y.double(),
             }
         } else {
             Self::Known(Affine::identity())
-        }
-    }
-
-    #[inline(always)]
-    fn denominator(self) -> Option<P::BaseField> {
-        match self {
-            Self::Known(_) => None,
-            Self::Chord { denominator, .. } => Some(denominator),
         }
     }
 }

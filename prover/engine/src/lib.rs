@@ -1,1 +1,24 @@
-//! x
+//! # zkinfer-engine: setup and prove, on a compute device
+//!
+//! * [`backend`]: one proof system behind the traits [`Backend`] and [`Prover`]; progress and cancellation.
+//! * [`quote`]: what a key and a proof will cost, before any key is made.
+//! * `groth16`, `ultragroth`: the two systems, each a `setup` and a `prove` that read like the equations.
+//! * `qap`, `crs`: what they share: the quadratic arithmetic program, and keys on disk.
+//!
+//! The equations and the layout of keys: DESIGN.md. No file is opened here except through `zkinfer-params`.
+
+#![forbid(unsafe_code)]
+
+pub mod backend;
+mod crs;
+mod error;
+mod groth16;
+mod qap;
+pub mod quote;
+mod ultragroth;
+
+pub use backend::{
+    Backend, CryptoRngCore, Phase, Progress, ProofInput, Proven, Prover, Silent, backend, form_of,
+};
+pub use error::{PrepareError, ProveError, SetupError};
+pub use quote::{Quote, quote};

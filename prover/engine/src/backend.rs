@@ -1,0 +1,196 @@
+//! # Backends: one proof system each, behind one pair of traits
+//!
+//! A [`Backend`] makes keys and prepares provers; a [`Prover`] holds one circuit and its key and proves one input after
+//! another. Work reports its progress, and stops where a report answers `Break`.
+
+use std::fmt::Debug;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use rand::{CryptoRng, RngCore};
+use zkinfer_circuits::arithmetization::r1cs::Form;
+use zkinfer_circuits::constraint::Program;
+use zkinfer_circuits::tensor::Tensor;
+use zkinfer_gpu::Device;
+use zkinfer_params::dev_setup::Trapdoor;
+use zkinfer_params::keys::{KeySink, ProvingKeyFile};
+use zkinfer_verifier::{Context, Proof, ProofSystem, Statement, VerifyingKey};
+
+use crate::error::{PrepareError, ProveError, SetupError};
+use crate::{groth16, ultragroth};
+
+/// A proof system on a device.
+pub trait Backend: Debug + Send + Sync {
+    /// Which proof system.
+    fn system(&self) -> ProofSystem;
+
+    /// Makes the keys of `program` from a development trapdoor: the proving key streams into `sink`, the verifying key is
+    /// returned. The same program, model id and trapdoor give the same keys for any number of threads.
+    ///
+    /// # Errors
+    /// [`SetupError`]; the sink's file is then incomplete and must not be finished.
+    fn setup(
+        &self,
+        program: &Arc<Program>,
+        model_id: [u8; 32],
+        trapdoor: Trapdoor,
+        sink: &mut dyn KeySink,
+        progress: &dyn Progress,
+    ) -> Result<VerifyingKey, SetupError>;
+
+    /// Lowers `program` and maps `key`; slow, once for each circuit. Every section of the key is checked against its digest.
+    ///
+    /// # Errors
+    /// [`PrepareError`] when program, proving key and verifying key do not belong together, or the key is damaged.
+    fn prepare(
+        &self,
+        program: Arc<Program>,
+        key: ProvingKeyFile,
+        vk: VerifyingKey,
+    ) -> Result<Box<dyn Prover>, PrepareError>;
+}
+
+/// A circuit with its key, ready to prove.
+pub trait Prover: Debug + Send + Sync {
+    /// Solves the program on `input` and proves the result. The proof was accepted by `zkinfer_verifier::verify` before it
+    /// is returned.
+    ///
+    /// # Errors
+    /// [`ProveError`]; nothing of the witness is kept.
+    fn prove(
+        &self,
+        input: &ProofInput,
+        rng: &mut dyn CryptoRngCore,
+        progress: &dyn Progress,
+    ) -> Result<Proven, ProveError>;
+
+    /// The verifying key that accepts the proofs.
+    fn verifying_key(&self) -> &VerifyingKey;
+}
+
+/// A source of blinding factors: the operating system's in production, seeded only in tests.
+pub trait CryptoRngCore: RngCore + CryptoRng {}
+
+impl<R: RngCore + CryptoRng + ?Sized> CryptoRngCore for R {}
+
+/// What to prove. Holds private tensors: its `Debug` shows shapes only.
+#[derive(Debug, Clone)]
+pub struct ProofInput {
+    /// The input tensors in declared order, quantized.
+    pub tensors: Vec<Tensor>,
+    /// What the proof is bound to.
+    pub context: Context,
+}
+
+/// A proof and what it proves.
+#[derive(Debug, Clone)]
+pub struct Proven {
+    /// The claim.
+    pub statement: Statement,
+    /// Its proof.
+    pub proof: Proof,
+    /// The output tensors in declared order, private ones included.
+    pub outputs: Vec<Tensor>,
+}
+
+/// Stations of a set-up or a proof.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Phase {
+    /// From program to circuit.
+    Lower,
+    /// Making a key; counted in points.
+    Keys,
+    /// Mapping and checking a key.
+    LoadKey,
+    /// Solving the program.
+    Witness,
+    /// The committed round.
+    Commit,
+    /// Transforms and multiplications.
+    Prove,
+    /// Checking the own proof.
+    Verify,
+}
+
+/// Hears how far the work is, and may stop it.
+pub trait Progress: Sync {
+    /// `done` of `total` steps of `phase` are done. `Break` stops the work at this point.
+    fn report(&self, phase: Phase, done: u64, total: u64) -> ControlFlow<()>;
+}
+
+impl<F: Fn(Phase, u64, u64) -> ControlFlow<()> + Sync> Progress for F {
+    fn report(&self, phase: Phase, done: u64, total: u64) -> ControlFlow<()> {
+        self(phase, done, total)
+    }
+}
+
+/// Hears nothing and never stops the work.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Silent;
+
+impl Progress for Silent {
+    fn report(&self, _phase: Phase, _done: u64, _total: u64) -> ControlFlow<()> {
+        ControlFlow::Continue(())
+    }
+}
+
+/// The backend of a proof system.
+#[must_use]
+pub fn backend(system: ProofSystem, device: Arc<dyn Device>) -> Box<dyn Backend> {
+    match system {
+        ProofSystem::Groth16 => Box::new(groth16::Groth16::new(device)),
+        ProofSystem::UltraGroth => Box::new(ultragroth::UltraGroth::new(device)),
+    }
+}
+
+/// The form of circuit that a proof system proves.
+#[must_use]
+pub fn form_of(system: ProofSystem) -> Form {
+    match system {
+        ProofSystem::Groth16 => Form::Plain,
+        ProofSystem::UltraGroth => Form::Committed,
+    }
+}
+
+/// The work was stopped by its [`Progress`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Cancelled;
+
+/// Counts the steps of one phase.
+pub(crate) struct Steps<'a> {
+    progress: &'a dyn Progress,
+    phase: Phase,
+    done: u64,
+    total: u64,
+}
+
+impl<'a> Steps<'a> {
+    /// Reports the beginning of `phase`.
+    pub(crate) fn begin(
+        progress: &'a dyn Progress,
+        phase: Phase,
+        total: u64,
+    ) -> Result<Self, Cancelled> {
+        let steps = Self {
+            progress,
+            phase,
+            done: 0,
+            total,
+        };
+        steps.report()?;
+        Ok(steps)
+    }
+
+    /// Reports `n` more steps.
+    pub(crate) fn advance(&mut self, n: u64) -> Result<(), Cancelled> {
+        self.done += n;
+        self.report()
+    }
+
+    fn report(&self) -> Result<(), Cancelled> {
+        match self.progress.report(self.phase, self.done, self.total) {
+            ControlFlow::Continue(()) => Ok(()),
+            ControlFlow::Break(()) => Err(Cancelled),
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! # A proving key mapped for proving, and the part of a proof that both systems compute alike
+
+use ark_bn254::{Fr, G1Affine, G1Projective, G2Affine, G2Projective};
+use rayon::prelude::*;
+use zkinfer_circuits::arithmetization::r1cs::{R1cs, Witness};
+use zkinfer_gpu::{Bases, Curve, Device, FrVec, G1, G2, ScalarClass};
+use zkinfer_params::keys::{ProvingKeyFile, SectionKind};
+use zkinfer_verifier::{ProofSystem, VerifyingKey};
+
+use crate::backend::Steps;
+use crate::error::{PrepareError, ProveError};
+use crate::qap::Qap;
+
+/// The proving key of a circuit, mapped from its file.
+#[derive(Debug)]
+pub(crate) struct ProvingKey {
+    pub(crate) alpha_g1: G1Affine,
+    pub(crate) beta_g1: G1Affine,
+    /// \[δ1\]; the same as `delta2_g1` in plain Groth16, which has no committed round.
+    pub(crate) delta1_g1: G1Affine,
+    pub(crate) delta2_g1: G1Affine,
+    pub(crate) beta_g2: G2Affine,
+    pub(crate) delta2_g2: G2Affine,
+    pub(crate) a: Bases<G1>,
+    pub(crate) b1: Bases<G1>,
+    pub(crate) b2: Bases<G2>,
+    /// Empty in plain Groth16.
+    pub(crate) d1: Bases<G1>,
+    pub(crate) d2: Bases<G1>,
+    pub(crate) h: Bases<G1>,
+}
+
+impl ProvingKey {
+    /// Maps `file`, after checking that it belongs to the circuit and the verifying key and that no section is damaged.
+    pub(crate) fn map(
+        file: &ProvingKeyFile,
+        vk: &VerifyingKey,
+        r1cs: &R1cs,
+        qap: &Qap,
+        system: ProofSystem,
+    ) -> Result<Self, PrepareError> {
+        check_identity(file, vk, r1cs, system)?;
+        file.sections()
+            .par_iter()
+            .try_for_each(|section| file.verify_section(section))?;
+        let n_singles = 2 + system.n_deltas();
+        let g1 = section::<G1>(file, SectionKind::PointsG1, n_singles)?;
+        let g1 = g1.points(0..n_singles)?;
+        let g2 = section::<G2>(file, SectionKind::PointsG2, 2)?;
+        let g2 = g2.points(0..2)?;
+        let n_wires = r1cs.n_wires();
+        Ok(Self {
+            alpha_g1: g1[0],
+            beta_g1: g1[1],
+            delta1_g1: g1[2],
+            delta2_g1: g1[n_singles - 1],
+            beta_g2: g2[0],
+            delta2_g2: g2[1],
+            a: section(file, SectionKind::A, n_wires)?,
+            b1: section(file, SectionKind::B1, n_wires)?,
+            b2: section(file, SectionKind::B2, n_wires)?,
+            d1: match system {
+                ProofSystem::Groth16 => Bases::from_points(Vec::new()),
+                ProofSystem::UltraGroth => section(file, SectionKind::D1, r1cs.n_committed())?,
+            },
+            d2: section(file, SectionKind::D2, r1cs.n_private())?,
+            h: section(file, SectionKind::H, qap.n())?,
+        })
+    }
+
+    /// A, B and the part of the last element that both systems share, for blinding factors r and s:
+    ///
+    /// A = \[α\] + Σ a_j·A_j + r·\[δ2\], B = \[β\] + Σ a_j·B_j + s·\[δ2\] in both groups,
+    /// C = Σ_private a_j·D2_j + Σ h_i·H_i + s·A + r·B1 − r·s·\[δ2\].
+    ///
+    /// Six steps.
+    pub(crate) fn open(
+        &self,
+        device: &dyn Device,
+        witness: &Witness,
+        quotient: FrVec,
+        r: &Fr,
+        s: &Fr,
+        steps: &mut Steps<'_>,
+    ) -> Result<Opening, ProveError> {
+        let mut wires = Vec::with_capacity(self.a.len());
+        wires.extend_from_slice(&witness.instance);
+        wires.extend_from_slice(&witness.committed);
+        wires.extend_from_slice(&witness.private);
+        let private = wires.len() - witness.private.len()..wires.len();
+        let wires = device.upload(wires)?;
+
+        let full = ScalarClass::Full;
+        let mut c = device.msm_g1(&self.h, quotient.as_slice(), full)?;
+        drop(quotient);
+        steps.advance(1)?;
+        c += device.msm_g1(&self.d2, wires.slice(private)?, full)?;
+        steps.advance(1)?;
+        let a = device.msm_g1(&self.a, wires.as_slice(), full)?;
+        let a = a + self.alpha_g1 + self.delta2_g1 * r;
+        steps.advance(1)?;
+        let b1 = device.msm_g1(&self.b1, wires.as_slice(), full)?;
+        let b1 = b1 + self.beta_g1 + self.delta2_g1 * s;
+        steps.advance(1)?;
+        let b = device.msm_g2(&self.b2, wires.as_slice(), full)?;
+        let b = b + self.beta_g2 + self.delta2_g2 * s;
+        steps.advance(1)?;
+        c += a * s + b1 * r - self.delta2_g1 * (*r * s);
+        steps.advance(1)?;
+        Ok(Opening { a, b, c })
+    }
+}
+
+/// Steps of [`ProvingKey::open`].
+pub(crate) const OPEN_STEPS: u64 = 6;
+
+/// The elements that [`ProvingKey::open`] computes.
+pub(crate) struct Opening {
+    pub(crate) a: G1Projective,
+    pub(crate) b: G2Projective,
+    pub(crate) c: G1Projective,
+}
+
+/// Maps a section of exactly `expected` points.
+fn section<C: Curve>(
+    file: &ProvingKeyFile,
+    kind: SectionKind,
+    expected: usize,
+) -> Result<Bases<C>, PrepareError> {
+    let section = file.section(kind)?;
+    if section.count != expected as u64 {
+        return Err(PrepareError::SectionCount {
+            kind,
+            expected,
+            got: section.count,
+        });
+    }
+    Ok(Bases::map(file.file(), section.offset, expected)?)
+}
+
+fn check_identity(
+    file: &ProvingKeyFile,
+    vk: &VerifyingKey,
+    r1cs: &R1cs,
+    expected: ProofSystem,
+) -> Result<(), PrepareError> {
+    let header = file.header();
+    for (what, got) in [
+        ("proving key", header.system),
+        ("verifying key", vk.system),
+    ] {
+        if got != expected {
+            return Err(PrepareError::System {
+                what,
+                expected,
+                got,
+            });
+        }
+    }
+    if header.setup != vk.setup {
+        return Err(PrepareError::Setup {
+            proving_key: header.setup,
+            verifying_key: vk.setup,
+        });
+    }
+    vk.check()?;
+    let circuit = r1cs.digest();
+    for (what, expected, got) in [
+        ("the program's digest in the proving key", r1cs.program().digest(), header.program_digest),
+        ("the circuit's digest in the proving key", circuit, header.circuit_digest),
+        ("the circuit's digest in the verifying key", circuit, vk.circuit_digest),
+        ("the verifying key's digest in the proving key", vk.digest(), header.vk_digest),
+    ] {
+        if expected != got {
+            return Err(PrepareError::Digest {
+                what,
+                expected,
+                got,
+            });
+        }
+    }
+    if vk.layout != *r1cs.program().layout() {
+        return Err(PrepareError::Layout);
+    }
+    Ok(())
+}

@@ -1,0 +1,159 @@
+//! # What can go wrong, one enum for each operation
+
+use thiserror::Error;
+use zkinfer_circuits::arithmetization::r1cs::{LowerError, Violation};
+use zkinfer_circuits::constraint::SolveError;
+use zkinfer_gpu::{BasesError, DeviceError};
+use zkinfer_params::keys::{KeyOpenError, KeyWriteError, SectionKind};
+use zkinfer_verifier::{KeyError, ProofSystem, Setup, StatementError, VerifyError};
+
+use crate::backend::Cancelled;
+
+/// Why no keys were made.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum SetupError {
+    /// The program has no circuit of the system's form.
+    #[error(transparent)]
+    Lower(#[from] LowerError),
+    /// The circuit has more rows than the field has roots of unity.
+    #[error("the circuit needs a domain of {rows} points, the field has 2^28")]
+    DomainTooLarge {
+        /// Rows, those of the instance included.
+        rows: usize,
+    },
+    /// τ is a root of unity, or a value is zero (probability below 2⁻²²⁰): draw another trapdoor.
+    #[error("the trapdoor has a zero or a root of unity; draw another trapdoor")]
+    DegenerateTrapdoor,
+    /// The key could not be written.
+    #[error(transparent)]
+    Write(#[from] KeyWriteError),
+    /// The device failed.
+    #[error(transparent)]
+    Device(#[from] DeviceError),
+    /// The verifying key breaks a rule of the verifier.
+    #[error("the new verifying key is not acceptable: {0}")]
+    VerifyingKey(#[from] KeyError),
+    /// The progress listener stopped the work.
+    #[error("cancelled")]
+    Cancelled,
+}
+
+/// Why a program and its keys make no prover.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum PrepareError {
+    /// A key is of another proof system.
+    #[error("the {what} is for {got}, this prover is for {expected}")]
+    System {
+        /// Which key.
+        what: &'static str,
+        /// The prover's system.
+        expected: ProofSystem,
+        /// The key's system.
+        got: ProofSystem,
+    },
+    /// The two keys say differently who made them.
+    #[error("the proving key is a {proving_key} key, the verifying key a {verifying_key} key")]
+    Setup {
+        /// By the proving key.
+        proving_key: Setup,
+        /// By the verifying key.
+        verifying_key: Setup,
+    },
+    /// Two things that must have one digest do not.
+    #[error("{what}: expected {}, got {}; the program and the keys are of different bundles", hex(.expected), hex(.got))]
+    Digest {
+        /// What is compared.
+        what: &'static str,
+        /// The digest needed.
+        expected: [u8; 32],
+        /// The digest found.
+        got: [u8; 32],
+    },
+    /// The verifying key announces other tensors than the program.
+    #[error("the verifying key's statement layout is not the program's; they are of different bundles")]
+    Layout,
+    /// A section has another number of points than the circuit needs.
+    #[error("section {kind:?} of the proving key: expected {expected} points, got {got}")]
+    SectionCount {
+        /// The section.
+        kind: SectionKind,
+        /// By the circuit.
+        expected: usize,
+        /// By the key.
+        got: u64,
+    },
+    /// The program has no circuit of the system's form.
+    #[error(transparent)]
+    Lower(#[from] LowerError),
+    /// The circuit has more rows than the field has roots of unity.
+    #[error("the circuit needs a domain of {rows} points, the field has 2^28")]
+    DomainTooLarge {
+        /// Rows, those of the instance included.
+        rows: usize,
+    },
+    /// The verifying key breaks a rule of the verifier.
+    #[error("the verifying key is not acceptable: {0}")]
+    VerifyingKey(#[from] KeyError),
+    /// The proving key file is damaged or incomplete.
+    #[error(transparent)]
+    ProvingKey(#[from] KeyOpenError),
+    /// A section of the proving key cannot be mapped.
+    #[error(transparent)]
+    Bases(#[from] BasesError),
+}
+
+/// Why there is no proof.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ProveError {
+    /// The input has another shape or type, or a value leaves its interval.
+    #[error(transparent)]
+    Solve(#[from] SolveError),
+    /// The public tensors do not fit the statement.
+    #[error(transparent)]
+    Statement(#[from] StatementError),
+    /// Every attempt met a zero denominator: the random generator is broken.
+    #[error("{attempts} commitments in a row had a zero denominator; the random generator is broken")]
+    ZeroDenominator {
+        /// Attempts made.
+        attempts: u32,
+    },
+    /// The own verifier refused the proof; the first violated constraint, if one is.
+    #[error("the prover's own check refused the proof: {reason}{}", named(.violation))]
+    SelfCheck {
+        /// What the verifier said.
+        reason: VerifyError,
+        /// The constraint that the witness breaks.
+        violation: Option<Violation>,
+    },
+    /// The device failed.
+    #[error(transparent)]
+    Device(#[from] DeviceError),
+    /// The progress listener stopped the work.
+    #[error("cancelled")]
+    Cancelled,
+}
+
+impl From<Cancelled> for SetupError {
+    fn from(_: Cancelled) -> Self {
+        Self::Cancelled
+    }
+}
+
+impl From<Cancelled> for ProveError {
+    fn from(_: Cancelled) -> Self {
+        Self::Cancelled
+    }
+}
+
+fn hex(digest: &[u8; 32]) -> String {
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn named(violation: &Option<Violation>) -> String {
+    violation
+        .as_ref()
+        .map_or_else(String::new, |violation| format!(" ({violation})"))
+}

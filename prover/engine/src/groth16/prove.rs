@@ -1,0 +1,171 @@
+//! # Proving in Groth16
+//!
+//! 1. Solve the program; the words are the public inputs.
+//! 2. h = (A·B − C)/Z on the coset.
+//! 3. A, B, C with fresh r, s (see `ProvingKey::open`).
+//! 4. Verify.
+
+use std::sync::Arc;
+
+use ark_bn254::Fr;
+use ark_ec::CurveGroup;
+use ark_std::UniformRand;
+use zeroize::Zeroizing;
+use zkinfer_circuits::arithmetization::r1cs::{Form, R1cs, Witness};
+use zkinfer_circuits::constraint::{Program, solve};
+use zkinfer_gpu::Device;
+use zkinfer_params::keys::ProvingKeyFile;
+use zkinfer_verifier::{Proof, ProofSystem, Statement, VerifyingKey, verify};
+
+use crate::backend::{CryptoRngCore, Phase, Progress, ProofInput, Proven, Prover, Steps};
+use crate::crs::{OPEN_STEPS, ProvingKey};
+use crate::error::{PrepareError, ProveError};
+use crate::qap::Qap;
+
+/// A circuit with its key.
+#[derive(Debug)]
+pub(super) struct Groth16Prover {
+    device: Arc<dyn Device>,
+    r1cs: R1cs,
+    qap: Qap,
+    key: ProvingKey,
+    vk: VerifyingKey,
+}
+
+impl Groth16Prover {
+    pub(super) fn new(
+        device: Arc<dyn Device>,
+        program: &Arc<Program>,
+        file: &ProvingKeyFile,
+        vk: VerifyingKey,
+    ) -> Result<Self, PrepareError> {
+        let r1cs = R1cs::lower(program, Form::Plain)?;
+        let qap = Qap::new(&r1cs).ok_or(PrepareError::DomainTooLarge {
+            rows: r1cs.n_rows().saturating_add(r1cs.n_instance()),
+        })?;
+        let key = ProvingKey::map(file, &vk, &r1cs, &qap, ProofSystem::Groth16)?;
+        Ok(Self {
+            device,
+            r1cs,
+            qap,
+            key,
+            vk,
+        })
+    }
+
+    /// Proves what `witness` satisfies, if it satisfies `statement`.
+    fn prove_witness(
+        &self,
+        statement: &Statement,
+        witness: &Witness,
+        rng: &mut dyn CryptoRngCore,
+        progress: &dyn Progress,
+    ) -> Result<Proof, ProveError> {
+        let device = &*self.device;
+        let mut steps = Steps::begin(progress, Phase::Prove, 1 + OPEN_STEPS)?;
+        let quotient = self.qap.quotient(device, &self.r1cs, witness)?;
+        steps.advance(1)?;
+        let [r, s] = [(); 2].map(|()| Zeroizing::new(Fr::rand(rng)));
+        let opening = self
+            .key
+            .open(device, witness, quotient, &r, &s, &mut steps)?;
+        let proof = Proof::Groth16 {
+            a: opening.a.into_affine(),
+            b: opening.b.into_affine(),
+            c: opening.c.into_affine(),
+        };
+
+        let mut steps = Steps::begin(progress, Phase::Verify, 1)?;
+        verify(&self.vk, statement, &proof).map_err(|reason| ProveError::SelfCheck {
+            reason,
+            violation: self.r1cs.check(witness).err(),
+        })?;
+        steps.advance(1)?;
+        Ok(proof)
+    }
+}
+
+impl Prover for Groth16Prover {
+    fn prove(
+        &self,
+        input: &ProofInput,
+        rng: &mut dyn CryptoRngCore,
+        progress: &dyn Progress,
+    ) -> Result<Proven, ProveError> {
+        let mut steps = Steps::begin(progress, Phase::Witness, 1)?;
+        let program = self.r1cs.program();
+        let solved = solve(program, &input.tensors)?;
+        let statement = solved.statement(program, input.context)?;
+        let witness = self.r1cs.assign_plain(&solved, &statement.words());
+        let outputs = solved.outputs(program);
+        drop(solved);
+        steps.advance(1)?;
+        let proof = self.prove_witness(&statement, &witness, rng, progress)?;
+        Ok(Proven {
+            statement,
+            proof,
+            outputs,
+        })
+    }
+
+    fn verifying_key(&self) -> &VerifyingKey {
+        &self.vk
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::SeedableRng;
+    use rand::rngs::StdRng;
+    use zkinfer_circuits::tensor::Tensor;
+    use zkinfer_circuits::testing::tiny_dense;
+    use zkinfer_gpu::Cpu;
+    use zkinfer_params::dev_setup::Trapdoor;
+    use zkinfer_params::keys::KeyWriter;
+    use zkinfer_verifier::{Context, Visibility};
+
+    use super::*;
+    use crate::backend::Silent;
+    use crate::groth16::setup::setup;
+
+    #[test]
+    fn no_changed_wire_passes_the_own_check() {
+        let program = tiny_dense(vec![3, -5, 7, 2], vec![1, -1], 2, Visibility::Public)
+            .expect("a valid program");
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let mut writer = KeyWriter::create(&dir.path().join("proving.key")).expect("created");
+        let trapdoor = Trapdoor::insecure_from_seed_for_tests(1);
+        let vk = setup(&Cpu, &program, [0; 32], trapdoor, &mut writer, &Silent).expect("keys");
+        let key = writer.finish().expect("written");
+        let prover = Groth16Prover::new(Arc::new(Cpu), &program, &key, vk).expect("prepared");
+
+        let tensors = [Tensor {
+            shape: vec![1, 2],
+            data: vec![100, -7],
+        }];
+        let solved = solve(&program, &tensors).expect("a witness");
+        let statement = solved
+            .statement(&program, Context::ZERO)
+            .expect("a statement");
+        let honest = prover.r1cs.assign_plain(&solved, &statement.words());
+        let mut rng = StdRng::seed_from_u64(1);
+        prover
+            .prove_witness(&statement, &honest, &mut rng, &Silent)
+            .expect("a proof");
+        for wire in (0..honest.private.len()).step_by(7) {
+            let mut forged = honest.clone();
+            forged.private[wire] += Fr::from(1u64);
+            let refused = prover.prove_witness(&statement, &forged, &mut rng, &Silent);
+            assert!(
+                matches!(
+                    refused,
+                    Err(ProveError::SelfCheck {
+                        violation: Some(_),
+                        ..
+                    })
+                ),
+                "wire {wire}: {refused:?}"
+            );
+        }
+    }
+}

@@ -1,0 +1,238 @@
+//! Both systems from program to accepted proof, and everything that must be refused on the way.
+
+mod small;
+
+use std::fs;
+use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use ark_bn254::Bn254;
+use ark_groth16::{Groth16, prepare_verifying_key};
+use small::{Bundle, context, dense, input, layers, rng};
+use zkinfer_circuits::tensor::Tensor;
+use zkinfer_engine::{Phase, PrepareError, ProveError, SetupError, Silent, quote};
+use zkinfer_params::dev_setup::Trapdoor;
+use zkinfer_params::keys::{KeyOpenError, KeyWriter, ProvingKeyFile, SectionKind};
+use zkinfer_verifier::{Proof, ProofSystem, Statement, verify};
+
+#[test]
+fn proofs_of_both_systems_are_accepted_for_their_statement_only() {
+    for system in ProofSystem::ALL {
+        let bundle = Bundle::new(layers(5, 2), system, 1);
+        let prover = bundle.prover();
+        let (one, two) = (input(&bundle.program, 1), input(&bundle.program, 2));
+        let proven = prover.prove(&one, &mut rng(1), &Silent).expect("a proof");
+        let other = prover.prove(&two, &mut rng(2), &Silent).expect("a proof");
+        verify(&bundle.vk, &proven.statement, &proven.proof).expect("accepted");
+        verify(&bundle.vk, &other.statement, &other.proof).expect("accepted");
+        assert_eq!(proven.outputs[0].shape, [1, 5]);
+
+        assert!(verify(&bundle.vk, &other.statement, &proven.proof).is_err());
+        let moved = Statement {
+            context: context(8),
+            ..proven.statement.clone()
+        };
+        assert!(verify(&bundle.vk, &moved, &proven.proof).is_err());
+        let mut edited = proven.statement.clone();
+        edited.public_bytes[3] ^= 1;
+        assert!(verify(&bundle.vk, &edited, &proven.proof).is_err());
+        let stranger = Bundle::new(layers(5, 2), system, 2);
+        assert!(verify(&stranger.vk, &proven.statement, &proven.proof).is_err());
+    }
+}
+
+#[test]
+fn ark_groth16_verifies_plain_proofs() {
+    let bundle = Bundle::new(dense(5), ProofSystem::Groth16, 3);
+    let proven = bundle
+        .prover()
+        .prove(&input(&bundle.program, 1), &mut rng(1), &Silent)
+        .expect("a proof");
+    let Proof::Groth16 { a, b, c } = proven.proof else {
+        panic!("a proof of another system");
+    };
+    let key = prepare_verifying_key(&ark_groth16::VerifyingKey::<Bn254> {
+        alpha_g1: bundle.vk.alpha_g1,
+        beta_g2: bundle.vk.beta_g2,
+        gamma_g2: bundle.vk.gamma_g2,
+        delta_g2: bundle.vk.deltas_g2[0],
+        gamma_abc_g1: bundle.vk.ic.clone(),
+    });
+    let proof = ark_groth16::Proof { a, b, c };
+    let mut words = proven.statement.words();
+    assert!(Groth16::<Bn254>::verify_proof(&key, &proof, &words).expect("well formed"));
+    words[0] += ark_bn254::Fr::from(1u64);
+    assert!(!Groth16::<Bn254>::verify_proof(&key, &proof, &words).expect("well formed"));
+}
+
+#[test]
+fn the_same_input_twice_gives_different_bytes_everywhere() {
+    for system in ProofSystem::ALL {
+        let bundle = Bundle::new(dense(5), system, 4);
+        let prover = bundle.prover();
+        let one = input(&bundle.program, 1);
+        let mut rng = rng(1);
+        let proofs = [(); 2].map(|()| {
+            let proven = prover.prove(&one, &mut rng, &Silent).expect("a proof");
+            proven.proof.to_bytes()
+        });
+        for (k, (left, right)) in proofs[0].chunks(64).zip(proofs[1].chunks(64)).enumerate() {
+            assert_ne!(left, right, "{system}: bytes {}..{}", 64 * k, 64 * k + 64);
+        }
+    }
+}
+
+#[test]
+fn a_set_up_from_one_trapdoor_makes_the_same_keys_for_any_number_of_threads() {
+    for system in ProofSystem::ALL {
+        let keys = [1, 3].map(|n_threads| {
+            let pool = rayon::ThreadPoolBuilder::new()
+                .num_threads(n_threads)
+                .build()
+                .expect("a thread pool");
+            pool.install(|| {
+                let bundle = Bundle::new(layers(40, 2), system, 5);
+                (
+                    bundle.vk.encode(),
+                    fs::read(bundle.key_path()).expect("readable"),
+                )
+            })
+        });
+        assert!(keys[0] == keys[1], "{system}");
+    }
+}
+
+#[test]
+fn keys_of_another_program_system_or_trapdoor_are_refused_by_name() {
+    for system in ProofSystem::ALL {
+        let bundle = Bundle::new(dense(5), system, 6);
+        let again = Bundle::new(dense(5), system, 7);
+        let other = Bundle::new(dense(6), system, 6);
+        let refusal = |program: &Bundle, key: &Bundle, vk: &Bundle| {
+            bundle
+                .backend
+                .prepare(program.program.clone(), key.key(), vk.vk.clone())
+                .err()
+        };
+        assert!(refusal(&bundle, &bundle, &bundle).is_none());
+        for refused in [
+            refusal(&other, &bundle, &bundle),
+            refusal(&bundle, &other, &bundle),
+            refusal(&bundle, &bundle, &other),
+            refusal(&bundle, &bundle, &again),
+            refusal(&bundle, &again, &bundle),
+        ] {
+            assert!(matches!(refused, Some(PrepareError::Digest { .. })), "{refused:?}");
+        }
+        let stranger = ProofSystem::ALL[usize::from(system == ProofSystem::Groth16)];
+        let stranger = Bundle::new(dense(5), stranger, 6);
+        for refused in [
+            refusal(&bundle, &stranger, &bundle),
+            refusal(&bundle, &bundle, &stranger),
+        ] {
+            assert!(matches!(refused, Some(PrepareError::System { .. })), "{refused:?}");
+        }
+    }
+}
+
+#[test]
+fn a_damaged_or_truncated_proving_key_is_refused_before_any_proof() {
+    let bundle = Bundle::new(dense(5), ProofSystem::UltraGroth, 8);
+    let bytes = fs::read(bundle.key_path()).expect("readable");
+    for kind in SectionKind::ALL {
+        let section = *bundle.key().section(kind).expect("there");
+        let mut damaged = bytes.clone();
+        damaged[section.offset as usize + 40] ^= 0x10;
+        let path = bundle.dir.path().join("damaged.key");
+        fs::write(&path, &damaged).expect("written");
+        let key = ProvingKeyFile::open(&path).expect("the header is whole");
+        let refused = bundle
+            .backend
+            .prepare(bundle.program.clone(), key, bundle.vk.clone())
+            .err();
+        assert!(
+            matches!(refused, Some(PrepareError::ProvingKey(KeyOpenError::Damaged { kind: k })) if k == kind),
+            "{kind:?}: {refused:?}"
+        );
+        fs::write(&path, &bytes[..section.offset as usize]).expect("written");
+        assert!(ProvingKeyFile::open(&path).is_err());
+    }
+}
+
+#[test]
+fn every_report_can_cancel_a_set_up_and_a_proof() {
+    for system in ProofSystem::ALL {
+        let bundle = Bundle::new(dense(5), system, 9);
+        let prover = bundle.prover();
+        let one = input(&bundle.program, 1);
+        let reports = AtomicU64::new(0);
+        let count = |_: Phase, done: u64, total: u64| {
+            assert!(done <= total);
+            reports.fetch_add(1, Ordering::Relaxed);
+            ControlFlow::Continue(())
+        };
+        prover.prove(&one, &mut rng(1), &count).expect("a proof");
+        let n_reports = reports.into_inner();
+        assert!(n_reports >= 8, "{n_reports} reports");
+        for stop_at in 0..n_reports {
+            let reports = AtomicU64::new(0);
+            let stop = |_: Phase, _: u64, _: u64| {
+                match reports.fetch_add(1, Ordering::Relaxed) == stop_at {
+                    true => ControlFlow::Break(()),
+                    false => ControlFlow::Continue(()),
+                }
+            };
+            let stopped = prover.prove(&one, &mut rng(1), &stop);
+            assert!(matches!(stopped, Err(ProveError::Cancelled)));
+            assert_eq!(reports.into_inner(), stop_at + 1, "nothing ran on");
+        }
+
+        let path = bundle.dir.path().join("cancelled.key");
+        let stop = |phase: Phase, done: u64, _: u64| match phase == Phase::Keys && done > 0 {
+            true => ControlFlow::Break(()),
+            false => ControlFlow::Continue(()),
+        };
+        let mut writer = KeyWriter::create(&path).expect("created");
+        let trapdoor = Trapdoor::insecure_from_seed_for_tests(1);
+        let stopped = bundle
+            .backend
+            .setup(&bundle.program, [9; 32], trapdoor, &mut writer, &stop);
+        assert!(matches!(stopped, Err(SetupError::Cancelled)));
+        drop(writer);
+        assert_eq!(fs::read_dir(bundle.dir.path()).expect("readable").count(), 1);
+    }
+}
+
+#[test]
+fn an_input_of_another_shape_or_range_is_an_error() {
+    for system in ProofSystem::ALL {
+        let bundle = Bundle::new(dense(5), system, 10);
+        let prover = bundle.prover();
+        let good = input(&bundle.program, 1);
+        let mut long = good.clone();
+        long.tensors[0] = Tensor::flat(vec![0; 5]);
+        let mut large = good.clone();
+        large.tensors[0].data[0] = 128;
+        let mut none = good.clone();
+        none.tensors.clear();
+        for bad in [long, large, none] {
+            let refused = prover.prove(&bad, &mut rng(1), &Silent);
+            assert!(matches!(refused, Err(ProveError::Solve(_))), "{refused:?}");
+        }
+    }
+}
+
+#[test]
+fn a_quote_knows_the_key_bytes_exactly_and_what_the_proof_needs() {
+    for system in ProofSystem::ALL {
+        for program in [dense(5), layers(40, 2)] {
+            let bundle = Bundle::new(program, system, 11);
+            let quoted = quote(&bundle.program, system).expect("a quote");
+            let key_bytes = fs::metadata(bundle.key_path()).expect("there").len();
+            assert_eq!(quoted.key_bytes, key_bytes);
+            assert_eq!(quoted.proof_bytes, system.proof_bytes());
+            assert!(quoted.rows <= quoted.domain && quoted.domain.is_power_of_two());
+            assert!(quoted.ram_bytes > 0 && quoted.prove_seconds > 0.0 && quoted.gas > 150_000);
+        }
+    }
+}
