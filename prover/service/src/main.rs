@@ -1,2 +1,8 @@
-//! x
-fn main(){}
+//! The `zkinfer` program.
+#![forbid(unsafe_code)]
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    zkinfer_service::cli::main()
+}

@@ -1,0 +1,62 @@
+//! The Circuits service.
+
+use tonic::{Request, Response, Status};
+
+use super::{convert, page, proto};
+use crate::gateway::{Gateway, GatewayError};
+
+/// Serves Circuits.
+#[derive(Debug, Clone)]
+pub(super) struct Circuits {
+    pub gateway: Gateway,
+    pub secret: [u8; 32],
+}
+
+#[tonic::async_trait]
+impl proto::circuits_server::Circuits for Circuits {
+    async fn create_circuit(
+        &self,
+        request: Request<proto::CreateCircuitRequest>,
+    ) -> Result<Response<proto::Circuit>, Status> {
+        let wanted = convert::circuit_request(request.into_inner())?;
+        let gateway = self.gateway.clone();
+        let circuit = self.gateway.detached(async move { gateway.create_circuit(wanted).await }).await?;
+        Ok(Response::new(convert::circuit(&circuit)))
+    }
+
+    async fn get_circuit(&self, request: Request<proto::GetCircuitRequest>) -> Result<Response<proto::Circuit>, Status> {
+        let circuit = self.gateway.circuit(convert::circuit_id("name", &request.get_ref().name)?).await?;
+        Ok(Response::new(convert::circuit(&circuit)))
+    }
+
+    async fn list_circuits(
+        &self,
+        request: Request<proto::ListCircuitsRequest>,
+    ) -> Result<Response<proto::ListCircuitsResponse>, Status> {
+        let m = request.into_inner();
+        let filter = convert::circuit_filter(&m)?;
+        let bound = format!("circuits {filter:?}");
+        let page = page::read(&self.secret, &bound, m.page_size, &m.page_token)?;
+        let rows = self.gateway.circuits(&filter, &page).await?;
+        let last = rows.last().map(|c| (c.created_at, c.id.0));
+        Ok(Response::new(proto::ListCircuitsResponse {
+            circuits: rows.iter().map(convert::circuit).collect(),
+            next_page_token: page::next(&self.secret, &bound, &page, rows.len(), last),
+        }))
+    }
+
+    async fn get_verifier(
+        &self,
+        request: Request<proto::GetVerifierRequest>,
+    ) -> Result<Response<proto::GetVerifierResponse>, Status> {
+        let m = request.get_ref();
+        match m.target() {
+            proto::VerifierTarget::Unspecified | proto::VerifierTarget::Solidity => {}
+            proto::VerifierTarget::Substrate => {
+                return Err(GatewayError::invalid("target", "TARGET_NOT_SERVED", "this server generates SOLIDITY").into());
+            }
+        }
+        let files = self.gateway.solidity(convert::circuit_id("name", &m.name)?).await?;
+        Ok(Response::new(convert::verifier_files(files)))
+    }
+}

@@ -1,0 +1,246 @@
+//! The server: opens the data folder, recovers what a crash left, listens, drains.
+
+use std::{
+    fs::File,
+    io::Write as _,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::{net::TcpListener, task::JoinHandle};
+use tokio_stream::wrappers::TcpListenerStream;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::Server;
+
+use super::{DESCRIPTORS, artifacts::Artifacts, circuits::Circuits, jobs::Jobs, proto};
+use crate::{
+    config::{self, ServeConfig},
+    farm::{Farm, Live, Recent},
+    gateway::Gateway,
+    store::{BlobError, Blobs, StoreError, sqlite::SqliteStore},
+    store::{JobStore as _, blobs},
+    work::Work,
+};
+
+/// Why the server does not run.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ServeError {
+    /// Others can reach the address.
+    #[error(
+        "{0} can be reached from other machines and there is no authentication yet; listen on 127.0.0.1, or pass \
+         --insecure-no-auth if something in front of it decides who may connect"
+    )]
+    NotLoopback(SocketAddr),
+    /// Another server has the data folder.
+    #[error("another zkinfer serves the data folder {0}; stop it, or choose another folder with --data")]
+    DataInUse(PathBuf),
+    /// The port is taken.
+    #[error("{0} is in use by another program; stop it, or choose another address with --listen")]
+    AddressInUse(SocketAddr),
+    /// The address cannot be listened on.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The data folder cannot be used.
+    #[error("data folder: {0}")]
+    Data(#[from] BlobError),
+    /// A file of the data folder cannot be used.
+    #[error("{path}: {source}")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The store cannot be opened.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// gRPC failed.
+    #[error("gRPC: {0}")]
+    Transport(#[from] tonic::transport::Error),
+    /// The descriptors are damaged.
+    #[error("reflection: {0}")]
+    Reflection(String),
+}
+
+/// A server that runs.
+#[derive(Debug)]
+pub struct Running {
+    /// Where it listens.
+    pub address: SocketAddr,
+    farm: Arc<Farm>,
+    serving: JoinHandle<Result<(), tonic::transport::Error>>,
+    drain_timeout: Duration,
+    /// Held as long as the data folder is ours.
+    _lock: File,
+}
+
+/// Opens the data folder and serves.
+///
+/// # Errors
+/// [`ServeError`].
+pub async fn start(config: &ServeConfig, work: Arc<dyn Work>) -> Result<Running, ServeError> {
+    if !config.listen.ip().is_loopback() && !config.insecure_no_auth {
+        return Err(ServeError::NotLoopback(config.listen));
+    }
+    blobs::private_folder(&config.data)?;
+    let lock = lock(&config.data)?;
+    let listener = listen(config.listen).await?;
+    let address = listener.local_addr().map_err(|source| ServeError::Listen { address: config.listen, source })?;
+
+    for folder in ["circuits", "tmp"] {
+        blobs::private_folder(&config.data.join(folder))?;
+    }
+    empty_folder(&config.data.join("tmp"));
+    let store = SqliteStore::open(&config.data.join("zkinfer.db")).await?;
+    let blobs = Blobs::open(&config.data)?;
+    let recovered = store.recover().await?;
+    if recovered.requeued > 0 {
+        tracing::info!(jobs = recovered.requeued, "jobs that ran when the server stopped are queued again");
+    }
+    sweep_blobs(&store, &config.data).await?;
+
+    let secret = store.secret().await?;
+    let farm = Arc::new(Farm {
+        store: Arc::new(store),
+        blobs: Arc::new(blobs),
+        work,
+        limits: config.limits.clone(),
+        data: config.data.clone(),
+        gates: std::sync::Mutex::new(Recent::new(64)),
+        live: Live::default(),
+        stopping: CancellationToken::new(),
+        tasks: tokio_util::task::TaskTracker::new(),
+    });
+    farm.start().map_err(|source| ServeError::File { path: config.data.clone(), source })?;
+    let serving = serve(Gateway::new(Arc::clone(&farm)), secret, listener).await?;
+    Ok(Running { address, farm, serving, drain_timeout: config.limits.drain_timeout, _lock: lock })
+}
+
+async fn serve(
+    gateway: Gateway,
+    secret: [u8; 32],
+    listener: TcpListener,
+) -> Result<JoinHandle<Result<(), tonic::transport::Error>>, ServeError> {
+    let artifacts = proto::artifacts_server::ArtifactsServer::new(Artifacts(gateway.clone()))
+        .max_decoding_message_size(config::MAX_ARTIFACT_MESSAGE_BYTES)
+        .max_encoding_message_size(config::MAX_RESPONSE_BYTES);
+    let circuits = proto::circuits_server::CircuitsServer::new(Circuits { gateway: gateway.clone(), secret })
+        .max_decoding_message_size(config::MAX_REQUEST_BYTES)
+        .max_encoding_message_size(config::MAX_RESPONSE_BYTES);
+    let jobs = proto::jobs_server::JobsServer::new(Jobs { gateway: gateway.clone(), secret })
+        .max_decoding_message_size(config::MAX_REQUEST_BYTES)
+        .max_encoding_message_size(config::MAX_RESPONSE_BYTES);
+    let (reporter, health) = tonic_health::server::health_reporter();
+    reporter.set_serving::<proto::artifacts_server::ArtifactsServer<Artifacts>>().await;
+    reporter.set_serving::<proto::circuits_server::CircuitsServer<Circuits>>().await;
+    reporter.set_serving::<proto::jobs_server::JobsServer<Jobs>>().await;
+    let reflection = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(DESCRIPTORS)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    let v1 = reflection().build_v1().map_err(|e| ServeError::Reflection(e.to_string()))?;
+    let v1alpha = reflection().build_v1alpha().map_err(|e| ServeError::Reflection(e.to_string()))?;
+    let stopping = gateway.farm().stopping.clone();
+    let router = Server::builder()
+        .tcp_nodelay(true)
+        .concurrency_limit_per_connection(64)
+        .load_shed(true)
+        .max_concurrent_streams(256)
+        .initial_stream_window_size(4 << 20)
+        .initial_connection_window_size(16 << 20)
+        .http2_keepalive_interval(Some(Duration::from_secs(20)))
+        .http2_keepalive_timeout(Some(Duration::from_secs(10)))
+        .add_service(health)
+        .add_service(v1)
+        .add_service(v1alpha)
+        .add_service(artifacts)
+        .add_service(circuits)
+        .add_service(jobs);
+    let stream = TcpListenerStream::new(listener);
+    Ok(tokio::spawn(router.serve_with_incoming_shutdown(stream, async move { stopping.cancelled().await })))
+}
+
+impl Running {
+    /// Drains: takes no new work, lets the running job end within the drain timeout, closes the store.
+    ///
+    /// # Errors
+    /// The listener failed.
+    pub async fn stop(self) -> Result<(), ServeError> {
+        let Self { farm, mut serving, drain_timeout, _lock, .. } = self;
+        farm.stopping.cancel();
+        farm.tasks.close();
+        if tokio::time::timeout(drain_timeout, farm.tasks.wait()).await.is_err() {
+            tracing::warn!("the running job did not end in time; it goes back to the queue");
+            farm.live.stop_for_drain();
+            let _ = tokio::time::timeout(Duration::from_secs(10), farm.tasks.wait()).await;
+        }
+        // Connections that stay open do not keep the process.
+        let served = tokio::time::timeout(Duration::from_secs(2), &mut serving).await;
+        serving.abort();
+        farm.store.close().await;
+        match served {
+            Ok(Ok(result)) => Ok(result?),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Takes the lock of a data folder; the system frees it when the process dies.
+fn lock(data: &Path) -> Result<File, ServeError> {
+    let path = data.join("lock");
+    let io = |source| ServeError::File { path: path.clone(), source };
+    let mut file = std::fs::OpenOptions::new().create(true).truncate(false).write(true).open(&path).map_err(io)?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(std::fs::TryLockError::WouldBlock) => return Err(ServeError::DataInUse(data.to_owned())),
+        Err(std::fs::TryLockError::Error(e)) => return Err(io(e)),
+    }
+    file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id())).map_err(io)?;
+    Ok(file)
+}
+
+async fn listen(address: SocketAddr) -> Result<TcpListener, ServeError> {
+    TcpListener::bind(address).await.map_err(|source| match source.kind() {
+        std::io::ErrorKind::AddrInUse => ServeError::AddressInUse(address),
+        _ => ServeError::Listen { address, source },
+    })
+}
+
+fn empty_folder(path: &Path) {
+    for entry in std::fs::read_dir(path).into_iter().flatten().flatten() {
+        let _ = std::fs::remove_dir_all(entry.path());
+    }
+}
+
+/// Deletes files that no row names: what a crash left between writing and recording.
+async fn sweep_blobs(store: &SqliteStore, data: &Path) -> Result<(), ServeError> {
+    let folders = std::fs::read_dir(data.join("blobs")).into_iter().flatten().flatten();
+    for file in folders.flat_map(|f| std::fs::read_dir(f.path()).into_iter().flatten().flatten()) {
+        let known = match file.file_name().to_str().and_then(|n| n.parse().ok()) {
+            Some(digest) => store.artifact(&digest).await?.is_some(),
+            None => false,
+        };
+        if !known {
+            let _ = std::fs::remove_file(file.path());
+        }
+    }
+    for file in std::fs::read_dir(data.join("uploads")).into_iter().flatten().flatten() {
+        let known = match file.file_name().to_str().and_then(|n| n.parse().ok()) {
+            Some(id) => store.upload(id).await.is_ok(),
+            None => false,
+        };
+        if !known {
+            let _ = std::fs::remove_file(file.path());
+        }
+    }
+    Ok(())
+}

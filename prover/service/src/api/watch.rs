@@ -1,0 +1,146 @@
+//! WatchJobs: snapshots, then every change of state once and in order, progress between them, keep-alives in silence.
+//!
+//! A cursor is the number of the last change seen. Snapshots and progress carry the cursor of the change before them, so
+//! a client may reconnect with the cursor of whatever event it saw last.
+
+use std::{collections::HashSet, pin::Pin, time::Duration};
+
+use tokio::sync::{broadcast::error::RecvError, mpsc};
+use tokio_stream::{Stream, wrappers::ReceiverStream};
+use tonic::Status;
+
+use super::{convert, proto};
+use crate::{
+    gateway::{Gateway, GatewayError},
+    store::{JobFilter, JobId, JobState, Labels, Page},
+};
+
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+const BATCH: u32 = 200;
+const MAX_NAMES: usize = 1000;
+
+type Events = Pin<Box<dyn Stream<Item = Result<proto::JobEvent, Status>> + Send>>;
+
+/// Which jobs a client watches.
+struct Watched {
+    names: HashSet<JobId>,
+    labels: Labels,
+    /// Jobs that passed or failed the label filter.
+    known: std::collections::HashMap<JobId, bool>,
+}
+
+impl Watched {
+    async fn contains(&mut self, gateway: &Gateway, job: JobId) -> Result<bool, GatewayError> {
+        if !self.names.is_empty() && !self.names.contains(&job) {
+            return Ok(false);
+        }
+        if self.labels.is_empty() {
+            return Ok(true);
+        }
+        if let Some(known) = self.known.get(&job) {
+            return Ok(*known);
+        }
+        let labels = gateway.job(job).await?.job.labels;
+        let fits = self.labels.iter().all(|(k, v)| labels.get(k) == Some(v));
+        self.known.insert(job, fits);
+        Ok(fits)
+    }
+}
+
+pub(super) async fn stream(gateway: Gateway, request: proto::WatchJobsRequest) -> Result<Events, Status> {
+    if request.names.len() > MAX_NAMES {
+        return Err(GatewayError::invalid("names", "TOO_MANY", format!("at most {MAX_NAMES} jobs in a watch")).into());
+    }
+    let names = request.names.iter().map(|n| convert::job_id("names", n)).collect::<Result<HashSet<_>, _>>()?;
+    for name in &names {
+        gateway.job(*name).await?;
+    }
+    let cursor = convert::cursor(&request.cursor)?;
+    let watched = Watched { names, labels: request.labels, known: Default::default() };
+    let (sender, receiver) = mpsc::channel(64);
+    tokio::spawn(async move {
+        if let Err(Some(status)) = follow(&gateway, watched, cursor, &sender).await {
+            let _ = sender.send(Err(status)).await;
+        }
+    });
+    Ok(Box::pin(ReceiverStream::new(receiver)))
+}
+
+type Sender = mpsc::Sender<Result<proto::JobEvent, Status>>;
+
+async fn send(sender: &Sender, event: proto::JobEvent) -> Result<(), Option<Status>> {
+    // The client is gone: no status to send.
+    sender.send(Ok(event)).await.map_err(|_| None)
+}
+
+async fn follow(gateway: &Gateway, mut watched: Watched, from: Option<i64>, sender: &Sender) -> Result<(), Option<Status>> {
+    let farm = gateway.farm();
+    let refused = |e: GatewayError| Some(Status::from(e));
+    let mut changes = farm.store.changes();
+    let mut progress = farm.live.subscribe();
+    // Taken before the snapshots: a change between the two is told twice rather than never.
+    let newest = farm.store.last_event().await.map_err(|e| refused(e.into()))?;
+    let mut cursor = from.unwrap_or(newest).min(newest);
+    let mut open: HashSet<JobId> = HashSet::new();
+    for view in snapshots(gateway, &watched).await.map_err(refused)? {
+        if !view.job.state.is_terminal() {
+            open.insert(view.job.id);
+        }
+        let event = proto::job_event::Event::Snapshot(convert::job(&view));
+        send(sender, convert::event(cursor, view.job.id, event)).await?;
+    }
+    let mut keep_alive = tokio::time::interval_at(tokio::time::Instant::now() + KEEP_ALIVE, KEEP_ALIVE);
+    loop {
+        changes.mark_unchanged();
+        loop {
+            let events = farm.store.events_after(cursor, BATCH).await.map_err(|e| refused(e.into()))?;
+            for event in &events {
+                if watched.contains(gateway, event.job).await.map_err(refused)? {
+                    if event.to.is_terminal() {
+                        open.remove(&event.job);
+                    }
+                    send(sender, convert::state_event(event)).await?;
+                    keep_alive.reset();
+                }
+                cursor = event.seq;
+            }
+            if events.len() < BATCH as usize {
+                break;
+            }
+        }
+        if !watched.names.is_empty() && open.is_empty() {
+            return Ok(());
+        }
+        tokio::select! {
+            _ = changes.changed() => {}
+            step = progress.recv() => match step {
+                Ok(p) => {
+                    if watched.contains(gateway, p.job).await.map_err(refused)? {
+                        send(sender, convert::progress_event(cursor, &p)).await?;
+                        keep_alive.reset();
+                    }
+                }
+                // Progress is a courtesy: what was missed is superseded.
+                Err(RecvError::Lagged(_)) => {}
+                Err(RecvError::Closed) => return Ok(()),
+            },
+            _ = keep_alive.tick() => send(sender, convert::keep_alive(cursor)).await?,
+            () = farm.stopping.cancelled() => return Err(Some(GatewayError::Draining.into())),
+            () = sender.closed() => return Ok(()),
+        }
+    }
+}
+
+/// The named jobs, or every job that is not over.
+async fn snapshots(gateway: &Gateway, watched: &Watched) -> Result<Vec<crate::gateway::JobView>, GatewayError> {
+    if watched.names.is_empty() {
+        let live = JobState::ALL.iter().copied().filter(|s| !s.is_terminal()).collect();
+        let filter = JobFilter { states: live, labels: watched.labels.clone(), ..JobFilter::default() };
+        return gateway.jobs(&filter, &Page { size: MAX_NAMES as u32, after: None }).await;
+    }
+    let mut views = Vec::new();
+    for name in &watched.names {
+        views.push(gateway.job(*name).await?);
+    }
+    Ok(views)
+}

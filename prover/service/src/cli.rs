@@ -1,0 +1,130 @@
+//! The command line: one file a group of verbs.
+//!
+//! Results go to standard output, as text or with `--json` as one JSON value; progress, warnings and errors go to standard
+//! error. Exit codes: 0 done (for `verify`: valid), 1 failed (for `verify`: not valid), 2 wrong usage.
+
+mod bench;
+mod circuit;
+mod client;
+mod compile;
+mod contract;
+mod demo;
+mod job;
+mod output;
+mod progress;
+mod prove;
+mod serve;
+mod verify;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+
+use crate::{config, telemetry};
+
+pub(crate) use output::{CliError, Out};
+
+/// Proofs that a quantized neural network, given an input, produced an output.
+#[derive(Debug, Parser)]
+#[command(name = "zkinfer", version, about, max_term_width = 110)]
+struct Cli {
+    /// Print one JSON value (JSON lines for streams) instead of text.
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Quantize an ONNX model and write a bundle.
+    Compile(compile::CompileArgs),
+    /// What a bundle's keys and proofs will cost, before any key is made.
+    Quote(compile::BundleArg),
+    /// Make development keys for a bundle.
+    Setup(compile::SetupArgs),
+    /// Run the quantized model without a proof.
+    Infer(prove::InferArgs),
+    /// Prove one input.
+    Prove(prove::ProveArgs),
+    /// Check a proof; exit code 0 valid, 1 not valid, 2 usage.
+    Verify(verify::VerifyArgs),
+    /// Measure a model: constraints, keys, times, gas.
+    Bench(bench::BenchArgs),
+    /// Generate the verifier contract of a bundle.
+    Verifier(contract::VerifierArgs),
+    /// The calldata of `verify(uint256,bytes,bytes)` for a proof.
+    Calldata(contract::CalldataArgs),
+    /// Serve the gRPC API on this machine.
+    Serve(serve::ServeArgs),
+    /// Circuits of a server.
+    #[command(subcommand)]
+    Circuit(circuit::CircuitVerb),
+    /// Jobs of a server.
+    #[command(subcommand)]
+    Job(job::JobVerb),
+    /// The whole road on a bundled model, over real gRPC, in one command.
+    Demo(demo::DemoArgs),
+    /// Compiles one model in a process of its own.
+    #[command(hide = true)]
+    CompileWorker {
+        /// The folder with the request.
+        folder: PathBuf,
+    },
+}
+
+/// Which server to talk to.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct Endpoint {
+    /// The server.
+    #[arg(long, default_value = config::DEFAULT_ENDPOINT, env = "ZKINFER_ENDPOINT")]
+    pub(crate) endpoint: String,
+}
+
+/// Runs the program.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(e) => {
+            let _ = e.print();
+            return ExitCode::from(if e.use_stderr() { 2 } else { 0 });
+        }
+    };
+    let out = Out { json: cli.json };
+    let level = if matches!(cli.verb, Verb::Serve(_)) { "info" } else { "error" };
+    telemetry::start(cli.json, level);
+    if !matches!(cli.verb, Verb::CompileWorker { .. }) {
+        telemetry::quiet_panics();
+    }
+    let done = match cli.verb {
+        Verb::Compile(args) => compile::compile(&args, out),
+        Verb::Quote(args) => compile::quote(&args, out),
+        Verb::Setup(args) => compile::setup(&args, out),
+        Verb::Infer(args) => prove::infer(&args, out),
+        Verb::Prove(args) => prove::prove(&args, out),
+        Verb::Verify(args) => verify::verify(&args, out),
+        Verb::Bench(args) => bench::bench(&args, out),
+        Verb::Verifier(args) => contract::verifier(&args, out),
+        Verb::Calldata(args) => contract::calldata(&args, out),
+        Verb::Serve(args) => in_runtime(serve::serve(args, out)),
+        Verb::Circuit(verb) => in_runtime(circuit::run(verb, out)),
+        Verb::Job(verb) => in_runtime(job::run(verb, out)),
+        Verb::Demo(args) => in_runtime(demo::demo(args, out)),
+        Verb::CompileWorker { folder } => crate::work::run_worker(&folder).map_err(CliError::failed),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            out.error(&error);
+            ExitCode::from(error.code)
+        }
+    }
+}
+
+fn in_runtime(work: impl Future<Output = Result<(), CliError>>) -> Result<(), CliError> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| CliError::failed(format!("cannot start the runtime: {e}")))?
+        .block_on(work)
+}

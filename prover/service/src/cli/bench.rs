@@ -1,0 +1,127 @@
+//! `bench`: one table of a model, from constraints to gas.
+
+use std::{path::PathBuf, time::Instant};
+
+use serde_json::json;
+use zkinfer_circuits::constraint;
+use zkinfer_contracts::{Solidity, Target as _, creation_code, evm::Evm};
+use zkinfer_engine as engine;
+use zkinfer_verifier::Context;
+
+use super::{
+    CliError, Out,
+    compile::{CompileLimits, System, compile_to},
+    output::{bytes, read_file, row, seconds, table},
+    progress::Bar,
+};
+use crate::{
+    bundle::{self, CompileSettings},
+    config,
+    work::local::{self, LocalWork},
+};
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct BenchArgs {
+    /// The ONNX file.
+    model: PathBuf,
+    /// The proof system.
+    #[arg(long, value_enum, default_value = "ultragroth")]
+    system: System,
+    /// Calibration samples; by default MODEL.calibration.npz beside the model.
+    #[arg(long, value_name = "FILE")]
+    calibration: Option<PathBuf>,
+    /// The input to prove; by default the first calibration sample.
+    #[arg(long, value_name = "FILE")]
+    input: Option<PathBuf>,
+    /// Proofs to make.
+    #[arg(long, default_value_t = 5)]
+    runs: usize,
+    #[command(flatten)]
+    limits: CompileLimits,
+}
+
+pub(crate) fn bench(args: &BenchArgs, out: Out) -> Result<(), CliError> {
+    let beside = args.model.with_extension("calibration.npz");
+    let calibration = args.calibration.clone().unwrap_or(beside);
+    if !calibration.is_file() {
+        let message = format!("{} is not a file; name samples with --calibration FILE", calibration.display());
+        return Err(CliError::usage(message));
+    }
+    if !args.model.is_file() {
+        return Err(CliError::usage(format!("the model {} is not a file", args.model.display())));
+    }
+    let folder = super::output::TemporaryFolder::new()?;
+    let work = LocalWork::in_process();
+    let bar = Bar::new("compile");
+    let to = folder.path().join("bundle");
+    let mut bundle =
+        compile_to(&args.model, &calibration, args.system, CompileSettings::default(), &to, &args.limits.child()?, &bar)?;
+    let compile_seconds = bar.elapsed();
+    drop(bar);
+    let (model, program) = local::read_circuit(&bundle)?;
+    let quote = engine::quote(&program, bundle.system()).map_err(CliError::failed)?;
+    let bar = Bar::new("setup");
+    let vk = work.make_keys(&mut bundle, &bar)?;
+    let setup_seconds = bar.elapsed();
+    drop(bar);
+
+    let (path, sample) = args.input.as_ref().map_or((&calibration, Some(0)), |path| (path, None));
+    let file = read_file(path, config::MAX_TENSOR_FILE_BYTES, "input file")?;
+    let input = local::quantize_file(&model, &file, sample).map_err(CliError::usage)?;
+    let timed = Instant::now();
+    constraint::solve(&program, &input).map_err(CliError::failed)?;
+    let solve_seconds = timed.elapsed().as_secs_f64();
+
+    let bar = Bar::new("prove");
+    let timed = Instant::now();
+    let prover = work.load(&bundle, &bar)?;
+    let load_seconds = timed.elapsed().as_secs_f64();
+    let mut times = Vec::new();
+    let mut proven = None;
+    for _ in 0..args.runs.max(1) {
+        let timed = Instant::now();
+        proven = Some(prover.prove_tensors(input.clone(), Context::ZERO, &bar)?);
+        times.push(timed.elapsed().as_secs_f64());
+    }
+    drop(bar);
+    times.sort_by(f64::total_cmp);
+    let prove_p50 = times[times.len() / 2];
+    let proven = proven.ok_or_else(|| CliError::failed("no proof was made"))?;
+    let timed = Instant::now();
+    zkinfer_verifier::verify(&vk, &proven.statement, &proven.proof).map_err(CliError::failed)?;
+    let verify_seconds = timed.elapsed().as_secs_f64();
+
+    let mut evm = Evm::new(31_337);
+    let deployed = evm.deploy(&creation_code(&vk, true).map_err(CliError::failed)?).map_err(CliError::failed)?;
+    let call = Solidity { allow_dev_key: true }.encode(&proven.statement, &proven.proof).map_err(CliError::failed)?;
+    let outcome = evm.call(deployed.address, &call).map_err(CliError::failed)?;
+
+    let key = bundle.file(bundle::PROVING_KEY).map_or(0, |f| f.size);
+    let vk_bytes = bundle.file(bundle::VERIFYING_KEY).map_or(0, |f| f.size);
+    let value = json!({
+        "model": args.model, "system": vk.system.name(), "constraints": quote.cost.rows, "wires": quote.wires,
+        "domain": quote.domain, "proving_key_bytes": key, "verifying_key_bytes": vk_bytes,
+        "proof_bytes": proven.proof.to_bytes().len(), "compile_seconds": compile_seconds, "setup_seconds": setup_seconds,
+        "load_seconds": load_seconds, "solve_seconds": solve_seconds, "prove_p50_seconds": prove_p50, "prove_runs": times,
+        "verify_seconds": verify_seconds, "gas": outcome.gas_used, "code_bytes": deployed.code_size,
+        "threads": rayon::current_num_threads(),
+    });
+    let rows = [
+        row("model", args.model.display()),
+        row("system", vk.system),
+        row("constraints", quote.cost.rows),
+        row("domain", quote.domain),
+        row("proving key", bytes(key)),
+        row("verifying key", bytes(vk_bytes)),
+        row("proof", bytes(proven.proof.to_bytes().len() as u64)),
+        row("compile", seconds(compile_seconds)),
+        row("setup", seconds(setup_seconds)),
+        row("load key", seconds(load_seconds)),
+        row("solve", seconds(solve_seconds)),
+        row("prove p50", format!("{} over {} runs, {} threads", seconds(prove_p50), times.len(), rayon::current_num_threads())),
+        row("verify", seconds(verify_seconds)),
+        row("gas", format!("{} (execution), contract of {}", outcome.gas_used, bytes(deployed.code_size as u64))),
+    ];
+    out.result(&value, &table(&rows));
+    Ok(())
+}

@@ -1,0 +1,244 @@
+//! `compile`, `quote`, `setup`: from a model to a bundle with keys.
+
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use serde_json::{Value, json};
+use zkinfer_engine as engine;
+
+use super::{
+    CliError, Out,
+    output::{bytes, row, seconds, table},
+    progress::Bar,
+};
+use crate::{
+    bundle::{self, Bundle, BundleError, CompileSettings, Shown},
+    store::Backend,
+    work::{ChildLimits, CompileRequest, local, run_child},
+};
+
+/// A proof system on the command line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum System {
+    /// Groth16 with one committed round: the default.
+    Ultragroth,
+    /// Plain Groth16, for tools that accept nothing else.
+    Groth16,
+}
+
+impl System {
+    pub(crate) fn backend(self) -> Backend {
+        match self {
+            Self::Ultragroth => Backend::UltraGroth,
+            Self::Groth16 => Backend::Groth16,
+        }
+    }
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct CompileArgs {
+    /// The ONNX file.
+    model: PathBuf,
+    /// The bundle folder to write.
+    #[arg(short = 'o', long = "bundle", value_name = "BUNDLE")]
+    bundle: PathBuf,
+    /// Samples of the data that the model will meet: .npz, or JSON {"input_data": [[…]]}.
+    #[arg(long, value_name = "FILE")]
+    calibration: PathBuf,
+    /// The proof system.
+    #[arg(long, value_enum, default_value = "ultragroth")]
+    system: System,
+    /// Whether the statement shows the input. A private input without a digest proves little.
+    #[arg(long, value_enum, default_value = "public")]
+    input: Shown,
+    /// Whether the statement shows the output.
+    #[arg(long, value_enum, default_value = "public")]
+    output: Shown,
+    /// Replace an existing bundle.
+    #[arg(long)]
+    force: bool,
+    #[command(flatten)]
+    limits: CompileLimits,
+}
+
+/// Bounds of the compile process.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct CompileLimits {
+    /// Address space of the process that compiles a model, in MiB.
+    #[arg(long, value_name = "MIB", default_value_t = 8192)]
+    pub(crate) compile_memory_mib: u64,
+    /// Seconds that compiling a model may take.
+    #[arg(long, value_name = "SECONDS", default_value_t = 600)]
+    pub(crate) compile_timeout: u64,
+}
+
+impl CompileLimits {
+    pub(crate) fn child(&self) -> Result<ChildLimits, CliError> {
+        Ok(ChildLimits {
+            worker: std::env::current_exe().map_err(|e| CliError::failed(format!("cannot find this program: {e}")))?,
+            memory_bytes: self.compile_memory_mib.saturating_mul(1 << 20),
+            timeout: Duration::from_secs(self.compile_timeout),
+        })
+    }
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct BundleArg {
+    /// The bundle folder.
+    pub(crate) bundle: PathBuf,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct SetupArgs {
+    /// The bundle folder.
+    bundle: PathBuf,
+    /// Replace keys that the bundle has; proofs and contracts of the old keys stay with the old keys.
+    #[arg(long)]
+    force: bool,
+}
+
+pub(crate) fn compile(args: &CompileArgs, out: Out) -> Result<(), CliError> {
+    check_place(&args.bundle, args.force)?;
+    for (path, what) in [(&args.model, "model"), (&args.calibration, "calibration file")] {
+        if !path.is_file() {
+            return Err(CliError::usage(format!("the {what} {} is not a file", path.display())));
+        }
+    }
+    let settings = CompileSettings { input: args.input, output: args.output };
+    let bar = Bar::new("compile");
+    let bundle = compile_to(&args.model, &args.calibration, args.system, settings, &args.bundle, &args.limits.child()?, &bar)?;
+    let report: Value = serde_json::from_slice(&bundle.read(bundle::REPORT)?).unwrap_or_default();
+    let took = bar.elapsed();
+    drop(bar);
+    let manifest = bundle.manifest();
+    let value = json!({
+        "bundle": args.bundle, "system": manifest.system, "model_id": manifest.model_id,
+        "program_digest": manifest.program_digest, "seconds": took, "report": report,
+    });
+    out.result(&value, &text(&bundle, &report, took));
+    Ok(())
+}
+
+/// Compiles in a child process.
+pub(crate) fn compile_to(
+    model: &Path,
+    calibration: &Path,
+    system: System,
+    settings: CompileSettings,
+    to: &Path,
+    limits: &ChildLimits,
+    bar: &Bar,
+) -> Result<Bundle, CliError> {
+    let parent = to.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let request = CompileRequest {
+        model: model.to_owned(),
+        calibration: calibration.to_owned(),
+        settings,
+        backend: system.backend(),
+        work_folder: parent.join(format!(".zkinfer-compile-{}", std::process::id())),
+    };
+    run_child(limits, &request, to, bar)?;
+    Ok(Bundle::open(to)?)
+}
+
+/// Nothing but an older bundle is ever replaced.
+fn check_place(place: &Path, force: bool) -> Result<(), CliError> {
+    let occupied = match std::fs::read_dir(place) {
+        Ok(mut entries) => entries.next().is_some(),
+        Err(_) => place.exists(),
+    };
+    if !occupied {
+        return Ok(());
+    }
+    if !force {
+        return Err(BundleError::Exists(place.to_owned()).into());
+    }
+    if !place.join("manifest.json").is_file() {
+        let message = format!("{} exists and is not a bundle; --force replaces bundles only", place.display());
+        return Err(CliError::usage(message));
+    }
+    Ok(())
+}
+
+fn text(bundle: &Bundle, report: &Value, took: f64) -> String {
+    let manifest = bundle.manifest();
+    let mut rows = vec![
+        row("bundle", bundle.path().display()),
+        row("system", &manifest.system),
+        row("model id", &manifest.model_id),
+        row("compiled in", seconds(took)),
+        row("samples compared", &report["samples"]),
+    ];
+    for output in report["outputs"].as_array().into_iter().flatten() {
+        let name = output["name"].as_str().unwrap_or_default();
+        let share = 100.0 * output["argmax_agreement"].as_f64().unwrap_or(f64::NAN);
+        let error = output["max_error_steps"].as_f64().unwrap_or(f64::NAN);
+        rows.push(row(format!("output {name}"), format!("argmax agrees on {share:.1}%, largest error {error:.1} steps")));
+    }
+    let mut text = table(&rows);
+    text += "\nlayer errors against the float model (largest, mean):\n";
+    for layer in report["layers"].as_array().into_iter().flatten() {
+        let number = |field: &str| layer[field].as_f64().unwrap_or(f64::NAN);
+        let (name, op) = (layer["name"].as_str().unwrap_or_default(), layer["op"].as_str().unwrap_or_default());
+        let range = format!("[{:.3}, {:.3}]", layer["range"][0].as_f64().unwrap_or(0.0), layer["range"][1].as_f64().unwrap_or(0.0));
+        text += &format!("  {op:<20} {name:<32} {:>10.5} {:>10.5}  range {range}\n", number("max_error"), number("mean_error"));
+    }
+    text + &format!("\nnext: zkinfer setup {}\n", bundle.path().display())
+}
+
+pub(crate) fn quote(args: &BundleArg, out: Out) -> Result<(), CliError> {
+    let bundle = Bundle::open(&args.bundle)?;
+    let (_, program) = local::read_circuit(&bundle).map_err(CliError::usage)?;
+    let q = engine::quote(&program, bundle.system()).map_err(CliError::failed)?;
+    let layers: Vec<Value> = q.cost.by_node.iter().map(|(name, rows)| json!({ "node": name, "rows": rows })).collect();
+    let tables: Vec<Value> = q.cost.tables.iter().map(|t| json!({ "table": t.name, "rows": t.rows })).collect();
+    let value = json!({
+        "system": q.system.name(), "constraints": q.cost.rows, "by_layer": layers, "tables": tables,
+        "statement_rows": q.cost.statement_rows, "wires": q.wires, "domain": q.domain, "proving_key_bytes": q.key_bytes,
+        "proof_bytes": q.proof_bytes, "ram_bytes": q.ram_bytes, "setup_seconds": q.setup_seconds,
+        "prove_seconds": q.prove_seconds, "gas": q.gas,
+    });
+    let mut rows = vec![row("system", q.system), row("constraints", q.cost.rows)];
+    rows.extend(q.cost.by_node.iter().map(|(name, n)| row(format!("  {name}"), n)));
+    rows.extend(q.cost.tables.iter().map(|t| row(format!("  table {}", t.name), t.rows)));
+    rows.push(row("  statement", q.cost.statement_rows));
+    rows.push(row("wires", q.wires));
+    rows.push(row("domain", q.domain));
+    rows.push(row("proving key", bytes(q.key_bytes)));
+    rows.push(row("proof", bytes(q.proof_bytes as u64)));
+    rows.push(row("memory of a prover", format!("about {}", bytes(q.ram_bytes))));
+    rows.push(row("setup", format!("about {}", seconds(q.setup_seconds))));
+    rows.push(row("prove", format!("about {}", seconds(q.prove_seconds))));
+    rows.push(row("gas", format!("about {}", q.gas)));
+    out.result(&value, &table(&rows));
+    Ok(())
+}
+
+pub(crate) fn setup(args: &SetupArgs, out: Out) -> Result<(), CliError> {
+    let mut bundle = Bundle::open(&args.bundle)?;
+    if bundle.has_keys() {
+        if !args.force {
+            return Err(BundleError::HasKeys.into());
+        }
+        bundle.forget_keys()?;
+    }
+    let bar = Bar::new("setup");
+    let vk = local::LocalWork::in_process().make_keys(&mut bundle, &bar)?;
+    let took = bar.elapsed();
+    drop(bar);
+    let key = bundle.file(bundle::PROVING_KEY).map_or(0, |f| f.size);
+    let digest = hex::encode(vk.digest());
+    let value = json!({
+        "bundle": args.bundle, "setup": vk.setup.name(), "vk_digest": digest, "proving_key_bytes": key, "seconds": took,
+    });
+    let rows = [
+        row("keys", format!("{} (whoever made them can forge proofs)", vk.setup.name())),
+        row("verifying key digest", digest),
+        row("proving key", bytes(key)),
+        row("made in", seconds(took)),
+    ];
+    out.result(&value, &table(&rows));
+    Ok(())
+}

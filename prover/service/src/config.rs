@@ -1,0 +1,83 @@
+//! What can be set: limits, folders, addresses.
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+/// The address of a server nobody configured.
+pub const DEFAULT_LISTEN: &str = "127.0.0.1:7443";
+/// The endpoint of a client nobody configured.
+pub const DEFAULT_ENDPOINT: &str = "http://127.0.0.1:7443";
+
+/// Largest request message.
+pub const MAX_REQUEST_BYTES: usize = 4 << 20;
+/// Largest message of an upload.
+pub const MAX_ARTIFACT_MESSAGE_BYTES: usize = 2 << 20;
+/// Largest answer.
+pub const MAX_RESPONSE_BYTES: usize = 8 << 20;
+/// Largest input inside a request.
+pub const MAX_INLINE_INPUT_BYTES: usize = 1 << 20;
+/// Largest chunk of an upload or download.
+pub const MAX_CHUNK_BYTES: usize = 1 << 20;
+/// Largest model file.
+pub const MAX_MODEL_BYTES: u64 = 512 << 20;
+/// Largest calibration or input file.
+pub const MAX_TENSOR_FILE_BYTES: u64 = 512 << 20;
+/// Largest settings file.
+pub const MAX_SETTINGS_BYTES: u64 = 64 << 10;
+
+/// Bounds on what clients can make the server hold and do.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Queued jobs.
+    pub max_queued: u64,
+    /// Bytes of artifacts, uploads and keys.
+    pub max_stored_bytes: u64,
+    /// Address space of the compile process.
+    pub compile_memory_bytes: u64,
+    /// Time of the compile process.
+    pub compile_timeout: Duration,
+    /// Time to live of a job that names none.
+    pub default_ttl: Duration,
+    /// Attempts of a job that names none.
+    pub default_max_attempts: u32,
+    /// How long a running job may go on after SIGTERM.
+    pub drain_timeout: Duration,
+    /// Circuits whose keys stay loaded.
+    pub warm_circuits: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_queued: 1000,
+            max_stored_bytes: 50 << 30,
+            compile_memory_bytes: 8 << 30,
+            compile_timeout: Duration::from_secs(600),
+            default_ttl: Duration::from_secs(7 * 24 * 3600),
+            default_max_attempts: 3,
+            drain_timeout: Duration::from_secs(30),
+            warm_circuits: 4,
+        }
+    }
+}
+
+/// How to serve.
+#[derive(Clone, Debug)]
+pub struct ServeConfig {
+    /// Where to listen; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// The data folder.
+    pub data: PathBuf,
+    /// Serve on an address that others can reach, without authentication.
+    pub insecure_no_auth: bool,
+    /// The bounds.
+    pub limits: Limits,
+    /// The program whose `compile-worker` compiles models.
+    pub worker: PathBuf,
+}
+
+/// The data folder of a server nobody configured.
+pub fn default_data_dir() -> PathBuf {
+    let base = std::env::var_os("XDG_DATA_HOME").map(PathBuf::from).filter(|p| p.is_absolute());
+    let home = || std::env::var_os("HOME").map(|h| PathBuf::from(h).join(".local/share"));
+    base.or_else(home).unwrap_or_else(|| PathBuf::from(".")).join("zkinfer")
+}

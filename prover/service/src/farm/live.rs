@@ -1,0 +1,181 @@
+//! The attempt that runs now: its progress, and the switch that stops it. Nothing here is durable.
+
+use std::{
+    ops::ControlFlow,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use tokio::sync::broadcast;
+
+use crate::{
+    store::{JobId, Phase},
+    work::Control,
+};
+
+/// Where an attempt is.
+#[derive(Clone, Copy, Debug)]
+pub struct LiveProgress {
+    /// The job.
+    pub job: JobId,
+    /// The attempt.
+    pub epoch: i64,
+    /// What it does.
+    pub phase: Phase,
+    /// 0..1, monotone.
+    pub progress: f32,
+    /// Time left, when it can be told.
+    pub left: Option<Duration>,
+}
+
+/// The attempt that runs, if any.
+#[derive(Debug)]
+pub struct Live {
+    current: Mutex<Option<Arc<Attempt>>>,
+    events: broadcast::Sender<LiveProgress>,
+}
+
+impl Default for Live {
+    fn default() -> Self {
+        Self { current: Mutex::default(), events: broadcast::Sender::new(256) }
+    }
+}
+
+impl Live {
+    /// Progress of whatever runs.
+    pub fn subscribe(&self) -> broadcast::Receiver<LiveProgress> {
+        self.events.subscribe()
+    }
+
+    /// Where `job` is, if it runs.
+    pub fn progress(&self, job: JobId) -> Option<LiveProgress> {
+        let current = self.lock().clone()?;
+        (current.job == job).then(|| current.snapshot())
+    }
+
+    /// Asks `job` to stop, if it runs.
+    pub fn stop(&self, job: JobId) {
+        if let Some(current) = &*self.lock()
+            && current.job == job
+        {
+            current.stop.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Asks whatever runs to stop.
+    pub(crate) fn stop_for_drain(&self) {
+        if let Some(current) = &*self.lock() {
+            current.stop.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Begins an attempt.
+    pub(super) fn begin(&self, job: JobId, epoch: i64) -> Arc<Attempt> {
+        let attempt = Arc::new(Attempt {
+            job,
+            epoch,
+            started: Instant::now(),
+            stop: AtomicBool::new(false),
+            state: Mutex::new(State { phase: Phase::FetchKey, progress: 0.0, sent: None }),
+            events: self.events.clone(),
+        });
+        *self.lock() = Some(Arc::clone(&attempt));
+        attempt
+    }
+
+    /// Ends the attempt.
+    pub(super) fn end(&self) {
+        *self.lock() = None;
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Arc<Attempt>>> {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[derive(Debug)]
+struct State {
+    phase: Phase,
+    progress: f32,
+    sent: Option<Instant>,
+}
+
+/// One running attempt.
+#[derive(Debug)]
+pub(super) struct Attempt {
+    job: JobId,
+    epoch: i64,
+    started: Instant,
+    stop: AtomicBool,
+    state: Mutex<State>,
+    events: broadcast::Sender<LiveProgress>,
+}
+
+impl Attempt {
+    fn snapshot(&self) -> LiveProgress {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        self.view(&state)
+    }
+
+    fn view(&self, state: &State) -> LiveProgress {
+        let left = (state.progress > 0.02)
+            .then(|| self.started.elapsed().mul_f32(((1.0 - state.progress) / state.progress).clamp(0.0, 1e4)));
+        LiveProgress { job: self.job, epoch: self.epoch, phase: state.phase, progress: state.progress, left }
+    }
+}
+
+/// The part of an attempt that lies before a phase, and the phase's own part.
+fn span(phase: Phase) -> (f32, f32) {
+    match phase {
+        Phase::FetchKey => (0.0, 0.01),
+        Phase::LoadKey => (0.01, 0.04),
+        Phase::Witness => (0.05, 0.15),
+        Phase::Commit => (0.2, 0.2),
+        Phase::Prove => (0.4, 0.54),
+        Phase::Wrap => (0.94, 0.01),
+        Phase::Verify => (0.95, 0.04),
+        Phase::Upload => (0.99, 0.01),
+    }
+}
+
+impl Control for Attempt {
+    fn report(&self, phase: Phase, done: u64, total: u64) -> ControlFlow<()> {
+        let (before, own) = span(phase);
+        let part = if total == 0 { 0.0 } else { (done.min(total) as f32) / (total as f32) };
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let changed = state.phase != phase;
+        state.phase = phase;
+        state.progress = state.progress.max(before + own * part);
+        if changed || state.sent.is_none_or(|at| at.elapsed() >= Duration::from_millis(100)) {
+            state.sent = Some(Instant::now());
+            // Nobody listening is no error.
+            let _ = self.events.send(self.view(&state));
+        }
+        if self.stop.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn progress_never_falls_and_a_stop_reaches_the_work() {
+        let live = Live::default();
+        let job = JobId::fresh();
+        let attempt = live.begin(job, 1);
+        assert!(attempt.report(Phase::Prove, 1, 2).is_continue());
+        let half = live.progress(job).map(|p| p.progress);
+        assert!(attempt.report(Phase::Commit, 0, 1).is_continue());
+        assert_eq!(live.progress(job).map(|p| p.progress), half);
+        live.stop(JobId::fresh());
+        assert!(attempt.report(Phase::Prove, 1, 2).is_continue());
+        live.stop(job);
+        assert!(attempt.report(Phase::Prove, 1, 2).is_break());
+        live.end();
+        assert!(live.progress(job).is_none());
+    }
+}

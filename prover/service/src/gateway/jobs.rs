@@ -1,0 +1,280 @@
+//! Jobs: what may be queued, how it is waited for, and how its proof leaves.
+
+use std::{sync::Arc, time::Duration};
+
+use zkinfer_verifier::Context;
+
+use super::{Gateway, GatewayError, gate};
+use crate::{
+    config,
+    farm::LiveProgress,
+    store::{
+        ArtifactKind, Attempt, CircuitId, Digest, Job, JobFilter, JobId, JobKind, JobState, Labels, NewJob, Page, Priority,
+        ProofRecord, RequestKey,
+    },
+    work::{ProofEncoding, ProofParts},
+};
+
+/// Longest poll of WaitJob.
+const MAX_WAIT: Duration = Duration::from_secs(60);
+/// Longest time to live.
+const MAX_TTL: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// Where the input of a job is.
+#[derive(Clone)]
+pub enum JobInput {
+    /// In the request.
+    Inline(Vec<u8>),
+    /// Uploaded before.
+    Artifact(Digest),
+}
+
+/// The bytes may be private.
+impl std::fmt::Debug for JobInput {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Inline(bytes) => write!(f, "Inline({} bytes)", bytes.len()),
+            Self::Artifact(digest) => write!(f, "Artifact({digest})"),
+        }
+    }
+}
+
+/// A proof that a client wants.
+#[derive(Clone, Debug)]
+pub struct JobRequest {
+    /// Of which circuit.
+    pub circuit: CircuitId,
+    /// For which input.
+    pub input: JobInput,
+    /// The context: empty is zero.
+    pub context: Vec<u8>,
+    /// Its class in the queue.
+    pub priority: Priority,
+    /// Time to live.
+    pub ttl: Option<Duration>,
+    /// Budget of attempts; 0 is the default.
+    pub max_attempts: u32,
+    /// The client's labels.
+    pub labels: Labels,
+    /// Answer a job of the same content.
+    pub allow_cached: bool,
+    /// For idempotency.
+    pub request: Option<RequestKey>,
+}
+
+/// A job with what is not in the store.
+#[derive(Clone, Debug)]
+pub struct JobView {
+    /// The job.
+    pub job: Job,
+    /// Where it is, while it runs.
+    pub live: Option<LiveProgress>,
+    /// Queued jobs before it, while it is queued.
+    pub ahead: u32,
+    /// Whether CreateJob answered an older job.
+    pub deduplicated: bool,
+}
+
+pub(super) fn check_labels(labels: &Labels) -> Result<(), GatewayError> {
+    if labels.len() > 64 || labels.iter().any(|(k, v)| k.is_empty() || k.len() > 63 || v.len() > 255) {
+        let message = "at most 64 labels, keys of 1 to 63 bytes, values of at most 255";
+        return Err(GatewayError::invalid("labels", "BAD_LABELS", message));
+    }
+    Ok(())
+}
+
+fn context(bytes: &[u8]) -> Result<[u8; 32], GatewayError> {
+    let bad = |message: String| GatewayError::invalid("context", "BAD_CONTEXT", message);
+    let bytes: [u8; 32] = match bytes.len() {
+        0 => [0; 32],
+        32 => bytes.try_into().unwrap_or_default(),
+        n => return Err(bad(format!("expected 32 bytes or none, got {n}"))),
+    };
+    Context::from_bytes(bytes).map_err(|e| bad(e.to_string()))?;
+    Ok(bytes)
+}
+
+impl Gateway {
+    /// Queues a proof, or answers the job that stands for it.
+    pub(crate) async fn create_job(&self, request: JobRequest) -> Result<JobView, GatewayError> {
+        if let Some(key) = &request.request
+            && let Some(job) = self.farm.store.remembered_job(key).await?
+        {
+            return Ok(JobView { deduplicated: true, ..self.view(job).await? });
+        }
+        check_labels(&request.labels)?;
+        let context = context(&request.context)?;
+        let ttl = request.ttl.unwrap_or(self.farm.limits.default_ttl);
+        if ttl.is_zero() || ttl > MAX_TTL {
+            return Err(GatewayError::invalid("ttl", "BAD_TTL", "more than 0 and at most 30 days"));
+        }
+        let max_attempts = match request.max_attempts {
+            0 => self.farm.limits.default_max_attempts,
+            n @ 1..=20 => n,
+            n => return Err(GatewayError::invalid("max_attempts", "BAD_ATTEMPTS", format!("at most 20, got {n}"))),
+        };
+        let circuit = self.farm.store.circuit(request.circuit).await?;
+        let gate = gate(&self.farm, request.circuit).await?;
+        let (file, input_artifact) = self.input_file(request.input).await?;
+        let permit = self.check_permit().await?;
+        let quantized = tokio::task::spawn_blocking(move || gate.quantize(&file))
+            .await
+            .map_err(|_| GatewayError::Internal("reading the input met a defect".into()))?
+            .map_err(|message| GatewayError::invalid("input", "BAD_INPUT", message))?;
+        drop(permit);
+        self.check_room(quantized.len() as u64).await?;
+        let private_input = circuit.has_private_input();
+        let length = quantized.len() as u64;
+        let pinned = self.farm.blobs.pin().await;
+        let blobs = Arc::clone(&self.farm.blobs);
+        let digest = tokio::task::spawn_blocking(move || blobs.put(&quantized))
+            .await
+            .map_err(|_| GatewayError::Internal("storing the input met a defect".into()))??;
+        let created = self
+            .farm
+            .store
+            .create_job(NewJob {
+                circuit: request.circuit,
+                priority: request.priority,
+                input: (digest, length),
+                input_artifact,
+                private_input,
+                context,
+                allow_cached: request.allow_cached,
+                ttl_ms: u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX),
+                max_attempts,
+                labels: request.labels,
+                request: request.request,
+                max_queued: self.farm.limits.max_queued,
+            })
+            .await;
+        drop(pinned);
+        // Whatever did not become part of a job does not stay.
+        let existed = created.as_ref().map_or(true, |c| c.existed);
+        if existed {
+            self.forget(&digest, private_input).await?;
+            if let (true, Some(raw)) = (private_input && created.is_ok(), input_artifact) {
+                self.forget(&raw, true).await?;
+            }
+        }
+        Ok(JobView { deduplicated: existed, ..self.view(created?.resource).await? })
+    }
+
+    async fn input_file(&self, input: JobInput) -> Result<(Vec<u8>, Option<Digest>), GatewayError> {
+        match input {
+            JobInput::Inline(bytes) if bytes.len() > config::MAX_INLINE_INPUT_BYTES => {
+                let message = format!(
+                    "{} bytes, at most {} inside a request; upload it as an INPUT artifact",
+                    bytes.len(),
+                    config::MAX_INLINE_INPUT_BYTES
+                );
+                Err(GatewayError::invalid("inline_input", "INPUT_TOO_LARGE", message))
+            }
+            JobInput::Inline(bytes) => Ok((bytes, None)),
+            JobInput::Artifact(digest) => {
+                let artifact = self.artifact(&digest).await.map_err(|_| {
+                    let message = format!("artifact {digest} is not uploaded; call FindMissing, then upload it");
+                    GatewayError::invalid("input_artifact", "ARTIFACT_MISSING", message)
+                })?;
+                if artifact.kind != ArtifactKind::Input {
+                    let message = format!("artifact {digest} is a {}, expected INPUT", artifact.kind);
+                    return Err(GatewayError::invalid("input_artifact", "WRONG_KIND", message));
+                }
+                let blobs = Arc::clone(&self.farm.blobs);
+                let read = tokio::task::spawn_blocking(move || blobs.read(&digest, config::MAX_TENSOR_FILE_BYTES)).await;
+                let bytes = read.map_err(|_| GatewayError::Internal("reading the input met a defect".into()))??;
+                Ok((bytes, Some(digest)))
+            }
+        }
+    }
+
+    /// A job with its progress and place.
+    pub(crate) async fn view(&self, job: Job) -> Result<JobView, GatewayError> {
+        let ahead = if job.state == JobState::Queued { self.farm.store.jobs_ahead(&job).await? } else { 0 };
+        let live = if job.state.is_terminal() { None } else { self.farm.live.progress(job.id) };
+        Ok(JobView { job, live, ahead, deduplicated: false })
+    }
+
+    /// The job with `id`.
+    pub(crate) async fn job(&self, id: JobId) -> Result<JobView, GatewayError> {
+        self.view(self.farm.store.job(id).await?).await
+    }
+
+    /// The attempts of a job.
+    pub(crate) async fn attempts(&self, id: JobId) -> Result<Vec<Attempt>, GatewayError> {
+        Ok(self.farm.store.attempts(id).await?)
+    }
+
+    /// A page of jobs.
+    pub(crate) async fn jobs(&self, filter: &JobFilter, page: &Page) -> Result<Vec<JobView>, GatewayError> {
+        let mut views = Vec::new();
+        for job in self.farm.store.jobs(filter, page).await? {
+            views.push(self.view(job).await?);
+        }
+        Ok(views)
+    }
+
+    /// Waits until the job is terminal, at most `timeout` and a minute.
+    pub(crate) async fn wait(&self, id: JobId, timeout: Duration) -> Result<JobView, GatewayError> {
+        let until = tokio::time::Instant::now() + timeout.min(MAX_WAIT);
+        let mut changes = self.farm.store.changes();
+        loop {
+            changes.mark_unchanged();
+            let view = self.job(id).await?;
+            if view.job.state.is_terminal() {
+                return Ok(view);
+            }
+            tokio::select! {
+                () = tokio::time::sleep_until(until) => return self.job(id).await,
+                () = self.farm.stopping.cancelled() => return Ok(view),
+                _ = changes.changed() => {}
+            }
+        }
+    }
+
+    /// Cancels a job that is not terminal.
+    pub(crate) async fn cancel(&self, id: JobId, etag: Option<i64>) -> Result<JobView, GatewayError> {
+        let job = self.farm.store.cancel(id, etag).await?;
+        if job.state == JobState::Cancelled {
+            self.farm.live.stop(id);
+        }
+        self.view(job).await
+    }
+
+    /// The verified proof of a job.
+    pub(crate) async fn proof(&self, id: JobId, encoding: ProofEncoding) -> Result<(ProofRecord, Vec<u8>), GatewayError> {
+        let job = self.farm.store.job(id).await?;
+        if job.kind != JobKind::Prove {
+            let message = format!("{id} is a {} job; only PROVE jobs have proofs", job.kind);
+            return Err(GatewayError::invalid("job", "NOT_A_PROOF_JOB", message));
+        }
+        let Some(record) = self.farm.store.proof(id).await? else {
+            return Err(GatewayError::NoProof { state: job.state, why: job.failure.map(|f| f.message) });
+        };
+        let data = match encoding {
+            ProofEncoding::Native => record.proof.clone(),
+            other => {
+                let gate = gate(&self.farm, job.circuit).await?;
+                let parts = ProofParts { proof: record.proof.clone(), public_values: record.public_values.clone() };
+                gate.encode(other, &parts).map_err(|m| GatewayError::invalid("format", "FORMAT_NOT_SERVED", m))?
+            }
+        };
+        Ok((record, data))
+    }
+
+    /// Checks somebody's proof: `Ok(Some(reason))` when it does not hold.
+    pub(crate) async fn verify_proof(
+        &self,
+        circuit: CircuitId,
+        encoding: ProofEncoding,
+        proof: Vec<u8>,
+        public_values: Vec<u8>,
+    ) -> Result<Option<String>, GatewayError> {
+        let gate = self.gate(circuit).await?;
+        let _permit = self.check_permit().await?;
+        let checked = tokio::task::spawn_blocking(move || {
+            gate.decode(encoding, &proof, &public_values).and_then(|parts| gate.verify(&parts)).err()
+        });
+        checked.await.map_err(|_| GatewayError::Internal("the verifier met a defect".into()))
+    }
+}

@@ -1,0 +1,191 @@
+//! What the service remembers: artifacts, circuits, jobs, proofs, events. No SQL type leaves this module.
+//!
+//! Every method that changes something is one transaction; when it returns `Ok`, the change survives `kill -9`.
+
+pub mod blobs;
+mod record;
+pub mod sqlite;
+
+use std::fmt::Debug;
+
+pub use blobs::{BlobError, Blobs};
+pub use record::*;
+
+/// Why the store did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// Nothing of that name exists.
+    #[error("{kind} {id} does not exist")]
+    NotFound {
+        /// "job", "circuit", "upload", "artifact".
+        kind: &'static str,
+        /// The name that was asked for.
+        id: String,
+    },
+    /// The request id was used before with another body.
+    #[error("request_id {0} was already used for a different request; send a fresh UUID for a new request")]
+    RequestIdReused(String),
+    /// A limit of this server would be exceeded.
+    #[error("{what}: {used} of {limit} in use; {advice}")]
+    Quota {
+        /// The limited quantity.
+        what: &'static str,
+        /// Present use.
+        used: u64,
+        /// The bound.
+        limit: u64,
+        /// What the caller can do.
+        advice: &'static str,
+    },
+    /// The circuit cannot take jobs in its present state.
+    #[error("circuit {circuit} is {state}, not READY")]
+    CircuitNotReady {
+        /// The circuit.
+        circuit: CircuitId,
+        /// Its state.
+        state: CircuitState,
+    },
+    /// The job was changed since the etag was read.
+    #[error("etag mismatch: the job is at version {now}")]
+    EtagMismatch {
+        /// The present version.
+        now: i64,
+    },
+    /// The job is terminal, or a newer attempt owns it.
+    #[error(transparent)]
+    Refused(#[from] crate::farm::job::Refusal),
+    /// No room on the disk.
+    #[error("the disk of the data folder is full; free some space and send the request again")]
+    DiskFull,
+    /// The database failed.
+    #[error("the job store failed: {0}")]
+    Database(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// A row holds a value that this version does not know.
+    #[error("the job store holds an unknown {0}; it was written by a newer zkinfer")]
+    Corrupt(&'static str),
+    /// The data folder was written by a newer version.
+    #[error("the data folder has schema version {found}, this zkinfer knows up to {known}; use a newer zkinfer")]
+    Newer {
+        /// Version on disk.
+        found: i64,
+        /// Newest known version.
+        known: i64,
+    },
+}
+
+/// The answer of a create call.
+#[derive(Debug, Clone)]
+pub struct Created<T> {
+    /// The resource.
+    pub resource: T,
+    /// Whether it existed before this call.
+    pub existed: bool,
+}
+
+/// What a commit did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CommitOutcome {
+    /// The proof was stored; the job is SUCCEEDED.
+    Accepted,
+    /// The job already has its proof; nothing changed.
+    AlreadyProven,
+    /// The job ended otherwise meanwhile; nothing changed.
+    JobEnded,
+}
+
+/// What [`JobStore::recover`] found after a restart.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Recovered {
+    /// Jobs that were running and are queued again.
+    pub requeued: u64,
+}
+
+/// The durable state of the service. Claims, commits and side exits follow `farm::job`.
+#[async_trait::async_trait]
+pub trait JobStore: Debug + Send + Sync {
+    /// The digests of `digests` that no artifact has.
+    async fn missing_artifacts(&self, digests: &[Digest]) -> Result<Vec<Digest>, StoreError>;
+    /// The artifact with `digest`.
+    async fn artifact(&self, digest: &Digest) -> Result<Option<Artifact>, StoreError>;
+    /// Records bytes that are already durable in the blob store.
+    async fn add_artifact(&self, digest: Digest, size: u64, kind: ArtifactKind) -> Result<Artifact, StoreError>;
+    /// Forgets `digest` unless a live job or circuit needs it; `true` when it was forgotten.
+    async fn remove_artifact(&self, digest: &Digest) -> Result<bool, StoreError>;
+    /// Artifacts whose time is over and which nothing needs.
+    async fn expired_artifacts(&self) -> Result<Vec<Digest>, StoreError>;
+
+    /// Bytes of artifacts, uploads on their way and proving keys.
+    async fn stored_bytes(&self) -> Result<u64, StoreError>;
+
+    /// Begins an upload, or finds the live one of the same digest.
+    async fn start_upload(&self, digest: Digest, size: u64, kind: ArtifactKind) -> Result<Upload, StoreError>;
+    /// The upload with `id`.
+    async fn upload(&self, id: UploadId) -> Result<Upload, StoreError>;
+    /// Ends an upload; with `keep`, its artifact is recorded in the same transaction.
+    async fn end_upload(&self, id: UploadId, keep: bool) -> Result<(), StoreError>;
+    /// Uploads whose time is over.
+    async fn expired_uploads(&self) -> Result<Vec<UploadId>, StoreError>;
+
+    /// Creates a circuit and its COMPILE job, or answers the one with the same fingerprint.
+    async fn create_circuit(&self, new: NewCircuit) -> Result<Created<Circuit>, StoreError>;
+    /// The circuit with `id`.
+    async fn circuit(&self, id: CircuitId) -> Result<Circuit, StoreError>;
+    /// A page of circuits, newest first.
+    async fn circuits(&self, filter: &CircuitFilter, page: &Page) -> Result<Vec<Circuit>, StoreError>;
+
+    /// The job that a request id was used for, within 24 hours.
+    async fn remembered_job(&self, request: &RequestKey) -> Result<Option<Job>, StoreError>;
+    /// Creates a PROVE job, or answers the one that the request id or the content names.
+    async fn create_job(&self, new: NewJob) -> Result<Created<Job>, StoreError>;
+    /// The job with `id`.
+    async fn job(&self, id: JobId) -> Result<Job, StoreError>;
+    /// A page of jobs, newest first.
+    async fn jobs(&self, filter: &JobFilter, page: &Page) -> Result<Vec<Job>, StoreError>;
+    /// How many queued jobs go before `job`.
+    async fn jobs_ahead(&self, job: &Job) -> Result<u32, StoreError>;
+    /// The attempts of a job, oldest first.
+    async fn attempts(&self, id: JobId) -> Result<Vec<Attempt>, StoreError>;
+    /// The proof of a job.
+    async fn proof(&self, id: JobId) -> Result<Option<ProofRecord>, StoreError>;
+
+    /// Takes the next job that is due: QUEUED → LEASED with a new epoch.
+    async fn claim(&self) -> Result<Option<Job>, StoreError>;
+    /// When the next queued job becomes due, in milliseconds from now.
+    async fn next_due_in_ms(&self) -> Result<Option<u64>, StoreError>;
+    /// LEASED → RUNNING.
+    async fn start(&self, id: JobId, epoch: i64) -> Result<Job, StoreError>;
+    /// Hands an unfinished attempt back to the queue without counting it.
+    async fn release(&self, id: JobId, epoch: i64) -> Result<Job, StoreError>;
+    /// Ends an attempt with a failure: back to the queue, FAILED or DEAD.
+    async fn fail(&self, id: JobId, epoch: i64, failure: Failure) -> Result<Job, StoreError>;
+    /// Stores the verified proof of a PROVE job, exactly once.
+    async fn commit_proof(&self, id: JobId, epoch: i64, proof: NewProof) -> Result<CommitOutcome, StoreError>;
+    /// A COMPILE job ended well: records the facts and queues the SETUP job, in one transaction.
+    async fn commit_compile(&self, id: JobId, epoch: i64, facts: CompileFacts) -> Result<CommitOutcome, StoreError>;
+    /// A SETUP job ended well: the circuit is READY.
+    async fn commit_setup(&self, id: JobId, epoch: i64, facts: SetupFacts) -> Result<CommitOutcome, StoreError>;
+    /// Cancels a job that is not terminal; a terminal one is answered unchanged.
+    async fn cancel(&self, id: JobId, etag: Option<i64>) -> Result<Job, StoreError>;
+    /// Ends jobs whose deadline has passed; answers them.
+    async fn expire(&self) -> Result<Vec<Job>, StoreError>;
+    /// After a restart: running jobs go back to the queue with `lost_count + 1`.
+    async fn recover(&self) -> Result<Recovered, StoreError>;
+    /// Terminal PROVE jobs whose private input is still stored.
+    async fn private_inputs_to_drop(&self) -> Result<Vec<Job>, StoreError>;
+    /// Marks the private input of a job as deleted.
+    async fn input_dropped(&self, id: JobId) -> Result<(), StoreError>;
+    /// Forgets events and request ids that are past their time.
+    async fn sweep(&self) -> Result<(), StoreError>;
+
+    /// Ticks after every change that made an event.
+    fn changes(&self) -> tokio::sync::watch::Receiver<u64>;
+    /// Events after `cursor` in order, at most `limit`.
+    async fn events_after(&self, cursor: i64, limit: u32) -> Result<Vec<StateEvent>, StoreError>;
+    /// The cursor of the newest event.
+    async fn last_event(&self) -> Result<i64, StoreError>;
+    /// A secret of this data folder, for page tokens.
+    async fn secret(&self) -> Result<[u8; 32], StoreError>;
+    /// Flushes and closes.
+    async fn close(&self);
+}

@@ -1,0 +1,641 @@
+//! The records of the store, in the service's own words.
+
+use std::{collections::BTreeMap, fmt, str::FromStr};
+
+use serde::{Deserialize, Serialize};
+use sha2::Digest as _;
+use uuid::Uuid;
+
+/// A SHA-256 digest.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Digest(pub [u8; 32]);
+
+impl Digest {
+    /// The digest of `bytes`.
+    pub fn of(bytes: &[u8]) -> Self {
+        Self(sha2::Sha256::digest(bytes).into())
+    }
+
+    /// Reads a digest from exactly 32 bytes.
+    pub fn from_slice(bytes: &[u8]) -> Option<Self> {
+        bytes.try_into().ok().map(Self)
+    }
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&hex::encode(self.0))
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl FromStr for Digest {
+    type Err = hex::FromHexError;
+
+    fn from_str(s: &str) -> Result<Self, Self::Err> {
+        let mut out = [0; 32];
+        hex::decode_to_slice(s, &mut out)?;
+        Ok(Self(out))
+    }
+}
+
+macro_rules! ids {
+    ($($(#[$doc:meta])* $name:ident = $prefix:literal;)*) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub struct $name(pub Uuid);
+
+        impl $name {
+            /// A fresh id, ordered by time.
+            pub fn fresh() -> Self {
+                Self(Uuid::now_v7())
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, concat!($prefix, "{}"), self.0)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(self, f)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = uuid::Error;
+
+            fn from_str(s: &str) -> Result<Self, Self::Err> {
+                Ok(Self(Uuid::parse_str(s.strip_prefix($prefix).unwrap_or(s))?))
+            }
+        }
+    )*};
+}
+
+ids! {
+    /// Names a job.
+    JobId = "jobs/";
+    /// Names a circuit.
+    CircuitId = "circuits/";
+    /// Names an upload.
+    UploadId = "";
+}
+
+macro_rules! codes {
+    ($($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $code:literal $text:literal,)* })*) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        #[serde(rename_all = "snake_case")]
+        pub enum $name {
+            $($(#[$vdoc])* $variant = $code,)*
+        }
+
+        impl $name {
+            /// Every value.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),*];
+
+            /// The number that is stored and sent.
+            pub fn code(self) -> i32 {
+                self as i32
+            }
+
+            /// The value of a stored or received number.
+            pub fn from_code(code: i32) -> Option<Self> {
+                match code {
+                    $($code => Some(Self::$variant),)*
+                    _ => None,
+                }
+            }
+
+            /// The name in the API.
+            pub fn name(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $text,)*
+                }
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(self.name())
+            }
+        }
+    )*};
+}
+
+codes! {
+    /// The state of a job. The numbers are those of the API.
+    JobState {
+        /// Waits for its turn.
+        Queued = 1 "QUEUED",
+        /// Claimed by the prover.
+        Leased = 2 "LEASED",
+        /// The prover works on it.
+        Running = 3 "RUNNING",
+        /// The gateway checks the proof.
+        Verifying = 4 "VERIFYING",
+        /// Ended well.
+        Succeeded = 5 "SUCCEEDED",
+        /// Ended by the client's fault.
+        Failed = 6 "FAILED",
+        /// Ended by the client's wish.
+        Cancelled = 7 "CANCELLED",
+        /// Ended by its deadline.
+        Expired = 8 "EXPIRED",
+        /// Ended because its attempts are spent.
+        Dead = 9 "DEAD",
+    }
+    /// What a job does.
+    JobKind {
+        /// Makes a proof.
+        Prove = 1 "PROVE",
+        /// Compiles a model.
+        Compile = 2 "COMPILE",
+        /// Makes the keys of a circuit.
+        Setup = 3 "SETUP",
+    }
+    /// The state of a circuit.
+    CircuitState {
+        /// Its COMPILE job is not done.
+        Compiling = 1 "COMPILING",
+        /// Its SETUP job is not done.
+        Setup = 2 "SETUP",
+        /// Takes jobs.
+        Ready = 3 "READY",
+        /// Compile or setup failed.
+        Failed = 4 "FAILED",
+        /// Deleted.
+        Deleted = 5 "DELETED",
+    }
+    /// The class of a job in the queue.
+    Priority {
+        /// When nothing else waits.
+        Batch = 1 "BATCH",
+        /// The default.
+        Normal = 2 "NORMAL",
+        /// First.
+        Interactive = 3 "INTERACTIVE",
+    }
+    /// Decides retry and blame.
+    FailureClass {
+        /// The client's fault, never retried.
+        InvalidRequest = 1 "INVALID_REQUEST",
+        /// A bound on memory, time or disk was hit.
+        ResourceExceeded = 2 "RESOURCE_EXCEEDED",
+        /// Device error, corrupt key.
+        NodeFault = 3 "NODE_FAULT",
+        /// The prover disappeared.
+        NodeLost = 4 "NODE_LOST",
+        /// The gateway refused the proof.
+        ProofInvalid = 5 "PROOF_INVALID",
+        /// A defect of the service.
+        Internal = 6 "INTERNAL",
+        /// The client cancelled.
+        Cancelled = 7 "CANCELLED",
+        /// The deadline passed.
+        Deadline = 8 "DEADLINE",
+    }
+    /// Where an attempt is.
+    Phase {
+        /// Reads the key's file.
+        FetchKey = 1 "FETCH_KEY",
+        /// Maps and checks the key.
+        LoadKey = 2 "LOAD_KEY",
+        /// Computes the witness.
+        Witness = 3 "WITNESS",
+        /// The committed round.
+        Commit = 4 "COMMIT",
+        /// The proof.
+        Prove = 5 "PROVE",
+        /// Reserved for recursive systems.
+        Wrap = 6 "WRAP",
+        /// Stores the result.
+        Upload = 7 "UPLOAD",
+        /// Verifies its own proof.
+        Verify = 8 "VERIFY",
+    }
+    /// What an artifact is for.
+    ArtifactKind {
+        /// An ONNX file.
+        Model = 1 "MODEL_ONNX",
+        /// A compiled circuit.
+        Circuit = 2 "CIRCUIT",
+        /// A proving key.
+        ProvingKey = 3 "PROVING_KEY",
+        /// A verifying key.
+        VerifyingKey = 4 "VERIFYING_KEY",
+        /// A structured reference string.
+        Srs = 5 "SRS",
+        /// Input tensors.
+        Input = 6 "INPUT",
+        /// A proof.
+        Proof = 7 "PROOF",
+        /// Compile settings.
+        Settings = 8 "SETTINGS",
+        /// Calibration samples.
+        Calibration = 9 "CALIBRATION",
+    }
+    /// The proof system of a circuit.
+    Backend {
+        /// Plain Groth16.
+        Groth16 = 1 "groth16",
+        /// Groth16 with one committed round.
+        UltraGroth = 4 "ultragroth",
+    }
+}
+
+impl JobState {
+    /// Whether the state never changes again.
+    pub fn is_terminal(self) -> bool {
+        self >= Self::Succeeded
+    }
+}
+
+/// Milliseconds since 1970, by the database's clock.
+pub type Millis = i64;
+
+/// Free words of the client about a resource.
+pub type Labels = BTreeMap<String, String>;
+
+/// Why a job or a circuit failed; the message never contains input data.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// Decides retry and blame.
+    pub class: FailureClass,
+    /// A constant for programs.
+    pub code: String,
+    /// A sentence for people, at most 1 KiB.
+    pub message: String,
+    /// The attempt that failed.
+    pub attempt: u32,
+}
+
+impl Failure {
+    /// A failure whose message is cut at 1 KiB.
+    pub fn new(class: FailureClass, code: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { class, code: code.into(), message: cut(message.into(), 1024), attempt: 0 }
+    }
+}
+
+/// Cuts `text` to at most `max` bytes at a character boundary.
+pub fn cut(mut text: String, max: usize) -> String {
+    if text.len() > max {
+        let mut end = max.saturating_sub('…'.len_utf8());
+        while !text.is_char_boundary(end) {
+            end -= 1;
+        }
+        text.truncate(end);
+        text.push('…');
+    }
+    text
+}
+
+/// A stored file.
+#[derive(Clone, Debug)]
+pub struct Artifact {
+    /// SHA-256 of the bytes.
+    pub digest: Digest,
+    /// Length in bytes.
+    pub size: u64,
+    /// What it is for.
+    pub kind: ArtifactKind,
+    /// When it was recorded.
+    pub created_at: Millis,
+}
+
+/// A file on its way in. The committed size is the length of its file.
+#[derive(Clone, Debug)]
+pub struct Upload {
+    /// Its name.
+    pub id: UploadId,
+    /// The digest it must have.
+    pub digest: Digest,
+    /// The length it must have.
+    pub size: u64,
+    /// What it is for.
+    pub kind: ArtifactKind,
+    /// When it is thrown away.
+    pub expires_at: Millis,
+}
+
+/// A request id with the digest of the body it came with.
+#[derive(Clone, Debug)]
+pub struct RequestKey {
+    /// The client's UUID.
+    pub request_id: String,
+    /// Digest of the rest of the request.
+    pub fingerprint: Digest,
+}
+
+/// One tensor of a circuit, as the API shows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TensorFacts {
+    /// ONNX name.
+    pub name: String,
+    /// Dimensions.
+    pub shape: Vec<u64>,
+    /// "int8", "uint8", …
+    pub dtype: String,
+    /// Whether its values stay out of the statement.
+    pub private: bool,
+}
+
+/// A model compiled for one proof system.
+#[derive(Clone, Debug)]
+pub struct Circuit {
+    /// Its name.
+    pub id: CircuitId,
+    /// Digest of everything that determines it.
+    pub fingerprint: Digest,
+    /// Its proof system.
+    pub backend: Backend,
+    /// Digest of the ONNX file.
+    pub model: Digest,
+    /// Digest of the settings file.
+    pub settings: Option<Digest>,
+    /// Digest of the calibration file.
+    pub calibration: Digest,
+    /// Its state.
+    pub state: CircuitState,
+    /// Why it is FAILED.
+    pub failure: Option<Failure>,
+    /// Known after compile.
+    pub compiled: Option<CompileFacts>,
+    /// Known after setup.
+    pub keys: Option<SetupFacts>,
+    /// The client's labels.
+    pub labels: Labels,
+    /// Grows with every change.
+    pub version: i64,
+    /// When it was created.
+    pub created_at: Millis,
+}
+
+impl Circuit {
+    /// Whether some input tensor stays out of the statement.
+    pub fn has_private_input(&self) -> bool {
+        self.compiled.as_ref().is_some_and(|c| c.inputs.iter().any(|t| t.private))
+    }
+}
+
+/// What compile learned.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CompileFacts {
+    /// Digest of the constraint program.
+    pub program: [u8; 32],
+    /// Input tensors.
+    pub inputs: Vec<TensorFacts>,
+    /// Output tensors.
+    pub outputs: Vec<TensorFacts>,
+    /// Memory a proof needs.
+    pub ram_bytes: u64,
+    /// Estimated time of a proof.
+    pub estimated_prove_ms: u64,
+}
+
+/// What setup made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SetupFacts {
+    /// SHA-256 of the proving key file.
+    pub proving_key: [u8; 32],
+    /// Its length.
+    pub proving_key_bytes: u64,
+    /// SHA-256 of the encoded verifying key.
+    pub verifying_key: [u8; 32],
+    /// Keccak-256 of the encoded verifying key.
+    pub vk_digest: [u8; 32],
+}
+
+/// A circuit to create.
+#[derive(Clone, Debug)]
+pub struct NewCircuit {
+    /// Digest of everything that determines it.
+    pub fingerprint: Digest,
+    /// Its proof system.
+    pub backend: Backend,
+    /// The ONNX file.
+    pub model: Digest,
+    /// The settings file.
+    pub settings: Option<Digest>,
+    /// The calibration file.
+    pub calibration: Digest,
+    /// The client's labels.
+    pub labels: Labels,
+    /// For idempotency.
+    pub request: Option<RequestKey>,
+    /// The bound on queued jobs.
+    pub max_queued: u64,
+}
+
+/// Which circuits to list.
+#[derive(Clone, Debug, Default)]
+pub struct CircuitFilter {
+    /// Only this proof system.
+    pub backend: Option<Backend>,
+    /// Only this state.
+    pub state: Option<CircuitState>,
+    /// Only with these labels.
+    pub labels: Labels,
+}
+
+/// A job.
+#[derive(Clone, Debug)]
+pub struct Job {
+    /// Its name.
+    pub id: JobId,
+    /// The circuit it works on.
+    pub circuit: CircuitId,
+    /// What it does.
+    pub kind: JobKind,
+    /// Its state.
+    pub state: JobState,
+    /// Its class in the queue.
+    pub priority: Priority,
+    /// The stored quantized tensors (PROVE).
+    pub input: Option<Digest>,
+    /// The uploaded file they came from.
+    pub input_artifact: Option<Digest>,
+    /// Whether the input must not outlive the job.
+    pub private_input: bool,
+    /// The context of the statement.
+    pub context: [u8; 32],
+    /// The statement, known when SUCCEEDED.
+    pub public_values: Vec<u8>,
+    /// Digest of the proof, known when SUCCEEDED.
+    pub proof: Option<Digest>,
+    /// When it was created.
+    pub created_at: Millis,
+    /// When its present attempt started.
+    pub started_at: Option<Millis>,
+    /// When it became terminal.
+    pub ended_at: Option<Millis>,
+    /// Not before this.
+    pub not_before: Millis,
+    /// Not after this.
+    pub deadline: Option<Millis>,
+    /// Attempts that ended with a failure.
+    pub attempt_count: u32,
+    /// Attempts whose prover disappeared.
+    pub lost_count: u32,
+    /// The budget of attempts.
+    pub max_attempts: u32,
+    /// The fencing token: counts claims.
+    pub epoch: i64,
+    /// Why it failed last.
+    pub failure: Option<Failure>,
+    /// The client's labels.
+    pub labels: Labels,
+    /// Grows with every change.
+    pub version: i64,
+}
+
+/// A PROVE job to create.
+#[derive(Clone, Debug)]
+pub struct NewJob {
+    /// The circuit.
+    pub circuit: CircuitId,
+    /// Its class in the queue.
+    pub priority: Priority,
+    /// The stored quantized tensors: digest and length.
+    pub input: (Digest, u64),
+    /// The uploaded file they came from.
+    pub input_artifact: Option<Digest>,
+    /// Whether the input must not outlive the job.
+    pub private_input: bool,
+    /// The context of the statement.
+    pub context: [u8; 32],
+    /// Answer a live or succeeded job of the same content.
+    pub allow_cached: bool,
+    /// Time to live.
+    pub ttl_ms: u64,
+    /// The budget of attempts.
+    pub max_attempts: u32,
+    /// The client's labels.
+    pub labels: Labels,
+    /// For idempotency.
+    pub request: Option<RequestKey>,
+    /// The bound on queued jobs.
+    pub max_queued: u64,
+}
+
+/// Which jobs to list.
+#[derive(Clone, Debug, Default)]
+pub struct JobFilter {
+    /// Only these states (empty: all).
+    pub states: Vec<JobState>,
+    /// Only of this circuit.
+    pub circuit: Option<CircuitId>,
+    /// Only with these labels.
+    pub labels: Labels,
+    /// Only created after.
+    pub after: Option<Millis>,
+    /// Only created before.
+    pub before: Option<Millis>,
+}
+
+/// A page of a list, newest first.
+#[derive(Clone, Copy, Debug)]
+pub struct Page {
+    /// Rows wanted.
+    pub size: u32,
+    /// Rows strictly after this creation time and id.
+    pub after: Option<(Millis, Uuid)>,
+}
+
+/// One claim of a job.
+#[derive(Clone, Debug)]
+pub struct Attempt {
+    /// The epoch of the claim.
+    pub epoch: i64,
+    /// When it was claimed.
+    pub leased_at: Millis,
+    /// When it ended.
+    pub ended_at: Option<Millis>,
+    /// Why it failed.
+    pub failure: Option<Failure>,
+    /// Time to load the key.
+    pub key_load_ms: Option<i64>,
+    /// Time to prove.
+    pub prove_ms: Option<i64>,
+}
+
+/// A proof that the gateway verified.
+#[derive(Clone, Debug)]
+pub struct NewProof {
+    /// The native bytes.
+    pub proof: Vec<u8>,
+    /// The statement.
+    pub public_values: Vec<u8>,
+    /// The key it was verified with.
+    pub vk_digest: [u8; 32],
+    /// Who verified it.
+    pub verifier_version: String,
+    /// How long that took.
+    pub verify_ms: i64,
+    /// Time to load the key.
+    pub key_load_ms: i64,
+    /// Time to prove.
+    pub prove_ms: i64,
+}
+
+/// A stored proof.
+#[derive(Clone, Debug)]
+pub struct ProofRecord {
+    /// SHA-256 of the native bytes.
+    pub digest: Digest,
+    /// The native bytes.
+    pub proof: Vec<u8>,
+    /// The statement.
+    pub public_values: Vec<u8>,
+    /// The key it was verified with.
+    pub vk_digest: [u8; 32],
+    /// When the gateway verified it.
+    pub verified_at: Millis,
+    /// Who verified it.
+    pub verifier_version: String,
+}
+
+/// A change of a job's state.
+#[derive(Clone, Debug)]
+pub struct StateEvent {
+    /// The cursor.
+    pub seq: i64,
+    /// When.
+    pub at: Millis,
+    /// Whose.
+    pub job: JobId,
+    /// The state before (`None` for a new job).
+    pub from: Option<JobState>,
+    /// The state after.
+    pub to: JobState,
+    /// Why, when it failed.
+    pub failure: Option<Failure>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cuts_long_messages_at_a_character() {
+        let long = "é".repeat(1000);
+        let short = cut(long, 1024);
+        assert!(short.len() <= 1024 && short.ends_with('…'));
+        assert_eq!(cut("short".into(), 1024), "short");
+    }
+
+    #[test]
+    fn names_parse_with_and_without_prefix() {
+        let id = JobId::fresh();
+        assert_eq!(id.to_string().parse::<JobId>().ok(), Some(id));
+        assert_eq!(id.0.to_string().parse::<JobId>().ok(), Some(id));
+        assert!("jobs/nonsense".parse::<JobId>().is_err());
+    }
+}
