@@ -199,7 +199,8 @@ mod tests {
         let mut bytes = vec![0xAA; 100];
         encode_points::<C>(&points, &mut bytes);
         let mut file = tempfile::NamedTempFile::new().expect("a temporary file");
-        file.write_all(&bytes).expect("the temporary file is writable");
+        file.write_all(&bytes)
+            .expect("the temporary file is writable");
         (points, file)
     }
 
@@ -207,7 +208,10 @@ mod tests {
     fn a_mapped_section_gives_its_points_back() {
         let (points, file) = section::<G1>(5);
         let bases = Bases::<G1>::map(file.as_file(), 100, 5).expect("the section is there");
-        assert_eq!(bases.points(1..4).expect("in range").as_ref(), &points[1..4]);
+        assert_eq!(
+            bases.points(1..4).expect("in range").as_ref(),
+            &points[1..4]
+        );
         let (points, file) = section::<G2>(5);
         let bases = Bases::<G2>::map(file.as_file(), 100, 5).expect("the section is there");
         assert_eq!(bases.points(0..5).expect("in range").as_ref(), &points[..]);

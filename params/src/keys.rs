@@ -279,7 +279,9 @@ pub enum KeyOpenError {
         field: &'static str,
     },
     /// The file is shorter or longer than its header says.
-    #[error("the proving key should have {expected} bytes and has {got}; it is truncated or has trailing bytes")]
+    #[error(
+        "the proving key should have {expected} bytes and has {got}; it is truncated or has trailing bytes"
+    )]
     Length {
         /// Bytes by the header.
         expected: u64,

@@ -312,7 +312,13 @@ mod tests {
     fn names(dir: &Path) -> Vec<String> {
         let mut names: Vec<String> = fs::read_dir(dir)
             .expect("the folder exists")
-            .map(|entry| entry.expect("readable").file_name().to_string_lossy().into())
+            .map(|entry| {
+                entry
+                    .expect("readable")
+                    .file_name()
+                    .to_string_lossy()
+                    .into()
+            })
             .collect();
         names.sort();
         names
@@ -344,7 +350,10 @@ mod tests {
         let target = dir.path().join("a");
         fs::create_dir(&target).expect("created");
         fs::write(target.join("x"), b"x").expect("written");
-        assert!(write_file(&target, b"one").is_err(), "a folder is in the way");
+        assert!(
+            write_file(&target, b"one").is_err(),
+            "a folder is in the way"
+        );
         assert_eq!(names(dir.path()), ["a"]);
         assert_eq!(names(&target), ["x"]);
     }

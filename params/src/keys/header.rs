@@ -5,7 +5,9 @@
 use sha2::{Digest, Sha256};
 use zkinfer_verifier::{ProofSystem, Setup};
 
-use super::{FORMAT_VERSION, KeyHeader, KeyOpenError, MAX_POINTS, PAGE_BYTES, Section, SectionKind};
+use super::{
+    FORMAT_VERSION, KeyHeader, KeyOpenError, MAX_POINTS, PAGE_BYTES, Section, SectionKind,
+};
 
 const MAGIC: [u8; 8] = *b"zkinf-pk";
 const PAGE: usize = PAGE_BYTES as usize;

@@ -421,7 +421,13 @@ mod tests {
         let id = BlobId::of(b"x");
         assert_eq!(id.to_string().parse(), Ok(id));
         let text = id.to_string();
-        for wrong in ["", &text[1..], &text.to_uppercase(), &text.replace('a', "g"), "../../etc/passwd"] {
+        for wrong in [
+            "",
+            &text[1..],
+            &text.to_uppercase(),
+            &text.replace('a', "g"),
+            "../../etc/passwd",
+        ] {
             assert!(wrong == text || wrong.parse::<BlobId>().is_err());
         }
     }

@@ -72,7 +72,9 @@ pub enum PrepareError {
         got: [u8; 32],
     },
     /// The verifying key announces other tensors than the program.
-    #[error("the verifying key's statement layout is not the program's; they are of different bundles")]
+    #[error(
+        "the verifying key's statement layout is not the program's; they are of different bundles"
+    )]
     Layout,
     /// A section has another number of points than the circuit needs.
     #[error("section {kind:?} of the proving key: expected {expected} points, got {got}")]
@@ -115,7 +117,9 @@ pub enum ProveError {
     #[error(transparent)]
     Statement(#[from] StatementError),
     /// Every attempt met a zero denominator: the random generator is broken.
-    #[error("{attempts} commitments in a row had a zero denominator; the random generator is broken")]
+    #[error(
+        "{attempts} commitments in a row had a zero denominator; the random generator is broken"
+    )]
     ZeroDenominator {
         /// Attempts made.
         attempts: u32,

@@ -10,9 +10,9 @@
 
 use ark_bn254::Fr;
 use ark_ff::{Field, Zero};
+use zeroize::Zeroize;
 use zkinfer_circuits::arithmetization::r1cs::{Matrix, R1cs, Witness};
 use zkinfer_gpu::{Device, DeviceError, Direction, Domain, FrVec, Points};
-use zeroize::Zeroize;
 
 /// The domain of a circuit and where its rows lie.
 #[derive(Debug, Clone)]
@@ -37,12 +37,7 @@ pub(crate) struct QapAtTau {
 impl Drop for QapAtTau {
     fn drop(&mut self) {
         // τ can be computed from any of them.
-        for values in [
-            &mut self.u,
-            &mut self.v,
-            &mut self.w,
-            &mut self.quotient,
-        ] {
+        for values in [&mut self.u, &mut self.v, &mut self.w, &mut self.quotient] {
             values.zeroize();
         }
     }
@@ -85,7 +80,11 @@ impl Qap {
             },
             || r1cs.transpose(Matrix::C, rows),
         );
-        for (u, row) in u.iter_mut().zip(&lagrange[self.n_rows..]).take(self.n_instance) {
+        for (u, row) in u
+            .iter_mut()
+            .zip(&lagrange[self.n_rows..])
+            .take(self.n_instance)
+        {
             *u += row;
         }
         lagrange.zeroize();

@@ -15,20 +15,21 @@ use crate::qap::Qap;
 
 /// Prover memory: a fixed part, then bytes for each point of the domain and each wire.
 const RAM_BASE: u64 = 24 << 20;
-const RAM_PER_POINT: u64 = 360;
-const RAM_PER_WIRE: u64 = 700;
-/// Core-microseconds of one proof on a 2-core x86-64 machine: for each point of the domain (transforms and the quotient) and
-/// each wire.
-const PROVE_MICROS_PER_POINT: f64 = 16.0;
-const PROVE_MICROS_PER_WIRE: f64 = 16.0;
+const RAM_PER_POINT: u64 = 560;
+const RAM_PER_WIRE: u64 = 320;
+/// Core-microseconds of one proof: a point of the domain (transforms, and the quotient's multiplication), a wire with a small
+/// value, a private wire of UltraGroth, whose value is full-size.
+const PROVE_MICROS_PER_POINT: f64 = 9.0;
+const PROVE_MICROS_PER_SMALL_WIRE: f64 = 1.5;
+const PROVE_MICROS_PER_FULL_WIRE: f64 = 18.0;
 /// Core-microseconds of a set-up: for each G1 and each G2 point.
-const SETUP_MICROS_PER_G1: f64 = 4.0;
-const SETUP_MICROS_PER_G2: f64 = 11.0;
+const SETUP_MICROS_PER_G1: f64 = 7.0;
+const SETUP_MICROS_PER_G2: f64 = 25.0;
 /// Gas of execution: the pairing and what surrounds it, a public input of plain Groth16, a word of UltraGroth.
-const GAS_GROTH16: u64 = 181_000;
-const GAS_PER_PUBLIC: u64 = 6_150;
-const GAS_ULTRAGROTH: u64 = 236_000;
-const GAS_PER_WORD: u64 = 150;
+const GAS_GROTH16: u64 = 183_100;
+const GAS_PER_PUBLIC: u64 = 6_640;
+const GAS_ULTRAGROTH: u64 = 237_600;
+const GAS_PER_WORD: u64 = 100;
 
 /// What a key and a proof will cost.
 #[derive(Debug, Clone, PartialEq)]
@@ -71,8 +72,14 @@ pub fn quote(program: &Arc<Program>, system: ProofSystem) -> Result<Quote, Lower
     let qap = Qap::new(&r1cs).ok_or(LowerError::TooLarge { rows })?;
     let (domain, wires) = (qap.n(), r1cs.n_wires());
     let n_words = program.layout().n_words();
-    let prove_core_seconds =
-        (domain as f64 * PROVE_MICROS_PER_POINT + wires as f64 * PROVE_MICROS_PER_WIRE) / 1e6;
+    let n_full = match system {
+        ProofSystem::Groth16 => 0,
+        ProofSystem::UltraGroth => r1cs.n_private(),
+    };
+    let prove_core_seconds = (domain as f64 * PROVE_MICROS_PER_POINT
+        + n_full as f64 * PROVE_MICROS_PER_FULL_WIRE
+        + (wires - n_full) as f64 * PROVE_MICROS_PER_SMALL_WIRE)
+        / 1e6;
     let g1_points = (2 * wires + r1cs.n_committed() + r1cs.n_private() + domain) as f64;
     let setup_core_seconds =
         (g1_points * SETUP_MICROS_PER_G1 + wires as f64 * SETUP_MICROS_PER_G2) / 1e6;

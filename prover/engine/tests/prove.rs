@@ -122,7 +122,10 @@ fn keys_of_another_program_system_or_trapdoor_are_refused_by_name() {
             refusal(&bundle, &bundle, &again),
             refusal(&bundle, &again, &bundle),
         ] {
-            assert!(matches!(refused, Some(PrepareError::Digest { .. })), "{refused:?}");
+            assert!(
+                matches!(refused, Some(PrepareError::Digest { .. })),
+                "{refused:?}"
+            );
         }
         let stranger = ProofSystem::ALL[usize::from(system == ProofSystem::Groth16)];
         let stranger = Bundle::new(dense(5), stranger, 6);
@@ -130,7 +133,10 @@ fn keys_of_another_program_system_or_trapdoor_are_refused_by_name() {
             refusal(&bundle, &stranger, &bundle),
             refusal(&bundle, &bundle, &stranger),
         ] {
-            assert!(matches!(refused, Some(PrepareError::System { .. })), "{refused:?}");
+            assert!(
+                matches!(refused, Some(PrepareError::System { .. })),
+                "{refused:?}"
+            );
         }
     }
 }
@@ -176,11 +182,11 @@ fn every_report_can_cancel_a_set_up_and_a_proof() {
         assert!(n_reports >= 8, "{n_reports} reports");
         for stop_at in 0..n_reports {
             let reports = AtomicU64::new(0);
-            let stop = |_: Phase, _: u64, _: u64| {
-                match reports.fetch_add(1, Ordering::Relaxed) == stop_at {
-                    true => ControlFlow::Break(()),
-                    false => ControlFlow::Continue(()),
-                }
+            let stop = |_: Phase, _: u64, _: u64| match reports.fetch_add(1, Ordering::Relaxed)
+                == stop_at
+            {
+                true => ControlFlow::Break(()),
+                false => ControlFlow::Continue(()),
             };
             let stopped = prover.prove(&one, &mut rng(1), &stop);
             assert!(matches!(stopped, Err(ProveError::Cancelled)));
@@ -199,7 +205,10 @@ fn every_report_can_cancel_a_set_up_and_a_proof() {
             .setup(&bundle.program, [9; 32], trapdoor, &mut writer, &stop);
         assert!(matches!(stopped, Err(SetupError::Cancelled)));
         drop(writer);
-        assert_eq!(fs::read_dir(bundle.dir.path()).expect("readable").count(), 1);
+        assert_eq!(
+            fs::read_dir(bundle.dir.path()).expect("readable").count(),
+            1
+        );
     }
 }
 

@@ -202,10 +202,8 @@ impl<'a> KeyMaker<'a> {
 
 /// The generator of a group times many exponents.
 trait Generate: Curve {
-    fn generate(
-        maker: &KeyMaker<'_>,
-        exponents: &[Fr],
-    ) -> Result<Vec<AffineOf<Self>>, DeviceError>;
+    fn generate(maker: &KeyMaker<'_>, exponents: &[Fr])
+    -> Result<Vec<AffineOf<Self>>, DeviceError>;
 }
 
 impl Generate for G1 {

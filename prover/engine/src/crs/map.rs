@@ -145,10 +145,7 @@ fn check_identity(
     expected: ProofSystem,
 ) -> Result<(), PrepareError> {
     let header = file.header();
-    for (what, got) in [
-        ("proving key", header.system),
-        ("verifying key", vk.system),
-    ] {
+    for (what, got) in [("proving key", header.system), ("verifying key", vk.system)] {
         if got != expected {
             return Err(PrepareError::System {
                 what,
@@ -166,10 +163,26 @@ fn check_identity(
     vk.check()?;
     let circuit = r1cs.digest();
     for (what, expected, got) in [
-        ("the program's digest in the proving key", r1cs.program().digest(), header.program_digest),
-        ("the circuit's digest in the proving key", circuit, header.circuit_digest),
-        ("the circuit's digest in the verifying key", circuit, vk.circuit_digest),
-        ("the verifying key's digest in the proving key", vk.digest(), header.vk_digest),
+        (
+            "the program's digest in the proving key",
+            r1cs.program().digest(),
+            header.program_digest,
+        ),
+        (
+            "the circuit's digest in the proving key",
+            circuit,
+            header.circuit_digest,
+        ),
+        (
+            "the circuit's digest in the verifying key",
+            circuit,
+            vk.circuit_digest,
+        ),
+        (
+            "the verifying key's digest in the proving key",
+            vk.digest(),
+            header.vk_digest,
+        ),
     ] {
         if expected != got {
             return Err(PrepareError::Digest {

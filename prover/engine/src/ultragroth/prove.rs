@@ -82,7 +82,10 @@ impl UltraGrothProver {
         steps.advance(1)?;
         let drawn = challenges(&self.vk_digest, &words, &c1);
         let committed = device.download(round)?;
-        let Ok(witness) = self.r1cs.complete(committed, &words, drawn.rho, drawn.alpha) else {
+        let Ok(witness) = self
+            .r1cs
+            .complete(committed, &words, drawn.rho, drawn.alpha)
+        else {
             return Ok(None);
         };
         steps.advance(1)?;

@@ -21,7 +21,8 @@ use zkinfer_verifier::{Context, Dtype, ProofSystem, Role, VerifyingKey, Visibili
 /// A dense layer of four inputs and three outputs.
 pub fn dense(bias: i64) -> Arc<Program> {
     let weights = vec![3, -5, 7, 2, -1, 8, 0, 4, -9, 6, 1, -2];
-    tiny_dense(weights, vec![bias, -bias, 2 * bias], 4, Visibility::Public).expect("a valid program")
+    tiny_dense(weights, vec![bias, -bias, 2 * bias], 4, Visibility::Public)
+        .expect("a valid program")
 }
 
 /// Layers of `width` requantized activations with a ReLU, each a scaled copy of the one before.
@@ -30,7 +31,13 @@ pub fn layers(width: usize, n_layers: usize) -> Arc<Program> {
     b.node("input");
     let shape = [1, width];
     let mut x = b
-        .input(spec("x", Role::Input, Visibility::Public, &shape, Dtype::Int8))
+        .input(spec(
+            "x",
+            Role::Input,
+            Visibility::Public,
+            &shape,
+            Dtype::Int8,
+        ))
         .expect("a valid input");
     let relu = TableFunction::clamp(0, 127);
     for layer in 0..n_layers {
@@ -41,8 +48,11 @@ pub fn layers(width: usize, n_layers: usize) -> Arc<Program> {
             .expect("a valid map");
         x = requantize(&mut b, &scaled, vec![1 << 17], 24, 3, &relu).expect("a valid layer");
     }
-    b.output(&x, spec("y", Role::Output, Visibility::Private, &shape, Dtype::Int8))
-        .expect("a valid output");
+    b.output(
+        &x,
+        spec("y", Role::Output, Visibility::Private, &shape, Dtype::Int8),
+    )
+    .expect("a valid output");
     Arc::new(b.finish().expect("a complete program"))
 }
 
