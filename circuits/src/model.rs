@@ -28,7 +28,10 @@ pub struct Visibilities {
 
 impl Default for Visibilities {
     fn default() -> Self {
-        Self { input: Visibility::Public, output: Visibility::Public }
+        Self {
+            input: Visibility::Public,
+            output: Visibility::Public,
+        }
     }
 }
 

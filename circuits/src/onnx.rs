@@ -35,13 +35,17 @@ pub enum ImportError {
     #[error("the ONNX model has no {0}")]
     Missing(&'static str),
     /// Weights are stored beside the model.
-    #[error("initializer `{tensor}` keeps its data in another file; save the model with its weights inside")]
+    #[error(
+        "initializer `{tensor}` keeps its data in another file; save the model with its weights inside"
+    )]
     ExternalData {
         /// Name of the initializer.
         tensor: String,
     },
     /// An input without a fixed shape.
-    #[error("input `{input}` has the dynamic shape {shape}; export the model with fixed dimensions")]
+    #[error(
+        "input `{input}` has the dynamic shape {shape}; export the model with fixed dimensions"
+    )]
     DynamicShape {
         /// Name of the input.
         input: String,

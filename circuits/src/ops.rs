@@ -25,7 +25,7 @@ pub use sum_pool::SumPool;
 pub use table::Table;
 
 use crate::constraint::{BuildError, Builder, WireTensor};
-use crate::quantize::{Site, SchemeError};
+use crate::quantize::{SchemeError, Site};
 use crate::tensor::{Fact, GeometryError, Interval, IntervalError, Quantization, Tensor};
 use serde::{Deserialize, Serialize};
 
@@ -167,14 +167,18 @@ pub enum EvalError {
 }
 
 /// `constrain` was given another number of inputs than `infer`.
-pub(crate) const ARITY: BuildError =
-    BuildError::Interface { reason: "an operator has the wrong number of inputs" };
+pub(crate) const ARITY: BuildError = BuildError::Interface {
+    reason: "an operator has the wrong number of inputs",
+};
 
 /// The fact of the single input.
 pub(crate) fn one<'a, T>(x: &[&'a T]) -> Result<&'a T, InferError> {
     match x {
         [x] => Ok(x),
-        _ => Err(InferError::Arity { expected: 1, got: x.len() }),
+        _ => Err(InferError::Arity {
+            expected: 1,
+            got: x.len(),
+        }),
     }
 }
 
@@ -182,8 +186,14 @@ pub(crate) fn one<'a, T>(x: &[&'a T]) -> Result<&'a T, InferError> {
 pub(crate) fn one_tensor<'a>(x: &[&'a Tensor], expected: usize) -> Result<&'a Tensor, EvalError> {
     match x {
         [x] if x.len() == expected => Ok(x),
-        [x] => Err(EvalError::Length { expected, got: x.len() }),
-        _ => Err(EvalError::Arity { expected: 1, got: x.len() }),
+        [x] => Err(EvalError::Length {
+            expected,
+            got: x.len(),
+        }),
+        _ => Err(EvalError::Arity {
+            expected: 1,
+            got: x.len(),
+        }),
     }
 }
 
@@ -191,14 +201,25 @@ pub(crate) fn one_tensor<'a>(x: &[&'a Tensor], expected: usize) -> Result<&'a Te
 pub(crate) fn quantization(x: &Fact, zero_point: i64) -> Result<Quantization, InferError> {
     let quantization = x.quantization.ok_or(InferError::Accumulator)?;
     if quantization.zero_point != zero_point {
-        return Err(InferError::ZeroPoint { expected: quantization.zero_point, got: zero_point });
+        return Err(InferError::ZeroPoint {
+            expected: quantization.zero_point,
+            got: zero_point,
+        });
     }
     Ok(quantization)
 }
 
 /// Checks the number of elements of an input or attribute.
 pub(crate) fn length(what: &'static str, expected: usize, got: usize) -> Result<(), InferError> {
-    if expected == got { Ok(()) } else { Err(InferError::Length { what, expected, got }) }
+    if expected == got {
+        Ok(())
+    } else {
+        Err(InferError::Length {
+            what,
+            expected,
+            got,
+        })
+    }
 }
 
 /// Number of elements of `shape`, bounded.
@@ -207,7 +228,9 @@ pub(crate) fn volume(shape: &[usize]) -> Result<usize, InferError> {
         .iter()
         .try_fold(1usize, |n, &d| n.checked_mul(d))
         .filter(|&n| (1..=crate::tensor::MAX_ELEMENTS).contains(&n))
-        .ok_or(InferError::Attribute("a tensor is empty or has more than 2^28 elements"))
+        .ok_or(InferError::Attribute(
+            "a tensor is empty or has more than 2^28 elements",
+        ))
 }
 
 /// Writes the closed set of operators: an enum, and the dispatch of every trait function over it.
@@ -270,4 +293,6 @@ macro_rules! operators {
     };
 }
 
-operators!(Add, Conv, Layout, MatMul, MaxPool, Requantize, SumPool, Table);
+operators!(
+    Add, Conv, Layout, MatMul, MaxPool, Requantize, SumPool, Table
+);

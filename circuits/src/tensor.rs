@@ -5,8 +5,8 @@ mod interval;
 mod window;
 
 pub use fact::{Fact, Quantization};
-pub use interval::{Interval, IntervalError, BOUND};
-pub use window::{ConvGeometry, GeometryError, Tap, MAX_ELEMENTS};
+pub use interval::{BOUND, Interval, IntervalError};
+pub use window::{ConvGeometry, GeometryError, MAX_ELEMENTS, Tap};
 
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroize;
@@ -29,7 +29,10 @@ impl Tensor {
 
     /// A one-dimensional tensor over `data`.
     pub fn flat(data: Vec<i64>) -> Self {
-        Self { shape: vec![data.len()], data }
+        Self {
+            shape: vec![data.len()],
+            data,
+        }
     }
 
     /// Number of elements.
@@ -46,6 +49,8 @@ impl Tensor {
 /// Values may be private inputs: only the shape is shown.
 impl std::fmt::Debug for Tensor {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Tensor").field("shape", &self.shape).finish_non_exhaustive()
+        f.debug_struct("Tensor")
+            .field("shape", &self.shape)
+            .finish_non_exhaustive()
     }
 }

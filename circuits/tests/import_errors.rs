@@ -7,7 +7,9 @@ use zkinfer_circuits::quantize::{Calibration, CalibrationError, InputError, Quan
 use zkinfer_circuits::{CompileError, Settings, compile};
 
 fn read(name: &str) -> Vec<u8> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/models").join(name);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/models")
+        .join(name);
     std::fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
 }
 
@@ -27,7 +29,12 @@ fn refuses(name: &str, words: &[&str]) {
 }
 
 fn compile_error(model: &str, calibration: &Calibration) -> CompileError {
-    match compile(&read(model), calibration, &Settings::default(), &mut |_, _, _| {}) {
+    match compile(
+        &read(model),
+        calibration,
+        &Settings::default(),
+        &mut |_, _, _| {},
+    ) {
         Err(e) => e,
         Ok(_) => panic!("accepted"),
     }
@@ -48,8 +55,15 @@ fn every_truncation_is_refused() {
 
 #[test]
 fn files_that_are_not_onnx_are_refused() {
-    for bytes in [&b"hello, this is not a model"[..], &[0xff; 64], &read("digits-mlp.heldout.npz"), b"\x08\x08", b"{}"] {
-        refusal(bytes);
+    for bytes in [
+        &b"hello, this is not a model"[..],
+        &[0xff; 64],
+        &read("digits-mlp.heldout.npz"),
+        b"\x08\x08",
+        b"{}",
+    ] {
+        let message = refusal(bytes).to_string();
+        assert!(message.contains("ONNX"), "{message}");
     }
 }
 
@@ -74,10 +88,16 @@ fn sizes_that_are_only_claimed_are_refused() {
 
 #[test]
 fn unsupported_operators_name_the_node_and_the_list() {
-    refuses("unsupported_op", &["softplus_0", "Softplus", "supported are Add"]);
+    refuses(
+        "unsupported_op",
+        &["softplus_0", "Softplus", "supported are Add"],
+    );
     refuses("unsupported_domain", &["relu_0", "com.example.Relu"]);
     refuses("conv_3d", &["conv_0", "Conv", "one or two"]);
-    refuses("matmul_of_two_inputs", &["matmul_0", "MatMul", "constant weights"]);
+    refuses(
+        "matmul_of_two_inputs",
+        &["matmul_0", "MatMul", "constant weights"],
+    );
     refuses("mul_of_two_tensors", &["mul_1", "Mul"]);
 }
 
@@ -109,12 +129,16 @@ fn inconsistent_graphs_are_refused() {
 fn calibration_that_leaves_a_range_degenerate_names_the_tensor() {
     let ones = from_samples("{\"input_data\": [[1, 2, 3, 4]]}");
     match compile_error("bad/always_zero.onnx", &ones) {
-        CompileError::Quantize(QuantizeError::DegenerateRange { tensor, .. }) => assert!(tensor.contains("relu_2"), "{tensor}"),
+        CompileError::Quantize(QuantizeError::DegenerateRange { tensor, .. }) => {
+            assert!(tensor.contains("relu_2"), "{tensor}")
+        }
         other => panic!("{other}"),
     }
     let zeros = from_samples(&format!("{{\"input_data\": [{:?}]}}", vec![0; 64]));
     match compile_error("digits-mlp.onnx", &zeros) {
-        CompileError::Quantize(QuantizeError::DegenerateRange { tensor, .. }) => assert_eq!(tensor, "input"),
+        CompileError::Quantize(QuantizeError::DegenerateRange { tensor, .. }) => {
+            assert_eq!(tensor, "input")
+        }
         other => panic!("{other}"),
     }
 }
@@ -132,14 +156,26 @@ fn calibration_of_another_shape_or_with_nan_is_refused() {
         CompileError::Calibration(CalibrationError::Input(InputError::Shape { .. }))
     ));
     let short = from_samples("{\"input_data\": [[1, 2, 3]]}");
-    assert!(compile_error("digits-mlp.onnx", &short).to_string().contains("[1, 64]"));
+    assert!(
+        compile_error("digits-mlp.onnx", &short)
+            .to_string()
+            .contains("[1, 64]")
+    );
     let two = from_samples("{\"input_data\": [[1], [2]]}");
-    assert!(compile_error("digits-mlp.onnx", &two).to_string().contains("2 lists"));
+    assert!(
+        compile_error("digits-mlp.onnx", &two)
+            .to_string()
+            .contains("2 lists")
+    );
     let mut values = vec!["0.5".to_owned(); 128];
     values[64 + 7] = "1e300".to_owned();
     let huge = from_samples(&format!("{{\"input_data\": [[{}]]}}", values.join(",")));
     match compile_error("digits-mlp.onnx", &huge) {
-        CompileError::Calibration(CalibrationError::Input(InputError::NonFinite { sample, index, .. })) => {
+        CompileError::Calibration(CalibrationError::Input(InputError::NonFinite {
+            sample,
+            index,
+            ..
+        })) => {
             assert_eq!((sample, index), (1, 7));
         }
         other => panic!("{other}"),
@@ -161,7 +197,11 @@ fn json_of_another_form_is_refused() {
     ] {
         assert!(from_json(json.as_bytes()).is_err(), "{json}");
     }
-    let deep = format!("{{\"input_data\": {}1{}}}", "[".repeat(100), "]".repeat(100));
+    let deep = format!(
+        "{{\"input_data\": {}1{}}}",
+        "[".repeat(100),
+        "]".repeat(100)
+    );
     assert!(from_json(deep.as_bytes()).is_err());
 }
 

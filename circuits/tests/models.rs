@@ -8,7 +8,7 @@ use zkinfer_circuits::constraint::solve;
 use zkinfer_circuits::quantize::input::from_npz;
 use zkinfer_circuits::quantize::{Calibration, InputFile};
 use zkinfer_circuits::tensor::Tensor;
-use zkinfer_circuits::{Compiled, Model, Settings, compile, onnx};
+use zkinfer_circuits::{Compiled, Model, Program, Settings, compile, onnx};
 
 type Error = Box<dyn std::error::Error>;
 
@@ -26,17 +26,30 @@ fn argmax<T: PartialOrd>(values: &[T]) -> usize {
 
 fn compiled(name: &str) -> Result<Compiled, Error> {
     let calibration = Calibration::from_npz(&read(&format!("{name}.calibration.npz"))?)?;
-    Ok(compile(&read(&format!("{name}.onnx"))?, &calibration, &Settings::default(), &mut |_, _, _| {})?)
+    Ok(compile(
+        &read(&format!("{name}.onnx"))?,
+        &calibration,
+        &Settings::default(),
+        &mut |_, _, _| {},
+    )?)
 }
 
 /// Flat tensors of one array of a file, sample by sample.
 fn array(file: &InputFile, name: &str, shape: &[usize]) -> Result<Vec<Vec<f32>>, Error> {
-    Ok(file.samples(&[(name, shape)])?.into_iter().map(|mut sample| sample.remove(0)).collect())
+    Ok(file
+        .samples(&[(name, shape)])?
+        .into_iter()
+        .map(|mut sample| sample.remove(0))
+        .collect())
 }
 
 /// Checks a model on its held-out samples; `accuracy` asks for the trained models' bounds.
 fn check(name: &str, accuracy: bool) -> Result<(), Error> {
-    let Compiled { model, program, report } = compiled(name)?;
+    let Compiled {
+        model,
+        program,
+        report,
+    } = compiled(name)?;
     println!("{name}\n{report}");
     let graph = onnx::import(&read(&format!("{name}.onnx"))?)?;
     let file = from_npz(&read(&format!("{name}.heldout.npz"))?)?;
@@ -44,7 +57,11 @@ fn check(name: &str, accuracy: bool) -> Result<(), Error> {
     let output = &model.facts()[model.outputs()[0].tensor];
     let step = output.quantization.ok_or("output without a scale")?.scale;
     let float_y = array(&file, "y", &output.shape)?;
-    let labels = if accuracy { array(&file, "label", &[])? } else { vec![] };
+    let labels = if accuracy {
+        array(&file, "label", &[])?
+    } else {
+        vec![]
+    };
 
     let (mut agree, mut right, mut float_right, mut worst) = (0usize, 0usize, 0usize, 0.0f64);
     for (i, sample) in samples.iter().enumerate() {
@@ -53,11 +70,17 @@ fn check(name: &str, accuracy: bool) -> Result<(), Error> {
         let largest = float.iter().fold(1.0f64, |m, v| m.max(v.abs()));
         for (ours, theirs) in float.iter().zip(&float_y[i]) {
             let error = (ours - f64::from(*theirs)).abs();
-            assert!(error <= 1e-4 * largest, "{name}: sample {i}: float graph {ours}, onnxruntime {theirs}");
+            assert!(
+                error <= 1e-4 * largest,
+                "{name}: sample {i}: float graph {ours}, onnxruntime {theirs}"
+            );
         }
         let integers = model.eval(&model.quantize_input(sample)?)?;
         let real = &model.dequantize(&integers)[0];
-        worst = real.iter().zip(&float_y[i]).fold(worst, |w, (a, b)| w.max((a - f64::from(*b)).abs()));
+        worst = real
+            .iter()
+            .zip(&float_y[i])
+            .fold(worst, |w, (a, b)| w.max((a - f64::from(*b)).abs()));
         agree += usize::from(argmax(&integers[0].data) == argmax(&float_y[i]));
         if accuracy {
             let label = labels[i][0] as usize;
@@ -71,11 +94,25 @@ fn check(name: &str, accuracy: bool) -> Result<(), Error> {
         worst / step
     );
     if accuracy {
-        assert!(agree * 100 >= 98 * n, "{name}: argmax agrees on {agree} of {n}");
-        assert!((right + n / 100) >= float_right, "{name}: right on {right}, the float model on {float_right}");
+        assert!(
+            agree * 100 >= 98 * n,
+            "{name}: argmax agrees on {agree} of {n}"
+        );
+        assert!(
+            (right + n / 100) >= float_right,
+            "{name}: right on {right}, the float model on {float_right}"
+        );
     }
-    assert!(worst / step <= 20.0, "{name}: worst error {} steps", worst / step);
+    assert!(
+        worst / step <= 20.0,
+        "{name}: worst error {} steps",
+        worst / step
+    );
 
+    assert_eq!(
+        Program::decode(&program.encode())?.digest(),
+        program.digest()
+    );
     let program = Arc::new(program);
     for sample in samples.iter().take(2) {
         let inputs = model.quantize_input(sample)?;
@@ -151,7 +188,10 @@ fn inputs_beyond_the_calibrated_range_saturate() -> Result<(), Error> {
     }
     assert!(model.quantize_input(&[vec![f32::NAN; 64]]).is_err());
     assert!(model.quantize_input(&[vec![0.0; 63]]).is_err());
-    let wide = Tensor { shape: vec![1, 64], data: vec![128; 64] };
+    let wide = Tensor {
+        shape: vec![1, 64],
+        data: vec![128; 64],
+    };
     assert!(model.eval(&[wide]).is_err());
     Ok(())
 }
@@ -203,8 +243,15 @@ fn check_variant(name: &str) -> Result<f64, Error> {
     let bytes = read(&format!("ops/{name}.onnx"))?;
     let npz = read(&format!("ops/{name}.npz"))?;
     let graph = onnx::import(&bytes)?;
-    let Compiled { model, program, .. } =
-        compile(&bytes, &Calibration::from_npz(&npz)?, &Settings::default(), &mut |_, _, _| {})?;
+    let Compiled { model, program, .. } = compile(
+        &bytes,
+        &Calibration::from_npz(&npz)?,
+        &Settings::default(),
+        &mut |_, _, _| {},
+    )?;
+    if Program::decode(&program.encode())? != program {
+        return Err("the program changes when it is written and read".into());
+    }
     let file = from_npz(&npz)?;
     let output = &model.facts()[model.outputs()[0].tensor];
     let q = output.quantization.ok_or("output without a scale")?;
@@ -231,7 +278,9 @@ fn check_variant(name: &str) -> Result<f64, Error> {
             }
             let plain = circuits[0].as_ref().map_err(|e| e.to_string())?;
             let words = assignment.statement(&program, Default::default())?.words();
-            plain.check(&plain.assign_plain(&assignment, &words)).map_err(|e| e.to_string())?;
+            plain
+                .check(&plain.assign_plain(&assignment, &words))
+                .map_err(|e| e.to_string())?;
         }
     }
     circuits[1].as_ref().map_err(|e| e.to_string())?;

@@ -217,6 +217,9 @@ impl Program {
             }
             builder.replay(instr, &body.functions, &specs)?;
         }
+        // nodes that needed no instruction keep their names
+        let n_nodes = builder.n_nodes();
+        body.nodes.iter().skip(n_nodes).for_each(|name| builder.node(name));
         for (id, io) in &body.outputs {
             let x = builder.bound(*id).ok_or(BuildError::Interface { reason: "unbound output" })?;
             builder.output(&x, io.spec()?)?;

@@ -84,14 +84,22 @@ pub struct ModelBuilder {
 
 /// A name cut to the length a statement can carry.
 fn bounded(name: &str) -> String {
-    let end = (0..=MAX_NAME_BYTES.min(name.len())).rev().find(|&i| name.is_char_boundary(i));
+    let end = (0..=MAX_NAME_BYTES.min(name.len()))
+        .rev()
+        .find(|&i| name.is_char_boundary(i));
     name[..end.unwrap_or(0)].to_owned()
 }
 
 impl ModelBuilder {
     /// An empty model.
     pub fn new(visibilities: Visibilities) -> Self {
-        let model = Model { inputs: vec![], nodes: vec![], outputs: vec![], visibilities, facts: vec![] };
+        let model = Model {
+            inputs: vec![],
+            nodes: vec![],
+            outputs: vec![],
+            visibilities,
+            facts: vec![],
+        };
         Self { model }
     }
 
@@ -104,24 +112,45 @@ impl ModelBuilder {
     ///
     /// # Errors
     /// When it is empty or too large, its scale is not a positive number, or a node exists already.
-    pub fn input(&mut self, name: &str, shape: Vec<usize>, quantization: Quantization) -> Result<usize, ModelError> {
-        let bad = |reason| ModelError::Input { input: name.to_owned(), reason };
+    pub fn input(
+        &mut self,
+        name: &str,
+        shape: Vec<usize>,
+        quantization: Quantization,
+    ) -> Result<usize, ModelError> {
+        let bad = |reason| ModelError::Input {
+            input: name.to_owned(),
+            reason,
+        };
         if !self.model.nodes.is_empty() {
             return Err(bad("inputs must come before nodes"));
         }
         if self.model.inputs.len() >= MAX_PORTS {
-            return Err(ModelError::TooMany { what: "inputs", max: MAX_PORTS });
+            return Err(ModelError::TooMany {
+                what: "inputs",
+                max: MAX_PORTS,
+            });
         }
         let len = shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d));
         if !len.is_some_and(|n| (1..=MAX_TENSOR_LEN).contains(&n)) || shape.len() > MAX_DIMS {
             return Err(bad("it is empty or too large"));
         }
         if !quantization.is_sound() || !(-128..=127).contains(&quantization.zero_point) {
-            return Err(bad("its scale is not a positive number, or its zero point is not an int8"));
+            return Err(bad(
+                "its scale is not a positive number, or its zero point is not an int8",
+            ));
         }
         let interval = Interval { lo: -128, hi: 127 };
-        self.model.facts.push(Fact { shape: shape.clone(), interval, quantization: Some(quantization) });
-        self.model.inputs.push(Input { name: bounded(name), shape, quantization });
+        self.model.facts.push(Fact {
+            shape: shape.clone(),
+            interval,
+            quantization: Some(quantization),
+        });
+        self.model.inputs.push(Input {
+            name: bounded(name),
+            shape,
+            quantization,
+        });
         Ok(self.model.facts.len() - 1)
     }
 
@@ -131,11 +160,18 @@ impl ModelBuilder {
     /// When it reads a tensor that does not exist yet, or does not apply to what it reads.
     pub fn node(&mut self, name: &str, op: Op, inputs: &[usize]) -> Result<usize, ModelError> {
         if self.model.nodes.len() >= MAX_NODES {
-            return Err(ModelError::TooMany { what: "nodes", max: MAX_NODES });
+            return Err(ModelError::TooMany {
+                what: "nodes",
+                max: MAX_NODES,
+            });
         }
         let known = self.model.facts.len();
         if let Some(&tensor) = inputs.iter().find(|&&t| t >= known) {
-            return Err(ModelError::Order { name: name.to_owned(), tensor, known });
+            return Err(ModelError::Order {
+                name: name.to_owned(),
+                tensor,
+                known,
+            });
         }
         let facts: Vec<&Fact> = inputs.iter().map(|&t| &self.model.facts[t]).collect();
         let fact = op.infer(&facts).map_err(|source| ModelError::Infer {
@@ -144,10 +180,17 @@ impl ModelBuilder {
             source,
         })?;
         if fact.len() > MAX_TENSOR_LEN {
-            return Err(ModelError::TensorSize { node: name.to_owned(), len: fact.len() });
+            return Err(ModelError::TensorSize {
+                node: name.to_owned(),
+                len: fact.len(),
+            });
         }
         self.model.facts.push(fact);
-        self.model.nodes.push(Node { name: bounded(name), op, inputs: inputs.to_vec() });
+        self.model.nodes.push(Node {
+            name: bounded(name),
+            op,
+            inputs: inputs.to_vec(),
+        });
         Ok(known)
     }
 
@@ -158,16 +201,29 @@ impl ModelBuilder {
     pub fn output(&mut self, name: &str, tensor: usize) -> Result<(), ModelError> {
         let known = self.model.facts.len();
         let Some(fact) = self.model.facts.get(tensor) else {
-            return Err(ModelError::Order { name: name.to_owned(), tensor, known });
+            return Err(ModelError::Order {
+                name: name.to_owned(),
+                tensor,
+                known,
+            });
         };
         if self.model.outputs.len() + self.model.inputs.len() >= MAX_PORTS {
-            return Err(ModelError::TooMany { what: "inputs and outputs", max: MAX_PORTS });
+            return Err(ModelError::TooMany {
+                what: "inputs and outputs",
+                max: MAX_PORTS,
+            });
         }
         if !fact.is_int8() || fact.quantization.is_none() || fact.shape.len() > MAX_DIMS {
             let reason = "it is not an int8 activation of at most 8 dimensions";
-            return Err(ModelError::Output { output: name.to_owned(), reason });
+            return Err(ModelError::Output {
+                output: name.to_owned(),
+                reason,
+            });
         }
-        self.model.outputs.push(Output { name: bounded(name), tensor });
+        self.model.outputs.push(Output {
+            name: bounded(name),
+            tensor,
+        });
         Ok(())
     }
 

@@ -104,11 +104,19 @@ impl Model {
             builder.output(&output.name, output.tensor)?;
         }
         let model = builder.finish()?;
-        if model.encode() == bytes { Ok(model) } else { Err(DecodeError::NotCanonical) }
+        if model.encode() == bytes {
+            Ok(model)
+        } else {
+            Err(DecodeError::NotCanonical)
+        }
     }
 
     /// Identity of the model: SHA-256 of a domain prefix and the canonical bytes, scales and visibilities included.
     pub fn model_id(&self) -> [u8; 32] {
-        Sha256::new().chain_update(DOMAIN).chain_update(self.encode()).finalize().into()
+        Sha256::new()
+            .chain_update(DOMAIN)
+            .chain_update(self.encode())
+            .finalize()
+            .into()
     }
 }

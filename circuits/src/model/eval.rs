@@ -80,18 +80,31 @@ impl Model {
             let expected = input.shape.iter().product();
             if values.len() != expected {
                 let (input, got) = (input.name.clone(), values.len());
-                return Err(QuantizeInputError::Length { input, expected, got });
+                return Err(QuantizeInputError::Length {
+                    input,
+                    expected,
+                    got,
+                });
             }
             if let Some(index) = values.iter().position(|v| !v.is_finite()) {
                 let (input, value) = (input.name.clone(), values[index]);
-                return Err(QuantizeInputError::NonFinite { input, index, value });
+                return Err(QuantizeInputError::NonFinite {
+                    input,
+                    index,
+                    value,
+                });
             }
             let q = input.quantization;
             let integer = |&v: &f32| {
                 // clamped to the int8 range before the cast
-                (f64::from(v) / q.scale + q.zero_point as f64).round().clamp(-128.0, 127.0) as i64
+                (f64::from(v) / q.scale + q.zero_point as f64)
+                    .round()
+                    .clamp(-128.0, 127.0) as i64
             };
-            Ok(Tensor { shape: input.shape.clone(), data: values.iter().map(integer).collect() })
+            Ok(Tensor {
+                shape: input.shape.clone(),
+                data: values.iter().map(integer).collect(),
+            })
         };
         self.inputs.iter().zip(inputs).map(tensor).collect()
     }
@@ -101,8 +114,11 @@ impl Model {
     /// # Errors
     /// When an input is missing, has another shape or type, or holds a value that is not finite.
     pub fn samples(&self, file: &InputFile) -> Result<Vec<Vec<Vec<f32>>>, InputError> {
-        let inputs: Vec<(&str, &[usize])> =
-            self.inputs.iter().map(|i| (i.name.as_str(), i.shape.as_slice())).collect();
+        let inputs: Vec<(&str, &[usize])> = self
+            .inputs
+            .iter()
+            .map(|i| (i.name.as_str(), i.shape.as_slice()))
+            .collect();
         file.samples(&inputs)
     }
 
@@ -117,15 +133,28 @@ impl Model {
         }
         let mut tensors = Vec::with_capacity(self.facts.len());
         for ((input, fact), tensor) in self.inputs.iter().zip(&self.facts).zip(inputs) {
-            let bad = |source| EvalError::Integer { input: input.name.clone(), source };
+            let bad = |source| EvalError::Integer {
+                input: input.name.clone(),
+                source,
+            };
             if tensor.len() != fact.len() {
-                return Err(bad(ops::EvalError::Length { expected: fact.len(), got: tensor.len() }));
+                return Err(bad(ops::EvalError::Length {
+                    expected: fact.len(),
+                    got: tensor.len(),
+                }));
             }
             if let Some(index) = tensor.data.iter().position(|&v| !fact.interval.contains(v)) {
                 let value = tensor.data[index];
-                return Err(bad(ops::EvalError::Range { index, value, range: fact.interval }));
+                return Err(bad(ops::EvalError::Range {
+                    index,
+                    value,
+                    range: fact.interval,
+                }));
             }
-            tensors.push(Tensor { shape: input.shape.clone(), data: tensor.data.clone() });
+            tensors.push(Tensor {
+                shape: input.shape.clone(),
+                data: tensor.data.clone(),
+            });
         }
         for node in &self.nodes {
             let x: Vec<&Tensor> = node.inputs.iter().map(|&t| &tensors[t]).collect();
@@ -145,12 +174,21 @@ impl Model {
     /// As [`Model::eval_all`].
     pub fn eval(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>, EvalError> {
         let mut tensors = self.eval_all(inputs)?;
-        let empty = || Tensor { shape: vec![], data: vec![] };
+        let empty = || Tensor {
+            shape: vec![],
+            data: vec![],
+        };
         let mut outputs = Vec::with_capacity(self.outputs.len());
         for (i, output) in self.outputs.iter().enumerate() {
-            let again = self.outputs[i + 1..].iter().any(|later| later.tensor == output.tensor);
+            let again = self.outputs[i + 1..]
+                .iter()
+                .any(|later| later.tensor == output.tensor);
             let tensor = &mut tensors[output.tensor];
-            outputs.push(if again { tensor.clone() } else { std::mem::replace(tensor, empty()) });
+            outputs.push(if again {
+                tensor.clone()
+            } else {
+                std::mem::replace(tensor, empty())
+            });
         }
         Ok(outputs)
     }
@@ -162,7 +200,11 @@ impl Model {
         let quantization = |output: &super::Output| self.facts[output.tensor].quantization;
         let real = |(output, tensor): (&super::Output, &Tensor)| {
             let q = quantization(output);
-            tensor.data.iter().map(|&v| q.map_or(v as f64, |q| q.dequantize(v))).collect()
+            tensor
+                .data
+                .iter()
+                .map(|&v| q.map_or(v as f64, |q| q.dequantize(v)))
+                .collect()
         };
         self.outputs.iter().zip(outputs).map(real).collect()
     }

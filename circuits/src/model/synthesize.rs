@@ -8,12 +8,20 @@ use zkinfer_verifier::{Dtype, Role, StatementLayout, TensorSpec, Visibility};
 impl Model {
     /// What a proof about this model states: its inputs, then its outputs.
     pub fn layout(&self) -> StatementLayout {
-        StatementLayout { tensors: self.input_specs().chain(self.output_specs()).collect() }
+        StatementLayout {
+            tensors: self.input_specs().chain(self.output_specs()).collect(),
+        }
     }
 
     fn input_specs(&self) -> impl Iterator<Item = TensorSpec> + '_ {
         self.inputs.iter().map(|input| {
-            spec(&input.name, Role::Input, self.visibilities.input, &input.shape, input.quantization)
+            spec(
+                &input.name,
+                Role::Input,
+                self.visibilities.input,
+                &input.shape,
+                input.quantization,
+            )
         })
     }
 
@@ -21,8 +29,17 @@ impl Model {
         self.outputs.iter().map(|output| {
             let fact = &self.facts[output.tensor];
             // the builder refuses an output without one
-            let quantization = fact.quantization.unwrap_or(Quantization { scale: 1.0, zero_point: 0 });
-            spec(&output.name, Role::Output, self.visibilities.output, &fact.shape, quantization)
+            let quantization = fact.quantization.unwrap_or(Quantization {
+                scale: 1.0,
+                zero_point: 0,
+            });
+            spec(
+                &output.name,
+                Role::Output,
+                self.visibilities.output,
+                &fact.shape,
+                quantization,
+            )
         })
     }
 
@@ -50,7 +67,13 @@ impl Model {
     }
 }
 
-fn spec(name: &str, role: Role, visibility: Visibility, shape: &[usize], q: Quantization) -> TensorSpec {
+fn spec(
+    name: &str,
+    role: Role,
+    visibility: Visibility,
+    shape: &[usize],
+    q: Quantization,
+) -> TensorSpec {
     TensorSpec {
         name: name.to_owned(),
         role,

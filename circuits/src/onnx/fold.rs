@@ -2,6 +2,7 @@
 //!
 //! * An affine function that follows a Conv, MatMul, SumPool or another affine, and is its only reader, is folded into it:
 //!   batch normalization, scaled means, biases written as Add.
+//! * An affine function that follows a Layout moves before it where its channels stay the same.
 //! * A clamp that follows a MaxPool, a Layout or another clamp moves before it: both commute, and the clamp then fuses with
 //!   the requantization of the layer before.
 
@@ -9,7 +10,7 @@ use super::graph::{FloatGraph, FloatNode, FloatOp};
 
 /// Applies the rewrites until none applies, then drops nodes that no output needs.
 pub(super) fn fold(graph: &mut FloatGraph) {
-    // every step removes a node or moves a clamp towards the inputs, so this ends
+    // every step removes a node or moves one towards the inputs, so this ends
     while fold_affine(graph) || hoist_clamp(graph) {}
     drop_unread(graph);
 }
@@ -39,14 +40,46 @@ fn bypass(graph: &mut FloatGraph, id: usize, from: usize) {
     graph.nodes[id].inputs.clear();
 }
 
+/// Exchanges `first` and its only reader `second`, an element-wise operator that commutes with it.
+fn swap(graph: &mut FloatGraph, first: usize, second: usize) {
+    let before = graph.nodes[graph.nodes[first].inputs[0]].shape.clone();
+    let after = graph.nodes[second].shape.clone();
+    let (elementwise, moved) = (graph.nodes[second].clone(), graph.nodes[first].clone());
+    graph.nodes[first] = FloatNode {
+        inputs: moved.inputs.clone(),
+        shape: before,
+        ..elementwise
+    };
+    graph.nodes[second] = FloatNode {
+        inputs: vec![first],
+        shape: after,
+        ..moved
+    };
+}
+
 fn fold_affine(graph: &mut FloatGraph) -> bool {
     let readers = graph.readers();
     for id in 0..graph.nodes.len() {
-        let FloatOp::Affine { inner, factors, offsets } = &graph.nodes[id].op else { continue };
+        let FloatOp::Affine {
+            inner,
+            factors,
+            offsets,
+        } = &graph.nodes[id].op
+        else {
+            continue;
+        };
         if readers[id].is_empty() {
             continue;
         }
-        let Some(from) = sole_input(graph, &readers, id) else { continue };
+        let Some(from) = sole_input(graph, &readers, id) else {
+            continue;
+        };
+        if let FloatOp::Layout { axes, .. } = &graph.nodes[from].op
+            && (factors.len() == 1 || axes.is_sorted())
+        {
+            swap(graph, from, id);
+            return true;
+        }
         let folded = fold_into(&graph.nodes[from], *inner, factors, offsets);
         if let Some(op) = folded {
             graph.nodes[from].op = op;
@@ -70,7 +103,11 @@ fn fold_into(node: &FloatNode, inner: usize, factors: &[f32], offsets: &[f32]) -
     let scaled = |weights: &[f32], n: usize, of: &dyn Fn(usize) -> usize| -> Vec<f32> {
         let per = weights.len() / n;
         let factor = |i: usize| f64::from(factors[of(i / per)]);
-        weights.iter().enumerate().map(|(i, &w)| (f64::from(w) * factor(i)) as f32).collect()
+        weights
+            .iter()
+            .enumerate()
+            .map(|(i, &w)| (f64::from(w) * factor(i)) as f32)
+            .collect()
     };
     let shifted = |bias: &[f32], of: &dyn Fn(usize) -> usize| -> Vec<f32> {
         let value = |c: usize, b: f32| {
@@ -79,7 +116,11 @@ fn fold_into(node: &FloatNode, inner: usize, factors: &[f32], offsets: &[f32]) -
         bias.iter().enumerate().map(|(c, &b)| value(c, b)).collect()
     };
     match &node.op {
-        FloatOp::Conv { geometry, weights, bias } => {
+        FloatOp::Conv {
+            geometry,
+            weights,
+            bias,
+        } => {
             let [rows, columns] = geometry.output_size();
             let of = channel(rows * columns, bias.len())?;
             Some(FloatOp::Conv {
@@ -88,7 +129,11 @@ fn fold_into(node: &FloatNode, inner: usize, factors: &[f32], offsets: &[f32]) -
                 bias: shifted(bias, &of),
             })
         }
-        FloatOp::MatMul { n_in, weights, bias } => {
+        FloatOp::MatMul {
+            n_in,
+            weights,
+            bias,
+        } => {
             let of = channel(1, bias.len())?;
             Some(FloatOp::MatMul {
                 n_in: *n_in,
@@ -96,7 +141,11 @@ fn fold_into(node: &FloatNode, inner: usize, factors: &[f32], offsets: &[f32]) -
                 bias: shifted(bias, &of),
             })
         }
-        FloatOp::Affine { inner: step, factors: f, offsets: o } => {
+        FloatOp::Affine {
+            inner: step,
+            factors: f,
+            offsets: o,
+        } => {
             let (step, f, o) = if f.len() == 1 {
                 (inner, vec![f[0]; factors.len()], vec![o[0]; factors.len()])
             } else {
@@ -109,14 +158,25 @@ fn fold_into(node: &FloatNode, inner: usize, factors: &[f32], offsets: &[f32]) -
                 offsets: shifted(&o, &of),
             })
         }
-        FloatOp::SumPool { geometry, divisors, factor }
-            if factors.len() == 1 && offsets == [0.0] && factors[0] > 0.0 =>
-        {
+        FloatOp::SumPool {
+            geometry,
+            divisors,
+            factor,
+        } if factors.len() == 1 && offsets == [0.0] && factors[0] > 0.0 => {
             // a mean arrives as a sum times 1/n rounded to f32: take back the integer, which is exact
             let n = (1.0 / f64::from(factors[0])).round();
             let exact = n >= 1.0 && n < 1e6 && (1.0 / n) as f32 == factors[0];
-            let factor = factor * if exact { 1.0 / n } else { f64::from(factors[0]) };
-            Some(FloatOp::SumPool { geometry: geometry.clone(), divisors: divisors.clone(), factor })
+            let factor = factor
+                * if exact {
+                    1.0 / n
+                } else {
+                    f64::from(factors[0])
+                };
+            Some(FloatOp::SumPool {
+                geometry: geometry.clone(),
+                divisors: divisors.clone(),
+                factor,
+            })
         }
         _ => None,
     }
@@ -125,25 +185,32 @@ fn fold_into(node: &FloatNode, inner: usize, factors: &[f32], offsets: &[f32]) -
 fn hoist_clamp(graph: &mut FloatGraph) -> bool {
     let readers = graph.readers();
     for id in 0..graph.nodes.len() {
-        let FloatOp::Clamp { lo, hi } = graph.nodes[id].op else { continue };
+        let FloatOp::Clamp { lo, hi } = graph.nodes[id].op else {
+            continue;
+        };
         if readers[id].is_empty() {
             continue;
         }
-        let Some(from) = sole_input(graph, &readers, id) else { continue };
+        let Some(from) = sole_input(graph, &readers, id) else {
+            continue;
+        };
         match graph.nodes[from].op.clone() {
-            FloatOp::Clamp { lo: lo_before, hi: hi_before } => {
+            FloatOp::Clamp {
+                lo: lo_before,
+                hi: hi_before,
+            } => {
                 // min(max(min(max(x, a), b), lo), hi) is one clamp with clamped bounds
                 let bound = |v: f32| v.max(lo).min(hi);
-                graph.nodes[from].op = FloatOp::Clamp { lo: bound(lo_before), hi: bound(hi_before) };
+                graph.nodes[from].op = FloatOp::Clamp {
+                    lo: bound(lo_before),
+                    hi: bound(hi_before),
+                };
+                graph.nodes[from].name = graph.nodes[id].name.clone();
                 bypass(graph, id, from);
                 return true;
             }
             FloatOp::MaxPool { .. } | FloatOp::Layout { .. } => {
-                let before = graph.nodes[graph.nodes[from].inputs[0]].shape.clone();
-                let after = graph.nodes[id].shape.clone();
-                let (clamp, moved) = (graph.nodes[id].clone(), graph.nodes[from].clone());
-                graph.nodes[from] = FloatNode { inputs: moved.inputs.clone(), shape: before, ..clamp };
-                graph.nodes[id] = FloatNode { inputs: vec![from], shape: after, ..moved };
+                swap(graph, from, id);
                 return true;
             }
             _ => {}
@@ -154,7 +221,11 @@ fn hoist_clamp(graph: &mut FloatGraph) -> bool {
 
 fn drop_unread(graph: &mut FloatGraph) {
     let mut needed = vec![false; graph.nodes.len()];
-    for &id in graph.inputs.iter().chain(graph.outputs.iter().map(|(_, id)| id)) {
+    for &id in graph
+        .inputs
+        .iter()
+        .chain(graph.outputs.iter().map(|(_, id)| id))
+    {
         needed[id] = true;
     }
     for id in (0..graph.nodes.len()).rev() {
@@ -179,7 +250,11 @@ fn drop_unread(graph: &mut FloatGraph) {
             *input = renamed[*input];
         }
     }
-    for id in graph.inputs.iter_mut().chain(graph.outputs.iter_mut().map(|(_, id)| id)) {
+    for id in graph
+        .inputs
+        .iter_mut()
+        .chain(graph.outputs.iter_mut().map(|(_, id)| id))
+    {
         *id = renamed[*id];
     }
 }

@@ -43,15 +43,20 @@ struct DoubleDouble {
 const ONE: DoubleDouble = DoubleDouble { hi: 1.0, lo: 0.0 };
 const TWO: DoubleDouble = DoubleDouble { hi: 2.0, lo: 0.0 };
 /// ln 2 to 107 bits.
-const LN_2: DoubleDouble =
-    DoubleDouble { hi: std::f64::consts::LN_2, lo: 2.319_046_813_846_299_6e-17 };
+const LN_2: DoubleDouble = DoubleDouble {
+    hi: std::f64::consts::LN_2,
+    lo: 2.319_046_813_846_299_6e-17,
+};
 
 impl DoubleDouble {
     /// Knuth's two-sum.
     fn sum(a: f64, b: f64) -> Self {
         let hi = a + b;
         let v = hi - a;
-        Self { hi, lo: (a - (hi - v)) + (b - v) }
+        Self {
+            hi,
+            lo: (a - (hi - v)) + (b - v),
+        }
     }
 
     fn add(self, other: Self) -> Self {
@@ -62,7 +67,10 @@ impl DoubleDouble {
     }
 
     fn negate(self) -> Self {
-        Self { hi: -self.hi, lo: -self.lo }
+        Self {
+            hi: -self.hi,
+            lo: -self.lo,
+        }
     }
 
     fn multiply(self, other: Self) -> Self {
@@ -91,14 +99,20 @@ fn exp(x: f64) -> DoubleDouble {
     // Horner from the last term; 0.35^27 / 27! is below 2^-130
     let mut sum = ONE;
     for n in (1..=27).rev() {
-        let term = r.divide(DoubleDouble { hi: f64::from(n), lo: 0.0 });
+        let term = r.divide(DoubleDouble {
+            hi: f64::from(n),
+            lo: 0.0,
+        });
         sum = ONE.add(term.multiply(sum));
     }
     // k is within ±1023, so 2^k is a normal number or the halves below are
     let (half, rest) = ((k as i32) / 2, (k as i32) - (k as i32) / 2);
     let power = |e: i32| f64::from_bits(((1023 + e) as u64) << 52);
     let (a, b) = (power(half), power(rest));
-    DoubleDouble { hi: sum.hi * a * b, lo: sum.lo * a * b }
+    DoubleDouble {
+        hi: sum.hi * a * b,
+        lo: sum.lo * a * b,
+    }
 }
 
 #[cfg(test)]
@@ -109,11 +123,15 @@ mod tests {
     fn agrees_with_the_platform_to_two_ulp() {
         for i in -4000..4000 {
             let x = f64::from(i) * 0.01;
-            for (function, reference) in
-                [(Function::Sigmoid, 1.0 / (1.0 + (-x).exp())), (Function::Tanh, x.tanh())]
-            {
+            for (function, reference) in [
+                (Function::Sigmoid, 1.0 / (1.0 + (-x).exp())),
+                (Function::Tanh, x.tanh()),
+            ] {
                 let got = function.value(x);
-                assert!((got - reference).abs() <= 1e-15 * reference.abs().max(1e-12), "{function:?} {x}");
+                assert!(
+                    (got - reference).abs() <= 1e-15 * reference.abs().max(1e-12),
+                    "{function:?} {x}"
+                );
             }
         }
     }

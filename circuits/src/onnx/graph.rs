@@ -118,10 +118,16 @@ impl FloatGraph {
     pub fn evaluate(&self, sample: &[Vec<f32>]) -> Vec<Vec<f64>> {
         let mut values: Vec<Vec<f64>> = Vec::with_capacity(self.nodes.len());
         for (id, node) in self.nodes.iter().enumerate() {
-            let x = |i: usize| node.inputs.get(i).map_or(&[][..], |&from| &values[from][..]);
+            let x = |i: usize| {
+                node.inputs
+                    .get(i)
+                    .map_or(&[][..], |&from| &values[from][..])
+            };
             let value = if node.op == FloatOp::Input {
                 let input = self.inputs.iter().position(|&i| i == id);
-                let given = input.and_then(|i| sample.get(i)).map_or(&[][..], |v| &v[..]);
+                let given = input
+                    .and_then(|i| sample.get(i))
+                    .map_or(&[][..], |v| &v[..]);
                 let padded = given.iter().copied().chain(std::iter::repeat(0.0));
                 padded.take(node.len()).map(f64::from).collect()
             } else {
@@ -168,16 +174,30 @@ impl FloatOp {
     fn evaluate(&self, x: &[f64], x1: &[f64]) -> Vec<f64> {
         match self {
             Self::Input => x.to_vec(),
-            Self::Conv { geometry, weights, bias } => convolve(geometry, weights, bias, x),
-            Self::MatMul { n_in, weights, bias } => x
+            Self::Conv {
+                geometry,
+                weights,
+                bias,
+            } => convolve(geometry, weights, bias, x),
+            Self::MatMul {
+                n_in,
+                weights,
+                bias,
+            } => x
                 .chunks_exact(*n_in)
                 .flat_map(|row| {
                     weights.chunks_exact(*n_in).zip(bias).map(|(w, &b)| {
-                        row.iter().zip(w).fold(f64::from(b), |sum, (x, &w)| sum + x * f64::from(w))
+                        row.iter()
+                            .zip(w)
+                            .fold(f64::from(b), |sum, (x, &w)| sum + x * f64::from(w))
                     })
                 })
                 .collect(),
-            Self::Affine { inner, factors, offsets } => x
+            Self::Affine {
+                inner,
+                factors,
+                offsets,
+            } => x
                 .iter()
                 .enumerate()
                 .map(|(i, x)| {
@@ -190,16 +210,22 @@ impl FloatOp {
                 .zip(x1)
                 .map(|(a, b)| a * f64::from(signs[0]) + b * f64::from(signs[1]))
                 .collect(),
-            Self::Clamp { lo, hi } => {
-                x.iter().map(|x| x.max(f64::from(*lo)).min(f64::from(*hi))).collect()
-            }
+            Self::Clamp { lo, hi } => x
+                .iter()
+                .map(|x| x.max(f64::from(*lo)).min(f64::from(*hi)))
+                .collect(),
             Self::Unary(function) => x.iter().map(|&x| function.value(x)).collect(),
             Self::MaxPool { geometry } => {
                 let pooled = pool(geometry, x, f64::NEG_INFINITY, f64::max);
                 pooled.into_iter().flatten().collect()
             }
-            Self::SumPool { geometry, divisors, factor } => {
-                let divisor = |p: usize| f64::from(divisors[if divisors.len() == 1 { 0 } else { p }]);
+            Self::SumPool {
+                geometry,
+                divisors,
+                factor,
+            } => {
+                let divisor =
+                    |p: usize| f64::from(divisors[if divisors.len() == 1 { 0 } else { p }]);
                 let planes = pool(geometry, x, 0.0, |a, b| a + b).into_iter();
                 planes
                     .flat_map(|plane| plane.into_iter().enumerate())
@@ -208,7 +234,11 @@ impl FloatOp {
             }
             Self::Layout { view, axes } => {
                 let shape = axes.iter().map(|&a| view[a]).collect();
-                let layout = crate::ops::Layout { view: view.clone(), axes: axes.clone(), shape };
+                let layout = crate::ops::Layout {
+                    view: view.clone(),
+                    axes: axes.clone(),
+                    shape,
+                };
                 layout.index().into_iter().map(|i| x[i]).collect()
             }
         }
@@ -219,7 +249,10 @@ fn convolve(g: &ConvGeometry, weights: &[f32], bias: &[f32], x: &[f64]) -> Vec<f
     let [rows, columns] = g.output_size();
     let area = g.height * g.width;
     let (per_group, n_taps) = (g.channels_in_per_group(), g.n_taps());
-    let taps: Vec<_> = g.taps().filter_map(|t| Some((t.output, t.tap, t.input?))).collect();
+    let taps: Vec<_> = g
+        .taps()
+        .filter_map(|t| Some((t.output, t.tap, t.input?)))
+        .collect();
     let mut y = Vec::with_capacity(g.output_len());
     for (o, &bias) in bias.iter().enumerate() {
         let mut sums = vec![f64::from(bias); rows * columns];
@@ -239,7 +272,10 @@ fn convolve(g: &ConvGeometry, weights: &[f32], bias: &[f32], x: &[f64]) -> Vec<f
 /// Folds every window of every plane.
 fn pool(g: &ConvGeometry, x: &[f64], start: f64, fold: impl Fn(f64, f64) -> f64) -> Vec<Vec<f64>> {
     let [rows, columns] = g.output_size();
-    let taps: Vec<_> = g.taps().filter_map(|t| Some((t.output, t.input?))).collect();
+    let taps: Vec<_> = g
+        .taps()
+        .filter_map(|t| Some((t.output, t.input?)))
+        .collect();
     x.chunks_exact(g.height * g.width)
         .map(|plane| {
             let mut folded = vec![start; rows * columns];

@@ -4,7 +4,9 @@ use super::ImportError;
 use crate::tensor::MAX_ELEMENTS;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use tract_onnx::pb::tensor_proto::{DataLocation, DataType};
-use tract_onnx::pb::{GraphProto, ModelProto, NodeProto, TensorProto, tensor_shape_proto, type_proto};
+use tract_onnx::pb::{
+    GraphProto, ModelProto, NodeProto, TensorProto, tensor_shape_proto, type_proto,
+};
 use tract_onnx::prelude::Framework;
 
 /// Most bytes a model file may have.
@@ -68,7 +70,9 @@ pub(super) fn guarded<T>(step: impl FnOnce() -> Result<T, ImportError>) -> Resul
     catch_unwind(AssertUnwindSafe(step)).unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<String>().map(String::as_str);
         let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
-        Err(ImportError::ParserPanic(shorten(text.unwrap_or("no message"))))
+        Err(ImportError::ParserPanic(shorten(
+            text.unwrap_or("no message"),
+        )))
     })
 }
 
@@ -87,14 +91,19 @@ pub(super) fn read(bytes: &[u8]) -> Result<Parsed, ImportError> {
         return Err(ImportError::Empty);
     }
     if bytes.len() > MAX_MODEL_BYTES {
-        return Err(ImportError::TooLarge { got: bytes.len(), max: MAX_MODEL_BYTES });
+        return Err(ImportError::TooLarge {
+            got: bytes.len(),
+            max: MAX_MODEL_BYTES,
+        });
     }
     let proto = guarded(|| {
         tract_onnx::onnx()
             .proto_model_for_read(&mut &bytes[..])
             .map_err(|e| ImportError::NotOnnx(shorten(&format!("{e:#}"))))
     })?;
-    let Some(graph) = &proto.graph else { return Err(ImportError::Missing("graph")) };
+    let Some(graph) = &proto.graph else {
+        return Err(ImportError::Missing("graph"));
+    };
     if graph.node.is_empty() {
         return Err(ImportError::Missing("node"));
     }
@@ -118,15 +127,30 @@ pub(super) fn read(bytes: &[u8]) -> Result<Parsed, ImportError> {
             || graph.initializer.iter().any(|t| t.name == *name)
     };
     if let Some(output) = outputs.iter().find(|name| !known(name)) {
-        return Err(ImportError::Parser(format!("no node makes the output `{output}`")));
+        return Err(ImportError::Parser(format!(
+            "no node makes the output `{output}`"
+        )));
     }
-    let nodes = graph.node.iter().map(|n| (node_name(n), n.op_type.clone())).collect();
-    Ok(Parsed { inputs, outputs, nodes, proto })
+    let nodes = graph
+        .node
+        .iter()
+        .map(|n| (node_name(n), n.op_type.clone()))
+        .collect();
+    Ok(Parsed {
+        inputs,
+        outputs,
+        nodes,
+        proto,
+    })
 }
 
 /// The node's name, or its first output's where it has none, as the parser does.
 fn node_name(node: &NodeProto) -> String {
-    if node.name.is_empty() { node.output.first().cloned().unwrap_or_default() } else { node.name.clone() }
+    if node.name.is_empty() {
+        node.output.first().cloned().unwrap_or_default()
+    } else {
+        node.name.clone()
+    }
 }
 
 fn check_operators(graph: &GraphProto) -> Result<(), ImportError> {
@@ -138,7 +162,10 @@ fn check_operators(graph: &GraphProto) -> Result<(), ImportError> {
             } else {
                 format!("{}.{}", node.domain, node.op_type)
             };
-            return Err(ImportError::UnsupportedOperator { node: node_name(node), op });
+            return Err(ImportError::UnsupportedOperator {
+                node: node_name(node),
+                op,
+            });
         }
     }
     Ok(())
@@ -147,7 +174,9 @@ fn check_operators(graph: &GraphProto) -> Result<(), ImportError> {
 fn check_tensor(tensor: &TensorProto, name: &str) -> Result<(), ImportError> {
     let external = tensor.data_location == Some(DataLocation::External as i32);
     if external || !tensor.external_data.is_empty() {
-        return Err(ImportError::ExternalData { tensor: name.to_owned() });
+        return Err(ImportError::ExternalData {
+            tensor: name.to_owned(),
+        });
     }
     let size = || ImportError::TensorSize {
         tensor: name.to_owned(),
@@ -182,7 +211,11 @@ fn check_floats<T: Copy + Into<f64>>(
     typed: &[T],
     decode: impl Fn(&[u8]) -> f64,
 ) -> Result<(), ImportError> {
-    let got = if raw.is_empty() { typed.len() * width } else { raw.len() };
+    let got = if raw.is_empty() {
+        typed.len() * width
+    } else {
+        raw.len()
+    };
     if got != len * width {
         return Err(ImportError::InitializerLength {
             tensor: name.to_owned(),
@@ -199,9 +232,11 @@ fn check_floats<T: Copy + Into<f64>>(
     let bad = |v: f64| !v.is_finite() || v.abs() > f64::from(f32::MAX);
     match values.by_ref().enumerate().find(|&(_, v)| bad(v)) {
         None => Ok(()),
-        Some((index, value)) => {
-            Err(ImportError::NonFiniteWeight { tensor: name.to_owned(), index, value })
-        }
+        Some((index, value)) => Err(ImportError::NonFiniteWeight {
+            tensor: name.to_owned(),
+            index,
+            value,
+        }),
     }
 }
 
@@ -215,12 +250,21 @@ fn check_inputs(graph: &GraphProto) -> Result<Vec<(String, Vec<usize>)>, ImportE
         let Some(type_proto::Value::TensorType(tensor)) =
             input.r#type.as_ref().and_then(|t| t.value.as_ref())
         else {
-            return Err(ImportError::InputType { input: input.name.clone(), got: "none".to_owned() });
+            return Err(ImportError::InputType {
+                input: input.name.clone(),
+                got: "none".to_owned(),
+            });
         };
         if tensor.elem_type != DataType::Float as i32 {
             let got = DataType::try_from(tensor.elem_type);
-            let got = got.map_or_else(|_| "unknown".to_owned(), |t| format!("{t:?}").to_lowercase());
-            return Err(ImportError::InputType { input: input.name.clone(), got });
+            let got = got.map_or_else(
+                |_| "unknown".to_owned(),
+                |t| format!("{t:?}").to_lowercase(),
+            );
+            return Err(ImportError::InputType {
+                input: input.name.clone(),
+                got,
+            });
         }
         let dims = tensor.shape.as_ref().map(|s| &s.dim[..]);
         let text = dims.map_or_else(
@@ -240,13 +284,19 @@ fn check_inputs(graph: &GraphProto) -> Result<Vec<(String, Vec<usize>)>, ImportE
         };
         let shape = dims.and_then(|dims| dims.iter().map(fixed).collect::<Option<Vec<_>>>());
         let Some(shape) = shape else {
-            return Err(ImportError::DynamicShape { input: input.name.clone(), shape: text });
+            return Err(ImportError::DynamicShape {
+                input: input.name.clone(),
+                shape: text,
+            });
         };
         let len = shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d));
         if shape.len() > 8 || !len.is_some_and(|n| n <= MAX_ELEMENTS) {
             return Err(ImportError::TensorSize {
                 tensor: input.name.clone(),
-                shape: shape.iter().map(|&d| i64::try_from(d).unwrap_or(i64::MAX)).collect(),
+                shape: shape
+                    .iter()
+                    .map(|&d| i64::try_from(d).unwrap_or(i64::MAX))
+                    .collect(),
                 max: MAX_ELEMENTS,
             });
         }

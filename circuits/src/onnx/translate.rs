@@ -10,7 +10,9 @@ use super::proto::{Parsed, guarded, shorten};
 use super::{Function, ImportError};
 use crate::tensor::MAX_ELEMENTS;
 use std::sync::Arc;
-use tract_onnx::prelude::{Framework, InferenceModelExt, IntoArcTensor, IntoTValue, TVec, Tensor, TypedModel, TypedNode};
+use tract_onnx::prelude::{
+    Framework, InferenceModelExt, IntoArcTensor, IntoTValue, TVec, Tensor, TypedModel, TypedNode,
+};
 use tract_onnx::tract_core::ops::binary::TypedBinOp;
 use tract_onnx::tract_core::ops::cast::Cast;
 use tract_onnx::tract_core::ops::change_axes::AxisOp;
@@ -34,13 +36,17 @@ enum Value {
 /// Translates a parsed model.
 pub(super) fn translate(parsed: Parsed) -> Result<FloatGraph, ImportError> {
     let typed = guarded(|| {
-        let refused = |e: tract_onnx::prelude::TractError| ImportError::Parser(shorten(&format!("{e:#}")));
+        let refused =
+            |e: tract_onnx::prelude::TractError| ImportError::Parser(shorten(&format!("{e:#}")));
         let model = tract_onnx::onnx()
             .with_ignore_output_shapes(true)
             .with_ignore_value_info(true)
             .model_for_proto_model(&parsed.proto)
             .map_err(refused)?;
-        model.into_typed().and_then(TypedModel::into_decluttered).map_err(refused)
+        model
+            .into_typed()
+            .and_then(TypedModel::into_decluttered)
+            .map_err(refused)
     })?;
     guarded(|| Translation::new(&typed, &parsed)?.run())
 }
@@ -55,7 +61,11 @@ struct Translation<'a> {
 
 impl<'a> Translation<'a> {
     fn new(model: &'a TypedModel, parsed: &'a Parsed) -> Result<Self, ImportError> {
-        let mut graph = FloatGraph { nodes: vec![], inputs: vec![], outputs: vec![] };
+        let mut graph = FloatGraph {
+            nodes: vec![],
+            inputs: vec![],
+            outputs: vec![],
+        };
         for (name, shape) in &parsed.inputs {
             graph.inputs.push(graph.nodes.len());
             graph.nodes.push(FloatNode {
@@ -65,11 +75,19 @@ impl<'a> Translation<'a> {
                 shape: shape.clone(),
             });
         }
-        Ok(Self { model, parsed, values: vec![Vec::new(); model.nodes.len()], graph })
+        Ok(Self {
+            model,
+            parsed,
+            values: vec![Vec::new(); model.nodes.len()],
+            graph,
+        })
     }
 
     fn run(mut self) -> Result<FloatGraph, ImportError> {
-        let order = self.model.eval_order().map_err(|e| ImportError::Parser(shorten(&e.to_string())))?;
+        let order = self
+            .model
+            .eval_order()
+            .map_err(|e| ImportError::Parser(shorten(&e.to_string())))?;
         for id in order {
             let node = &self.model.nodes[id];
             self.values[id] = self.node(node)?;
@@ -91,7 +109,9 @@ impl<'a> Translation<'a> {
     /// Name and operator of the ONNX node that a tract node came from.
     fn origin(&self, node: &TypedNode) -> (String, String) {
         let belongs = |name: &str| {
-            node.name.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+            node.name
+                .strip_prefix(name)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
         };
         let found = self.parsed.nodes.iter().filter(|(name, _)| belongs(name));
         match found.max_by_key(|(name, _)| name.len()) {
@@ -102,20 +122,33 @@ impl<'a> Translation<'a> {
 
     fn unsupported(&self, node: &TypedNode, reason: impl Into<String>) -> ImportError {
         let (node, op) = self.origin(node);
-        ImportError::Unsupported { node, op, reason: reason.into() }
+        ImportError::Unsupported {
+            node,
+            op,
+            reason: reason.into(),
+        }
     }
 
     /// The fixed shape of an output.
     fn shape(&self, node: &TypedNode, slot: usize) -> Result<Vec<usize>, ImportError> {
-        let shape = node.outputs.get(slot).and_then(|o| o.fact.shape.as_concrete());
+        let shape = node
+            .outputs
+            .get(slot)
+            .and_then(|o| o.fact.shape.as_concrete());
         let shape = shape.ok_or_else(|| {
-            self.unsupported(node, "its output shape depends on the values of an input; expected a fixed one")
+            self.unsupported(
+                node,
+                "its output shape depends on the values of an input; expected a fixed one",
+            )
         })?;
         let len = shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d));
         if !len.is_some_and(|n| (1..=MAX_ELEMENTS).contains(&n)) {
             return Err(ImportError::TensorSize {
                 tensor: self.origin(node).0,
-                shape: shape.iter().map(|&d| i64::try_from(d).unwrap_or(i64::MAX)).collect(),
+                shape: shape
+                    .iter()
+                    .map(|&d| i64::try_from(d).unwrap_or(i64::MAX))
+                    .collect(),
                 max: MAX_ELEMENTS,
             });
         }
@@ -123,14 +156,31 @@ impl<'a> Translation<'a> {
     }
 
     /// Adds a node to the float graph.
-    fn push(&mut self, node: &TypedNode, op: FloatOp, inputs: Vec<usize>, shape: Vec<usize>) -> usize {
+    fn push(
+        &mut self,
+        node: &TypedNode,
+        op: FloatOp,
+        inputs: Vec<usize>,
+        shape: Vec<usize>,
+    ) -> usize {
         let (name, _) = self.origin(node);
-        self.graph.nodes.push(FloatNode { name, op, inputs, shape });
+        self.graph.nodes.push(FloatNode {
+            name,
+            op,
+            inputs,
+            shape,
+        });
         self.graph.nodes.len() - 1
     }
 
     /// Adds a permutation, unless it moves nothing.
-    fn transpose(&mut self, node: &TypedNode, x: usize, view: Vec<usize>, axes: Vec<usize>) -> usize {
+    fn transpose(
+        &mut self,
+        node: &TypedNode,
+        x: usize,
+        view: Vec<usize>,
+        axes: Vec<usize>,
+    ) -> usize {
         let moved: Vec<usize> = axes.iter().copied().filter(|&a| view[a] != 1).collect();
         let shape: Vec<usize> = axes.iter().map(|&a| view[a]).collect();
         if moved.is_sorted() && self.graph.nodes[x].shape == shape {
@@ -140,9 +190,19 @@ impl<'a> Translation<'a> {
     }
 
     /// The elements of `view` in the order of `axes`; the shape of the result does not matter to the reader.
-    fn rearrange(&mut self, node: &TypedNode, x: usize, view: Vec<usize>, axes: Vec<usize>) -> usize {
+    fn rearrange(
+        &mut self,
+        node: &TypedNode,
+        x: usize,
+        view: Vec<usize>,
+        axes: Vec<usize>,
+    ) -> usize {
         let moves = !axes.iter().filter(|&&a| view[a] != 1).is_sorted();
-        if moves { self.transpose(node, x, view, axes) } else { x }
+        if moves {
+            self.transpose(node, x, view, axes)
+        } else {
+            x
+        }
     }
 
     /// Adds a reshape, unless the shape is the same.
@@ -151,7 +211,15 @@ impl<'a> Translation<'a> {
             return x;
         }
         let view = vec![shape.iter().product()];
-        self.push(node, FloatOp::Layout { view, axes: vec![0] }, vec![x], shape)
+        self.push(
+            node,
+            FloatOp::Layout {
+                view,
+                axes: vec![0],
+            },
+            vec![x],
+            shape,
+        )
     }
 
     /// The values of a constant as f32, all finite.
@@ -189,7 +257,11 @@ impl<'a> Translation<'a> {
             return Ok(vec![Value::Const(konst.val().clone())]);
         }
         if node.op_is::<TypedSource>() {
-            let position = self.model.inputs.iter().position(|outlet| outlet.node == node.id);
+            let position = self
+                .model
+                .inputs
+                .iter()
+                .position(|outlet| outlet.node == node.id);
             let id = position.filter(|&i| i < self.graph.inputs.len());
             let id = id.ok_or(ImportError::Missing("source of an input"))?;
             return Ok(vec![Value::Node(self.graph.inputs[id])]);
@@ -209,8 +281,12 @@ impl<'a> Translation<'a> {
         if let Some(constants) = constants {
             let folded = node.op.eval_out_of_plan(constants);
             let folded = folded.map_err(|e| ImportError::Parser(shorten(&format!("{e:#}"))))?;
-            let folded = folded.ok_or_else(|| self.unsupported(node, "it cannot be computed at import"))?;
-            return Ok(folded.into_iter().map(|t| Value::Const(t.into_arc_tensor())).collect());
+            let folded =
+                folded.ok_or_else(|| self.unsupported(node, "it cannot be computed at import"))?;
+            return Ok(folded
+                .into_iter()
+                .map(|t| Value::Const(t.into_arc_tensor()))
+                .collect());
         }
         if node.outputs.len() != 1 {
             return Err(self.unsupported(node, "more than one output is used; expected one"));
@@ -230,21 +306,28 @@ impl<'a> Translation<'a> {
             return match (left, right) {
                 (Value::Node(x), Value::Const(w)) => self.einsum(node, op, (0, *x), (1, w), shape),
                 (Value::Const(w), Value::Node(x)) => self.einsum(node, op, (1, *x), (0, w), shape),
-                _ => Err(self.unsupported(node, "both factors depend on an input; expected constant weights")),
+                _ => Err(self.unsupported(
+                    node,
+                    "both factors depend on an input; expected constant weights",
+                )),
             };
         }
         if let (Some(op), [left, right]) = (node.op_as::<TypedBinOp>(), inputs) {
             return self.binary(node, op.0.name(), left, right, shape);
         }
         let &[Value::Node(x)] = inputs else {
-            let reason = "it is not supported with these inputs; expected constant weights and one tensor";
+            let reason =
+                "it is not supported with these inputs; expected constant weights and one tensor";
             return Err(self.unsupported(node, reason));
         };
         if let Some(op) = node.op_as::<MaxPool>() {
             return self.pool(node, &op.pool_spec, x, shape, layers::Pool::Max);
         }
         if let Some(op) = node.op_as::<SumPool>() {
-            let pool = layers::Pool::Sum { normalize: op.normalize, include_pad: op.count_include_pad };
+            let pool = layers::Pool::Sum {
+                normalize: op.normalize,
+                include_pad: op.count_include_pad,
+            };
             return self.pool(node, &op.pool_spec, x, shape, pool);
         }
         if let Some(op) = node.op_as::<Reduce>() {
@@ -266,7 +349,11 @@ impl<'a> Translation<'a> {
             let function = match op.0.name().as_str() {
                 "Sigmoid" => Function::Sigmoid,
                 "Tanh" => Function::Tanh,
-                name => return Err(self.unsupported(node, format!("the function {name} is not supported"))),
+                name => {
+                    return Err(
+                        self.unsupported(node, format!("the function {name} is not supported"))
+                    );
+                }
             };
             return Ok(self.push(node, FloatOp::Unary(function), vec![x], shape));
         }

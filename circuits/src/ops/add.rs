@@ -31,7 +31,10 @@ impl Operator for Add {
 
     fn infer(&self, x: &[&Fact]) -> Result<Fact, InferError> {
         let [left, right] = x else {
-            return Err(InferError::Arity { expected: 2, got: x.len() });
+            return Err(InferError::Arity {
+                expected: 2,
+                got: x.len(),
+            });
         };
         if left.shape != right.shape {
             return Err(InferError::Shapes {
@@ -45,20 +48,35 @@ impl Operator for Add {
         let mut sum = Interval::point(0)?;
         for ((x, zero_point), factor) in x.iter().zip(self.zero_points).zip(self.factors) {
             quantization(x, zero_point)?;
-            let zero = zero_point.checked_neg().ok_or(InferError::Attribute("zero point"))?;
+            let zero = zero_point
+                .checked_neg()
+                .ok_or(InferError::Attribute("zero point"))?;
             sum = sum.add(&x.interval.shift(zero)?.scale(factor)?)?;
         }
-        Ok(Fact { shape: left.shape.clone(), interval: sum, quantization: None })
+        Ok(Fact {
+            shape: left.shape.clone(),
+            interval: sum,
+            quantization: None,
+        })
     }
 
     fn eval(&self, x: &[&Tensor]) -> Result<Tensor, EvalError> {
         let [left, right] = x else {
-            return Err(EvalError::Arity { expected: 2, got: x.len() });
+            return Err(EvalError::Arity {
+                expected: 2,
+                got: x.len(),
+            });
         };
         if left.len() != right.len() {
-            return Err(EvalError::Length { expected: left.len(), got: right.len() });
+            return Err(EvalError::Length {
+                expected: left.len(),
+                got: right.len(),
+            });
         }
-        let term = |x: i64, i: usize| x.checked_sub(self.zero_points[i])?.checked_mul(self.factors[i]);
+        let term = |x: i64, i: usize| {
+            x.checked_sub(self.zero_points[i])?
+                .checked_mul(self.factors[i])
+        };
         let data = left
             .data
             .iter()
@@ -66,13 +84,20 @@ impl Operator for Add {
             .map(|(&l, &r)| term(l, 0)?.checked_add(term(r, 1)?))
             .collect::<Option<_>>()
             .ok_or(EvalError::Overflow)?;
-        Ok(Tensor { shape: left.shape.clone(), data })
+        Ok(Tensor {
+            shape: left.shape.clone(),
+            data,
+        })
     }
 
     fn constrain(&self, b: &mut Builder, x: &[&WireTensor]) -> Result<WireTensor, BuildError> {
         let [left, right] = x else { return Err(ARITY) };
-        let constant = -(self.factors[0] * self.zero_points[0] + self.factors[1] * self.zero_points[1]);
-        b.combine(&[(self.factors[0], left), (self.factors[1], right)], constant)
+        let constant =
+            -(self.factors[0] * self.zero_points[0] + self.factors[1] * self.zero_points[1]);
+        b.combine(
+            &[(self.factors[0], left), (self.factors[1], right)],
+            constant,
+        )
     }
 
     fn cases() -> Vec<Case<Self>> {
@@ -80,18 +105,28 @@ impl Operator for Add {
         let fact = |zero_point| Fact {
             shape: vec![5],
             interval: Interval { lo: -128, hi: 127 },
-            quantization: Some(Quantization { scale: 0.1, zero_point }),
+            quantization: Some(Quantization {
+                scale: 0.1,
+                zero_point,
+            }),
         };
-        [("sum", [1 << 24, 123_456]), ("difference", [9_000_000, -(1 << 25)])]
-            .into_iter()
-            .map(|(name, factors)| Case {
-                name,
-                op: Self { zero_points, factors },
-                facts: zero_points.map(fact).to_vec(),
-                runs: vec![
-                    vec![Tensor::flat(vec![-128, -1, 0, 1, 127]), Tensor::flat(vec![127, 5, 7, -128, -128])],
-                ],
-            })
-            .collect()
+        [
+            ("sum", [1 << 21, 123_456]),
+            ("difference", [2_000_000, -(1 << 22)]),
+        ]
+        .into_iter()
+        .map(|(name, factors)| Case {
+            name,
+            op: Self {
+                zero_points,
+                factors,
+            },
+            facts: zero_points.map(fact).to_vec(),
+            runs: vec![vec![
+                Tensor::flat(vec![-128, -1, 0, 1, 127]),
+                Tensor::flat(vec![127, 5, 7, -128, -128]),
+            ]],
+        })
+        .collect()
     }
 }

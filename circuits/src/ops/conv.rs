@@ -5,7 +5,9 @@
 //! A batch N is N copies of every group. A per-element affine function is the case of 1×1 kernels with one channel per group.
 //! Constraints: none of its own, y is a linear expression. Source: ONNX operator specification, Conv.
 
-use super::{ARITY, Case, EvalError, InferError, Operator, length, one, one_tensor, quantization, volume};
+use super::{
+    ARITY, Case, EvalError, InferError, Operator, length, one, one_tensor, quantization, volume,
+};
 use crate::constraint::{BuildError, Builder, LinearMap, WireTensor};
 use crate::quantize::{SchemeError, Site};
 use crate::tensor::{ConvGeometry, Fact, Interval, Quantization, Tensor};
@@ -47,10 +49,17 @@ impl Operator for Conv {
         quantization(x, self.zero_point)?;
         self.geometry.check()?;
         length("input", self.geometry.input_len(), x.len())?;
-        length("output shape", self.geometry.output_len(), volume(&self.shape)?)?;
+        length(
+            "output shape",
+            self.geometry.output_len(),
+            volume(&self.shape)?,
+        )?;
         length("weights", self.geometry.weights_len(), self.weights.len())?;
         length("bias", self.geometry.channels_out, self.bias.len())?;
-        let zero = self.zero_point.checked_neg().ok_or(InferError::Attribute("zero point"))?;
+        let zero = self
+            .zero_point
+            .checked_neg()
+            .ok_or(InferError::Attribute("zero point"))?;
         let mut centred = x.interval.shift(zero)?;
         if self.geometry.pads != [0; 4] {
             centred = centred.union(&Interval::point(0)?);
@@ -74,7 +83,10 @@ impl Operator for Conv {
         let [rows, columns] = g.output_size();
         let (area, plane) = (g.height * g.width, rows * columns);
         let (per_group, n_taps) = (g.channels_in_per_group(), g.n_taps());
-        let taps: Vec<_> = g.taps().filter_map(|t| Some((t.output, t.tap, t.input?))).collect();
+        let taps: Vec<_> = g
+            .taps()
+            .filter_map(|t| Some((t.output, t.tap, t.input?)))
+            .collect();
         let mut data = Vec::with_capacity(g.output_len());
         for (o, &bias) in self.bias.iter().enumerate() {
             let mut sums = vec![i64::from(bias); plane];
@@ -84,13 +96,17 @@ impl Operator for Conv {
                 let kernel = &self.weights[(o * per_group + c) * n_taps..][..n_taps];
                 for &(output, tap, source) in &taps {
                     let term = i64::from(kernel[tap]).checked_mul(input[source]);
-                    sums[output] =
-                        term.and_then(|t| sums[output].checked_add(t)).ok_or(EvalError::Overflow)?;
+                    sums[output] = term
+                        .and_then(|t| sums[output].checked_add(t))
+                        .ok_or(EvalError::Overflow)?;
                 }
             }
             data.extend(sums);
         }
-        Ok(Tensor { shape: self.shape.clone(), data })
+        Ok(Tensor {
+            shape: self.shape.clone(),
+            data,
+        })
     }
 
     fn constrain(&self, b: &mut Builder, x: &[&WireTensor]) -> Result<WireTensor, BuildError> {
@@ -101,7 +117,10 @@ impl Operator for Conv {
             geometry: self.geometry.clone(),
             weights: self.weights.iter().map(|&w| w.into()).collect(),
         };
-        let bias = self.bias.iter().flat_map(|&v| std::iter::repeat_n(i64::from(v), plane));
+        let bias = self
+            .bias
+            .iter()
+            .flat_map(|&v| std::iter::repeat_n(i64::from(v), plane));
         b.linear(map, &centred, bias.collect())
     }
 
@@ -118,33 +137,53 @@ impl Operator for Conv {
             groups,
         };
         [
-            ("padded with the zero point", geometry([3, 3], [1, 1], [1, 1, 1, 1], [1, 1], 1), 5),
-            ("strided, one-sided pads", geometry([2, 2], [2, 1], [1, 0, 0, 1], [1, 1], 1), -128),
-            ("depthwise, dilated", geometry([2, 2], [1, 1], [0, 0, 0, 0], [2, 1], 2), 127),
+            (
+                "padded with the zero point",
+                geometry([3, 3], [1, 1], [1, 1, 1, 1], [1, 1], 1),
+                5,
+            ),
+            (
+                "strided, one-sided pads",
+                geometry([2, 2], [2, 1], [1, 0, 0, 1], [1, 1], 1),
+                -128,
+            ),
+            (
+                "depthwise, dilated",
+                geometry([2, 2], [1, 1], [0, 0, 0, 0], [2, 1], 2),
+                127,
+            ),
         ]
         .into_iter()
         .map(|(name, geometry, zero_point)| {
             let [rows, columns] = geometry.output_size();
-            let weights = (0..geometry.weights_len()).map(|i| (i * 37 % 255) as u8 as i8).collect();
+            let weights = (0..geometry.weights_len())
+                .map(|i| (i * 37 % 255) as u8 as i8)
+                .collect();
             Case {
                 name,
                 op: Self {
                     shape: vec![1, geometry.channels_out, rows, columns],
                     zero_point,
                     weights,
-                    bias: vec![-7, 0, 900, i32::MAX],
+                    bias: vec![-7, 0, 900, 1 << 30],
                     geometry,
                 },
                 facts: vec![Fact {
                     shape: vec![1, 2, 4, 3],
                     interval: Interval { lo: -128, hi: 127 },
-                    quantization: Some(Quantization { scale: 0.5, zero_point }),
+                    quantization: Some(Quantization {
+                        scale: 0.5,
+                        zero_point,
+                    }),
                 }],
                 runs: [(0, 1), (-128, 0), (127, 0), (-128, 11)]
                     .into_iter()
                     .map(|(start, step)| {
                         let data = (0..24).map(|i| (start + step * i).clamp(-128, 127));
-                        vec![Tensor { shape: vec![1, 2, 4, 3], data: data.collect() }]
+                        vec![Tensor {
+                            shape: vec![1, 2, 4, 3],
+                            data: data.collect(),
+                        }]
                     })
                     .collect(),
             }
@@ -163,7 +202,10 @@ pub(super) fn accumulator<'a>(
     for (row, &bias) in weights.zip(bias) {
         let (mut lo, mut hi) = (i128::from(bias), i128::from(bias));
         for &w in row {
-            let ends = [i128::from(w) * i128::from(x.lo), i128::from(w) * i128::from(x.hi)];
+            let ends = [
+                i128::from(w) * i128::from(x.lo),
+                i128::from(w) * i128::from(x.hi),
+            ];
             lo += ends[0].min(ends[1]);
             hi += ends[0].max(ends[1]);
         }

@@ -56,7 +56,10 @@ impl Layout {
 
     /// Whether no element moves.
     fn is_reshape(&self) -> bool {
-        self.axes.iter().filter(|&&axis| self.view[axis] != 1).is_sorted()
+        self.axes
+            .iter()
+            .filter(|&&axis| self.view[axis] != 1)
+            .is_sorted()
     }
 }
 
@@ -65,14 +68,22 @@ impl Operator for Layout {
 
     fn import(site: &Site<'_>) -> Result<Self, SchemeError> {
         let (view, axes) = site.layout()?;
-        Ok(Self { view, axes, shape: site.shape().to_vec() })
+        Ok(Self {
+            view,
+            axes,
+            shape: site.shape().to_vec(),
+        })
     }
 
     fn infer(&self, x: &[&Fact]) -> Result<Fact, InferError> {
         let x = one(x)?;
         length("input", self.check()?, x.len())?;
         let quantization = Some(x.quantization.ok_or(InferError::Accumulator)?);
-        Ok(Fact { shape: self.shape.clone(), interval: x.interval, quantization })
+        Ok(Fact {
+            shape: self.shape.clone(),
+            interval: x.interval,
+            quantization,
+        })
     }
 
     fn eval(&self, x: &[&Tensor]) -> Result<Tensor, EvalError> {
@@ -82,7 +93,10 @@ impl Operator for Layout {
         } else {
             self.index().into_iter().map(|i| x.data[i]).collect()
         };
-        Ok(Tensor { shape: self.shape.clone(), data })
+        Ok(Tensor {
+            shape: self.shape.clone(),
+            data,
+        })
     }
 
     fn constrain(&self, b: &mut Builder, x: &[&WireTensor]) -> Result<WireTensor, BuildError> {
@@ -102,13 +116,33 @@ impl Operator for Layout {
             facts: vec![Fact {
                 shape: vec![2, 3, 2],
                 interval: Interval { lo: -128, hi: 127 },
-                quantization: Some(Quantization { scale: 1.0, zero_point: 3 }),
+                quantization: Some(Quantization {
+                    scale: 1.0,
+                    zero_point: 3,
+                }),
             }],
-            runs: vec![vec![Tensor { shape: vec![2, 3, 2], data: (-6..6).collect() }]],
+            runs: vec![vec![Tensor {
+                shape: vec![2, 3, 2],
+                data: (-6..6).collect(),
+            }]],
         };
         vec![
-            case("transpose", Self { view: vec![2, 3, 2], axes: vec![2, 0, 1], shape: vec![2, 2, 3] }),
-            case("flatten", Self { view: vec![12], axes: vec![0], shape: vec![1, 12] }),
+            case(
+                "transpose",
+                Self {
+                    view: vec![2, 3, 2],
+                    axes: vec![2, 0, 1],
+                    shape: vec![2, 2, 3],
+                },
+            ),
+            case(
+                "flatten",
+                Self {
+                    view: vec![12],
+                    axes: vec![0],
+                    shape: vec![1, 12],
+                },
+            ),
         ]
     }
 }

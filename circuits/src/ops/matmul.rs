@@ -4,7 +4,9 @@
 //! Constraints: none of its own, y is a linear expression. Source: ONNX operator specification, MatMul and Gemm.
 
 use super::conv::accumulator;
-use super::{ARITY, Case, EvalError, InferError, Operator, length, one, one_tensor, quantization, volume};
+use super::{
+    ARITY, Case, EvalError, InferError, Operator, length, one, one_tensor, quantization, volume,
+};
 use crate::constraint::{BuildError, Builder, LinearMap, WireTensor};
 use crate::quantize::{SchemeError, Site};
 use crate::tensor::{Fact, Interval, Quantization, Tensor};
@@ -33,7 +35,8 @@ impl MatMul {
 
     /// Elements of the input; 0 when the sizes do not agree.
     fn input_len(&self) -> usize {
-        self.sizes().map_or(0, |(k, n)| self.shape.iter().product::<usize>() / n * k)
+        self.sizes()
+            .map_or(0, |(k, n)| self.shape.iter().product::<usize>() / n * k)
     }
 }
 
@@ -54,15 +57,21 @@ impl Operator for MatMul {
     fn infer(&self, x: &[&Fact]) -> Result<Fact, InferError> {
         let x = one(x)?;
         quantization(x, self.zero_point)?;
-        let (k, n) =
-            self.sizes().ok_or(InferError::Attribute("weights are not [N][K] for a bias of N values"))?;
+        let (k, n) = self.sizes().ok_or(InferError::Attribute(
+            "weights are not [N][K] for a bias of N values",
+        ))?;
         let out = volume(&self.shape)?;
         if self.shape.last() != Some(&n) {
             return Err(InferError::Attribute("the last output dimension is not N"));
         }
-        let input = (out / n).checked_mul(k).ok_or(InferError::Attribute("input is too large"))?;
+        let input = (out / n)
+            .checked_mul(k)
+            .ok_or(InferError::Attribute("input is too large"))?;
         length("input", input, x.len())?;
-        let zero = self.zero_point.checked_neg().ok_or(InferError::Attribute("zero point"))?;
+        let zero = self
+            .zero_point
+            .checked_neg()
+            .ok_or(InferError::Attribute("zero point"))?;
         let centred = x.interval.shift(zero)?;
         Ok(Fact {
             shape: self.shape.clone(),
@@ -73,17 +82,28 @@ impl Operator for MatMul {
 
     fn eval(&self, x: &[&Tensor]) -> Result<Tensor, EvalError> {
         let x = one_tensor(x, self.input_len())?;
-        let (k, n) = self.sizes().ok_or(EvalError::Length { expected: 0, got: self.weights.len() })?;
+        let (k, n) = self.sizes().ok_or(EvalError::Length {
+            expected: 0,
+            got: self.weights.len(),
+        })?;
         let mut data = Vec::with_capacity(x.len() / k * n);
         for row in x.data.chunks_exact(k) {
             for (weights, &bias) in self.weights.chunks_exact(k).zip(&self.bias) {
-                let sum = row.iter().zip(weights).try_fold(i64::from(bias), |sum, (&x, &w)| {
-                    x.checked_sub(self.zero_point)?.checked_mul(i64::from(w))?.checked_add(sum)
-                });
+                let sum = row
+                    .iter()
+                    .zip(weights)
+                    .try_fold(i64::from(bias), |sum, (&x, &w)| {
+                        x.checked_sub(self.zero_point)?
+                            .checked_mul(i64::from(w))?
+                            .checked_add(sum)
+                    });
                 data.push(sum.ok_or(EvalError::Overflow)?);
             }
         }
-        Ok(Tensor { shape: self.shape.clone(), data })
+        Ok(Tensor {
+            shape: self.shape.clone(),
+            data,
+        })
     }
 
     fn constrain(&self, b: &mut Builder, x: &[&WireTensor]) -> Result<WireTensor, BuildError> {
@@ -93,36 +113,55 @@ impl Operator for MatMul {
         let weights = self.weights.iter().map(|&w| w.into()).collect();
         let rows = x.len().checked_div(n_in).unwrap_or(0);
         let bias = (0..rows).flat_map(|_| self.bias.iter().map(|&v| i64::from(v)));
-        b.linear(LinearMap::Dense { n_in, n_out, weights }, &centred, bias.collect())
+        b.linear(
+            LinearMap::Dense {
+                n_in,
+                n_out,
+                weights,
+            },
+            &centred,
+            bias.collect(),
+        )
     }
 
     fn cases() -> Vec<Case<Self>> {
-        [("one row", vec![1, 3], 0), ("a batch of rows", vec![1, 2, 3], -128)]
-            .into_iter()
-            .map(|(name, shape, zero_point)| {
-                let rows = shape.iter().product::<usize>() / 3;
-                let mut input = shape.clone();
-                input.pop();
-                input.push(4);
-                Case {
-                    name,
-                    op: Self {
-                        shape,
+        [
+            ("one row", vec![1, 3], 0),
+            ("a batch of rows", vec![1, 2, 3], -128),
+        ]
+        .into_iter()
+        .map(|(name, shape, zero_point)| {
+            let rows = shape.iter().product::<usize>() / 3;
+            let mut input = shape.clone();
+            input.pop();
+            input.push(4);
+            Case {
+                name,
+                op: Self {
+                    shape,
+                    zero_point,
+                    weights: vec![127, -127, 0, 1, -128, 5, 6, 7, 0, 0, 0, 0],
+                    bias: vec![12, -(1 << 30), 0],
+                },
+                facts: vec![Fact {
+                    shape: input.clone(),
+                    interval: Interval { lo: -128, hi: 127 },
+                    quantization: Some(Quantization {
+                        scale: 0.25,
                         zero_point,
-                        weights: vec![127, -127, 0, 1, -128, 5, 6, 7, 0, 0, 0, 0],
-                        bias: vec![12, i32::MIN, 0],
-                    },
-                    facts: vec![Fact {
-                        shape: input.clone(),
-                        interval: Interval { lo: -128, hi: 127 },
-                        quantization: Some(Quantization { scale: 0.25, zero_point }),
-                    }],
-                    runs: [[-128; 4], [127; 4], [1, -2, 3, -4]]
-                        .into_iter()
-                        .map(|row| vec![Tensor { shape: input.clone(), data: row.repeat(rows) }])
-                        .collect(),
-                }
-            })
-            .collect()
+                    }),
+                }],
+                runs: [[-128; 4], [127; 4], [1, -2, 3, -4]]
+                    .into_iter()
+                    .map(|row| {
+                        vec![Tensor {
+                            shape: input.clone(),
+                            data: row.repeat(rows),
+                        }]
+                    })
+                    .collect(),
+            }
+        })
+        .collect()
     }
 }

@@ -29,13 +29,20 @@ impl MaxPool {
         let taps: Vec<_> = g.taps().collect();
         let windows = taps.chunks_exact(n_taps).map(|window| {
             let first = window.iter().find_map(|tap| tap.input)?;
-            Some(window.iter().map(|tap| tap.input.unwrap_or(first)).collect::<Vec<_>>())
+            Some(
+                window
+                    .iter()
+                    .map(|tap| tap.input.unwrap_or(first))
+                    .collect::<Vec<_>>(),
+            )
         });
         let windows = windows.collect::<Option<Vec<_>>>()?;
         let area = g.height * g.width;
         let source = |tap: usize| {
             let planes = (0..g.channels_in).map(|c| c * area);
-            planes.flat_map(|base| windows.iter().map(move |window| base + window[tap])).collect()
+            planes
+                .flat_map(|base| windows.iter().map(move |window| base + window[tap]))
+                .collect()
         };
         Some((0..n_taps).map(source).collect())
     }
@@ -45,7 +52,9 @@ impl MaxPool {
 pub(super) fn check_pool(g: &ConvGeometry, shape: &[usize], x: &Fact) -> Result<(), InferError> {
     g.check()?;
     if g.channels_in != g.channels_out || g.channels_in != g.groups {
-        return Err(InferError::Attribute("a pooling geometry must be depthwise"));
+        return Err(InferError::Attribute(
+            "a pooling geometry must be depthwise",
+        ));
     }
     length("input", g.input_len(), x.len())?;
     length("output shape", g.output_len(), volume(shape)?)
@@ -55,7 +64,10 @@ impl Operator for MaxPool {
     const NAME: &'static str = "MaxPool";
 
     fn import(site: &Site<'_>) -> Result<Self, SchemeError> {
-        Ok(Self { geometry: site.window()?, shape: site.shape().to_vec() })
+        Ok(Self {
+            geometry: site.window()?,
+            shape: site.shape().to_vec(),
+        })
     }
 
     fn infer(&self, x: &[&Fact]) -> Result<Fact, InferError> {
@@ -64,12 +76,18 @@ impl Operator for MaxPool {
         let quantization = Some(x.quantization.ok_or(InferError::Accumulator)?);
         let [rows, columns] = self.geometry.output_size();
         if (rows * columns).saturating_mul(self.geometry.n_taps()) > crate::tensor::MAX_ELEMENTS {
-            return Err(InferError::Attribute("the windows have more than 2^28 taps"));
+            return Err(InferError::Attribute(
+                "the windows have more than 2^28 taps",
+            ));
         }
         if self.geometry.has_empty_window() {
             return Err(InferError::Attribute("a window lies on padding alone"));
         }
-        Ok(Fact { shape: self.shape.clone(), interval: x.interval, quantization })
+        Ok(Fact {
+            shape: self.shape.clone(),
+            interval: x.interval,
+            quantization,
+        })
     }
 
     fn eval(&self, x: &[&Tensor]) -> Result<Tensor, EvalError> {
@@ -79,7 +97,10 @@ impl Operator for MaxPool {
             .map(|i| sources.iter().map(|source| x.data[source[i]]).max())
             .collect::<Option<_>>()
             .ok_or(EvalError::Overflow)?;
-        Ok(Tensor { shape: self.shape.clone(), data })
+        Ok(Tensor {
+            shape: self.shape.clone(),
+            data,
+        })
     }
 
     fn constrain(&self, b: &mut Builder, x: &[&WireTensor]) -> Result<WireTensor, BuildError> {
@@ -108,22 +129,35 @@ impl Operator for MaxPool {
             dilations: [1, 1],
             groups: 2,
         };
-        let padded = ConvGeometry { kernel: [3, 3], pads: [1, 1, 1, 1], ..geometry.clone() };
+        let padded = ConvGeometry {
+            kernel: [3, 3],
+            pads: [1, 1, 1, 1],
+            ..geometry.clone()
+        };
         [("halves", geometry), ("padding never wins", padded)]
             .into_iter()
             .map(|(name, geometry)| Case {
                 name,
-                op: Self { geometry, shape: vec![1, 2, 2, 2] },
+                op: Self {
+                    geometry,
+                    shape: vec![1, 2, 2, 2],
+                },
                 facts: vec![Fact {
                     shape: vec![1, 2, 4, 4],
                     interval: Interval { lo: -128, hi: 127 },
-                    quantization: Some(Quantization { scale: 1.0, zero_point: 5 }),
+                    quantization: Some(Quantization {
+                        scale: 1.0,
+                        zero_point: 5,
+                    }),
                 }],
                 runs: [0, 7, 255]
                     .into_iter()
                     .map(|step| {
                         let data = (0..32).map(|i| (i * step) % 256 - 128).collect();
-                        vec![Tensor { shape: vec![1, 2, 4, 4], data }]
+                        vec![Tensor {
+                            shape: vec![1, 2, 4, 4],
+                            data,
+                        }]
                     })
                     .collect(),
             })

@@ -43,11 +43,15 @@ impl Requantize {
     /// y of one element: `x` centred, times M.
     fn value(&self, product: i64) -> Option<i64> {
         let rounded = product.checked_add(1 << (self.shift - 1))? >> self.shift;
-        let key = rounded.checked_add(self.zero_point)?.clamp(self.lo.into(), self.hi.into());
+        let key = rounded
+            .checked_add(self.zero_point)?
+            .clamp(self.lo.into(), self.hi.into());
         if self.table.is_empty() {
             return Some(key);
         }
-        self.table.get(usize::try_from(key + 128).ok()?).map(|&v| v.into())
+        self.table
+            .get(usize::try_from(key + 128).ok()?)
+            .map(|&v| v.into())
     }
 }
 
@@ -63,7 +67,10 @@ impl Operator for Requantize {
         if x.quantization.is_some() {
             quantization(x, self.zero_point_in)?;
         } else if self.zero_point_in != 0 {
-            return Err(InferError::ZeroPoint { expected: 0, got: self.zero_point_in });
+            return Err(InferError::ZeroPoint {
+                expected: 0,
+                got: self.zero_point_in,
+            });
         }
         if !(1..=48).contains(&self.shift) {
             return Err(InferError::Attribute("the shift is not in 1..=48"));
@@ -74,9 +81,14 @@ impl Operator for Requantize {
         if self.multipliers.iter().any(|&m| m >= 1 << 31) {
             return Err(InferError::Attribute("a multiplier has more than 31 bits"));
         }
-        let period = self.inner.checked_mul(self.multipliers.len()).filter(|&n| n > 0);
+        let period = self
+            .inner
+            .checked_mul(self.multipliers.len())
+            .filter(|&n| n > 0);
         if !period.is_some_and(|n| x.len().is_multiple_of(n)) {
-            return Err(InferError::Attribute("the multipliers do not divide the input"));
+            return Err(InferError::Attribute(
+                "the multipliers do not divide the input",
+            ));
         }
         if !self.output.is_sound() || self.zero_point.unsigned_abs() > 1 << 16 {
             return Err(InferError::Attribute("scale or zero point of the output"));
@@ -91,13 +103,18 @@ impl Operator for Requantize {
         } else {
             length("activation table", 256, self.table.len())?;
         }
-        let zero = self.zero_point_in.checked_neg().ok_or(InferError::Attribute("zero point"))?;
+        let zero = self
+            .zero_point_in
+            .checked_neg()
+            .ok_or(InferError::Attribute("zero point"))?;
         let centred = x.interval.shift(zero)?;
         // both ends of every channel must stay in range with the rounding term: the largest multiplier decides
         let largest = self.multipliers.iter().copied().max().unwrap_or(0);
         let product = centred.scale(largest.into())?.union(&Interval::point(0)?);
         let half = Interval::point(1 << (self.shift - 1))?;
-        let offset = Interval::point(1 << self.shift)?.scale(self.zero_point)?.add(&half)?;
+        let offset = Interval::point(1 << self.shift)?
+            .scale(self.zero_point)?
+            .add(&half)?;
         let keys = product.add(&offset)?.shift_right(self.shift);
         let (first, last) = (i64::from(self.lo), i64::from(self.hi));
         let (first, last) = (keys.lo.clamp(first, last), keys.hi.clamp(first, last));
@@ -106,19 +123,36 @@ impl Operator for Requantize {
         } else {
             // int8 keys plus 128 index the 256 rows
             let rows = &self.table[(first + 128) as usize..=(last + 128) as usize];
-            let (lo, hi) = rows.iter().fold((127, -128), |(lo, hi), &v| (v.min(lo), v.max(hi)));
+            let (lo, hi) = rows
+                .iter()
+                .fold((127, -128), |(lo, hi), &v| (v.min(lo), v.max(hi)));
             Interval::new(lo.into(), hi.into())?
         };
-        Ok(Fact { shape: x.shape.clone(), interval, quantization: Some(self.output) })
+        Ok(Fact {
+            shape: x.shape.clone(),
+            interval,
+            quantization: Some(self.output),
+        })
     }
 
     fn eval(&self, x: &[&Tensor]) -> Result<Tensor, EvalError> {
-        let [x] = x else { return Err(EvalError::Arity { expected: 1, got: x.len() }) };
+        let [x] = x else {
+            return Err(EvalError::Arity {
+                expected: 1,
+                got: x.len(),
+            });
+        };
         let value = |(i, &x): (usize, &i64)| {
-            self.value(x.checked_sub(self.zero_point_in)?.checked_mul(self.multiplier(i))?)
+            self.value(
+                x.checked_sub(self.zero_point_in)?
+                    .checked_mul(self.multiplier(i))?,
+            )
         };
         let data = x.data.iter().enumerate().map(value).collect::<Option<_>>();
-        Ok(Tensor { shape: x.shape.clone(), data: data.ok_or(EvalError::Overflow)? })
+        Ok(Tensor {
+            shape: x.shape.clone(),
+            data: data.ok_or(EvalError::Overflow)?,
+        })
     }
 
     fn constrain(&self, b: &mut Builder, x: &[&WireTensor]) -> Result<WireTensor, BuildError> {
@@ -145,7 +179,12 @@ impl Operator for Requantize {
             interval: Interval { lo, hi },
             quantization,
         };
-        let run = |data: [i64; 8]| vec![Tensor { shape: vec![1, 2, 4], data: data.to_vec() }];
+        let run = |data: [i64; 8]| {
+            vec![Tensor {
+                shape: vec![1, 2, 4],
+                data: data.to_vec(),
+            }]
+        };
         let plain = Self {
             zero_point_in: 0,
             inner: 4,
@@ -155,7 +194,10 @@ impl Operator for Requantize {
             lo: -128,
             hi: 127,
             table: Vec::new(),
-            output: Quantization { scale: 0.1, zero_point: -3 },
+            output: Quantization {
+                scale: 0.1,
+                zero_point: -3,
+            },
         };
         let ends = [-100_000, 100_000, 0, 1, -1, 512, -512, 511];
         vec![
@@ -163,7 +205,10 @@ impl Operator for Requantize {
                 name: "two channels",
                 op: plain.clone(),
                 facts: vec![fact(-100_000, 100_000, None)],
-                runs: vec![run(ends), run([1536, -1536, 2560, 209, 210, -209, -210, 77_777])],
+                runs: vec![
+                    run(ends),
+                    run([1536, -1536, 2560, 209, 210, -209, -210, 77_777]),
+                ],
             },
             Case {
                 name: "rectified, three limbs",
@@ -173,7 +218,10 @@ impl Operator for Requantize {
                     zero_point: -128,
                     lo: -128,
                     hi: 100,
-                    output: Quantization { scale: 0.1, zero_point: -128 },
+                    output: Quantization {
+                        scale: 0.1,
+                        zero_point: -128,
+                    },
                     ..plain.clone()
                 },
                 facts: vec![fact(-100_000, 100_000, None)],
@@ -186,10 +234,20 @@ impl Operator for Requantize {
                     inner: 1,
                     multipliers: vec![3 << 23],
                     table: (0..=255u8).map(|i| (i / 2) as i8).collect(),
-                    output: Quantization { scale: 1.0, zero_point: 0 },
+                    output: Quantization {
+                        scale: 1.0,
+                        zero_point: 0,
+                    },
                     ..plain
                 },
-                facts: vec![fact(-128, 127, Some(Quantization { scale: 0.3, zero_point: 9 }))],
+                facts: vec![fact(
+                    -128,
+                    127,
+                    Some(Quantization {
+                        scale: 0.3,
+                        zero_point: 9,
+                    }),
+                )],
                 runs: vec![run([-128, 127, 9, 10, 8, 0, 50, -50])],
             },
         ]

@@ -60,11 +60,19 @@ impl Operator for SumPool {
                 got: self.factors.len(),
             });
         }
-        let output = Quantization { scale: self.scale, zero_point: 0 };
+        let output = Quantization {
+            scale: self.scale,
+            zero_point: 0,
+        };
         if !output.is_sound() {
-            return Err(InferError::Attribute("the output scale is not a positive number"));
+            return Err(InferError::Attribute(
+                "the output scale is not a positive number",
+            ));
         }
-        let zero = self.zero_point.checked_neg().ok_or(InferError::Attribute("zero point"))?;
+        let zero = self
+            .zero_point
+            .checked_neg()
+            .ok_or(InferError::Attribute("zero point"))?;
         let mut centred = x.interval.shift(zero)?;
         if self.geometry.pads != [0; 4] {
             centred = centred.union(&Interval::point(0)?);
@@ -75,27 +83,41 @@ impl Operator for SumPool {
         for &factor in &self.factors {
             interval = interval.union(&sum.scale(factor.into())?);
         }
-        Ok(Fact { shape: self.shape.clone(), interval, quantization: Some(output) })
+        Ok(Fact {
+            shape: self.shape.clone(),
+            interval,
+            quantization: Some(output),
+        })
     }
 
     fn eval(&self, x: &[&Tensor]) -> Result<Tensor, EvalError> {
         let g = &self.geometry;
         let x = one_tensor(x, g.input_len())?;
         let [rows, columns] = g.output_size();
-        let taps: Vec<_> = g.taps().filter_map(|t| Some((t.output, t.input?))).collect();
+        let taps: Vec<_> = g
+            .taps()
+            .filter_map(|t| Some((t.output, t.input?)))
+            .collect();
         let mut data = Vec::with_capacity(g.output_len());
         for plane in x.data.chunks_exact(g.height * g.width) {
             let mut sums = vec![0i64; rows * columns];
             for &(output, source) in &taps {
                 let centred = plane[source].checked_sub(self.zero_point);
-                sums[output] =
-                    centred.and_then(|v| v.checked_add(sums[output])).ok_or(EvalError::Overflow)?;
+                sums[output] = centred
+                    .and_then(|v| v.checked_add(sums[output]))
+                    .ok_or(EvalError::Overflow)?;
             }
             for (position, sum) in sums.into_iter().enumerate() {
-                data.push(sum.checked_mul(self.factor(position)).ok_or(EvalError::Overflow)?);
+                data.push(
+                    sum.checked_mul(self.factor(position))
+                        .ok_or(EvalError::Overflow)?,
+                );
             }
         }
-        Ok(Tensor { shape: self.shape.clone(), data })
+        Ok(Tensor {
+            shape: self.shape.clone(),
+            data,
+        })
     }
 
     fn constrain(&self, b: &mut Builder, x: &[&WireTensor]) -> Result<WireTensor, BuildError> {
@@ -125,31 +147,44 @@ impl Operator for SumPool {
             dilations: [1, 1],
             groups: 2,
         };
-        let padded = ConvGeometry { strides: [2, 2], pads: [1, 1, 0, 0], ..geometry.clone() };
-        [("equal windows", geometry, vec![1]), ("counts 1, 2, 2, 4", padded, vec![4, 2, 2, 1])]
-            .into_iter()
-            .map(|(name, geometry, factors)| Case {
-                name,
-                op: Self {
-                    geometry,
-                    shape: vec![1, 2, 2, 2],
+        let padded = ConvGeometry {
+            strides: [2, 2],
+            pads: [1, 1, 0, 0],
+            ..geometry.clone()
+        };
+        [
+            ("equal windows", geometry, vec![1]),
+            ("counts 1, 2, 2, 4", padded, vec![4, 2, 2, 1]),
+        ]
+        .into_iter()
+        .map(|(name, geometry, factors)| Case {
+            name,
+            op: Self {
+                geometry,
+                shape: vec![1, 2, 2, 2],
+                zero_point: -9,
+                factors,
+                scale: 0.125,
+            },
+            facts: vec![Fact {
+                shape: vec![1, 2, 3, 3],
+                interval: Interval { lo: -128, hi: 127 },
+                quantization: Some(Quantization {
+                    scale: 0.5,
                     zero_point: -9,
-                    factors,
-                    scale: 0.125,
-                },
-                facts: vec![Fact {
-                    shape: vec![1, 2, 3, 3],
-                    interval: Interval { lo: -128, hi: 127 },
-                    quantization: Some(Quantization { scale: 0.5, zero_point: -9 }),
-                }],
-                runs: [(0, -128), (0, 127), (13, -128)]
-                    .into_iter()
-                    .map(|(step, start)| {
-                        let data = (0..18).map(|i| start + step * i).collect();
-                        vec![Tensor { shape: vec![1, 2, 3, 3], data }]
-                    })
-                    .collect(),
-            })
-            .collect()
+                }),
+            }],
+            runs: [(0, -128), (0, 127), (13, -128)]
+                .into_iter()
+                .map(|(step, start)| {
+                    let data = (0..18).map(|i| start + step * i).collect();
+                    vec![Tensor {
+                        shape: vec![1, 2, 3, 3],
+                        data,
+                    }]
+                })
+                .collect(),
+        })
+        .collect()
     }
 }

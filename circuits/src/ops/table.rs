@@ -25,7 +25,10 @@ impl Operator for Table {
     const NAME: &'static str = "Table";
 
     fn import(site: &Site<'_>) -> Result<Self, SchemeError> {
-        Ok(Self { values: site.table(site.input(0)?)?, output: site.output()? })
+        Ok(Self {
+            values: site.table(site.input(0)?)?,
+            output: site.output()?,
+        })
     }
 
     fn infer(&self, x: &[&Fact]) -> Result<Fact, InferError> {
@@ -36,11 +39,15 @@ impl Operator for Table {
         }
         length("table", 256, self.values.len())?;
         if !self.output.is_sound() {
-            return Err(InferError::Attribute("the output scale is not a positive number"));
+            return Err(InferError::Attribute(
+                "the output scale is not a positive number",
+            ));
         }
         // an int8 plus 128 indexes the 256 rows
         let rows = &self.values[(x.interval.lo + 128) as usize..=(x.interval.hi + 128) as usize];
-        let (lo, hi) = rows.iter().fold((127, -128), |(lo, hi), &v| (v.min(lo), v.max(hi)));
+        let (lo, hi) = rows
+            .iter()
+            .fold((127, -128), |(lo, hi), &v| (v.min(lo), v.max(hi)));
         Ok(Fact {
             shape: x.shape.clone(),
             interval: Interval::new(lo.into(), hi.into())?,
@@ -49,17 +56,32 @@ impl Operator for Table {
     }
 
     fn eval(&self, x: &[&Tensor]) -> Result<Tensor, EvalError> {
-        let [x] = x else { return Err(EvalError::Arity { expected: 1, got: x.len() }) };
+        let [x] = x else {
+            return Err(EvalError::Arity {
+                expected: 1,
+                got: x.len(),
+            });
+        };
         let value = |(index, &value): (usize, &i64)| {
             let row = usize::try_from(value.saturating_add(128)).ok();
-            row.and_then(|row| self.values.get(row)).map(|&v| v.into()).ok_or(EvalError::Range {
-                index,
-                value,
-                range: INT8,
-            })
+            row.and_then(|row| self.values.get(row))
+                .map(|&v| v.into())
+                .ok_or(EvalError::Range {
+                    index,
+                    value,
+                    range: INT8,
+                })
         };
-        let data = x.data.iter().enumerate().map(value).collect::<Result<_, _>>()?;
-        Ok(Tensor { shape: x.shape.clone(), data })
+        let data = x
+            .data
+            .iter()
+            .enumerate()
+            .map(value)
+            .collect::<Result<_, _>>()?;
+        Ok(Tensor {
+            shape: x.shape.clone(),
+            data,
+        })
     }
 
     fn constrain(&self, b: &mut Builder, x: &[&WireTensor]) -> Result<WireTensor, BuildError> {
@@ -73,12 +95,18 @@ impl Operator for Table {
             name: "every int8",
             op: Self {
                 values: (0..=255u8).map(|i| i.wrapping_mul(i) as i8).collect(),
-                output: Quantization { scale: 0.01, zero_point: 0 },
+                output: Quantization {
+                    scale: 0.01,
+                    zero_point: 0,
+                },
             },
             facts: vec![Fact {
                 shape: vec![256],
                 interval: INT8,
-                quantization: Some(Quantization { scale: 1.0, zero_point: 0 }),
+                quantization: Some(Quantization {
+                    scale: 1.0,
+                    zero_point: 0,
+                }),
             }],
             runs: vec![vec![Tensor::flat((-128..128).collect())]],
         }]

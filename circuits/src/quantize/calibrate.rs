@@ -46,7 +46,9 @@ impl Calibration {
     /// # Errors
     /// When it is not one.
     pub fn from_npz(bytes: &[u8]) -> Result<Self, InputError> {
-        Ok(Self { file: input::from_npz(bytes)? })
+        Ok(Self {
+            file: input::from_npz(bytes)?,
+        })
     }
 
     /// Samples from JSON of the form `{"input_data": [[…]]}`.
@@ -54,7 +56,9 @@ impl Calibration {
     /// # Errors
     /// When it is not of that form.
     pub fn from_json(bytes: &[u8]) -> Result<Self, InputError> {
-        Ok(Self { file: input::from_json(bytes)? })
+        Ok(Self {
+            file: input::from_json(bytes)?,
+        })
     }
 
     /// Samples from an archive or JSON, whichever the bytes are.
@@ -62,7 +66,9 @@ impl Calibration {
     /// # Errors
     /// As [`Calibration::from_npz`] and [`Calibration::from_json`].
     pub fn parse(bytes: &[u8]) -> Result<Self, InputError> {
-        Ok(Self { file: InputFile::parse(bytes)? })
+        Ok(Self {
+            file: InputFile::parse(bytes)?,
+        })
     }
 
     /// The samples for a model; at least one.
@@ -73,7 +79,12 @@ impl Calibration {
         let inputs: Vec<(&str, &[usize])> = graph
             .inputs
             .iter()
-            .map(|&id| (graph.nodes[id].name.as_str(), graph.nodes[id].shape.as_slice()))
+            .map(|&id| {
+                (
+                    graph.nodes[id].name.as_str(),
+                    graph.nodes[id].shape.as_slice(),
+                )
+            })
             .collect();
         Ok(self.file.samples(&inputs)?)
     }
@@ -97,15 +108,25 @@ pub fn ranges(graph: &FloatGraph, samples: &[Sample]) -> Result<Vec<Range>, Cali
                 });
             }
             let start = Range { lo: 0.0, hi: 0.0 };
-            Ok(values.iter().fold(start, |r, &v| Range { lo: r.lo.min(v), hi: r.hi.max(v) }))
+            Ok(values.iter().fold(start, |r, &v| Range {
+                lo: r.lo.min(v),
+                hi: r.hi.max(v),
+            }))
         };
-        values.iter().zip(&graph.nodes).map(range).collect::<Result<Vec<_>, _>>()
+        values
+            .iter()
+            .zip(&graph.nodes)
+            .map(range)
+            .collect::<Result<Vec<_>, _>>()
     });
     let each: Vec<Result<Vec<Range>, CalibrationError>> = each.collect();
     let mut all = vec![Range { lo: 0.0, hi: 0.0 }; graph.nodes.len()];
     for ranges in each {
         for (all, r) in all.iter_mut().zip(ranges?) {
-            *all = Range { lo: all.lo.min(r.lo), hi: all.hi.max(r.hi) };
+            *all = Range {
+                lo: all.lo.min(r.lo),
+                hi: all.hi.max(r.hi),
+            };
         }
     }
     Ok(all)

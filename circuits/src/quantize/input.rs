@@ -107,7 +107,9 @@ impl std::fmt::Debug for InputFile {
             Arrays::Named(arrays) => arrays.len(),
             Arrays::Positional(arrays) => arrays.len(),
         };
-        f.debug_struct("InputFile").field("n_arrays", &n_arrays).finish_non_exhaustive()
+        f.debug_struct("InputFile")
+            .field("n_arrays", &n_arrays)
+            .finish_non_exhaustive()
     }
 }
 
@@ -120,25 +122,42 @@ pub type Sample = Vec<Vec<f32>>;
 /// When it is not one, or is larger than the limits once decompressed.
 pub fn from_npz(bytes: &[u8]) -> Result<InputFile, InputError> {
     if bytes.len() > MAX_INPUT_BYTES {
-        return Err(InputError::TooLarge { max: MAX_INPUT_BYTES });
+        return Err(InputError::TooLarge {
+            max: MAX_INPUT_BYTES,
+        });
     }
-    let broken = |e: &dyn std::fmt::Display| InputError::Archive { reason: e.to_string() };
+    let broken = |e: &dyn std::fmt::Display| InputError::Archive {
+        reason: e.to_string(),
+    };
     let mut archive = zip::ZipArchive::new(Cursor::new(bytes)).map_err(|e| broken(&e))?;
     if archive.len() > MAX_ARRAYS {
-        return Err(InputError::Archive { reason: format!("more than {MAX_ARRAYS} arrays") });
+        return Err(InputError::Archive {
+            reason: format!("more than {MAX_ARRAYS} arrays"),
+        });
     }
     let mut left = MAX_INPUT_BYTES;
     let mut arrays = Vec::with_capacity(archive.len());
     for i in 0..archive.len() {
         let file = archive.by_index(i).map_err(|e| broken(&e))?;
-        let name = file.name().strip_suffix(".npy").unwrap_or(file.name()).to_owned();
+        let name = file
+            .name()
+            .strip_suffix(".npy")
+            .unwrap_or(file.name())
+            .to_owned();
         let mut data = Vec::new();
         // the declared size is not trusted: one byte past the limit is an error
-        let read = file.take(left as u64 + 1).read_to_end(&mut data).map_err(|e| broken(&e))?;
-        left = left.checked_sub(read).ok_or(InputError::TooLarge { max: MAX_INPUT_BYTES })?;
+        let read = file
+            .take(left as u64 + 1)
+            .read_to_end(&mut data)
+            .map_err(|e| broken(&e))?;
+        left = left.checked_sub(read).ok_or(InputError::TooLarge {
+            max: MAX_INPUT_BYTES,
+        })?;
         arrays.push((name, data));
     }
-    Ok(InputFile { arrays: Arrays::Named(arrays) })
+    Ok(InputFile {
+        arrays: Arrays::Named(arrays),
+    })
 }
 
 /// Reads JSON of the form `{"input_data": [[…]]}`.
@@ -147,23 +166,36 @@ pub fn from_npz(bytes: &[u8]) -> Result<InputFile, InputError> {
 /// When it is not of that form.
 pub fn from_json(bytes: &[u8]) -> Result<InputFile, InputError> {
     if bytes.len() > MAX_INPUT_BYTES {
-        return Err(InputError::TooLarge { max: MAX_INPUT_BYTES });
+        return Err(InputError::TooLarge {
+            max: MAX_INPUT_BYTES,
+        });
     }
-    let bad = |reason: &str| InputError::Json { reason: reason.to_owned() };
-    let json: serde_json::Value =
-        serde_json::from_slice(bytes).map_err(|e| InputError::Json { reason: e.to_string() })?;
-    let data = json.get("input_data").ok_or_else(|| bad("no field input_data"))?;
-    let inputs = data.as_array().ok_or_else(|| bad("input_data is not a list"))?;
+    let bad = |reason: &str| InputError::Json {
+        reason: reason.to_owned(),
+    };
+    let json: serde_json::Value = serde_json::from_slice(bytes).map_err(|e| InputError::Json {
+        reason: e.to_string(),
+    })?;
+    let data = json
+        .get("input_data")
+        .ok_or_else(|| bad("no field input_data"))?;
+    let inputs = data
+        .as_array()
+        .ok_or_else(|| bad("input_data is not a list"))?;
     let mut arrays = Vec::with_capacity(inputs.len());
     for input in inputs {
         if !input.is_array() {
-            return Err(bad("input_data is a list of numbers; expected one list per input"));
+            return Err(bad(
+                "input_data is a list of numbers; expected one list per input",
+            ));
         }
         let mut flat = Vec::new();
         flatten(input, MAX_DEPTH, &mut flat)?;
         arrays.push(flat);
     }
-    Ok(InputFile { arrays: Arrays::Positional(arrays) })
+    Ok(InputFile {
+        arrays: Arrays::Positional(arrays),
+    })
 }
 
 fn flatten(value: &serde_json::Value, depth: usize, out: &mut Vec<f64>) -> Result<(), InputError> {
@@ -172,13 +204,15 @@ fn flatten(value: &serde_json::Value, depth: usize, out: &mut Vec<f64>) -> Resul
             out.push(number.as_f64().unwrap_or(f64::NAN));
             Ok(())
         }
-        (serde_json::Value::Array(items), 1..) => {
-            items.iter().try_for_each(|item| flatten(item, depth - 1, out))
-        }
-        (serde_json::Value::Array(_), 0) => {
-            Err(InputError::Json { reason: "lists nested too deeply".to_owned() })
-        }
-        _ => Err(InputError::Json { reason: "an entry is not a number".to_owned() }),
+        (serde_json::Value::Array(items), 1..) => items
+            .iter()
+            .try_for_each(|item| flatten(item, depth - 1, out)),
+        (serde_json::Value::Array(_), 0) => Err(InputError::Json {
+            reason: "lists nested too deeply".to_owned(),
+        }),
+        _ => Err(InputError::Json {
+            reason: "an entry is not a number".to_owned(),
+        }),
     }
 }
 
@@ -188,7 +222,11 @@ impl InputFile {
     /// # Errors
     /// As [`from_npz`] and [`from_json`].
     pub fn parse(bytes: &[u8]) -> Result<Self, InputError> {
-        if bytes.starts_with(b"PK") { from_npz(bytes) } else { from_json(bytes) }
+        if bytes.starts_with(b"PK") {
+            from_npz(bytes)
+        } else {
+            from_json(bytes)
+        }
     }
 
     /// The samples of a model with these inputs (name, shape), in the order of the file.
@@ -205,13 +243,24 @@ impl InputFile {
                 samples = vec![Vec::with_capacity(inputs.len()); n_samples];
             } else if samples.len() != n_samples {
                 let input = name.to_owned();
-                return Err(InputError::Samples { input, expected: samples.len(), got: n_samples });
+                return Err(InputError::Samples {
+                    input,
+                    expected: samples.len(),
+                    got: n_samples,
+                });
             }
-            for (number, (sample, values)) in samples.iter_mut().zip(values.chunks_exact(len)).enumerate() {
+            for (number, (sample, values)) in
+                samples.iter_mut().zip(values.chunks_exact(len)).enumerate()
+            {
                 let bad = |v: &f64| !v.is_finite() || v.abs() > f64::from(f32::MAX);
                 if let Some(index) = values.iter().position(bad) {
                     let (input, value) = (name.to_owned(), values[index]);
-                    return Err(InputError::NonFinite { input, sample: number, index, value });
+                    return Err(InputError::NonFinite {
+                        input,
+                        sample: number,
+                        index,
+                        value,
+                    });
                 }
                 sample.push(values.iter().map(|&v| v as f32).collect());
             }
@@ -227,8 +276,15 @@ impl InputFile {
         shape: &[usize],
         n_inputs: usize,
     ) -> Result<Vec<f64>, InputError> {
-        let missing = |found: String| InputError::Missing { input: name.to_owned(), found };
-        let wrong = |got: String| InputError::Shape { input: name.to_owned(), expected: shape.to_vec(), got };
+        let missing = |found: String| InputError::Missing {
+            input: name.to_owned(),
+            found,
+        };
+        let wrong = |got: String| InputError::Shape {
+            input: name.to_owned(),
+            expected: shape.to_vec(),
+            got,
+        };
         match &self.arrays {
             Arrays::Named(arrays) => {
                 let find = |wanted: &str| arrays.iter().find(|(n, _)| n == wanted);
@@ -246,7 +302,10 @@ impl InputFile {
             }
             Arrays::Positional(arrays) => {
                 if arrays.len() != n_inputs {
-                    return Err(missing(format!("{} lists, the model has {n_inputs} inputs", arrays.len())));
+                    return Err(missing(format!(
+                        "{} lists, the model has {n_inputs} inputs",
+                        arrays.len()
+                    )));
                 }
                 let values = &arrays[position];
                 let len = shape.iter().product::<usize>();

@@ -70,8 +70,13 @@ impl Element {
 
 /// Shape and values of a C-ordered array.
 pub(super) fn parse(name: &str, bytes: &[u8]) -> Result<(Vec<usize>, Vec<f64>), InputError> {
-    let bad = |reason: &'static str| InputError::Array { array: name.to_owned(), reason: reason.to_owned() };
-    let Some(rest) = bytes.strip_prefix(b"\x93NUMPY") else { return Err(bad("not a .npy array")) };
+    let bad = |reason: &'static str| InputError::Array {
+        array: name.to_owned(),
+        reason: reason.to_owned(),
+    };
+    let Some(rest) = bytes.strip_prefix(b"\x93NUMPY") else {
+        return Err(bad("not a .npy array"));
+    };
     let (len, header) = match rest {
         [1, _, a, b, rest @ ..] => (usize::from(u16::from_le_bytes([*a, *b])), rest),
         [2 | 3, _, a, b, c, d, rest @ ..] => {
@@ -80,14 +85,18 @@ pub(super) fn parse(name: &str, bytes: &[u8]) -> Result<(Vec<usize>, Vec<f64>), 
         }
         _ => return Err(bad("unknown .npy version")),
     };
-    let (header, data) = header.split_at_checked(len).ok_or_else(|| bad("truncated header"))?;
+    let (header, data) = header
+        .split_at_checked(len)
+        .ok_or_else(|| bad("truncated header"))?;
     let header = std::str::from_utf8(header).map_err(|_| bad("header is not text"))?;
     let field = |key: &str| {
         let at = header.find(&format!("'{key}'"))?;
         Some(header[at..].split_once(':')?.1.trim_start())
     };
     let descr = field("descr").and_then(|v| v.strip_prefix('\'')?.split_once('\''));
-    let descr = descr.ok_or_else(|| bad("header without a plain 'descr'"))?.0;
+    let descr = descr
+        .ok_or_else(|| bad("header without a plain 'descr'"))?
+        .0;
     let element = Element::parse(descr).ok_or_else(|| InputError::Array {
         array: name.to_owned(),
         reason: format!("element type {descr:?}; expected little-endian floats or integers"),
@@ -98,17 +107,32 @@ pub(super) fn parse(name: &str, bytes: &[u8]) -> Result<(Vec<usize>, Vec<f64>), 
     let shape = field("shape").and_then(|v| v.strip_prefix('(')?.split_once(')'));
     let shape = shape.ok_or_else(|| bad("header without 'shape'"))?.0;
     let shape = shape.split(',').map(str::trim).filter(|d| !d.is_empty());
-    let shape = shape.map(|d| d.parse::<usize>().ok()).collect::<Option<Vec<_>>>();
-    let shape = shape.filter(|s| s.len() <= 16).ok_or_else(|| bad("impossible shape"))?;
+    let shape = shape
+        .map(|d| d.parse::<usize>().ok())
+        .collect::<Option<Vec<_>>>();
+    let shape = shape
+        .filter(|s| s.len() <= 16)
+        .ok_or_else(|| bad("impossible shape"))?;
     let len = shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d));
-    let len = len.filter(|&n| n <= MAX_ELEMENTS).ok_or_else(|| bad("more than 2^28 elements"))?;
+    let len = len
+        .filter(|&n| n <= MAX_ELEMENTS)
+        .ok_or_else(|| bad("more than 2^28 elements"))?;
     if data.len() != len * element.width() {
         return Err(InputError::Array {
             array: name.to_owned(),
-            reason: format!("expected {} bytes of data, got {}", len * element.width(), data.len()),
+            reason: format!(
+                "expected {} bytes of data, got {}",
+                len * element.width(),
+                data.len()
+            ),
         });
     }
-    Ok((shape, data.chunks_exact(element.width()).map(|b| element.read(b)).collect()))
+    Ok((
+        shape,
+        data.chunks_exact(element.width())
+            .map(|b| element.read(b))
+            .collect(),
+    ))
 }
 
 #[cfg(test)]
@@ -125,8 +149,14 @@ mod tests {
 
     #[test]
     fn reads_a_small_array() {
-        let bytes = file("{'descr': '<i2', 'fortran_order': False, 'shape': (2, 1), }", &[1, 0, 255, 255]);
-        assert_eq!(parse("x", &bytes).expect("valid"), (vec![2, 1], vec![1.0, -1.0]));
+        let bytes = file(
+            "{'descr': '<i2', 'fortran_order': False, 'shape': (2, 1), }",
+            &[1, 0, 255, 255],
+        );
+        assert_eq!(
+            parse("x", &bytes).expect("valid"),
+            (vec![2, 1], vec![1.0, -1.0])
+        );
     }
 
     #[test]

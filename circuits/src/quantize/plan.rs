@@ -16,7 +16,9 @@ use crate::tensor::Quantization;
 #[non_exhaustive]
 pub enum QuantizeError {
     /// All calibration samples give a tensor the same value, 0.
-    #[error("calibration leaves the range of `{tensor}` degenerate: every sample gives [{lo}, {hi}]; use samples that exercise it")]
+    #[error(
+        "calibration leaves the range of `{tensor}` degenerate: every sample gives [{lo}, {hi}]; use samples that exercise it"
+    )]
     DegenerateRange {
         /// ONNX node or input whose output it is.
         tensor: String,
@@ -65,7 +67,9 @@ pub fn quantize(
     for &id in &graph.inputs {
         let node = &graph.nodes[id];
         let quantization = plan.activation(id)?;
-        let tensor = plan.builder.input(&node.name, node.shape.clone(), quantization)?;
+        let tensor = plan
+            .builder
+            .input(&node.name, node.shape.clone(), quantization)?;
         plan.settle(id, tensor);
     }
     for id in 0..graph.nodes.len() {
@@ -113,14 +117,24 @@ impl Plan<'_> {
     /// The model tensor of an earlier float node.
     fn tensor(&self, id: usize) -> Result<usize, QuantizeError> {
         let node = &self.graph.nodes[id];
-        let missing = || SchemeError::Operator { node: node.name.clone(), op: node.op.name() };
+        let missing = || SchemeError::Operator {
+            node: node.name.clone(),
+            op: node.op.name(),
+        };
         Ok(self.tensors[id].ok_or_else(missing)?)
     }
 
     /// The quantization of a model tensor; accumulators are never asked for.
     fn quantization(&self, node: &FloatNode, tensor: usize) -> Result<Quantization, QuantizeError> {
-        let missing = || SchemeError::Operator { node: node.name.clone(), op: node.op.name() };
-        Ok(self.builder.fact(tensor).and_then(|f| f.quantization).ok_or_else(missing)?)
+        let missing = || SchemeError::Operator {
+            node: node.name.clone(),
+            op: node.op.name(),
+        };
+        Ok(self
+            .builder
+            .fact(tensor)
+            .and_then(|f| f.quantization)
+            .ok_or_else(missing)?)
     }
 
     fn sole_reader(&self, id: usize) -> Option<usize> {
@@ -154,13 +168,28 @@ impl Plan<'_> {
             activation = Some((function, self.activation(next)?));
             end = next;
         }
-        Ok((Target { clamped, lo, hi, activation }, end))
+        Ok((
+            Target {
+                clamped,
+                lo,
+                hi,
+                activation,
+            },
+            end,
+        ))
     }
 
     /// A requantization of `tensor`, imported from `site`.
-    fn requantize(&mut self, site: &Site<'_>, tensor: usize, end: usize) -> Result<(), QuantizeError> {
+    fn requantize(
+        &mut self,
+        site: &Site<'_>,
+        tensor: usize,
+        end: usize,
+    ) -> Result<(), QuantizeError> {
         let name = &self.graph.nodes[end].name;
-        let requantized = self.builder.node(name, Requantize::import(site)?.into(), &[tensor])?;
+        let requantized = self
+            .builder
+            .node(name, Requantize::import(site)?.into(), &[tensor])?;
         self.multiplier_errors[end] = Some(site.multiplier_error()?);
         self.settle(end, requantized);
         Ok(())
@@ -169,9 +198,20 @@ impl Plan<'_> {
     fn node(&mut self, id: usize) -> Result<(), QuantizeError> {
         let graph = self.graph;
         let node = &graph.nodes[id];
-        let inputs = node.inputs.iter().map(|&i| self.tensor(i)).collect::<Result<Vec<_>, _>>()?;
-        let quantizations = inputs.iter().map(|&t| self.quantization(node, t)).collect::<Result<Vec<_>, _>>()?;
-        let mut site = Site { node, inputs: quantizations, target: None };
+        let inputs = node
+            .inputs
+            .iter()
+            .map(|&i| self.tensor(i))
+            .collect::<Result<Vec<_>, _>>()?;
+        let quantizations = inputs
+            .iter()
+            .map(|&t| self.quantization(node, t))
+            .collect::<Result<Vec<_>, _>>()?;
+        let mut site = Site {
+            node,
+            inputs: quantizations,
+            target: None,
+        };
         let kept: Op = match node.op {
             FloatOp::Input => return Ok(()),
             FloatOp::Layout { .. } => Layout::import(&site)?.into(),
@@ -179,14 +219,28 @@ impl Plan<'_> {
             FloatOp::SumPool { .. } => SumPool::import(&site)?.into(),
             FloatOp::Unary(function) => {
                 let output = self.activation(id)?;
-                let narrow = inputs.first().and_then(|&t| self.builder.fact(t)).is_some_and(|f| f.is_int8());
-                let clamped = if narrow { site.input(0)? } else { self.activation(node.inputs[0])? };
-                let target = Target { clamped, lo: -128, hi: 127, activation: Some((function, output)) };
+                let narrow = inputs
+                    .first()
+                    .and_then(|&t| self.builder.fact(t))
+                    .is_some_and(|f| f.is_int8());
+                let clamped = if narrow {
+                    site.input(0)?
+                } else {
+                    self.activation(node.inputs[0])?
+                };
+                let target = Target {
+                    clamped,
+                    lo: -128,
+                    hi: 127,
+                    activation: Some((function, output)),
+                };
                 site.target = Some(&target);
                 if !narrow {
                     return self.requantize(&site, inputs[0], id);
                 }
-                let tensor = self.builder.node(&node.name, Table::import(&site)?.into(), &inputs)?;
+                let tensor =
+                    self.builder
+                        .node(&node.name, Table::import(&site)?.into(), &inputs)?;
                 self.settle(id, tensor);
                 return Ok(());
             }
@@ -196,7 +250,10 @@ impl Plan<'_> {
                 self.done[id] = true;
                 return self.requantize(&site, inputs[0], end);
             }
-            FloatOp::Conv { .. } | FloatOp::Affine { .. } | FloatOp::MatMul { .. } | FloatOp::Add { .. } => {
+            FloatOp::Conv { .. }
+            | FloatOp::Affine { .. }
+            | FloatOp::MatMul { .. }
+            | FloatOp::Add { .. } => {
                 let (target, end) = self.target(id)?;
                 site.target = Some(&target);
                 let op: Op = match node.op {
@@ -225,10 +282,25 @@ impl Plan<'_> {
         }
         let node = &self.graph.nodes[id];
         let clamped = self.activation(id)?;
-        let target = Target { clamped, lo: -128, hi: 127, activation: None };
+        let target = Target {
+            clamped,
+            lo: -128,
+            hi: 127,
+            activation: None,
+        };
         // the tensor itself is requantized, whatever made it
-        let plain = FloatNode { op: FloatOp::Clamp { lo: f32::MIN, hi: f32::MAX }, ..node.clone() };
-        let site = Site { node: &plain, inputs: vec![self.quantization(node, tensor)?], target: Some(&target) };
+        let plain = FloatNode {
+            op: FloatOp::Clamp {
+                lo: f32::MIN,
+                hi: f32::MAX,
+            },
+            ..node.clone()
+        };
+        let site = Site {
+            node: &plain,
+            inputs: vec![self.quantization(node, tensor)?],
+            target: Some(&target),
+        };
         self.requantize(&site, tensor, id)?;
         self.tensor(id)
     }

@@ -93,9 +93,18 @@ pub fn report(
         let float = graph.evaluate(sample);
         let integer = model.eval_all(&model.quantize_input(sample)?)?;
         let errors = |&(id, tensor): &(usize, usize)| {
-            let Some(q) = model.facts()[tensor].quantization else { return Errors::default() };
-            let errors = integer[tensor].data.iter().zip(&float[id]).map(|(&i, f)| (q.dequantize(i) - f).abs());
-            errors.fold(Errors::default(), |e, error| Errors { sum: e.sum + error, max: e.max.max(error) })
+            let Some(q) = model.facts()[tensor].quantization else {
+                return Errors::default();
+            };
+            let errors = integer[tensor]
+                .data
+                .iter()
+                .zip(&float[id])
+                .map(|(&i, f)| (q.dequantize(i) - f).abs());
+            errors.fold(Errors::default(), |e, error| Errors {
+                sum: e.sum + error,
+                max: e.max.max(error),
+            })
         };
         let agrees = |(output, (_, id)): (usize, &(String, usize))| {
             argmax(&integer[model.output_tensor(output)].data) == argmax(&float[*id])
@@ -105,16 +114,19 @@ pub fn report(
     });
     let each = each.collect::<Result<Vec<_>, EvalError>>()?;
     let total = |i: usize| {
-        each.iter().fold(Errors::default(), |t, (errors, _)| Errors {
-            sum: t.sum + errors[i].sum,
-            max: t.max.max(errors[i].max),
-        })
+        each.iter()
+            .fold(Errors::default(), |t, (errors, _)| Errors {
+                sum: t.sum + errors[i].sum,
+                max: t.max.max(errors[i].max),
+            })
     };
     let count = |id: usize| (samples.len() * graph.nodes[id].len()).max(1) as f64;
     let mut layers = Vec::new();
     for (i, &(id, tensor)) in compared.iter().enumerate() {
         let (node, errors) = (&graph.nodes[id], total(i));
-        let Some(q) = model.facts()[tensor].quantization else { continue };
+        let Some(q) = model.facts()[tensor].quantization else {
+            continue;
+        };
         layers.push(LayerReport {
             name: node.name.clone(),
             op: node.op.name().to_owned(),
@@ -128,10 +140,17 @@ pub fn report(
         });
     }
     let output = |(number, (name, id)): (usize, &(String, usize))| {
-        let errors = compared.iter().position(|(node, _)| node == id).map(total).unwrap_or_default();
+        let errors = compared
+            .iter()
+            .position(|(node, _)| node == id)
+            .map(total)
+            .unwrap_or_default();
         let tensor = model.output_tensor(number);
         let step = model.facts()[tensor].quantization.map_or(1.0, |q| q.scale);
-        let agreed = each.iter().filter(|(_, agreements)| agreements[number]).count();
+        let agreed = each
+            .iter()
+            .filter(|(_, agreements)| agreements[number])
+            .count();
         OutputReport {
             name: name.clone(),
             argmax_agreement: agreed as f64 / samples.len().max(1) as f64,
@@ -140,12 +159,20 @@ pub fn report(
         }
     };
     let outputs = graph.outputs.iter().enumerate().map(output).collect();
-    Ok(Report { samples: samples.len(), layers, outputs })
+    Ok(Report {
+        samples: samples.len(),
+        layers,
+        outputs,
+    })
 }
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "float vs quantized, {} calibration samples", self.samples)?;
+        writeln!(
+            f,
+            "float vs quantized, {} calibration samples",
+            self.samples
+        )?;
         writeln!(
             f,
             "{:<20} {:<8} {:>22} {:>11} {:>5} {:>10} {:>10} {:>10}",
@@ -153,7 +180,9 @@ impl fmt::Display for Report {
         )?;
         for layer in &self.layers {
             let range = format!("[{:.4}, {:.4}]", layer.range[0], layer.range[1]);
-            let multiplier = layer.multiplier_error.map_or("-".to_owned(), |e| format!("{e:.1e}"));
+            let multiplier = layer
+                .multiplier_error
+                .map_or("-".to_owned(), |e| format!("{e:.1e}"));
             writeln!(
                 f,
                 "{:<20} {:<8} {:>22} {:>11.4e} {:>5} {:>10.2e} {:>10.2e} {:>10}",

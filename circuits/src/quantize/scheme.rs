@@ -19,7 +19,9 @@ const LARGEST_MULTIPLIER: f64 = 2_147_483_647.0;
 #[non_exhaustive]
 pub enum SchemeError {
     /// The ratio of two scales has more than 31 bits even with the least shift.
-    #[error("node `{node}`: the scales of its input and output differ by {ratio:e}, at most 2^19 is representable; check the calibration data")]
+    #[error(
+        "node `{node}`: the scales of its input and output differ by {ratio:e}, at most 2^19 is representable; check the calibration data"
+    )]
     Multiplier {
         /// ONNX node name.
         node: String,
@@ -76,7 +78,9 @@ pub(super) fn activation(lo: f64, hi: f64) -> Option<Quantization> {
 /// The int8 nearest to a real number.
 pub(crate) fn to_int8(value: f64, q: Quantization) -> i8 {
     // clamped to the int8 range; NaN is refused at every door
-    (value / q.scale + q.zero_point as f64).round().clamp(-128.0, 127.0) as i8
+    (value / q.scale + q.zero_point as f64)
+        .round()
+        .clamp(-128.0, 127.0) as i8
 }
 
 /// A float node and the quantization around it.
@@ -92,12 +96,18 @@ pub struct Site<'a> {
 
 impl Site<'_> {
     fn wrong_operator(&self) -> SchemeError {
-        SchemeError::Operator { node: self.node.name.clone(), op: self.node.op.name() }
+        SchemeError::Operator {
+            node: self.node.name.clone(),
+            op: self.node.op.name(),
+        }
     }
 
     /// Quantization of input `i`.
     pub(crate) fn input(&self, i: usize) -> Result<Quantization, SchemeError> {
-        self.inputs.get(i).copied().ok_or_else(|| self.wrong_operator())
+        self.inputs
+            .get(i)
+            .copied()
+            .ok_or_else(|| self.wrong_operator())
     }
 
     fn target(&self) -> Result<&Target, SchemeError> {
@@ -117,10 +127,16 @@ impl Site<'_> {
     /// Geometry, weights and bias of a convolution; an affine function is a depthwise one.
     pub(crate) fn convolution(&self) -> Result<(ConvGeometry, Vec<f32>, Vec<f32>), SchemeError> {
         match &self.node.op {
-            FloatOp::Conv { geometry, weights, bias } => {
-                Ok((geometry.clone(), weights.clone(), bias.clone()))
-            }
-            FloatOp::Affine { inner, factors, offsets } => {
+            FloatOp::Conv {
+                geometry,
+                weights,
+                bias,
+            } => Ok((geometry.clone(), weights.clone(), bias.clone())),
+            FloatOp::Affine {
+                inner,
+                factors,
+                offsets,
+            } => {
                 let len = self.node.len();
                 let width = if factors.len() == 1 { len } else { *inner };
                 let channels = len / width;
@@ -145,7 +161,11 @@ impl Site<'_> {
     /// (K, weights [N][K], bias [N]) of a dense layer.
     pub(crate) fn dense(&self) -> Result<(usize, Vec<f32>, Vec<f32>), SchemeError> {
         match &self.node.op {
-            FloatOp::MatMul { n_in, weights, bias } => Ok((*n_in, weights.clone(), bias.clone())),
+            FloatOp::MatMul {
+                n_in,
+                weights,
+                bias,
+            } => Ok((*n_in, weights.clone(), bias.clone())),
             _ => Err(self.wrong_operator()),
         }
     }
@@ -160,16 +180,25 @@ impl Site<'_> {
 
     /// Geometry and integer factors of a sum, and the factor of its scale.
     pub(crate) fn sum(&self) -> Result<(ConvGeometry, Vec<u32>, f64), SchemeError> {
-        let FloatOp::SumPool { geometry, divisors, factor } = &self.node.op else {
+        let FloatOp::SumPool {
+            geometry,
+            divisors,
+            factor,
+        } = &self.node.op
+        else {
             return Err(self.wrong_operator());
         };
-        let too_many = || SchemeError::Counts { node: self.node.name.clone() };
+        let too_many = || SchemeError::Counts {
+            node: self.node.name.clone(),
+        };
         let lcm = divisors.iter().try_fold(1u32, |lcm, &d| {
             let (mut a, mut b) = (lcm, d);
             while b != 0 {
                 (a, b) = (b, a % b);
             }
-            (lcm / a.max(1)).checked_mul(d).filter(|&n| n > 0 && n < 1 << 24)
+            (lcm / a.max(1))
+                .checked_mul(d)
+                .filter(|&n| n > 0 && n < 1 << 24)
         });
         let lcm = lcm.ok_or_else(too_many)?;
         let factors = divisors.iter().map(|d| lcm / d).collect();
@@ -195,11 +224,17 @@ impl Site<'_> {
         let x = self.input(0)?.scale;
         let least = self.target()?.clamped.scale / x / f64::from(1u32 << 22);
         let scale = |(row, &bias): (&[f32], &f32)| {
-            let largest = row.iter().fold(0.0f64, |max, &w| max.max(f64::from(w).abs()));
+            let largest = row
+                .iter()
+                .fold(0.0f64, |max, &w| max.max(f64::from(w).abs()));
             let for_bias = f64::from(bias).abs() / x / f64::from(1u32 << 28);
             (largest / 127.0).max(for_bias).max(least)
         };
-        Ok(weights.chunks_exact(per_channel.max(1)).zip(bias).map(scale).collect())
+        Ok(weights
+            .chunks_exact(per_channel.max(1))
+            .zip(bias)
+            .map(scale)
+            .collect())
     }
 
     /// Integer weights and bias.
@@ -236,7 +271,11 @@ impl Site<'_> {
                 let plane = geometry.output_len() / geometry.channels_out.max(1);
                 Ok((weighted(&weights, per_channel, &bias)?, plane))
             }
-            FloatOp::MatMul { n_in, weights, bias } => Ok((weighted(weights, *n_in, bias)?, 1)),
+            FloatOp::MatMul {
+                n_in,
+                weights,
+                bias,
+            } => Ok((weighted(weights, *n_in, bias)?, 1)),
             _ => Ok((vec![self.input(0)?.scale / target], 1)),
         }
     }
@@ -250,14 +289,19 @@ impl Site<'_> {
     }
 
     fn sum_ratios(&self) -> Result<([f64; 2], u32), SchemeError> {
-        let FloatOp::Add { signs } = &self.node.op else { return Err(self.wrong_operator()) };
+        let FloatOp::Add { signs } = &self.node.op else {
+            return Err(self.wrong_operator());
+        };
         let target = self.target()?.clamped.scale;
         let ratio = |i: usize| Ok(f64::from(signs[i]) * self.input(i)?.scale / target);
         let ratios = [ratio(0)?, ratio(1)?];
         let largest = ratios[0].abs().max(ratios[1].abs());
         let fits = |shift: &u32| largest * f64::from(1u32 << shift) <= LARGEST_MULTIPLIER;
         let shift = [24, 12].into_iter().find(fits);
-        let shift = shift.ok_or(SchemeError::Multiplier { node: self.node.name.clone(), ratio: largest })?;
+        let shift = shift.ok_or(SchemeError::Multiplier {
+            node: self.node.name.clone(),
+            ratio: largest,
+        })?;
         Ok((ratios, shift))
     }
 
@@ -265,7 +309,10 @@ impl Site<'_> {
     fn fixed(&self, ratios: &[f64]) -> Result<(Vec<u32>, u32), SchemeError> {
         let at = |ratio: f64, shift: u32| (ratio * (1u64 << shift) as f64).round();
         let largest = ratios.iter().fold(0.0f64, |max, &r| max.max(r));
-        let smallest = ratios.iter().fold(f64::INFINITY, |min, &r| if r > 0.0 { min.min(r) } else { min });
+        let smallest = ratios.iter().fold(
+            f64::INFINITY,
+            |min, &r| if r > 0.0 { min.min(r) } else { min },
+        );
         let fits = |shift: u32| at(largest, shift) <= LARGEST_MULTIPLIER;
         let [usual, fine, coarse] = SHIFTS;
         let shift = if fits(fine) && at(smallest, usual) < LEAST_MULTIPLIER {
@@ -275,7 +322,10 @@ impl Site<'_> {
         } else if fits(coarse) {
             coarse
         } else {
-            return Err(SchemeError::Multiplier { node: self.node.name.clone(), ratio: largest });
+            return Err(SchemeError::Multiplier {
+                node: self.node.name.clone(),
+                ratio: largest,
+            });
         };
         Ok((ratios.iter().map(|&r| at(r, shift) as u32).collect(), shift))
     }
@@ -292,25 +342,41 @@ impl Site<'_> {
         };
         let accumulated = matches!(
             self.node.op,
-            FloatOp::Conv { .. } | FloatOp::Affine { .. } | FloatOp::MatMul { .. } | FloatOp::Add { .. }
+            FloatOp::Conv { .. }
+                | FloatOp::Affine { .. }
+                | FloatOp::MatMul { .. }
+                | FloatOp::Add { .. }
         );
         Ok(Requantize {
-            zero_point_in: if accumulated { 0 } else { self.input(0)?.zero_point },
+            zero_point_in: if accumulated {
+                0
+            } else {
+                self.input(0)?.zero_point
+            },
             inner,
             multipliers,
             shift,
             zero_point: target.clamped.zero_point,
             lo: target.lo,
             hi: target.hi,
-            table: if target.activation.is_some() { self.table(target.clamped)? } else { Vec::new() },
+            table: if target.activation.is_some() {
+                self.table(target.clamped)?
+            } else {
+                Vec::new()
+            },
             output: target.output(),
         })
     }
 
     /// The activation of every int8 of quantization `x`.
     pub(crate) fn table(&self, x: Quantization) -> Result<Vec<i8>, SchemeError> {
-        let (function, output) = self.target()?.activation.ok_or_else(|| self.wrong_operator())?;
-        Ok((-128..128).map(|q| to_int8(function.value(x.dequantize(q)), output)).collect())
+        let (function, output) = self
+            .target()?
+            .activation
+            .ok_or_else(|| self.wrong_operator())?;
+        Ok((-128..128)
+            .map(|q| to_int8(function.value(x.dequantize(q)), output))
+            .collect())
     }
 
     /// Largest relative error of the fixed-point multipliers.
@@ -325,7 +391,11 @@ impl Site<'_> {
             (ratios, fixed.into_iter().map(f64::from).collect(), shift)
         };
         let error = |(r, m): (&f64, &f64)| (m / (1u64 << shift) as f64 - r).abs() / r.abs();
-        let errors = ratios.iter().zip(&fixed).filter(|(r, _)| **r != 0.0).map(error);
+        let errors = ratios
+            .iter()
+            .zip(&fixed)
+            .filter(|(r, _)| **r != 0.0)
+            .map(error);
         Ok(errors.fold(0.0, f64::max))
     }
 }

@@ -35,7 +35,10 @@ impl Interval {
             return Err(IntervalError { lo, hi });
         }
         // both ends lie within ±2^62 here
-        Ok(Self { lo: lo as i64, hi: hi as i64 })
+        Ok(Self {
+            lo: lo as i64,
+            hi: hi as i64,
+        })
     }
 
     /// The interval that holds only `x`.
@@ -63,7 +66,10 @@ impl Interval {
 
     /// Smallest interval that holds both.
     pub fn union(&self, other: &Self) -> Self {
-        Self { lo: self.lo.min(other.lo), hi: self.hi.max(other.hi) }
+        Self {
+            lo: self.lo.min(other.lo),
+            hi: self.hi.max(other.hi),
+        }
     }
 
     /// `{x + y}`.
@@ -82,7 +88,10 @@ impl Interval {
     /// # Errors
     /// When the result leaves ±[`BOUND`].
     pub fn shift(&self, c: i64) -> Result<Self, IntervalError> {
-        Self::new(i128::from(self.lo) + i128::from(c), i128::from(self.hi) + i128::from(c))
+        Self::new(
+            i128::from(self.lo) + i128::from(c),
+            i128::from(self.hi) + i128::from(c),
+        )
     }
 
     /// `{c·x}`.
@@ -90,7 +99,10 @@ impl Interval {
     /// # Errors
     /// When the result leaves ±[`BOUND`].
     pub fn scale(&self, c: i64) -> Result<Self, IntervalError> {
-        let (a, b) = (i128::from(self.lo) * i128::from(c), i128::from(self.hi) * i128::from(c));
+        let (a, b) = (
+            i128::from(self.lo) * i128::from(c),
+            i128::from(self.hi) * i128::from(c),
+        );
         Self::new(a.min(b), a.max(b))
     }
 
@@ -105,11 +117,17 @@ impl Interval {
             i128::from(self.hi) * i128::from(other.lo),
             i128::from(self.hi) * i128::from(other.hi),
         ];
-        Self::new(p.into_iter().fold(p[0], i128::min), p.into_iter().fold(p[0], i128::max))
+        Self::new(
+            p.into_iter().fold(p[0], i128::min),
+            p.into_iter().fold(p[0], i128::max),
+        )
     }
 
     /// Interval of `floor(x / 2^shift)`.
     pub fn shift_right(&self, shift: u32) -> Self {
-        Self { lo: self.lo >> shift, hi: self.hi >> shift }
+        Self {
+            lo: self.lo >> shift,
+            hi: self.hi >> shift,
+        }
     }
 }

@@ -60,12 +60,23 @@ impl ConvGeometry {
     /// # Errors
     /// Names the broken rule. All other methods assume a geometry that passed.
     pub fn check(&self) -> Result<(), GeometryError> {
-        let fail = |reason| Err(GeometryError { reason, geometry: Box::new(self.clone()) });
-        let sizes = [self.channels_in, self.height, self.width, self.channels_out, self.groups]
-            .into_iter()
-            .chain(self.kernel)
-            .chain(self.strides)
-            .chain(self.dilations);
+        let fail = |reason| {
+            Err(GeometryError {
+                reason,
+                geometry: Box::new(self.clone()),
+            })
+        };
+        let sizes = [
+            self.channels_in,
+            self.height,
+            self.width,
+            self.channels_out,
+            self.groups,
+        ]
+        .into_iter()
+        .chain(self.kernel)
+        .chain(self.strides)
+        .chain(self.dilations);
         if sizes.into_iter().any(|n| n == 0 || n > MAX_ELEMENTS) {
             return fail("a size is zero or above 2^28");
         }
@@ -94,7 +105,11 @@ impl ConvGeometry {
         let bounded = |sizes: &[usize]| product(sizes).is_some_and(|n| n <= MAX_ELEMENTS);
         if !bounded(&[self.channels_in, self.height, self.width])
             || !bounded(&[self.channels_out, rows, columns])
-            || !bounded(&[self.channels_out, self.channels_in / self.groups, self.taps_or_max()])
+            || !bounded(&[
+                self.channels_out,
+                self.channels_in / self.groups,
+                self.taps_or_max(),
+            ])
         {
             return fail("a tensor has more than 2^28 elements");
         }
@@ -102,7 +117,9 @@ impl ConvGeometry {
     }
 
     fn taps_or_max(&self) -> usize {
-        self.kernel[0].checked_mul(self.kernel[1]).unwrap_or(usize::MAX)
+        self.kernel[0]
+            .checked_mul(self.kernel[1])
+            .unwrap_or(usize::MAX)
     }
 
     /// [H', W'].
@@ -211,19 +228,56 @@ mod tests {
     fn taps_outside_the_input_are_padding() {
         let taps: Vec<_> = geometry().taps().collect();
         assert_eq!(taps.len(), 2 * 4 * 6);
-        assert_eq!(taps[0], Tap { output: 0, tap: 0, input: None });
-        assert_eq!(taps[2], Tap { output: 0, tap: 2, input: Some(0) });
-        assert_eq!(taps[3], Tap { output: 0, tap: 3, input: Some(2) });
+        assert_eq!(
+            taps[0],
+            Tap {
+                output: 0,
+                tap: 0,
+                input: None
+            }
+        );
+        assert_eq!(
+            taps[2],
+            Tap {
+                output: 0,
+                tap: 2,
+                input: Some(0)
+            }
+        );
+        assert_eq!(
+            taps[3],
+            Tap {
+                output: 0,
+                tap: 3,
+                input: Some(2)
+            }
+        );
         assert_eq!(taps[3 * 6 + 3].input, None); // column 3 + 2 = 5 lies right of the input
     }
 
     #[test]
     fn impossible_geometries_are_refused() {
-        let zero = ConvGeometry { strides: [0, 1], ..geometry() };
-        let large = ConvGeometry { kernel: [9, 2], ..geometry() };
-        let groups = ConvGeometry { groups: 2, ..geometry() };
-        let huge = ConvGeometry { height: usize::MAX, ..geometry() };
-        let wide = ConvGeometry { height: 1 << 27, width: 1 << 27, ..geometry() };
+        let zero = ConvGeometry {
+            strides: [0, 1],
+            ..geometry()
+        };
+        let large = ConvGeometry {
+            kernel: [9, 2],
+            ..geometry()
+        };
+        let groups = ConvGeometry {
+            groups: 2,
+            ..geometry()
+        };
+        let huge = ConvGeometry {
+            height: usize::MAX,
+            ..geometry()
+        };
+        let wide = ConvGeometry {
+            height: 1 << 27,
+            width: 1 << 27,
+            ..geometry()
+        };
         for bad in [zero, large, groups, huge, wide] {
             assert!(bad.check().is_err());
         }

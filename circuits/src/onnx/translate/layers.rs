@@ -41,20 +41,42 @@ impl Translation<'_> {
         format: DataFormat,
         x: usize,
         shape: Vec<usize>,
-        layer: impl FnOnce(&mut Self, usize, [usize; 2], Vec<usize>, Vec<usize>) -> Result<usize, ImportError>,
+        layer: impl FnOnce(
+            &mut Self,
+            usize,
+            [usize; 2],
+            Vec<usize>,
+            Vec<usize>,
+        ) -> Result<usize, ImportError>,
     ) -> Result<usize, ImportError> {
         let batch = matches!(format, DataFormat::NCHW | DataFormat::NHWC);
         let last = matches!(format, DataFormat::NHWC | DataFormat::HWC);
         let rank = shape.len();
-        let order = if last { channels_first(rank, batch) } else { (0..rank).collect() };
+        let order = if last {
+            channels_first(rank, batch)
+        } else {
+            (0..rank).collect()
+        };
         let view = self.graph.nodes[x].shape.clone();
-        let from = if last { self.transpose(node, x, view.clone(), order.clone()) } else { x };
+        let from = if last {
+            self.transpose(node, x, view.clone(), order.clone())
+        } else {
+            x
+        };
         let dims: Vec<usize> = order.iter().map(|&a| view[a]).collect();
-        let (n, rest) = if batch { (dims[0], &dims[1..]) } else { (1, &dims[..]) };
+        let (n, rest) = if batch {
+            (dims[0], &dims[1..])
+        } else {
+            (1, &dims[..])
+        };
         let (channels, space) = (rest[0], rest[1..].to_vec());
         let inner: Vec<usize> = order.iter().map(|&a| shape[a]).collect();
         let y = layer(self, from, [n, channels], space, inner.clone())?;
-        Ok(if last { self.transpose(node, y, inner, inverse(&order)) } else { y })
+        Ok(if last {
+            self.transpose(node, y, inner, inverse(&order))
+        } else {
+            y
+        })
     }
 
     /// The geometry of a window operator on [N·C] planes, and whether its padding is only what the attributes say.
@@ -69,9 +91,20 @@ impl Translation<'_> {
     ) -> Result<ConvGeometry, ImportError> {
         let fail = |reason: String| self.unsupported(node, reason);
         if !(1..=2).contains(&space.len()) || spec.kernel_shape.len() != space.len() {
-            return Err(fail(format!("{} spatial axes; expected one or two", space.len())));
+            return Err(fail(format!(
+                "{} spatial axes; expected one or two",
+                space.len()
+            )));
         }
-        let padding = spec.computed_padding(space);
+        let mut padding = spec.computed_padding(space);
+        for (axis, p) in padding.iter_mut().enumerate() {
+            // with ceil_mode, the last window reaches beyond the declared padding
+            let reach = (spec.kernel_shape[axis] - 1) * spec.dilation(axis) + 1;
+            let needed = p.convoluted.saturating_sub(1) * spec.stride(axis) + reach;
+            p.pad_after = p
+                .pad_after
+                .max(needed.saturating_sub(space[axis] + p.pad_before));
+        }
         // one spatial axis is a window of height 1
         let pair = |values: Vec<usize>, one: usize| match values[..] {
             [w] => [one, w],
@@ -95,7 +128,9 @@ impl Translation<'_> {
         let expected: usize = out.iter().product();
         if geometry.output_len() != expected {
             let got = geometry.output_size();
-            return Err(fail(format!("its padding gives the size {got:?}, its shape is {out:?}")));
+            return Err(fail(format!(
+                "its padding gives the size {got:?}, its shape is {out:?}"
+            )));
         }
         Ok(geometry)
     }
@@ -110,22 +145,40 @@ impl Translation<'_> {
         shape: Vec<usize>,
     ) -> Result<usize, ImportError> {
         if op.q_params.is_some() || op.kernel_fmt != KernelFormat::OIHW {
-            return Err(self.unsupported(node, "quantized or channels-last kernels; expected float OIHW"));
+            return Err(self.unsupported(
+                node,
+                "quantized or channels-last kernels; expected float OIHW",
+            ));
         }
         let weights = self.weights(node, kernel)?;
         let bias = self.weights(node, bias)?;
         let spec = op.pool_spec.clone();
         let group = op.group;
-        self.with_channels_first(node, spec.data_format, x, shape, |t, x, [n, c], space, shape| {
-            let o = spec.output_channels;
-            let geometry = t.geometry(node, &spec, &space, [n * c, n * o], n * group, &shape)?;
-            let bias = if bias.len() == 1 { vec![bias[0]; o] } else { bias };
-            if weights.len() * n != geometry.weights_len() || bias.len() != o {
-                return Err(t.unsupported(node, "kernel or bias do not fit the channels"));
-            }
-            let op = FloatOp::Conv { geometry, weights: weights.repeat(n), bias: bias.repeat(n) };
-            Ok(t.push(node, op, vec![x], shape))
-        })
+        self.with_channels_first(
+            node,
+            spec.data_format,
+            x,
+            shape,
+            |t, x, [n, c], space, shape| {
+                let o = spec.output_channels;
+                let geometry =
+                    t.geometry(node, &spec, &space, [n * c, n * o], n * group, &shape)?;
+                let bias = if bias.len() == 1 {
+                    vec![bias[0]; o]
+                } else {
+                    bias
+                };
+                if weights.len() * n != geometry.weights_len() || bias.len() != o {
+                    return Err(t.unsupported(node, "kernel or bias do not fit the channels"));
+                }
+                let op = FloatOp::Conv {
+                    geometry,
+                    weights: weights.repeat(n),
+                    bias: bias.repeat(n),
+                };
+                Ok(t.push(node, op, vec![x], shape))
+            },
+        )
     }
 
     pub(super) fn pool(
@@ -137,35 +190,55 @@ impl Translation<'_> {
         pool: Pool,
     ) -> Result<usize, ImportError> {
         let spec = spec.clone();
-        self.with_channels_first(node, spec.data_format, x, shape, |t, x, [n, c], space, shape| {
-            let geometry = t.geometry(node, &spec, &space, [n * c, n * c], n * c, &shape)?;
-            let n_taps = geometry.n_taps();
-            let taps: Vec<_> = geometry.taps().collect();
-            let counts: Vec<u32> = taps
-                .chunks_exact(n_taps)
-                // a window has fewer than 2^28 taps
-                .map(|window| window.iter().filter(|tap| tap.input.is_some()).count() as u32)
-                .collect();
-            if counts.contains(&0) {
-                return Err(t.unsupported(node, "a window lies on padding alone"));
-            }
-            let op = match pool {
-                Pool::Max => FloatOp::MaxPool { geometry },
-                Pool::Sum { normalize: false, .. } => {
-                    FloatOp::SumPool { geometry, divisors: vec![1], factor: 1.0 }
+        self.with_channels_first(
+            node,
+            spec.data_format,
+            x,
+            shape,
+            |t, x, [n, c], space, shape| {
+                let geometry = t.geometry(node, &spec, &space, [n * c, n * c], n * c, &shape)?;
+                let n_taps = geometry.n_taps();
+                let taps: Vec<_> = geometry.taps().collect();
+                let counts: Vec<u32> = taps
+                    .chunks_exact(n_taps)
+                    // a window has fewer than 2^28 taps
+                    .map(|window| window.iter().filter(|tap| tap.input.is_some()).count() as u32)
+                    .collect();
+                if counts.contains(&0) {
+                    return Err(t.unsupported(node, "a window lies on padding alone"));
                 }
-                Pool::Sum { include_pad: true, .. } => {
-                    t.check_declared_padding(node, &spec, &geometry)?;
-                    FloatOp::SumPool { geometry, divisors: vec![n_taps as u32], factor: 1.0 }
-                }
-                Pool::Sum { .. } => {
-                    let equal = counts.iter().all(|&count| count == counts[0]);
-                    let divisors = if equal { vec![counts[0]] } else { counts };
-                    FloatOp::SumPool { geometry, divisors, factor: 1.0 }
-                }
-            };
-            Ok(t.push(node, op, vec![x], shape))
-        })
+                let op = match pool {
+                    Pool::Max => FloatOp::MaxPool { geometry },
+                    Pool::Sum {
+                        normalize: false, ..
+                    } => FloatOp::SumPool {
+                        geometry,
+                        divisors: vec![1],
+                        factor: 1.0,
+                    },
+                    Pool::Sum {
+                        include_pad: true, ..
+                    } => {
+                        t.check_declared_padding(node, &spec, &geometry)?;
+                        FloatOp::SumPool {
+                            geometry,
+                            divisors: vec![n_taps as u32],
+                            factor: 1.0,
+                        }
+                    }
+                    Pool::Sum { .. } => {
+                        let equal = counts.iter().all(|&count| count == counts[0]);
+                        let divisors = if equal { vec![counts[0]] } else { counts };
+                        FloatOp::SumPool {
+                            geometry,
+                            divisors,
+                            factor: 1.0,
+                        }
+                    }
+                };
+                Ok(t.push(node, op, vec![x], shape))
+            },
+        )
     }
 
     /// Refuses means that count padding which only `ceil_mode` adds: there ONNX counts fewer taps.
@@ -176,7 +249,9 @@ impl Translation<'_> {
         g: &ConvGeometry,
     ) -> Result<(), ImportError> {
         use tract_onnx::tract_core::ops::cnn::PaddingSpec;
-        let PaddingSpec::ExplicitOnnxPool(_, after, true) = &spec.padding else { return Ok(()) };
+        let PaddingSpec::ExplicitOnnxPool(_, after, true) = &spec.padding else {
+            return Ok(());
+        };
         let declared = match after[..] {
             [right] => [0, right],
             [bottom, right] => [bottom, right],
@@ -185,7 +260,10 @@ impl Translation<'_> {
         if g.pads[2..] == declared {
             return Ok(());
         }
-        Err(self.unsupported(node, "ceil_mode = 1 with count_include_pad = 1; expected one of them"))
+        Err(self.unsupported(
+            node,
+            "ceil_mode = 1 with count_include_pad = 1; expected one of them",
+        ))
     }
 
     /// Sum, mean or maximum over axes: a window over the last axis of a view.
@@ -214,12 +292,19 @@ impl Translation<'_> {
             dilations: [1, 1],
             groups: channels,
         };
-        geometry.check().map_err(|e| self.unsupported(node, e.to_string()))?;
+        geometry
+            .check()
+            .map_err(|e| self.unsupported(node, e.to_string()))?;
         let op = match op.reducer {
-            Reducer::Sum => FloatOp::SumPool { geometry, divisors: vec![1], factor: 1.0 },
+            Reducer::Sum => FloatOp::SumPool {
+                geometry,
+                divisors: vec![1],
+                factor: 1.0,
+            },
             Reducer::Max => FloatOp::MaxPool { geometry },
             other => {
-                let reason = format!("the reduction {other:?} is not supported; sums, means and maxima are");
+                let reason =
+                    format!("the reduction {other:?} is not supported; sums, means and maxima are");
                 return Err(self.unsupported(node, reason));
             }
         };
@@ -257,7 +342,8 @@ impl Translation<'_> {
                 (None, Some(y)) => columns.push((y, in_w)),
                 (None, None) if width == 1 => {}
                 _ => {
-                    let reason = "weights that differ along a batch axis; expected one weight matrix";
+                    let reason =
+                        "weights that differ along a batch axis; expected one weight matrix";
                     return Err(self.unsupported(node, reason));
                 }
             }
@@ -270,7 +356,11 @@ impl Translation<'_> {
                 return Err(self.unsupported(node, "a broadcast contraction; expected equal sizes"));
             }
         }
-        let order: Vec<usize> = rows.iter().map(|&(_, x)| x).chain(summed.iter().map(|&(x, _)| x)).collect();
+        let order: Vec<usize> = rows
+            .iter()
+            .map(|&(_, x)| x)
+            .chain(summed.iter().map(|&(x, _)| x))
+            .collect();
         let n_in: usize = summed.iter().map(|&(x, _)| view[x]).product();
         let x = self.rearrange(node, x, view, order);
 
@@ -279,27 +369,45 @@ impl Translation<'_> {
         for axis in (1..w.rank()).rev() {
             strides[axis - 1] = strides[axis] * w.shape()[axis];
         }
-        let axes = columns.iter().map(|&(_, a)| a).chain(summed.iter().map(|&(_, a)| a));
+        let axes = columns
+            .iter()
+            .map(|&(_, a)| a)
+            .chain(summed.iter().map(|&(_, a)| a));
         let mut index = vec![0usize];
         for axis in axes.flatten() {
             let step = strides[axis];
             let size = w.shape()[axis];
-            index = index.iter().flat_map(|&base| (0..size).map(move |i| base + i * step)).collect();
+            index = index
+                .iter()
+                .flat_map(|&base| (0..size).map(move |i| base + i * step))
+                .collect();
         }
         let weights: Vec<f32> = index.into_iter().map(|i| values[i]).collect();
         let n_out = weights.len() / n_in;
 
         let mut dims: Vec<usize> = rows.iter().map(|&(y, _)| shape[y]).collect();
-        let view: Vec<usize> = rows.iter().map(|r| r.0).chain(columns.iter().map(|c| c.0)).collect();
+        let view: Vec<usize> = rows
+            .iter()
+            .map(|r| r.0)
+            .chain(columns.iter().map(|c| c.0))
+            .collect();
         dims.push(n_out);
-        let op = FloatOp::MatMul { n_in, weights, bias: vec![0.0; n_out] };
+        let op = FloatOp::MatMul {
+            n_in,
+            weights,
+            bias: vec![0.0; n_out],
+        };
         let y = self.push(node, op, vec![x], dims);
         // axis j of the product is axis view[j] of y
         let sizes: Vec<usize> = view.iter().map(|&axis| shape[axis]).collect();
         let order = inverse(&view);
         if order.is_sorted() {
             // nothing moves: the product already has the shape of y but for how its columns are split
-            return Ok(if columns.len() == 1 { y } else { self.reshape(node, y, shape) });
+            return Ok(if columns.len() == 1 {
+                y
+            } else {
+                self.reshape(node, y, shape)
+            });
         }
         Ok(self.transpose(node, y, sizes, order))
     }
@@ -321,21 +429,33 @@ impl Translation<'_> {
             }
         };
         if self.graph.nodes[x].len() != shape.iter().product::<usize>() {
-            return Err(self.unsupported(node, "the constant enlarges the tensor; expected one that broadcasts to it"));
+            return Err(self.unsupported(
+                node,
+                "the constant enlarges the tensor; expected one that broadcasts to it",
+            ));
         }
         let values = self.floats(node, constant)?;
         if matches!(name, "Max" | "Min") {
             let first = values[0];
             if values.iter().any(|&v| v != first) {
-                return Err(self.unsupported(node, "bounds that differ by element; expected one number"));
+                return Err(
+                    self.unsupported(node, "bounds that differ by element; expected one number")
+                );
             }
-            let (lo, hi) =
-                if name == "Max" { (first, f32::INFINITY) } else { (f32::NEG_INFINITY, first) };
+            let (lo, hi) = if name == "Max" {
+                (first, f32::INFINITY)
+            } else {
+                (f32::NEG_INFINITY, first)
+            };
             return Ok(self.push(node, FloatOp::Clamp { lo, hi }, vec![x], shape));
         }
         let values = self.weights(node, constant)?;
-        let (inner, values) = channels(&values, constant.shape(), &shape)
-            .ok_or_else(|| self.unsupported(node, "a constant whose shape does not broadcast to the tensor"))?;
+        let (inner, values) = channels(&values, constant.shape(), &shape).ok_or_else(|| {
+            self.unsupported(
+                node,
+                "a constant whose shape does not broadcast to the tensor",
+            )
+        })?;
         let (ones, zeros) = (vec![1.0; values.len()], vec![0.0; values.len()]);
         let negated: Vec<f32> = values.iter().map(|v| -v).collect();
         let (factors, offsets) = match (name, x_first) {
@@ -346,12 +466,31 @@ impl Translation<'_> {
             ("Div", true) if values.iter().all(|v| (1.0 / v).is_finite()) => {
                 (values.iter().map(|v| 1.0 / v).collect(), zeros)
             }
-            _ => return Err(self.unsupported(node, format!("{name} with a constant is not supported"))),
+            _ => {
+                return Err(
+                    self.unsupported(node, format!("{name} with a constant is not supported"))
+                );
+            }
         };
-        Ok(self.push(node, FloatOp::Affine { inner, factors, offsets }, vec![x], shape))
+        Ok(self.push(
+            node,
+            FloatOp::Affine {
+                inner,
+                factors,
+                offsets,
+            },
+            vec![x],
+            shape,
+        ))
     }
 
-    fn sum(&mut self, node: &TypedNode, name: &str, x: [usize; 2], shape: Vec<usize>) -> Result<usize, ImportError> {
+    fn sum(
+        &mut self,
+        node: &TypedNode,
+        name: &str,
+        x: [usize; 2],
+        shape: Vec<usize>,
+    ) -> Result<usize, ImportError> {
         let signs = match name {
             "Add" => [1, 1],
             "Sub" => [1, -1],
