@@ -77,7 +77,7 @@ enum Verb {
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Endpoint {
     /// The server.
-    #[arg(long, default_value = config::DEFAULT_ENDPOINT, env = "ZKINFER_ENDPOINT")]
+    #[arg(long, default_value = config::DEFAULT_ENDPOINT)]
     pub(crate) endpoint: String,
 }
 

@@ -22,7 +22,7 @@ const MAX_PROOF_FILE_BYTES: u64 = 64 << 20;
 #[derive(Debug, clap::Args)]
 pub(crate) struct VerifyArgs {
     /// BUNDLE PROOF, or with --key only PROOF.
-    #[arg(value_name = "BUNDLE] [PROOF", num_args = 1..=2, required = true)]
+    #[arg(value_name = "PATH", num_args = 1..=2, required = true)]
     paths: Vec<PathBuf>,
     /// A verifying key alone, instead of a bundle.
     #[arg(long, value_name = "FILE")]

@@ -239,6 +239,8 @@ pub fn run_worker(folder: &Path) -> Result<(), String> {
         let limit = rustix::process::Rlimit { current: Some(order.memory_bytes), maximum: Some(order.memory_bytes) };
         rustix::process::setrlimit(rustix::process::Resource::As, limit).map_err(|e| format!("setrlimit: {e}"))?;
     }
+    // A server that is killed takes its compile process with it.
+    let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
     let no_core = rustix::process::Rlimit { current: Some(0), maximum: Some(0) };
     let _ = rustix::process::setrlimit(rustix::process::Resource::Core, no_core);
     let outcome = match compile(&order, &folder.join(BUNDLE)) {

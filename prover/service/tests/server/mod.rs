@@ -1,0 +1,81 @@
+//! The real binary as a server, for tests that kill it, and the models that tests use.
+#![allow(dead_code)]
+
+use std::{
+    io::{BufRead as _, BufReader},
+    path::{Path, PathBuf},
+    process::{Child, Command, Output, Stdio},
+};
+
+/// A `zkinfer serve` that is killed when the test ends.
+pub struct Server {
+    child: Child,
+    pub endpoint: String,
+}
+
+impl Server {
+    /// Serves `data` on a free port.
+    pub fn start(data: &Path) -> Self {
+        let mut child = zkinfer()
+            .args(["serve", "--json", "--listen", "127.0.0.1:0", "--data"])
+            .arg(data)
+            .stdout(Stdio::piped())
+            .stderr(if std::env::var_os("ZKINFER_TEST_LOG").is_some() { Stdio::inherit() } else { Stdio::null() })
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let ready: serde_json::Value = serde_json::from_str(&line).unwrap_or_else(|e| panic!("{line:?}: {e}"));
+        Self { child, endpoint: format!("http://{}", ready["listening"].as_str().unwrap()) }
+    }
+
+    /// `kill -9`.
+    pub fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+pub fn zkinfer() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_zkinfer"))
+}
+
+pub fn model(file: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../circuits/tests/models").join(file)
+}
+
+#[track_caller]
+pub fn passes(command: &mut Command) -> serde_json::Value {
+    let output = command.arg("--json").output().unwrap();
+    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap_or_default()
+}
+
+/// Runs a command that must fail with `code`, with an error that says `words`.
+#[track_caller]
+pub fn fails(command: &mut Command, code: i32, words: &str) -> Output {
+    let output = command.output().unwrap();
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(code), "{command:?}: {error}");
+    assert!(error.contains(words), "{command:?}: expected {words:?} in: {error}");
+    assert!(!error.contains("panicked") && !error.contains("internal error"), "{command:?}: {error}");
+    output
+}
+
+/// A READY digits-mlp circuit on a server.
+pub fn digits_circuit(endpoint: &str) -> String {
+    let created = passes(
+        zkinfer()
+            .args(["circuit", "create", "--wait", "--endpoint", endpoint, "--calibration"])
+            .arg(model("digits-mlp.calibration.npz"))
+            .arg(model("digits-mlp.onnx")),
+    );
+    created["name"].as_str().unwrap().to_owned()
+}
