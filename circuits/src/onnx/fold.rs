@@ -98,7 +98,7 @@ fn fold_into(node: &FloatNode, inner: usize, factors: &[f32], offsets: &[f32]) -
         let uniform = factors.len() == 1;
         let aligned = factors.len() == n && (inner == step || n == 1);
         let repeats = n.is_multiple_of(factors.len()) && inner == step;
-        (uniform || aligned || repeats).then(|| move |c: usize| c % factors.len())
+        (uniform || aligned || repeats).then_some(move |c: usize| c % factors.len())
     };
     let scaled = |weights: &[f32], n: usize, of: &dyn Fn(usize) -> usize| -> Vec<f32> {
         let per = weights.len() / n;
@@ -165,7 +165,7 @@ fn fold_into(node: &FloatNode, inner: usize, factors: &[f32], offsets: &[f32]) -
         } if factors.len() == 1 && offsets == [0.0] && factors[0] > 0.0 => {
             // a mean arrives as a sum times 1/n rounded to f32: take back the integer, which is exact
             let n = (1.0 / f64::from(factors[0])).round();
-            let exact = n >= 1.0 && n < 1e6 && (1.0 / n) as f32 == factors[0];
+            let exact = (1.0..1e6).contains(&n) && (1.0 / n) as f32 == factors[0];
             let factor = factor
                 * if exact {
                     1.0 / n

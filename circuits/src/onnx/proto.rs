@@ -290,7 +290,7 @@ fn check_inputs(graph: &GraphProto) -> Result<Vec<(String, Vec<usize>)>, ImportE
             });
         };
         let len = shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d));
-        if shape.len() > 8 || !len.is_some_and(|n| n <= MAX_ELEMENTS) {
+        if shape.len() > 8 || len.is_none_or(|n| n > MAX_ELEMENTS) {
             return Err(ImportError::TensorSize {
                 tensor: input.name.clone(),
                 shape: shape

@@ -121,10 +121,13 @@ pub type Sample = Vec<Vec<f32>>;
 /// # Errors
 /// When it is not one, or is larger than the limits once decompressed.
 pub fn from_npz(bytes: &[u8]) -> Result<InputFile, InputError> {
-    if bytes.len() > MAX_INPUT_BYTES {
-        return Err(InputError::TooLarge {
-            max: MAX_INPUT_BYTES,
-        });
+    from_npz_within(bytes, MAX_INPUT_BYTES)
+}
+
+/// As [`from_npz`], with at most `max` bytes, compressed or not.
+fn from_npz_within(bytes: &[u8], max: usize) -> Result<InputFile, InputError> {
+    if bytes.len() > max {
+        return Err(InputError::TooLarge { max });
     }
     let broken = |e: &dyn std::fmt::Display| InputError::Archive {
         reason: e.to_string(),
@@ -135,7 +138,7 @@ pub fn from_npz(bytes: &[u8]) -> Result<InputFile, InputError> {
             reason: format!("more than {MAX_ARRAYS} arrays"),
         });
     }
-    let mut left = MAX_INPUT_BYTES;
+    let mut left = max;
     let mut arrays = Vec::with_capacity(archive.len());
     for i in 0..archive.len() {
         let file = archive.by_index(i).map_err(|e| broken(&e))?;
@@ -150,9 +153,7 @@ pub fn from_npz(bytes: &[u8]) -> Result<InputFile, InputError> {
             .take(left as u64 + 1)
             .read_to_end(&mut data)
             .map_err(|e| broken(&e))?;
-        left = left.checked_sub(read).ok_or(InputError::TooLarge {
-            max: MAX_INPUT_BYTES,
-        })?;
+        left = left.checked_sub(read).ok_or(InputError::TooLarge { max })?;
         arrays.push((name, data));
     }
     Ok(InputFile {
@@ -315,5 +316,72 @@ impl InputFile {
                 Ok(values.clone())
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+    use zip::write::SimpleFileOptions;
+
+    type Error = Box<dyn std::error::Error>;
+
+    /// A `.npz` of one float32 array `x`.
+    fn npz(shape: &str, values: &[f32]) -> Result<Vec<u8>, Error> {
+        let header = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}");
+        let mut array = b"\x93NUMPY\x01\x00".to_vec();
+        array.extend(u16::try_from(header.len())?.to_le_bytes());
+        array.extend(header.as_bytes());
+        array.extend(values.iter().flat_map(|v| v.to_le_bytes()));
+        let mut archive = zip::ZipWriter::new(Cursor::new(Vec::new()));
+        archive.start_file("x.npy", SimpleFileOptions::default())?;
+        archive.write_all(&array)?;
+        Ok(archive.finish()?.into_inner())
+    }
+
+    #[test]
+    fn values_that_are_not_finite_name_sample_and_index() -> Result<(), Error> {
+        for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            let file = from_npz(&npz("(2, 3)", &[0.0, 1.0, 2.0, 3.0, bad, 5.0])?)?;
+            match file.samples(&[("input", &[3])]) {
+                Err(InputError::NonFinite {
+                    input,
+                    sample: 1,
+                    index: 1,
+                    ..
+                }) => assert_eq!(input, "input"),
+                other => return Err(format!("{other:?}").into()),
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn one_sample_needs_no_leading_axis() -> Result<(), Error> {
+        let file = from_npz(&npz("(2, 3)", &[0.0; 6])?)?;
+        assert_eq!(file.samples(&[("input", &[2, 3])])?.len(), 1);
+        assert_eq!(file.samples(&[("input", &[3])])?.len(), 2);
+        assert!(matches!(
+            file.samples(&[("input", &[6])]),
+            Err(InputError::Shape { .. })
+        ));
+        assert!(matches!(
+            file.samples(&[("a", &[3]), ("b", &[3])]),
+            Err(InputError::Missing { .. })
+        ));
+        Ok(())
+    }
+
+    #[test]
+    fn archives_that_inflate_past_the_limit_are_refused() -> Result<(), Error> {
+        let bytes = npz("(100000,)", &[0.0; 100_000])?;
+        assert!(bytes.len() < 10_000, "zeros compress");
+        assert!(from_npz_within(&bytes, 500_000).is_ok());
+        assert_eq!(
+            from_npz_within(&bytes, 400_000),
+            Err(InputError::TooLarge { max: 400_000 })
+        );
+        Ok(())
     }
 }

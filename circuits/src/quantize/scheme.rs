@@ -213,8 +213,9 @@ impl Site<'_> {
         }
     }
 
-    /// Scale of every channel's weights: max|w|/127, but large enough that the bias fits 28 bits and the multiplier does not
-    /// vanish. A channel without weights gets a scale that resolves its bias to 2^-22 of an output step.
+    /// Scale of every channel's weights: max|w|/127, but large enough that the bias fits 28 bits and that a step of the
+    /// accumulator is at least 2^-14 of an output step. Finer weights could not be seen in the output; the floor keeps the
+    /// multiplier of a channel with small or no weights at 2^10 with the usual shift.
     fn weight_scales(
         &self,
         weights: &[f32],
@@ -222,7 +223,7 @@ impl Site<'_> {
         bias: &[f32],
     ) -> Result<Vec<f64>, SchemeError> {
         let x = self.input(0)?.scale;
-        let least = self.target()?.clamped.scale / x / f64::from(1u32 << 22);
+        let least = self.target()?.clamped.scale / x / f64::from(1u32 << 14);
         let scale = |(row, &bias): (&[f32], &f32)| {
             let largest = row
                 .iter()
@@ -413,5 +414,92 @@ mod tests {
         assert_eq!(to_int8(0.0, centred), centred.zero_point as i8);
         assert_eq!(activation(0.0, 0.0), None);
         assert_eq!(activation(0.0, f64::INFINITY), None);
+    }
+
+    fn dense(weights: Vec<f32>, bias: Vec<f32>) -> FloatNode {
+        let shape = vec![1, bias.len()];
+        let op = FloatOp::MatMul {
+            n_in: 2,
+            weights,
+            bias,
+        };
+        FloatNode {
+            name: "dense".to_owned(),
+            op,
+            inputs: vec![0],
+            shape,
+        }
+    }
+
+    fn target(scale: f64) -> Target {
+        let clamped = Quantization {
+            scale,
+            zero_point: 0,
+        };
+        Target {
+            clamped,
+            lo: -128,
+            hi: 127,
+            activation: None,
+        }
+    }
+
+    #[test]
+    fn channels_without_weights_keep_their_bias_and_the_usual_shift() {
+        let node = dense(vec![0.5, -1.0, 0.0, 0.0, 1e-30, 0.0], vec![0.1, 3.0, -3.0]);
+        let target = target(0.05);
+        let input = Quantization {
+            scale: 0.01,
+            zero_point: -128,
+        };
+        let site = Site {
+            node: &node,
+            inputs: vec![input],
+            target: Some(&target),
+        };
+        let made = site.requantization().expect("representable");
+        assert_eq!(made.shift, 24);
+        assert!(made.multipliers.iter().all(|&m| m >= 1 << 10));
+        let (_, weights, bias) = site.dense().expect("dense");
+        let (integers, biases) = site
+            .quantize_weights(&weights, 2, &bias)
+            .expect("quantized");
+        assert_eq!(integers[..2], [64, -127]);
+        assert_eq!(integers[2..], [0; 4]);
+        for (c, real) in [3.0, -3.0].into_iter().enumerate() {
+            let steps =
+                f64::from(biases[c + 1]) * f64::from(made.multipliers[c + 1]) / f64::from(1 << 24);
+            assert!((steps * 0.05 - real).abs() < 0.01, "{steps}");
+        }
+        assert!(site.multiplier_error().expect("ratios") < 1e-3);
+    }
+
+    #[test]
+    fn shifts_follow_the_size_of_the_ratios() {
+        let plain = FloatOp::Clamp { lo: 0.0, hi: 1.0 };
+        let node = FloatNode {
+            name: "clip".to_owned(),
+            op: plain,
+            inputs: vec![0],
+            shape: vec![1],
+        };
+        let shift = |ratio: f64| {
+            let target = target(1.0);
+            let inputs = vec![Quantization {
+                scale: ratio,
+                zero_point: 0,
+            }];
+            Site {
+                node: &node,
+                inputs,
+                target: Some(&target),
+            }
+            .requantization()
+            .map(|r| r.shift)
+        };
+        assert_eq!(shift(0.01), Ok(24));
+        assert_eq!(shift(1e-5), Ok(36));
+        assert_eq!(shift(1000.0), Ok(12));
+        assert!(matches!(shift(1e7), Err(SchemeError::Multiplier { .. })));
     }
 }

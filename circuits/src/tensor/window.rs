@@ -117,9 +117,7 @@ impl ConvGeometry {
     }
 
     fn taps_or_max(&self) -> usize {
-        self.kernel[0]
-            .checked_mul(self.kernel[1])
-            .unwrap_or(usize::MAX)
+        self.kernel[0].saturating_mul(self.kernel[1])
     }
 
     /// [H', W'].
