@@ -3,7 +3,8 @@
 //! Every tract operator that is not listed here is an error that names the ONNX node. Values that do not depend on an input
 //! are computed by tract's own operators.
 
-mod layers;
+mod arithmetic;
+mod windows;
 
 use super::graph::{FloatGraph, FloatNode, FloatOp};
 use super::proto::{Parsed, guarded, shorten};
@@ -321,10 +322,10 @@ impl<'a> Translation<'a> {
             return Err(self.unsupported(node, reason));
         };
         if let Some(op) = node.op_as::<MaxPool>() {
-            return self.pool(node, &op.pool_spec, x, shape, layers::Pool::Max);
+            return self.pool(node, &op.pool_spec, x, shape, windows::Pool::Max);
         }
         if let Some(op) = node.op_as::<SumPool>() {
-            let pool = layers::Pool::Sum {
+            let pool = windows::Pool::Sum {
                 normalize: op.normalize,
                 include_pad: op.count_include_pad,
             };

@@ -1,12 +1,11 @@
-//! The operators with attributes: windows, contractions, reductions, and arithmetic with a constant.
+//! Operators over windows: convolutions, pools, and reductions as windows over the last axis.
 
-use super::{Translation, Value};
+use super::Translation;
 use crate::onnx::ImportError;
 use crate::onnx::graph::FloatOp;
 use crate::tensor::ConvGeometry;
 use tract_onnx::prelude::{Tensor, TypedNode};
 use tract_onnx::tract_core::ops::cnn::{Conv, KernelFormat, PoolSpec};
-use tract_onnx::tract_core::ops::einsum::EinSum;
 use tract_onnx::tract_core::ops::nn::{DataFormat, Reduce, Reducer};
 
 /// What a pooling window computes.
@@ -25,7 +24,8 @@ fn channels_first(rank: usize, batch: bool) -> Vec<usize> {
     axes
 }
 
-fn inverse(axes: &[usize]) -> Vec<usize> {
+/// The permutation that undoes `axes`.
+pub(super) fn inverse(axes: &[usize]) -> Vec<usize> {
     let mut inverse = vec![0; axes.len()];
     for (i, &axis) in axes.iter().enumerate() {
         inverse[axis] = i;
@@ -310,233 +310,4 @@ impl Translation<'_> {
         };
         Ok(self.push(node, op, vec![x], shape))
     }
-
-    /// A contraction with constant weights: x as [rows][k], weights as [n][k], y as [rows][n].
-    pub(super) fn einsum(
-        &mut self,
-        node: &TypedNode,
-        op: &EinSum,
-        (slot_x, x): (usize, usize),
-        (slot_w, w): (usize, &Tensor),
-        shape: Vec<usize>,
-    ) -> Result<usize, ImportError> {
-        if op.q_params.is_some() {
-            return Err(self.unsupported(node, "quantized operands; expected floats"));
-        }
-        let view = self.graph.nodes[x].shape.clone();
-        let (mut rows, mut summed, mut columns) = (vec![], vec![], vec![]);
-        for axis in op.axes.iter_all_axes() {
-            let at = |positions: &[usize]| match positions {
-                [] => Ok(None),
-                [one] => Ok(Some(*one)),
-                _ => Err(self.unsupported(node, "an operand has one axis twice")),
-            };
-            let in_x = at(&axis.inputs[slot_x])?;
-            let in_w = at(&axis.inputs[slot_w])?;
-            let in_y = at(&axis.outputs[0])?;
-            let width = in_w.map_or(1, |a| w.shape()[a]);
-            match (in_x, in_y) {
-                (Some(x), Some(y)) if width == 1 => rows.push((y, x)),
-                (Some(x), None) if in_w.is_some() => summed.push((x, in_w)),
-                (Some(x), None) if view[x] == 1 => summed.push((x, None)),
-                (None, Some(y)) => columns.push((y, in_w)),
-                (None, None) if width == 1 => {}
-                _ => {
-                    let reason =
-                        "weights that differ along a batch axis; expected one weight matrix";
-                    return Err(self.unsupported(node, reason));
-                }
-            }
-        }
-        rows.sort_unstable();
-        summed.sort_unstable();
-        columns.sort_unstable();
-        for &(x, in_w) in &summed {
-            if in_w.is_some_and(|a| w.shape()[a] != view[x]) {
-                return Err(self.unsupported(node, "a broadcast contraction; expected equal sizes"));
-            }
-        }
-        let order: Vec<usize> = rows
-            .iter()
-            .map(|&(_, x)| x)
-            .chain(summed.iter().map(|&(x, _)| x))
-            .collect();
-        let n_in: usize = summed.iter().map(|&(x, _)| view[x]).product();
-        let x = self.rearrange(node, x, view, order);
-
-        let values = self.weights(node, w)?;
-        let mut strides = vec![1usize; w.rank()];
-        for axis in (1..w.rank()).rev() {
-            strides[axis - 1] = strides[axis] * w.shape()[axis];
-        }
-        let axes = columns
-            .iter()
-            .map(|&(_, a)| a)
-            .chain(summed.iter().map(|&(_, a)| a));
-        let mut index = vec![0usize];
-        for axis in axes.flatten() {
-            let step = strides[axis];
-            let size = w.shape()[axis];
-            index = index
-                .iter()
-                .flat_map(|&base| (0..size).map(move |i| base + i * step))
-                .collect();
-        }
-        let weights: Vec<f32> = index.into_iter().map(|i| values[i]).collect();
-        let n_out = weights.len() / n_in;
-
-        let mut dims: Vec<usize> = rows.iter().map(|&(y, _)| shape[y]).collect();
-        let view: Vec<usize> = rows
-            .iter()
-            .map(|r| r.0)
-            .chain(columns.iter().map(|c| c.0))
-            .collect();
-        dims.push(n_out);
-        let op = FloatOp::MatMul {
-            n_in,
-            weights,
-            bias: vec![0.0; n_out],
-        };
-        let y = self.push(node, op, vec![x], dims);
-        // axis j of the product is axis view[j] of y
-        let sizes: Vec<usize> = view.iter().map(|&axis| shape[axis]).collect();
-        let order = inverse(&view);
-        if order.is_sorted() {
-            // nothing moves: the product already has the shape of y but for how its columns are split
-            return Ok(if columns.len() == 1 {
-                y
-            } else {
-                self.reshape(node, y, shape)
-            });
-        }
-        Ok(self.transpose(node, y, sizes, order))
-    }
-
-    pub(super) fn binary(
-        &mut self,
-        node: &TypedNode,
-        name: &str,
-        left: &Value,
-        right: &Value,
-        shape: Vec<usize>,
-    ) -> Result<usize, ImportError> {
-        let (x, constant, x_first) = match (left, right) {
-            (Value::Node(a), Value::Node(b)) => return self.sum(node, name, [*a, *b], shape),
-            (Value::Node(x), Value::Const(c)) => (*x, c, true),
-            (Value::Const(c), Value::Node(x)) => (*x, c, false),
-            (Value::Const(_), Value::Const(_)) => {
-                return Err(self.unsupported(node, "it cannot be computed at import"));
-            }
-        };
-        if self.graph.nodes[x].len() != shape.iter().product::<usize>() {
-            return Err(self.unsupported(
-                node,
-                "the constant enlarges the tensor; expected one that broadcasts to it",
-            ));
-        }
-        let values = self.floats(node, constant)?;
-        if matches!(name, "Max" | "Min") {
-            let first = values[0];
-            if values.iter().any(|&v| v != first) {
-                return Err(
-                    self.unsupported(node, "bounds that differ by element; expected one number")
-                );
-            }
-            let (lo, hi) = if name == "Max" {
-                (first, f32::INFINITY)
-            } else {
-                (f32::NEG_INFINITY, first)
-            };
-            return Ok(self.push(node, FloatOp::Clamp { lo, hi }, vec![x], shape));
-        }
-        let values = self.weights(node, constant)?;
-        let (inner, values) = channels(&values, constant.shape(), &shape).ok_or_else(|| {
-            self.unsupported(
-                node,
-                "a constant whose shape does not broadcast to the tensor",
-            )
-        })?;
-        let (ones, zeros) = (vec![1.0; values.len()], vec![0.0; values.len()]);
-        let negated: Vec<f32> = values.iter().map(|v| -v).collect();
-        let (factors, offsets) = match (name, x_first) {
-            ("Add", _) => (ones, values),
-            ("Sub", true) | ("SubF", false) => (ones, negated),
-            ("Sub", false) | ("SubF", true) => (ones.iter().map(|v| -v).collect(), values),
-            ("Mul", _) => (values, zeros),
-            ("Div", true) if values.iter().all(|v| (1.0 / v).is_finite()) => {
-                (values.iter().map(|v| 1.0 / v).collect(), zeros)
-            }
-            _ => {
-                return Err(
-                    self.unsupported(node, format!("{name} with a constant is not supported"))
-                );
-            }
-        };
-        Ok(self.push(
-            node,
-            FloatOp::Affine {
-                inner,
-                factors,
-                offsets,
-            },
-            vec![x],
-            shape,
-        ))
-    }
-
-    fn sum(
-        &mut self,
-        node: &TypedNode,
-        name: &str,
-        x: [usize; 2],
-        shape: Vec<usize>,
-    ) -> Result<usize, ImportError> {
-        let signs = match name {
-            "Add" => [1, 1],
-            "Sub" => [1, -1],
-            "SubF" => [-1, 1],
-            _ => {
-                let reason = format!("{name} of two tensors is not supported; Add and Sub are");
-                return Err(self.unsupported(node, reason));
-            }
-        };
-        let len = shape.iter().product::<usize>();
-        if x.iter().any(|&x| self.graph.nodes[x].len() != len) {
-            return Err(self.unsupported(node, "two tensors of different sizes; expected one size"));
-        }
-        let x = x.map(|x| self.reshape(node, x, shape.clone()));
-        Ok(self.push(node, FloatOp::Add { signs }, x.to_vec(), shape))
-    }
-}
-
-/// A constant that broadcasts to `shape`, as (inner, values): element i takes value ⌊i / inner⌋ mod |values|.
-fn channels(values: &[f32], from: &[usize], shape: &[usize]) -> Option<(usize, Vec<f32>)> {
-    if values.len() == 1 {
-        return Some((1, values.to_vec()));
-    }
-    let lead = shape.len().checked_sub(from.len())?;
-    let dim = |axis: usize| if axis < lead { 1 } else { from[axis - lead] };
-    if (0..shape.len()).any(|a| dim(a) != 1 && dim(a) != shape[a]) {
-        return None;
-    }
-    let varying: Vec<usize> = (0..shape.len()).filter(|&a| dim(a) > 1).collect();
-    let (first, last) = (*varying.first()?, *varying.last()?);
-    if (first..=last).all(|a| dim(a) == shape[a]) {
-        return Some((shape[last + 1..].iter().product(), values.to_vec()));
-    }
-    // the constant skips an axis: spell it out for every element
-    let mut full = Vec::with_capacity(shape.iter().product());
-    for i in 0..shape.iter().product::<usize>() {
-        let (mut rest, mut index, mut step) = (i, 0, 1);
-        for a in (0..shape.len()).rev() {
-            let at = rest % shape[a];
-            rest /= shape[a];
-            if dim(a) > 1 {
-                index += at * step;
-                step *= shape[a];
-            }
-        }
-        full.push(values[index]);
-    }
-    Some((1, full))
 }
