@@ -15,21 +15,21 @@ pub enum FloatOp {
     Conv {
         /// Where the windows read.
         geometry: ConvGeometry,
-        /// [O][C/groups][kernel₀][kernel₁].
+        /// `[O][C/groups][kernel₀][kernel₁]`.
         weights: Vec<f32>,
         /// One per output channel.
         bias: Vec<f32>,
     },
-    /// y[.., n] = bias[n] + Σ_k weights[n][k]·x[.., k].
+    /// `y[.., n] = bias[n] + Σ_k weights[n][k]·x[.., k]`.
     MatMul {
         /// K.
         n_in: usize,
-        /// [N][K].
+        /// `[N][K]`.
         weights: Vec<f32>,
         /// N values.
         bias: Vec<f32>,
     },
-    /// y[i] = factors[c]·x[i] + offsets[c], c = ⌊i / inner⌋ mod |factors|.
+    /// `y[i] = factors[c]·x[i] + offsets[c]`, c = ⌊i / inner⌋ mod |factors|.
     Affine {
         /// Consecutive elements that share a factor.
         inner: usize,
@@ -57,7 +57,7 @@ pub enum FloatOp {
         /// Depthwise windows.
         geometry: ConvGeometry,
     },
-    /// y[c,p] = factor / divisors[p] · Σ_t x[c, source(p,t)].
+    /// `y[c,p] = factor / divisors[p] · Σ_t x[c, source(p,t)]`.
     SumPool {
         /// Depthwise windows.
         geometry: ConvGeometry,

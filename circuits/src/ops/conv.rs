@@ -22,7 +22,7 @@ pub struct Conv {
     pub shape: Vec<usize>,
     /// Integer that stands for 0 in x.
     pub zero_point: i64,
-    /// [O][C/groups][kernel₀][kernel₁], row-major.
+    /// `[O][C/groups][kernel₀][kernel₁]`, row-major.
     pub weights: Vec<i8>,
     /// One per output channel.
     pub bias: Vec<i32>,

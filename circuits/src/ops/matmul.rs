@@ -19,7 +19,7 @@ pub struct MatMul {
     pub shape: Vec<usize>,
     /// Integer that stands for 0 in x.
     pub zero_point: i64,
-    /// [N][K], row-major.
+    /// `[N][K]`, row-major.
     pub weights: Vec<i8>,
     /// One per output column.
     pub bias: Vec<i32>,
