@@ -58,6 +58,8 @@ pub struct R1cs {
     pub(crate) groups: Vec<Group>,
     queries: Vec<Query>,
     tables: Vec<RTable>,
+    /// The packed public words after the context, when there are any.
+    words: Option<Rid>,
     /// Tensors below this index depend on no challenge and no public word.
     first_phase: usize,
     n_instance: usize,

@@ -96,7 +96,7 @@ impl R1cs {
 
 impl<'p> Lowering<'p> {
     fn run(program: &'p Arc<Program>, form: Form, plan: Plan) -> Result<R1cs, LowerError> {
-        let (lowering, first_phase) = Self::walk_phases(program, form, plan)?;
+        let (lowering, words, first_phase) = Self::walk_phases(program, form, plan)?;
         if lowering.n_rows > 1 << 27 {
             return Err(LowerError::TooLarge { rows: lowering.n_rows });
         }
@@ -108,6 +108,7 @@ impl<'p> Lowering<'p> {
             groups: lowering.groups,
             queries: lowering.queries,
             tables: lowering.tables,
+            words,
             first_phase,
             n_instance: lowering.n_instance,
             n_committed: lowering.n_committed,
@@ -124,7 +125,7 @@ impl<'p> Lowering<'p> {
         program: &'p Arc<Program>,
         form: Form,
         plan: Plan,
-    ) -> Result<(Self, usize), LowerError> {
+    ) -> Result<(Self, Option<Rid>, usize), LowerError> {
         let mut l = Self {
             program,
             form,
@@ -146,7 +147,7 @@ impl<'p> Lowering<'p> {
         }
         let words = l.words()?;
         let first_phase = l.close(words)?;
-        Ok((l, first_phase))
+        Ok((l, words, first_phase))
     }
 
     fn open(&mut self) {

@@ -7,6 +7,7 @@ use ark_bn254::Fr;
 use ark_ff::{One, Zero};
 use rayon::prelude::*;
 use std::collections::BTreeMap;
+use std::sync::OnceLock;
 
 /// Small integers as field elements without a conversion each time.
 pub(super) struct SmallInts(Vec<Fr>);
@@ -14,8 +15,9 @@ pub(super) struct SmallInts(Vec<Fr>);
 impl SmallInts {
     const HALF: i64 = 256;
 
-    pub(super) fn new() -> Self {
-        Self((-Self::HALF..=Self::HALF).map(Fr::from).collect())
+    pub(super) fn shared() -> &'static Self {
+        static SHARED: OnceLock<SmallInts> = OnceLock::new();
+        SHARED.get_or_init(|| Self((-Self::HALF..=Self::HALF).map(Fr::from).collect()))
     }
 
     pub(super) fn of(&self, c: i64) -> Fr {
@@ -45,7 +47,7 @@ impl R1cs {
             let rows = &rows[group.first_row..group.first_row + group.n];
             self.scatter(l, rows, &mut weight, &mut one);
         }
-        let small = SmallInts::new();
+        let small = SmallInts::shared();
         for id in (0..self.tensors.len()).rev() {
             let g = std::mem::take(&mut weight[id]);
             if g.is_empty() {

@@ -66,16 +66,17 @@ impl R1cs {
 
     /// The values of the committed round.
     pub fn commit(&self, solved: &Assignment, context: Fr) -> Vec<Fr> {
-        self.commit_forged(solved, context, &BTreeMap::new())
+        self.commit_forged(solved, context, &BTreeMap::new()).0
     }
 
-    /// As [`R1cs::commit`], with some wires replaced before dependent values and multiplicities are computed.
+    /// As [`R1cs::commit`], with some wires replaced before dependent values and multiplicities are computed; also the words
+    /// that the changed wires amount to.
     pub(crate) fn commit_forged(
         &self,
         solved: &Assignment,
         context: Fr,
         forged: &BTreeMap<usize, Fr>,
-    ) -> Vec<Fr> {
+    ) -> (Vec<Fr>, Vec<Fr>) {
         let known = Known {
             solved: Some(solved),
             context,
@@ -85,17 +86,20 @@ impl R1cs {
         };
         // inverses belong to the second phase
         let values = self.evaluate(&known).expect("nothing to invert in the first phase");
-        self.collect(&values, Class::Committed)
+        let packed = self.words.map_or(&[][..], |w| &values.0[w]);
+        let words = std::iter::once(context).chain(packed.iter().copied()).collect();
+        (self.collect(&values, Class::Committed), words)
     }
 
-    /// The plain witness with some wires replaced before dependent values are computed.
+    /// The plain witness with some wires replaced before dependent values are computed; the words follow the wires.
     pub(crate) fn assign_plain_forged(
         &self,
         solved: &Assignment,
-        words: &[Fr],
+        context: Fr,
         forged: &BTreeMap<usize, Fr>,
     ) -> Witness {
-        let instance: Vec<Fr> = std::iter::once(Fr::one()).chain(words.iter().copied()).collect();
+        let (_, words) = self.commit_forged(solved, context, forged);
+        let instance: Vec<Fr> = std::iter::once(Fr::one()).chain(words).collect();
         let known = Known {
             instance: Some(&instance),
             solved: Some(solved),
@@ -240,7 +244,7 @@ impl R1cs {
 
     /// One pass over the tensors in order: given wires are copied, the others filled from what came before.
     fn evaluate(&self, known: &Known<'_>) -> Result<Values, ZeroDenominator> {
-        let small = SmallInts::new();
+        let small = SmallInts::shared();
         let n = if known.first_phase_only { self.first_phase } else { self.tensors.len() };
         let mut values = Values(Vec::with_capacity(n));
         for tensor in &self.tensors[..n] {
@@ -267,7 +271,7 @@ impl R1cs {
                 }
                 Node::Linear { step, x } => {
                     let (map, bias) = self.linear(*step);
-                    apply(map, bias, &values.0[*x], tensor.len, &small)
+                    apply(map, bias, &values.0[*x], tensor.len, small)
                 }
                 Node::Combo(l) => lincomb(&values.0, l, tensor.len),
                 Node::Outer { values: c, x } => {
@@ -354,7 +358,6 @@ impl R1cs {
                 start: self.wire(*class, *start),
                 len: t.len,
                 given: matches!(fill, Fill::Given),
-                context: matches!(fill, Fill::Context),
                 count: matches!(fill, Fill::Count { .. }),
                 value: match fill {
                     Fill::Value(id) => Some(*id),
@@ -377,7 +380,6 @@ pub(crate) struct WireTensorInfo {
     pub(crate) start: usize,
     pub(crate) len: usize,
     pub(crate) given: bool,
-    pub(crate) context: bool,
     pub(crate) count: bool,
     pub(crate) value: Option<crate::constraint::TensorId>,
 }
@@ -390,6 +392,9 @@ fn inverses(mut of: Vec<Fr>) -> Result<Vec<Fr>, ZeroDenominator> {
     Ok(of)
 }
 
+/// Vectors shorter than this are not worth a second thread.
+const PARALLEL: usize = 1 << 12;
+
 fn lincomb(values: &[Vec<Fr>], l: &LinComb, n: usize) -> Vec<Fr> {
     let mut sum = vec![l.constant; n];
     for (c, x) in &l.terms {
@@ -399,6 +404,8 @@ fn lincomb(values: &[Vec<Fr>], l: &LinComb, n: usize) -> Vec<Fr> {
             sum.iter_mut().for_each(|s| *s += add);
         } else if c.is_one() {
             sum.iter_mut().zip(x).for_each(|(s, x)| *s += x);
+        } else if n < PARALLEL {
+            sum.iter_mut().zip(x).for_each(|(s, x)| *s += *x * c);
         } else {
             sum.par_iter_mut().zip(x).for_each(|(s, x)| *s += *x * c);
         }
@@ -409,29 +416,24 @@ fn lincomb(values: &[Vec<Fr>], l: &LinComb, n: usize) -> Vec<Fr> {
 /// W·x + bias. Honest values are small integers and are added as such; anything else takes the field's way.
 fn apply(map: &LinearMap, bias: &[i64], x: &[Fr], n: usize, small: &SmallInts) -> Vec<Fr> {
     let integers: Option<Vec<i64>> = x.iter().map(|x| to_i64(*x)).collect();
-    match integers {
-        Some(x) => (0..n)
-            .into_par_iter()
-            .map(|out| {
-                // |c| ≤ 2^40, |x| < 2^63, fewer than 2^24 terms
-                let mut sum = i128::from(bias_at(bias, out));
-                map.row(out, |i, c| sum += i128::from(c) * i128::from(x[i]));
-                from_i128(sum)
-            })
-            .collect(),
-        None => (0..n)
-            .into_par_iter()
-            .map(|out| {
-                let mut sum = Fr::from(bias_at(bias, out));
-                map.row(out, |i, c| sum += x[i] * small.of(c));
-                sum
-            })
-            .collect(),
+    let output = |out: usize| match &integers {
+        Some(x) => {
+            // |c| ≤ 2^40, |x| < 2^62, fewer than 2^24 terms
+            let mut sum = i128::from(bias_at(bias, out));
+            map.row(out, |i, c| sum += i128::from(c) * i128::from(x[i]));
+            Fr::from(sum)
+        }
+        None => {
+            let mut sum = Fr::from(bias_at(bias, out));
+            map.row(out, |i, c| sum += x[i] * small.of(c));
+            sum
+        }
+    };
+    if n < 64 {
+        (0..n).map(output).collect()
+    } else {
+        (0..n).into_par_iter().map(output).collect()
     }
-}
-
-fn from_i128(x: i128) -> Fr {
-    Fr::from(x)
 }
 
 /// The integer of least absolute value that `x` stands for, when it fits 63 bits.

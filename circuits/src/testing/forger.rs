@@ -1,0 +1,390 @@
+//! A lying prover: changes wires, recomputes what depends on them, and asks whether the circuit still accepts.
+
+use super::Failure;
+use crate::arithmetization::r1cs::{Class, Form, R1cs, Violation, Witness};
+use crate::constraint::Assignment;
+use ark_bn254::Fr;
+use ark_ff::{Field, PrimeField, Zero};
+use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
+use zkinfer_verifier::Context;
+
+/// A change to the witness.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attack {
+    /// Part of the witness.
+    part: &'static str,
+    /// Wires and what is added to them, as text.
+    what: String,
+}
+
+impl std::fmt::Display for Attack {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} wires {}", self.part, self.what)
+    }
+}
+
+/// Most elements of one wire tensor that are changed one by one.
+const SAMPLE: usize = 6;
+
+/// An honest assignment of a circuit, ready to be bent.
+#[derive(Debug)]
+pub struct Forger<'a> {
+    circuit: &'a R1cs,
+    solved: &'a Assignment,
+    words: Vec<Fr>,
+    rho: Fr,
+    alpha: Fr,
+    honest: Witness,
+}
+
+/// A field element that nobody chose.
+fn arbitrary(tag: u64) -> Fr {
+    let mut hash = Sha256::new();
+    hash.update(b"zkinfer forger");
+    hash.update(tag.to_be_bytes());
+    Fr::from_be_bytes_mod_order(&hash.finalize())
+}
+
+impl<'a> Forger<'a> {
+    /// The honest witness under fixed challenges and a fixed context.
+    ///
+    /// # Panics
+    /// When the assignment has no statement, which the solver excludes.
+    pub fn new(circuit: &'a R1cs, solved: &'a Assignment) -> Self {
+        let mut context = [0u8; 32];
+        context[31] = 77;
+        let context = Context::from_bytes(context).expect("small");
+        let statement = solved.statement(circuit.program(), context).expect("the solver ranged it");
+        let words = statement.words();
+        let (rho, alpha) = (arbitrary(1), arbitrary(2));
+        let mut forger = Self {
+            circuit,
+            solved,
+            words,
+            rho,
+            alpha,
+            honest: Witness { instance: vec![], committed: vec![], private: vec![] },
+        };
+        forger.honest = forger.forge(&BTreeMap::new());
+        forger
+    }
+
+    /// The witness with `changes` (wire → value) made and everything that depends on them recomputed, the claimed outputs too.
+    fn forge(&self, changes: &BTreeMap<usize, Fr>) -> Witness {
+        let c = self.circuit;
+        match c.form() {
+            Form::Plain => c.assign_plain_forged(self.solved, self.words[0], changes),
+            Form::Committed => {
+                let (committed, words) = c.commit_forged(self.solved, self.words[0], changes);
+                // the denominators vanish with probability ≈ 2^-240 under hashed challenges
+                c.complete_forged(committed, &words, self.rho, self.alpha, changes)
+                    .expect("no denominator vanishes")
+            }
+        }
+    }
+
+    /// The honest witness must satisfy the rows, and rows, transpose and values must tell the same matrices.
+    ///
+    /// # Errors
+    /// When one of them does not hold.
+    pub fn check_honest(&self) -> Result<(), Failure> {
+        let form = self.circuit.form();
+        self.circuit
+            .check(&self.honest)
+            .map_err(|violation| Failure::Refused { form, violation })?;
+        self.check_matrices()
+    }
+
+    fn check_matrices(&self) -> Result<(), Failure> {
+        use crate::arithmetization::r1cs::Matrix;
+        let c = self.circuit;
+        let w = &self.honest;
+        let z: Vec<Fr> =
+            w.instance.iter().chain(&w.committed).chain(&w.private).copied().collect();
+        let rows = c.row_values(w);
+        let weights: Vec<Fr> = (0..c.n_rows() as u64).map(|i| arbitrary(100 + i)).collect();
+        for (side, matrix) in [Matrix::A, Matrix::B, Matrix::C].into_iter().enumerate() {
+            let by_rows: Fr = rows[side].iter().zip(&weights).map(|(v, w)| *v * w).sum();
+            let transposed = c.transpose(matrix, &weights);
+            let by_wires: Fr = transposed.iter().zip(&z).map(|(t, z)| *t * z).sum();
+            if by_rows != by_wires {
+                return Err(Failure::Differ("rows and transposed walk"));
+            }
+        }
+        for row in (0..c.n_rows()).step_by(1 + c.n_rows() / 400) {
+            for (side, symbols) in c.row(row).into_iter().enumerate() {
+                let value: Fr = symbols.iter().map(|(wire, k)| z[*wire] * k).sum();
+                if value != rows[side][row] {
+                    return Err(Failure::Differ("symbolic row and row value"));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Changes hinted wires one at a time by ±1, ×−1, + 2^w and to an arbitrary element; each must be refused, and refused
+    /// by a constraint of `node` (or of the shared argument, for multiplicities and second-phase wires). Returns how many.
+    ///
+    /// # Errors
+    /// When a forgery is accepted, or refused in another node's name.
+    pub fn check_single_changes(&self, node: &str) -> Result<usize, Failure> {
+        let form = self.circuit.form();
+        let mut tried = 0;
+        for changes in self.single_changes() {
+            let attack = self.describe(&changes);
+            let forged = self.forge(&changes);
+            let Err(violation) = self.circuit.check(&forged) else {
+                return Err(Failure::Accepted { form, attack });
+            };
+            if self.circuit.check_rows(&forged, None).is_ok() {
+                return Err(Failure::Accepted { form, attack });
+            }
+            if violation.node != node && violation.node != "circuit" && violation.node != "feed" {
+                return Err(Failure::Misnamed { form, attack, violation });
+            }
+            tried += 1;
+        }
+        Ok(tried)
+    }
+
+    fn describe(&self, changes: &BTreeMap<usize, Fr>) -> Attack {
+        let first = changes.keys().next().copied().unwrap_or(0);
+        let committed = self.circuit.n_instance() + self.circuit.n_committed();
+        let part = if first < committed && self.circuit.is_committed() { "committed" } else { "private" };
+        let what: Vec<String> = changes
+            .iter()
+            .map(|(wire, value)| format!("{wire}: {} → {value}", self.value(*wire)))
+            .collect();
+        Attack { part, what: what.join(", ") }
+    }
+
+    fn value(&self, wire: usize) -> Fr {
+        let w = &self.honest;
+        let (i, c) = (w.instance.len(), w.committed.len());
+        match wire {
+            _ if wire < i => w.instance[wire],
+            _ if wire < i + c => w.committed[wire - i],
+            _ => w.private[wire - i - c],
+        }
+    }
+
+    /// Wires of the first phase that are chosen, not counted.
+    fn hinted_wires(&self) -> Vec<usize> {
+        let c = self.circuit;
+        let first = if c.is_committed() { Class::Committed } else { Class::Private };
+        let inputs = c.program().inputs();
+        c.wire_tensors()
+            .filter(|t| t.class == first && !t.count)
+            .filter(|t| !t.value.is_some_and(|id| inputs.contains(&id)))
+            .flat_map(|t| t.start..t.start + t.len)
+            .collect()
+    }
+
+    /// The honest value ± 1 and ± 2^w.
+    fn near_values(&self, wire: usize) -> [Fr; 4] {
+        let honest = self.value(wire);
+        let one = Fr::from(1u64);
+        let step = Fr::from(1u64 << self.circuit.limb_bits().max(1));
+        [honest + one, honest - one, honest + step, honest - step]
+    }
+
+    /// Wires a prover fills, except private inputs (any value of theirs is an honest input).
+    pub fn wires(&self) -> Vec<usize> {
+        let program = self.circuit.program();
+        let inputs = program.inputs();
+        self.circuit
+            .wire_tensors()
+            .filter(|t| t.class != Class::Instance && !t.given)
+            .filter(|t| !t.value.is_some_and(|id| inputs.contains(&id)))
+            .flat_map(|t| {
+                let step = t.len.div_ceil(SAMPLE).max(1);
+                (t.start..t.start + t.len).step_by(step)
+            })
+            .collect()
+    }
+
+    fn changed_values(&self, wire: usize) -> Vec<Fr> {
+        let honest = self.value(wire);
+        let w = self.circuit.limb_bits().max(1);
+        let one = Fr::from(1u64);
+        let mut all = vec![
+            honest + one,
+            honest - one,
+            -honest,
+            honest + Fr::from(1u64 << w),
+            honest - Fr::from(1u64 << w),
+            arbitrary(1000 + wire as u64),
+            Fr::zero(),
+        ];
+        all.extend((1..6).flat_map(|e| [honest + Fr::from(1u64 << e), honest - Fr::from(1u64 << e)]));
+        let mut distinct: Vec<Fr> = vec![];
+        for v in all {
+            if v != honest && !distinct.contains(&v) {
+                distinct.push(v);
+            }
+        }
+        distinct
+    }
+
+    /// One wire at a time: ±1, ×−1, ± 2^w, zero and an arbitrary element, on a sample of every tensor.
+    pub fn single_changes(&self) -> impl Iterator<Item = BTreeMap<usize, Fr>> + '_ {
+        self.wires().into_iter().flat_map(|wire| {
+            self.changed_values(wire).into_iter().map(move |v| BTreeMap::from([(wire, v)]))
+        })
+    }
+
+    /// Changes of one wire, and of any two hinted wires by ±1 and ±2^w: what the search at tiny parameters tries.
+    pub fn small_changes(&self) -> Vec<BTreeMap<usize, Fr>> {
+        let wires = self.hinted_wires();
+        let mut all: Vec<BTreeMap<usize, Fr>> = self.single_changes().collect();
+        for (k, a) in wires.iter().enumerate() {
+            for b in &wires[k + 1..] {
+                for va in self.near_values(*a) {
+                    for vb in self.near_values(*b) {
+                        all.push(BTreeMap::from([(*a, va), (*b, vb)]));
+                    }
+                }
+            }
+        }
+        all
+    }
+
+    /// Whether the rows, without those of group `except`, accept the assignment as it is.
+    pub fn accepts_unchanged(&self, except: Option<usize>) -> bool {
+        match self.circuit.check_rows(&self.honest, except) {
+            Ok(()) => true,
+            Err(Violation { rule: "sum of bits", .. }) => except
+                .is_some_and(|group| self.refilled(&BTreeMap::new(), &self.honest, group)),
+            Err(_) => false,
+        }
+    }
+
+    /// Whether the rows, without those of group `except`, accept the forged witness.
+    ///
+    /// With a group left out the prover may also rebalance: a wire that only that group tied is free, so the residue of the
+    /// logUp sum is put into it.
+    pub fn accepts(&self, changes: &BTreeMap<usize, Fr>, except: Option<usize>) -> bool {
+        let forged = self.forge(changes);
+        if forged == self.honest {
+            return false;
+        }
+        match self.circuit.check_rows(&forged, except) {
+            Ok(()) => true,
+            Err(Violation { rule: "lookup sum", .. }) => {
+                except.is_some_and(|group| self.rebalanced(changes, &forged, group))
+            }
+            Err(Violation { rule: "sum of bits", .. }) => {
+                except.is_some_and(|group| self.refilled(changes, &forged, group))
+            }
+            Err(_) => false,
+        }
+    }
+
+    /// Puts the residue of a decomposition into a bit that, without the rows of `group`, may be any element.
+    fn refilled(&self, changes: &BTreeMap<usize, Fr>, forged: &Witness, group: usize) -> bool {
+        let c = self.circuit;
+        if c.groups[group].rule != "bit" {
+            return false;
+        }
+        let [bit, _, _] = c.row(c.groups[group].first_row);
+        let Some(&(wire, _)) = bit.first() else { return false };
+        let start = forged.instance.len() + forged.committed.len();
+        let rows = c.row_values(forged);
+        let mut refilled = changes.clone();
+        for sum in c.groups.iter().filter(|g| g.rule == "sum of bits") {
+            let [terms, _, _] = c.row(sum.first_row);
+            let Some((_, weight)) = terms.iter().find(|(w, _)| *w == wire) else { continue };
+            let Some(inverse) = weight.inverse() else { continue };
+            let value = forged.private[wire - start] - rows[0][sum.first_row] * inverse;
+            refilled.insert(wire, value);
+            return c.check_rows(&self.forge(&refilled), Some(group)).is_ok();
+        }
+        false
+    }
+
+    fn rebalanced(&self, changes: &BTreeMap<usize, Fr>, forged: &Witness, group: usize) -> bool {
+        let c = self.circuit;
+        let deleted = &c.groups[group];
+        if deleted.rule != "lookup" && deleted.rule != "table" {
+            return false;
+        }
+        let sum = c.groups.len() - 1;
+        let residue = c.row_values(forged)[0][c.groups[sum].first_row];
+        // the A side of a deleted lookup or table row is the freed wire itself
+        let [a, _, _] = c.row(deleted.first_row);
+        let Some((wire, _)) = a.first() else { return false };
+        let sign = if deleted.rule == "lookup" { -residue } else { residue };
+        let start = forged.instance.len() + forged.committed.len();
+        let mut balanced = changes.clone();
+        balanced.insert(*wire, forged.private[*wire - start] + sign);
+        c.check_rows(&self.forge(&balanced), Some(group)).is_ok()
+    }
+
+    /// Changes that profit from one deleted group although no one or two wires do.
+    ///
+    /// Without the row that ties `α·value`, a lie about a lookup's value keeps the denominator of the true one: the value is
+    /// changed, the fold keeps its honest element and the multiplicities stay.
+    pub fn targeted_changes(&self, group: usize) -> Vec<BTreeMap<usize, Fr>> {
+        let c = self.circuit;
+        let deleted = &c.groups[group];
+        if deleted.rule != "fold" {
+            return vec![];
+        }
+        let counts = c.wire_tensors().filter(|t| t.count).flat_map(|t| t.start..t.start + t.len);
+        let kept: BTreeMap<usize, Fr> = counts.map(|wire| (wire, self.value(wire))).collect();
+        let mut all = vec![];
+        for row in deleted.first_row..deleted.first_row + deleted.n {
+            // α·value = fold: the value wire is alone on the B side, the fold on the C side
+            let [_, b, fold] = c.row(row);
+            let ([(value, _)], [(fold, _)]) = (b.as_slice(), fold.as_slice()) else { continue };
+            for v in self.changed_values(*value) {
+                let mut changes = kept.clone();
+                changes.extend([(*value, v), (*fold, self.value(*fold))]);
+                all.push(changes);
+            }
+        }
+        all
+    }
+
+    /// Whether, without the rows of `group`, the honest tensors prove a statement with another public word.
+    pub fn accepts_other_statement(&self, group: usize) -> bool {
+        let c = self.circuit;
+        let rule = c.groups[group].rule;
+        let (plain, last) = (c.form() == Form::Plain, self.words.len() - 1);
+        if rule != if plain { "public word" } else { "evaluation of the words" } {
+            return false;
+        }
+        let mut words = self.words.clone();
+        words[last] += Fr::from(1u64);
+        if plain {
+            let forged = c.assign_plain(self.solved, &words);
+            return c.check_rows(&forged, Some(group)).is_ok();
+        }
+        // Horner rows run from the innermost word out to the context; `outward` counts the rows between `group` and e
+        let horner: Vec<usize> =
+            (0..c.groups.len()).filter(|g| c.groups[*g].rule == rule).collect();
+        let outward = horner.iter().filter(|g| **g > group).count();
+        let e = words.iter().rev().fold(Fr::zero(), |e, word| e * self.alpha + word);
+        let Some(inverse) = self.alpha.inverse() else { return false };
+        let mut partial = e;
+        let mut changes = BTreeMap::new();
+        for k in 0..outward {
+            // the committed words stay honest: partial_k = word_k + α·partial_{k+1}, solved for the inner sum
+            partial = (partial - self.words[k]) * inverse;
+            let row = c.groups[horner[horner.len() - 2 - k]].first_row;
+            let [_, _, sum] = c.row(row);
+            let private = c.n_instance() + c.n_committed();
+            let Some((wire, _)) = sum.iter().find(|(wire, _)| *wire >= private) else { return false };
+            changes.insert(*wire, partial);
+        }
+        let committed = c.commit(self.solved, self.words[0]);
+        let forged = c.complete_forged(committed, &words, self.rho, self.alpha, &changes);
+        forged.is_ok_and(|w| c.check_rows(&w, Some(group)).is_ok())
+    }
+
+    /// The circuit's groups of rows: (index, rule).
+    pub fn groups(&self) -> Vec<(usize, &'static str)> {
+        self.circuit.groups.iter().enumerate().map(|(i, g)| (i, g.rule)).collect()
+    }
+}
