@@ -259,21 +259,19 @@ fn every_check_is_what_stops_its_attack() {
         ("bad := or(bad, or(or(a, b), or(c, d)))", aliased_words),
         ("if shr(253, context) {", aliased_context),
     ];
+    let accepts_in = |source: &str| {
+        let mut evm = Evm::new(DEVELOPMENT_CHAIN_ID);
+        let creation = &compile(source, EMBEDDED)["ZkinferVerifier"];
+        let contract = evm.deploy(creation).expect("deploys");
+        move |attack: &[u8]| evm.call(contract.address, attack).is_ok()
+    };
+    let mut whole = accepts_in(&tree["ZkinferVerifier.sol"]);
     for (check, attack) in attacks {
         let replacement = if check.ends_with('{') { "if 0 {" } else { "" };
         let source = tree["ZkinferVerifier.sol"].replace(check, replacement);
         assert_ne!(source, tree["ZkinferVerifier.sol"], "{check}");
-        for (source, accepted) in [(&tree["ZkinferVerifier.sol"], false), (&source, true)] {
-            let mut evm = Evm::new(DEVELOPMENT_CHAIN_ID);
-            let contract = evm
-                .deploy(&compile(source, EMBEDDED)["ZkinferVerifier"])
-                .expect("deploys");
-            assert_eq!(
-                evm.call(contract.address, &attack).is_ok(),
-                accepted,
-                "{check}"
-            );
-        }
+        assert!(!whole(&attack), "with {check}");
+        assert!(accepts_in(&source)(&attack), "without {check}");
     }
 }
 
