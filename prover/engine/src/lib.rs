@@ -1,7 +1,7 @@
 //! # zkinfer-engine: setup and prove, on a compute device
 //!
-//! * [`backend`]: one proof system behind the traits [`Backend`] and [`Prover`]; progress and cancellation.
-//! * [`quote`]: what a key and a proof will cost, before any key is made.
+//! * [`mod@backend`]: one proof system behind the traits [`Backend`] and [`Prover`]; progress and cancellation.
+//! * [`mod@quote`]: what a key and a proof will cost, before any key is made.
 //! * `groth16`, `ultragroth`: the two systems, each a `setup` and a `prove` that read like the equations.
 //! * `qap`, `crs`: what they share: the quadratic arithmetic program, and keys on disk.
 //!
