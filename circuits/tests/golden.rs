@@ -1,0 +1,102 @@
+//! Counts and digests that only change on purpose: regenerate with `UPDATE_GOLDEN=1` and say why in the commit.
+
+use std::fmt::Write;
+use std::path::Path;
+use std::sync::Arc;
+use zkinfer_circuits::arithmetization::r1cs::{Cost, Form, R1cs};
+use zkinfer_circuits::constraint::Program;
+use zkinfer_circuits::ops::Op;
+use zkinfer_circuits::quantize::Calibration;
+use zkinfer_circuits::testing::program_of;
+use zkinfer_circuits::{compile, Settings};
+
+const MODELS: [&str; 6] = [
+    "digits-mlp",
+    "digits-cnn",
+    "lenet5-mnist-shape",
+    "mlp-100k",
+    "cnn-cifar-tiny",
+    "cnn-cifar-small",
+];
+
+fn check(file: &str, actual: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(file);
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, actual).unwrap();
+    }
+    let golden = std::fs::read_to_string(&path).unwrap_or_default();
+    assert_eq!(golden, actual, "{file} changed: UPDATE_GOLDEN=1 rewrites it");
+}
+
+fn hex(digest: [u8; 32]) -> String {
+    digest.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+fn row(out: &mut String, name: &str, program: &Arc<Program>, form: Form) {
+    let Ok(circuit) = R1cs::lower(program, form) else {
+        writeln!(out, "{name},{form:?},refused,,,,").unwrap();
+        return;
+    };
+    let Cost { rows, tables, statement_rows, limb_bits, committed, private, .. } = circuit.cost();
+    let tables: usize = tables.iter().map(|t| t.rows).sum();
+    let nodes = rows - tables - statement_rows;
+    writeln!(
+        out,
+        "{name},{form:?},{rows},{nodes},{tables},{statement_rows},{},{limb_bits}",
+        committed + private
+    )
+    .unwrap();
+}
+
+fn model(name: &str) -> Arc<Program> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/models");
+    let onnx = std::fs::read(folder.join(format!("{name}.onnx"))).unwrap();
+    let samples = std::fs::read(folder.join(format!("{name}.calibration.npz"))).unwrap();
+    let calibration = Calibration::from_npz(&samples).unwrap();
+    let compiled = compile(&onnx, &calibration, &Settings::default(), &mut |_, _, _| {}).unwrap();
+    Arc::new(compiled.program)
+}
+
+#[test]
+fn costs_and_digests_are_golden() {
+    let mut costs = "case,form,rows,node rows,table rows,statement rows,private wires,limb bits\n".to_owned();
+    let mut digests = String::new();
+    for case in Op::cases() {
+        let name = format!("{}: {}", case.op.name(), case.name).replace(',', ";");
+        let program = program_of(&case).unwrap();
+        for form in [Form::Plain, Form::Committed] {
+            row(&mut costs, &name, &program, form);
+        }
+        writeln!(digests, "{} {name}", hex(program.digest())).unwrap();
+    }
+    for name in MODELS {
+        let program = model(name);
+        for form in [Form::Plain, Form::Committed] {
+            row(&mut costs, name, &program, form);
+        }
+        let circuit = R1cs::lower(&program, Form::Committed).unwrap();
+        writeln!(digests, "{} {name}", hex(program.digest())).unwrap();
+        writeln!(digests, "{} {name} committed circuit", hex(circuit.digest())).unwrap();
+    }
+    check("cost.csv", &costs);
+    check("digests.txt", &digests);
+}
+
+/// The promise of the design: 4 rows an activation (and one per input byte), whatever the weights.
+#[test]
+fn lenet_costs_at_most_five_rows_per_activation() {
+    let program = model("lenet5-mnist-shape");
+    let cost = R1cs::lower(&program, Form::Committed).unwrap().cost();
+    let activations: usize = program
+        .steps()
+        .iter()
+        .filter(|s| s.instr.name() == "lookup")
+        .filter_map(|s| s.y)
+        .map(|y| program.tensors()[y.index()].len())
+        .sum();
+    let tables: usize = cost.tables.iter().map(|t| t.rows).sum();
+    let per_activation = (cost.rows - tables) as f64 / activations as f64;
+    println!("{activations} activations, {per_activation:.3} rows each, tables {tables} rows");
+    assert!(per_activation <= 5.0);
+}
