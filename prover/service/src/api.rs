@@ -6,7 +6,13 @@ mod convert;
 mod jobs;
 mod page;
 /// Generated from `proto/zkinfer/v1/zkinfer.proto`.
-#[allow(missing_docs, clippy::all, clippy::unwrap_used, unused_qualifications, rust_2018_idioms)]
+#[allow(
+    missing_docs,
+    clippy::all,
+    clippy::unwrap_used,
+    unused_qualifications,
+    rust_2018_idioms
+)]
 pub mod proto {
     tonic::include_proto!("zkinfer.v1");
 }

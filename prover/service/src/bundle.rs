@@ -25,6 +25,8 @@ pub const FORMAT: u32 = 1;
 
 const MANIFEST: &str = "manifest.json";
 const MAX_MANIFEST_BYTES: u64 = 1 << 20;
+/// Largest proof.json.
+pub const MAX_PROOF_FILE_BYTES: u64 = 64 << 20;
 /// Largest verifying key.
 pub const MAX_VERIFYING_KEY_BYTES: u64 = 64 << 20;
 
@@ -67,13 +69,17 @@ pub enum BundleError {
         reason: String,
     },
     /// A newer version wrote it.
-    #[error("the bundle has format {found}, this zkinfer reads up to {FORMAT}; use a newer zkinfer")]
+    #[error(
+        "the bundle has format {found}, this zkinfer reads up to {FORMAT}; use a newer zkinfer"
+    )]
     Newer {
         /// The format found.
         found: u32,
     },
     /// A file is damaged.
-    #[error("{file} of the bundle is damaged: {reason}; compile the model again or restore the file")]
+    #[error(
+        "{file} of the bundle is damaged: {reason}; compile the model again or restore the file"
+    )]
     File {
         /// Which.
         file: String,
@@ -87,7 +93,9 @@ pub enum BundleError {
     #[error("the bundle has no keys; make them with `zkinfer setup {path}`", path = .0.display())]
     NoKeys(PathBuf),
     /// Keys already.
-    #[error("the bundle has keys already; proofs and contracts of those keys would be orphaned: pass --force to replace them")]
+    #[error(
+        "the bundle has keys already; proofs and contracts of those keys would be orphaned: pass --force to replace them"
+    )]
     HasKeys,
     /// The place is taken.
     #[error("{path} exists; choose another place or pass --force", path = .0.display())]
@@ -125,7 +133,10 @@ fn shown() -> Shown {
 
 impl Default for CompileSettings {
     fn default() -> Self {
-        Self { input: Shown::Public, output: Shown::Public }
+        Self {
+            input: Shown::Public,
+            output: Shown::Public,
+        }
     }
 }
 
@@ -263,7 +274,8 @@ pub struct Bundle {
 }
 
 fn to_json(value: &impl Serialize) -> Vec<u8> {
-    let mut text = serde_json::to_vec_pretty(value).expect("manifests have string keys and finite numbers");
+    let mut text =
+        serde_json::to_vec_pretty(value).expect("manifests have string keys and finite numbers");
     text.push(b'\n');
     text
 }
@@ -273,11 +285,22 @@ impl Bundle {
     ///
     /// # Errors
     /// The place is taken (unless `replace`), or the disk refuses.
-    pub fn create(path: &Path, compiled: &Compiled<'_>, replace: bool) -> Result<Self, BundleError> {
+    pub fn create(
+        path: &Path,
+        compiled: &Compiled<'_>,
+        replace: bool,
+    ) -> Result<Self, BundleError> {
         let io = to_json(&io_tensors(compiled.layout));
-        let contents: [(&str, &[u8]); 4] =
-            [(MODEL, compiled.model), (PROGRAM, compiled.program), (REPORT, compiled.report), (IO, &io)];
-        let entry = |bytes: &[u8]| FileEntry { size: bytes.len() as u64, sha256: Digest::of(bytes).to_string() };
+        let contents: [(&str, &[u8]); 4] = [
+            (MODEL, compiled.model),
+            (PROGRAM, compiled.program),
+            (REPORT, compiled.report),
+            (IO, &io),
+        ];
+        let entry = |bytes: &[u8]| FileEntry {
+            size: bytes.len() as u64,
+            sha256: Digest::of(bytes).to_string(),
+        };
         let manifest = Manifest {
             format: FORMAT,
             zkinfer: env!("CARGO_PKG_VERSION").to_owned(),
@@ -286,19 +309,29 @@ impl Bundle {
             program_digest: hex::encode(compiled.program_digest),
             settings: compiled.settings,
             keys: None,
-            files: contents.iter().map(|(name, bytes)| ((*name).to_owned(), entry(bytes))).collect(),
+            files: contents
+                .iter()
+                .map(|(name, bytes)| ((*name).to_owned(), entry(bytes)))
+                .collect(),
         };
         let staged = StagedDir::beside(path)?;
         for (name, bytes) in contents {
             write_file(&staged.path().join(name), bytes)?;
         }
         write_file(&staged.path().join(MANIFEST), &to_json(&manifest))?;
-        let existing = if replace { Existing::Replace } else { Existing::Refuse };
+        let existing = if replace {
+            Existing::Replace
+        } else {
+            Existing::Refuse
+        };
         staged.commit(existing).map_err(|e| match e {
             ParamsError::Exists { path } => BundleError::Exists(path),
             other => other.into(),
         })?;
-        Ok(Self { path: path.to_owned(), manifest })
+        Ok(Self {
+            path: path.to_owned(),
+            manifest,
+        })
     }
 
     /// Reads the manifest of a bundle.
@@ -306,27 +339,45 @@ impl Bundle {
     /// # Errors
     /// It is no bundle, it is damaged, or a newer version wrote it.
     pub fn open(path: &Path) -> Result<Self, BundleError> {
-        let damaged = |reason: String| BundleError::Manifest { path: path.to_owned(), reason };
+        let damaged = |reason: String| BundleError::Manifest {
+            path: path.to_owned(),
+            reason,
+        };
         let file = path.join(MANIFEST);
         if !file.is_file() {
             return Err(BundleError::NotABundle(path.to_owned()));
         }
-        let bytes = blobs::read_bounded(&file, MAX_MANIFEST_BYTES).map_err(|e| damaged(e.to_string()))?;
+        let bytes =
+            blobs::read_bounded(&file, MAX_MANIFEST_BYTES).map_err(|e| damaged(e.to_string()))?;
         // The version first: a newer manifest may have fields that this version would call damage.
         #[derive(Deserialize)]
         struct Version {
             format: u32,
         }
-        let version: Version = serde_json::from_slice(&bytes).map_err(|e| damaged(e.to_string()))?;
+        let version: Version =
+            serde_json::from_slice(&bytes).map_err(|e| damaged(e.to_string()))?;
         if version.format > FORMAT {
-            return Err(BundleError::Newer { found: version.format });
+            return Err(BundleError::Newer {
+                found: version.format,
+            });
         }
-        let manifest: Manifest = serde_json::from_slice(&bytes).map_err(|e| damaged(e.to_string()))?;
-        if let Some(name) = manifest.files.keys().find(|name| !FILES.iter().any(|(known, _)| known == name)) {
+        let manifest: Manifest =
+            serde_json::from_slice(&bytes).map_err(|e| damaged(e.to_string()))?;
+        if let Some(name) = manifest
+            .files
+            .keys()
+            .find(|name| !FILES.iter().any(|(known, _)| known == name))
+        {
             return Err(damaged(format!("unknown file {name:?}")));
         }
-        manifest.system.parse::<ProofSystem>().map_err(|e| damaged(e.to_string()))?;
-        Ok(Self { path: path.to_owned(), manifest })
+        manifest
+            .system
+            .parse::<ProofSystem>()
+            .map_err(|e| damaged(e.to_string()))?;
+        Ok(Self {
+            path: path.to_owned(),
+            manifest,
+        })
     }
 
     /// The folder.
@@ -341,7 +392,10 @@ impl Bundle {
 
     /// The proof system.
     pub fn system(&self) -> ProofSystem {
-        self.manifest.system.parse().expect("checked when the manifest was read")
+        self.manifest
+            .system
+            .parse()
+            .expect("checked when the manifest was read")
     }
 
     /// Reads a file and checks its size and digest.
@@ -350,9 +404,13 @@ impl Bundle {
     /// It is missing or damaged.
     pub fn read(&self, name: &'static str) -> Result<Vec<u8>, BundleError> {
         let entry = self.entry(name)?;
-        let bytes = blobs::read_bounded(&self.path.join(name), entry.size).map_err(|e| file_error(name, e))?;
+        let bytes = blobs::read_bounded(&self.path.join(name), entry.size)
+            .map_err(|e| file_error(name, e))?;
         if bytes.len() as u64 != entry.size {
-            return Err(file_error(name, format!("expected {} bytes, got {}", entry.size, bytes.len())));
+            return Err(file_error(
+                name,
+                format!("expected {} bytes, got {}", entry.size, bytes.len()),
+            ));
         }
         check_digest(name, entry, &Digest::of(&bytes))?;
         Ok(bytes)
@@ -360,11 +418,23 @@ impl Bundle {
 
     fn entry(&self, name: &'static str) -> Result<&FileEntry, BundleError> {
         let key = name == PROVING_KEY || name == VERIFYING_KEY;
-        let missing = || if key { BundleError::NoKeys(self.path.clone()) } else { BundleError::Missing(name) };
+        let missing = || {
+            if key {
+                BundleError::NoKeys(self.path.clone())
+            } else {
+                BundleError::Missing(name)
+            }
+        };
         let entry = self.manifest.files.get(name).ok_or_else(missing)?;
-        let bound = FILES.iter().find(|(known, _)| *known == name).map_or(0, |(_, bound)| *bound);
+        let bound = FILES
+            .iter()
+            .find(|(known, _)| *known == name)
+            .map_or(0, |(_, bound)| *bound);
         if entry.size > bound {
-            return Err(file_error(name, format!("{} bytes, at most {bound}", entry.size)));
+            return Err(file_error(
+                name,
+                format!("{} bytes, at most {bound}", entry.size),
+            ));
         }
         Ok(entry)
     }
@@ -377,9 +447,15 @@ impl Bundle {
         let entry = self.entry(PROVING_KEY)?;
         let path = self.path.join(PROVING_KEY);
         let mut file = File::open(&path).map_err(|e| file_error(PROVING_KEY, e))?;
-        let size = file.metadata().map_err(|e| file_error(PROVING_KEY, e))?.len();
+        let size = file
+            .metadata()
+            .map_err(|e| file_error(PROVING_KEY, e))?
+            .len();
         if size != entry.size {
-            return Err(file_error(PROVING_KEY, format!("expected {} bytes, got {size}", entry.size)));
+            return Err(file_error(
+                PROVING_KEY,
+                format!("expected {} bytes, got {size}", entry.size),
+            ));
         }
         let digest = blobs::digest_of(&mut file).map_err(|e| file_error(PROVING_KEY, e))?;
         check_digest(PROVING_KEY, entry, &digest)?;
@@ -391,8 +467,13 @@ impl Bundle {
     /// # Errors
     /// It is missing, damaged, or of another circuit.
     pub fn verifying_key(&self) -> Result<VerifyingKey, BundleError> {
-        let vk = VerifyingKey::decode(&self.read(VERIFYING_KEY)?).map_err(|e| file_error(VERIFYING_KEY, e))?;
-        let keys = self.manifest.keys.as_ref().ok_or_else(|| BundleError::NoKeys(self.path.clone()))?;
+        let vk = VerifyingKey::decode(&self.read(VERIFYING_KEY)?)
+            .map_err(|e| file_error(VERIFYING_KEY, e))?;
+        let keys = self
+            .manifest
+            .keys
+            .as_ref()
+            .ok_or_else(|| BundleError::NoKeys(self.path.clone()))?;
         same("verifying key digest", &keys.vk_digest, &vk.digest())?;
         same("circuit digest", &keys.circuit_digest, &vk.circuit_digest)?;
         same("model id", &self.manifest.model_id, &vk.model_id)?;
@@ -424,7 +505,10 @@ impl Bundle {
         self.manifest.keys = None;
         self.manifest.files.remove(PROVING_KEY);
         self.manifest.files.remove(VERIFYING_KEY);
-        Ok(write_file(&self.path.join(MANIFEST), &to_json(&self.manifest))?)
+        Ok(write_file(
+            &self.path.join(MANIFEST),
+            &to_json(&self.manifest),
+        )?)
     }
 
     /// Records the proving key that lies at its place, and the verifying key.
@@ -432,15 +516,31 @@ impl Bundle {
     /// # Errors
     /// The disk refuses.
     pub fn add_keys(&mut self, vk: &VerifyingKey) -> Result<(), BundleError> {
-        let mut file = File::open(self.proving_key_place()).map_err(|e| file_error(PROVING_KEY, e))?;
-        let size = file.metadata().map_err(|e| file_error(PROVING_KEY, e))?.len();
+        let mut file =
+            File::open(self.proving_key_place()).map_err(|e| file_error(PROVING_KEY, e))?;
+        let size = file
+            .metadata()
+            .map_err(|e| file_error(PROVING_KEY, e))?
+            .len();
         let digest = blobs::digest_of(&mut file).map_err(|e| file_error(PROVING_KEY, e))?;
         let encoded = vk.encode();
         write_file(&self.path.join(VERIFYING_KEY), &encoded)?;
         let files = &mut self.manifest.files;
-        files.insert(PROVING_KEY.to_owned(), FileEntry { size, sha256: digest.to_string() });
+        files.insert(
+            PROVING_KEY.to_owned(),
+            FileEntry {
+                size,
+                sha256: digest.to_string(),
+            },
+        );
         let sha256 = Digest::of(&encoded).to_string();
-        files.insert(VERIFYING_KEY.to_owned(), FileEntry { size: encoded.len() as u64, sha256 });
+        files.insert(
+            VERIFYING_KEY.to_owned(),
+            FileEntry {
+                size: encoded.len() as u64,
+                sha256,
+            },
+        );
         self.manifest.keys = Some(KeyEntry {
             setup: match vk.setup {
                 Setup::Development => "development",
@@ -450,16 +550,27 @@ impl Bundle {
             vk_digest: hex::encode(vk.digest()),
             circuit_digest: hex::encode(vk.circuit_digest),
         });
-        Ok(write_file(&self.path.join(MANIFEST), &to_json(&self.manifest))?)
+        Ok(write_file(
+            &self.path.join(MANIFEST),
+            &to_json(&self.manifest),
+        )?)
     }
 
     /// Compares a digest of the manifest with that of a decoded file.
     ///
     /// # Errors
     /// They differ.
-    pub fn check_identity(&self, model_id: &[u8; 32], program_digest: &[u8; 32]) -> Result<(), BundleError> {
+    pub fn check_identity(
+        &self,
+        model_id: &[u8; 32],
+        program_digest: &[u8; 32],
+    ) -> Result<(), BundleError> {
         same("model id", &self.manifest.model_id, model_id)?;
-        same("program digest", &self.manifest.program_digest, program_digest)
+        same(
+            "program digest",
+            &self.manifest.program_digest,
+            program_digest,
+        )
     }
 
     /// Size and SHA-256 of a file, per manifest.
@@ -469,12 +580,18 @@ impl Bundle {
 }
 
 fn file_error(file: &str, reason: impl ToString) -> BundleError {
-    BundleError::File { file: file.to_owned(), reason: reason.to_string() }
+    BundleError::File {
+        file: file.to_owned(),
+        reason: reason.to_string(),
+    }
 }
 
 fn check_digest(name: &str, entry: &FileEntry, got: &Digest) -> Result<(), BundleError> {
     if entry.sha256 != got.to_string() {
-        return Err(file_error(name, format!("expected sha256 {}, got {got}", entry.sha256)));
+        return Err(file_error(
+            name,
+            format!("expected sha256 {}, got {got}", entry.sha256),
+        ));
     }
     Ok(())
 }
@@ -482,7 +599,11 @@ fn check_digest(name: &str, entry: &FileEntry, got: &Digest) -> Result<(), Bundl
 fn same(what: &'static str, expected: &str, got: &[u8; 32]) -> Result<(), BundleError> {
     let got = hex::encode(got);
     if expected != got {
-        return Err(BundleError::Mismatch { what, expected: expected.to_owned(), got });
+        return Err(BundleError::Mismatch {
+            what,
+            expected: expected.to_owned(),
+            got,
+        });
     }
     Ok(())
 }

@@ -91,7 +91,11 @@ pub fn main() -> ExitCode {
         }
     };
     let out = Out { json: cli.json };
-    let level = if matches!(cli.verb, Verb::Serve(_)) { "info" } else { "error" };
+    let level = if matches!(cli.verb, Verb::Serve(_)) {
+        "info"
+    } else {
+        "error"
+    };
     telemetry::start(cli.json, level);
     if !matches!(cli.verb, Verb::CompileWorker { .. }) {
         telemetry::quiet_panics();
@@ -110,7 +114,9 @@ pub fn main() -> ExitCode {
         Verb::Circuit(verb) => in_runtime(circuit::run(verb, out)),
         Verb::Job(verb) => in_runtime(job::run(verb, out)),
         Verb::Demo(args) => in_runtime(demo::demo(args, out)),
-        Verb::CompileWorker { folder } => crate::work::run_worker(&folder).map_err(CliError::failed),
+        Verb::CompileWorker { folder } => {
+            crate::work::run_worker(&folder).map_err(CliError::failed)
+        }
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -77,7 +77,11 @@ pub struct ServeConfig {
 
 /// The data folder of a server nobody configured.
 pub fn default_data_dir() -> PathBuf {
-    let base = std::env::var_os("XDG_DATA_HOME").map(PathBuf::from).filter(|p| p.is_absolute());
+    let base = std::env::var_os("XDG_DATA_HOME")
+        .map(PathBuf::from)
+        .filter(|p| p.is_absolute());
     let home = || std::env::var_os("HOME").map(|h| PathBuf::from(h).join(".local/share"));
-    base.or_else(home).unwrap_or_else(|| PathBuf::from(".")).join("zkinfer")
+    base.or_else(home)
+        .unwrap_or_else(|| PathBuf::from("."))
+        .join("zkinfer")
 }

@@ -69,8 +69,16 @@ pub enum GatewayError {
 }
 
 impl GatewayError {
-    pub(crate) fn invalid(field: &'static str, reason: &'static str, message: impl Into<String>) -> Self {
-        Self::Invalid { field, reason, message: message.into() }
+    pub(crate) fn invalid(
+        field: &'static str,
+        reason: &'static str,
+        message: impl Into<String>,
+    ) -> Self {
+        Self::Invalid {
+            field,
+            reason,
+            message: message.into(),
+        }
     }
 }
 
@@ -86,7 +94,11 @@ pub struct Gateway {
 impl Gateway {
     /// A gateway over `farm`.
     pub fn new(farm: Arc<Farm>) -> Self {
-        Self { farm, writing: Arc::default(), checks: Arc::new(tokio::sync::Semaphore::new(4)) }
+        Self {
+            farm,
+            writing: Arc::default(),
+            checks: Arc::new(tokio::sync::Semaphore::new(4)),
+        }
     }
 
     /// The farm behind it.
@@ -105,11 +117,18 @@ impl Gateway {
         if self.farm.stopping.is_cancelled() {
             return Err(GatewayError::Draining);
         }
-        self.farm.tasks.spawn(work).await.map_err(|_| GatewayError::Internal("the request met a defect".into()))?
+        self.farm
+            .tasks
+            .spawn(work)
+            .await
+            .map_err(|_| GatewayError::Internal("the request met a defect".into()))?
     }
 
     async fn check_permit(&self) -> Result<OwnedSemaphorePermit, GatewayError> {
-        Arc::clone(&self.checks).acquire_owned().await.map_err(|_| GatewayError::Draining)
+        Arc::clone(&self.checks)
+            .acquire_owned()
+            .await
+            .map_err(|_| GatewayError::Draining)
     }
 
     /// Refuses `more` bytes above the bound on stored bytes.
@@ -118,7 +137,13 @@ impl Gateway {
         let limit = self.farm.limits.max_stored_bytes;
         if used.saturating_add(more) > limit {
             let advice = "artifacts that nothing needs leave after 30 days; or start the server with a larger --max-stored-bytes";
-            return Err(StoreError::Quota { what: "stored bytes", used, limit, advice }.into());
+            return Err(StoreError::Quota {
+                what: "stored bytes",
+                used,
+                limit,
+                advice,
+            }
+            .into());
         }
         Ok(())
     }
@@ -139,14 +164,26 @@ impl Gateway {
 }
 
 /// The gateway's view of a READY circuit: its key is the one that the store recorded.
-pub(crate) async fn gate(farm: &Arc<Farm>, circuit: CircuitId) -> Result<Arc<dyn Gate>, GatewayError> {
-    let lock = |farm: &Farm| farm.gates.lock().unwrap_or_else(PoisonError::into_inner).touch(&circuit);
+pub(crate) async fn gate(
+    farm: &Arc<Farm>,
+    circuit: CircuitId,
+) -> Result<Arc<dyn Gate>, GatewayError> {
+    let lock = |farm: &Farm| {
+        farm.gates
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .touch(&circuit)
+    };
     if let Some(gate) = lock(farm) {
         return Ok(gate);
     }
     let record = farm.store.circuit(circuit).await?;
     let Some(keys) = record.keys.filter(|_| record.state == CircuitState::Ready) else {
-        return Err(StoreError::CircuitNotReady { circuit, state: record.state }.into());
+        return Err(StoreError::CircuitNotReady {
+            circuit,
+            state: record.state,
+        }
+        .into());
     };
     let (work, bundle) = (Arc::clone(&farm.work), farm.bundle(circuit));
     let gate = tokio::task::spawn_blocking(move || work.gate(&bundle))
@@ -154,8 +191,13 @@ pub(crate) async fn gate(farm: &Arc<Farm>, circuit: CircuitId) -> Result<Arc<dyn
         .map_err(|_| GatewayError::Internal("loading the circuit met a defect".into()))?
         .map_err(|e| GatewayError::Internal(format!("{circuit}: {e}")))?;
     if gate.vk_digest() != keys.vk_digest {
-        return Err(GatewayError::Internal(format!("{circuit}: the verifying key on disk is not the one on record")));
+        return Err(GatewayError::Internal(format!(
+            "{circuit}: the verifying key on disk is not the one on record"
+        )));
     }
-    farm.gates.lock().unwrap_or_else(PoisonError::into_inner).insert(circuit, Arc::clone(&gate));
+    farm.gates
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .insert(circuit, Arc::clone(&gate));
     Ok(gate)
 }

@@ -24,7 +24,9 @@ pub enum StoreError {
         id: String,
     },
     /// The request id was used before with another body.
-    #[error("request_id {0} was already used for a different request; send a fresh UUID for a new request")]
+    #[error(
+        "request_id {0} was already used for a different request; send a fresh UUID for a new request"
+    )]
     RequestIdReused(String),
     /// A limit of this server would be exceeded.
     #[error("{what}: {used} of {limit} in use; {advice}")]
@@ -65,7 +67,9 @@ pub enum StoreError {
     #[error("the job store holds an unknown {0}; it was written by a newer zkinfer")]
     Corrupt(&'static str),
     /// The data folder was written by a newer version.
-    #[error("the data folder has schema version {found}, this zkinfer knows up to {known}; use a newer zkinfer")]
+    #[error(
+        "the data folder has schema version {found}, this zkinfer knows up to {known}; use a newer zkinfer"
+    )]
     Newer {
         /// Version on disk.
         found: i64,
@@ -109,7 +113,12 @@ pub trait JobStore: Debug + Send + Sync {
     /// The artifact with `digest`.
     async fn artifact(&self, digest: &Digest) -> Result<Option<Artifact>, StoreError>;
     /// Records bytes that are already durable in the blob store.
-    async fn add_artifact(&self, digest: Digest, size: u64, kind: ArtifactKind) -> Result<Artifact, StoreError>;
+    async fn add_artifact(
+        &self,
+        digest: Digest,
+        size: u64,
+        kind: ArtifactKind,
+    ) -> Result<Artifact, StoreError>;
     /// Forgets `digest` unless a live job or circuit needs it; `true` when it was forgotten.
     async fn remove_artifact(&self, digest: &Digest) -> Result<bool, StoreError>;
     /// Artifacts whose time is over and which nothing needs.
@@ -119,7 +128,12 @@ pub trait JobStore: Debug + Send + Sync {
     async fn stored_bytes(&self) -> Result<u64, StoreError>;
 
     /// Begins an upload, or finds the live one of the same digest.
-    async fn start_upload(&self, digest: Digest, size: u64, kind: ArtifactKind) -> Result<Upload, StoreError>;
+    async fn start_upload(
+        &self,
+        digest: Digest,
+        size: u64,
+        kind: ArtifactKind,
+    ) -> Result<Upload, StoreError>;
     /// The upload with `id`.
     async fn upload(&self, id: UploadId) -> Result<Upload, StoreError>;
     /// Ends an upload; with `keep`, its artifact is recorded in the same transaction.
@@ -132,7 +146,11 @@ pub trait JobStore: Debug + Send + Sync {
     /// The circuit with `id`.
     async fn circuit(&self, id: CircuitId) -> Result<Circuit, StoreError>;
     /// A page of circuits, newest first.
-    async fn circuits(&self, filter: &CircuitFilter, page: &Page) -> Result<Vec<Circuit>, StoreError>;
+    async fn circuits(
+        &self,
+        filter: &CircuitFilter,
+        page: &Page,
+    ) -> Result<Vec<Circuit>, StoreError>;
 
     /// The job that a request id was used for, within 24 hours.
     async fn remembered_job(&self, request: &RequestKey) -> Result<Option<Job>, StoreError>;
@@ -160,11 +178,26 @@ pub trait JobStore: Debug + Send + Sync {
     /// Ends an attempt with a failure: back to the queue, FAILED or DEAD.
     async fn fail(&self, id: JobId, epoch: i64, failure: Failure) -> Result<Job, StoreError>;
     /// Stores the verified proof of a PROVE job, exactly once.
-    async fn commit_proof(&self, id: JobId, epoch: i64, proof: NewProof) -> Result<CommitOutcome, StoreError>;
+    async fn commit_proof(
+        &self,
+        id: JobId,
+        epoch: i64,
+        proof: NewProof,
+    ) -> Result<CommitOutcome, StoreError>;
     /// A COMPILE job ended well: records the facts and queues the SETUP job, in one transaction.
-    async fn commit_compile(&self, id: JobId, epoch: i64, facts: CompileFacts) -> Result<CommitOutcome, StoreError>;
+    async fn commit_compile(
+        &self,
+        id: JobId,
+        epoch: i64,
+        facts: CompileFacts,
+    ) -> Result<CommitOutcome, StoreError>;
     /// A SETUP job ended well: the circuit is READY.
-    async fn commit_setup(&self, id: JobId, epoch: i64, facts: SetupFacts) -> Result<CommitOutcome, StoreError>;
+    async fn commit_setup(
+        &self,
+        id: JobId,
+        epoch: i64,
+        facts: SetupFacts,
+    ) -> Result<CommitOutcome, StoreError>;
     /// Cancels a job that is not terminal; a terminal one is answered unchanged.
     async fn cancel(&self, id: JobId, etag: Option<i64>) -> Result<Job, StoreError>;
     /// Ends jobs whose deadline has passed; answers them.

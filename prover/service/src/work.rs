@@ -101,7 +101,12 @@ pub trait Work: Debug + Send + Sync {
     ///
     /// # Errors
     /// The model, the calibration data or a limit.
-    fn compile(&self, request: &CompileRequest, bundle: &Path, control: &dyn Control) -> Result<CompileFacts, WorkError>;
+    fn compile(
+        &self,
+        request: &CompileRequest,
+        bundle: &Path,
+        control: &dyn Control,
+    ) -> Result<CompileFacts, WorkError>;
 
     /// Makes the keys of a bundle; a bundle that has keys keeps them.
     ///
@@ -119,7 +124,11 @@ pub trait Work: Debug + Send + Sync {
     ///
     /// # Errors
     /// The bundle is damaged.
-    fn prepare(&self, bundle: &Path, control: &dyn Control) -> Result<Arc<dyn WarmProver>, WorkError>;
+    fn prepare(
+        &self,
+        bundle: &Path,
+        control: &dyn Control,
+    ) -> Result<Arc<dyn WarmProver>, WorkError>;
 }
 
 /// The gateway's view of a circuit.
@@ -143,7 +152,12 @@ pub trait Gate: Debug + Send + Sync {
     ///
     /// # Errors
     /// Why it is malformed.
-    fn decode(&self, encoding: ProofEncoding, proof: &[u8], public_values: &[u8]) -> Result<ProofParts, String>;
+    fn decode(
+        &self,
+        encoding: ProofEncoding,
+        proof: &[u8],
+        public_values: &[u8],
+    ) -> Result<ProofParts, String>;
 
     /// Writes a proof as `encoding`.
     ///
@@ -164,7 +178,12 @@ pub trait WarmProver: Debug + Send + Sync {
     ///
     /// # Errors
     /// Cancelled, or a fault.
-    fn prove(&self, input: &[u8], context: [u8; 32], control: &dyn Control) -> Result<ProofParts, WorkError>;
+    fn prove(
+        &self,
+        input: &[u8],
+        context: [u8; 32],
+        control: &dyn Control,
+    ) -> Result<ProofParts, WorkError>;
 }
 
 /// The proof systems that this version serves.

@@ -27,8 +27,13 @@ impl Made {
 fn made() -> &'static Made {
     static MADE: OnceLock<Made> = OnceLock::new();
     MADE.get_or_init(|| {
-        let made = Made { folder: tempfile::tempdir().unwrap() };
-        passes(compile(&model("digits-mlp.onnx"), &made.path("bundle")).args(["--system", "ultragroth"]));
+        let made = Made {
+            folder: tempfile::tempdir().unwrap(),
+        };
+        passes(
+            compile(&model("digits-mlp.onnx"), &made.path("bundle"))
+                .args(["--system", "ultragroth"]),
+        );
         passes(zkinfer().arg("setup").arg(made.path("bundle")));
         passes(prove(&made.path("bundle"), &made.path("proof.json")).args(["--context", "0x2a"]));
         made
@@ -37,13 +42,25 @@ fn made() -> &'static Made {
 
 fn compile(onnx: &Path, to: &Path) -> Command {
     let mut command = zkinfer();
-    command.arg("compile").arg(onnx).arg("-o").arg(to).arg("--calibration").arg(model("digits-mlp.calibration.npz"));
+    command
+        .arg("compile")
+        .arg(onnx)
+        .arg("-o")
+        .arg(to)
+        .arg("--calibration")
+        .arg(model("digits-mlp.calibration.npz"));
     command
 }
 
 fn prove(bundle: &Path, to: &Path) -> Command {
     let mut command = zkinfer();
-    command.arg("prove").arg(bundle).arg("--input").arg(model("digits-mlp.json")).arg("-o").arg(to);
+    command
+        .arg("prove")
+        .arg(bundle)
+        .arg("--input")
+        .arg(model("digits-mlp.json"))
+        .arg("-o")
+        .arg(to);
     command
 }
 
@@ -72,28 +89,92 @@ fn flip(path: &Path, at: usize) {
 fn verify_says_what_was_proved_and_its_exit_code_tells_valid_from_not() {
     let (bundle, proof) = (made().path("bundle"), made().path("proof.json"));
     let shown = passes(&mut verify(&bundle, &proof));
-    assert_eq!(shown["context"].as_str().unwrap(), format!("0x{:064x}", 0x2a));
-    assert!(shown["warnings"][0].as_str().unwrap().contains("context"), "an unexpected context is a warning");
+    assert_eq!(
+        shown["context"].as_str().unwrap(),
+        format!("0x{:064x}", 0x2a)
+    );
+    assert!(
+        shown["warnings"][0].as_str().unwrap().contains("context"),
+        "an unexpected context is a warning"
+    );
     assert_eq!(shown["outputs"][0]["real"].as_array().unwrap().len(), 10);
-    assert_eq!(shown["inputs"][0]["quantized"].as_array().unwrap().len(), 64);
-    passes(verify(&bundle, &proof).args(["--context", "2a", "--model-id", shown["model_id"].as_str().unwrap()]));
-    fails(verify(&bundle, &proof).args(["--context", "2b"]), 1, "context");
-    fails(verify(&bundle, &proof).args(["--model-id", &"00".repeat(32)]), 1, "model");
-    fails(verify(&bundle, &proof).args(["--model-id", "xyz"]), 2, "--model-id");
-    fails(verify(&bundle, &proof).args(["--context", &"f".repeat(64)]), 2, "2^253");
+    assert_eq!(
+        shown["inputs"][0]["quantized"].as_array().unwrap().len(),
+        64
+    );
+    passes(verify(&bundle, &proof).args([
+        "--context",
+        "2a",
+        "--model-id",
+        shown["model_id"].as_str().unwrap(),
+    ]));
+    fails(
+        verify(&bundle, &proof).args(["--context", "2b"]),
+        1,
+        "context",
+    );
+    fails(
+        verify(&bundle, &proof).args(["--model-id", &"00".repeat(32)]),
+        1,
+        "model",
+    );
+    fails(
+        verify(&bundle, &proof).args(["--model-id", "xyz"]),
+        2,
+        "--model-id",
+    );
+    fails(
+        verify(&bundle, &proof).args(["--context", &"f".repeat(64)]),
+        2,
+        "2^253",
+    );
     fails(zkinfer().arg("verify"), 2, "Usage");
-    fails(&mut verify(&made().path("nowhere"), &proof), 2, "not a bundle");
-    fails(&mut verify(&bundle, &made().path("nothing.json")), 2, "proof");
+    fails(
+        &mut verify(&made().path("nowhere"), &proof),
+        2,
+        "not a bundle",
+    );
+    fails(
+        &mut verify(&bundle, &made().path("nothing.json")),
+        2,
+        "proof",
+    );
     let key = bundle.join("verifying.key");
-    passes(zkinfer().arg("verify").arg("--key").arg(&key).arg(&proof).arg("--input").arg(model("digits-mlp.json")));
+    passes(
+        zkinfer()
+            .arg("verify")
+            .arg("--key")
+            .arg(&key)
+            .arg(&proof)
+            .arg("--input")
+            .arg(model("digits-mlp.json")),
+    );
     let inferred = made().path("inferred.json");
-    let output = passes(zkinfer().arg("infer").arg(&bundle).arg("--input").arg(model("digits-mlp.json")));
+    let output = passes(
+        zkinfer()
+            .arg("infer")
+            .arg(&bundle)
+            .arg("--input")
+            .arg(model("digits-mlp.json")),
+    );
     fs::write(&inferred, serde_json::to_vec(&output).unwrap()).unwrap();
-    passes(zkinfer().arg("verify").arg("--key").arg(&key).arg(&proof).arg("--output").arg(&inferred));
+    passes(
+        zkinfer()
+            .arg("verify")
+            .arg("--key")
+            .arg(&key)
+            .arg(&proof)
+            .arg("--output")
+            .arg(&inferred),
+    );
     let mut other = output;
     other["outputs"][0]["quantized"][3] = serde_json::json!(-128);
     fs::write(&inferred, serde_json::to_vec(&other).unwrap()).unwrap();
-    fails(verify(&bundle, &proof).arg("--output").arg(&inferred), 1, "element 3");
+    fails(
+        verify(&bundle, &proof).arg("--output").arg(&inferred),
+        1,
+        "element 3",
+    );
 }
 
 #[test]
@@ -112,11 +193,23 @@ fn a_changed_proof_file_is_refused_with_a_reason() {
         (text.replacen("ultragroth", "plonk", 1), "plonk"),
         (text.replacen(proof, &proof[..proof.len() - 2], 1), "320"),
         (text.replacen(proof, &format!("{proof}00"), 1), "320"),
-        (text.replacen(proof, &proof.to_uppercase(), 1), "hexadecimal"),
-        (text.replacen(proof, &format!("0x{}", "0".repeat(640)), 1), "proof"),
+        (
+            text.replacen(proof, &proof.to_uppercase(), 1),
+            "hexadecimal",
+        ),
+        (
+            text.replacen(proof, &format!("0x{}", "0".repeat(640)), 1),
+            "proof",
+        ),
         (text.replacen("002a\"", "002b\"", 1), ""),
-        (text.replacen(json["publics"].as_str().unwrap(), "0x00", 1), "publics"),
-        (text.replacen(&json["vk_digest"].as_str().unwrap()[..10], "0x00000000", 1), "another"),
+        (
+            text.replacen(json["publics"].as_str().unwrap(), "0x00", 1),
+            "publics",
+        ),
+        (
+            text.replacen(&json["vk_digest"].as_str().unwrap()[..10], "0x00000000", 1),
+            "another",
+        ),
     ];
     for (changed, words) in cases {
         assert_ne!(changed, text);
@@ -130,14 +223,20 @@ fn a_changed_proof_file_is_refused_with_a_reason() {
 #[test]
 fn a_damaged_bundle_names_the_file() {
     let folder = tempfile::tempdir().unwrap();
-    for (n, file) in ["model", "program", "proving.key", "verifying.key"].into_iter().enumerate() {
+    for (n, file) in ["model", "program", "proving.key", "verifying.key"]
+        .into_iter()
+        .enumerate()
+    {
         let bundle = folder.path().join(format!("flipped-{n}"));
         copy_bundle(&bundle);
         flip(&bundle.join(file), 1000 + 777 * n);
         let out = folder.path().join("never.json");
         let error = prove(&bundle, &out).output().unwrap();
         let text = String::from_utf8_lossy(&error.stderr);
-        assert!(!error.status.success() && text.contains(file), "{file}: {text}");
+        assert!(
+            !error.status.success() && text.contains(file),
+            "{file}: {text}"
+        );
         assert!(!out.exists());
         let bundle = folder.path().join(format!("truncated-{n}"));
         copy_bundle(&bundle);
@@ -145,15 +244,30 @@ fn a_damaged_bundle_names_the_file() {
         fs::write(bundle.join(file), &bytes[..bytes.len() / 2]).unwrap();
         let error = prove(&bundle, &out).output().unwrap();
         let text = String::from_utf8_lossy(&error.stderr);
-        assert!(!error.status.success() && text.contains(file), "{file}: {text}");
+        assert!(
+            !error.status.success() && text.contains(file),
+            "{file}: {text}"
+        );
     }
     let bundle = folder.path().join("manifest");
     copy_bundle(&bundle);
     let manifest = fs::read_to_string(bundle.join("manifest.json")).unwrap();
-    fs::write(bundle.join("manifest.json"), manifest.replacen("\"format\": 1", "\"format\": 2, \"new\": {}", 1)).unwrap();
-    fails(&mut verify(&bundle, &made().path("proof.json")), 2, "newer zkinfer");
+    fs::write(
+        bundle.join("manifest.json"),
+        manifest.replacen("\"format\": 1", "\"format\": 2, \"new\": {}", 1),
+    )
+    .unwrap();
+    fails(
+        &mut verify(&bundle, &made().path("proof.json")),
+        2,
+        "newer zkinfer",
+    );
     fs::write(bundle.join("manifest.json"), &manifest[..100]).unwrap();
-    fails(&mut verify(&bundle, &made().path("proof.json")), 2, "damaged");
+    fails(
+        &mut verify(&bundle, &made().path("proof.json")),
+        2,
+        "damaged",
+    );
 }
 
 #[test]
@@ -161,16 +275,36 @@ fn a_proof_of_another_setup_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let other = folder.path().join("bundle");
     passes(&mut compile(&model("digits-mlp.onnx"), &other));
-    fails(&mut verify(&other, &made().path("proof.json")), 2, "zkinfer setup");
-    fails(&mut prove(&other, &folder.path().join("p.json")), 2, "zkinfer setup");
+    fails(
+        &mut verify(&other, &made().path("proof.json")),
+        2,
+        "zkinfer setup",
+    );
+    fails(
+        &mut prove(&other, &folder.path().join("p.json")),
+        2,
+        "zkinfer setup",
+    );
     passes(zkinfer().arg("setup").arg(&other));
     fails(zkinfer().arg("setup").arg(&other), 2, "--force");
-    fails(&mut verify(&other, &made().path("proof.json")), 1, "another");
+    fails(
+        &mut verify(&other, &made().path("proof.json")),
+        1,
+        "another",
+    );
     fails(&mut compile(&model("digits-mlp.onnx"), &other), 2, "exists");
-    fails(compile(&model("digits-mlp.onnx"), folder.path()).arg("--force"), 2, "not a bundle");
+    fails(
+        compile(&model("digits-mlp.onnx"), folder.path()).arg("--force"),
+        2,
+        "not a bundle",
+    );
     let contract = folder.path().join("contract");
     let mut verifier = zkinfer();
-    verifier.arg("verifier").arg(&other).args(["--target", "solidity", "-o"]).arg(&contract);
+    verifier
+        .arg("verifier")
+        .arg(&other)
+        .args(["--target", "solidity", "-o"])
+        .arg(&contract);
     fails(&mut verifier, 1, "--allow-dev-key");
     passes(verifier.arg("--allow-dev-key"));
     assert!(contract.join("ZkinferVerifier.sol").is_file());
@@ -181,7 +315,10 @@ fn bad_models_are_refused_and_leave_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let onnx = fs::read(model("digits-mlp.onnx")).unwrap();
     // A field of 1 GB in a file of 20 bytes.
-    let claim: &[u8] = &[0x08, 0x08, 0x3a, 0x80, 0x80, 0x80, 0x80, 0x04, 0x0a, 0x80, 0x80, 0x80, 0x80, 0x04, 0, 0, 0, 0, 0, 0];
+    let claim: &[u8] = &[
+        0x08, 0x08, 0x3a, 0x80, 0x80, 0x80, 0x80, 0x04, 0x0a, 0x80, 0x80, 0x80, 0x80, 0x04, 0, 0,
+        0, 0, 0, 0,
+    ];
     let cases: [(&str, &[u8]); 5] = [
         ("empty", b""),
         ("text", b"this is not a model"),
@@ -197,18 +334,45 @@ fn bad_models_are_refused_and_leave_nothing() {
         assert!(!to.exists(), "{name} left a bundle");
     }
     let to = folder.path().join("bundle");
-    fails(compile(&model("digits-mlp.onnx"), &to).args(["--compile-memory-mib", "64"]), 1, "MiB");
-    fails(&mut compile(&folder.path().join("nothing.onnx"), &to), 2, "not a file");
+    fails(
+        compile(&model("digits-mlp.onnx"), &to).args(["--compile-memory-mib", "64"]),
+        1,
+        "MiB",
+    );
+    fails(
+        &mut compile(&folder.path().join("nothing.onnx"), &to),
+        2,
+        "not a file",
+    );
     let samples = folder.path().join("samples.json");
-    for bad in ["{}", "{\"input_data\": [[1, 2, 3]]}", "{\"input_data\": [[\"x\"]]}", "PK", ""] {
+    for bad in [
+        "{}",
+        "{\"input_data\": [[1, 2, 3]]}",
+        "{\"input_data\": [[\"x\"]]}",
+        "PK",
+        "",
+    ] {
         fs::write(&samples, bad).unwrap();
         let mut command = zkinfer();
-        command.arg("compile").arg(model("digits-mlp.onnx")).arg("-o").arg(&to).arg("--calibration").arg(&samples);
+        command
+            .arg("compile")
+            .arg(model("digits-mlp.onnx"))
+            .arg("-o")
+            .arg(&to)
+            .arg("--calibration")
+            .arg(&samples);
         fails(&mut command, 1, "");
     }
     assert!(!to.exists());
-    let left: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
-    assert!(left.iter().all(|name| !name.to_string_lossy().contains("zkinfer-")), "{left:?}");
+    let left: Vec<_> = fs::read_dir(folder.path())
+        .unwrap()
+        .map(|e| e.unwrap().file_name())
+        .collect();
+    assert!(
+        left.iter()
+            .all(|name| !name.to_string_lossy().contains("zkinfer-")),
+        "{left:?}"
+    );
 }
 
 #[test]
@@ -245,7 +409,10 @@ fn bad_inputs_are_refused() {
         }
     }
     let mut many = zkinfer();
-    many.arg("infer").arg(&bundle).arg("--input").arg(model("digits-mlp.heldout.npz"));
+    many.arg("infer")
+        .arg(&bundle)
+        .arg("--input")
+        .arg(model("digits-mlp.heldout.npz"));
     fails(&mut many, 2, "--sample");
     passes(many.args(["--sample", "3"]));
 }
@@ -256,13 +423,27 @@ fn a_second_server_on_the_same_data_or_port_is_told_why() {
     let server = Server::start(data.path());
     let serve = |listen: &str, data: &Path| {
         let mut command = zkinfer();
-        command.args(["serve", "--listen", listen, "--data"]).arg(data);
+        command
+            .args(["serve", "--listen", listen, "--data"])
+            .arg(data);
         command
     };
-    fails(&mut serve("127.0.0.1:0", data.path()), 2, "another zkinfer serves the data folder");
+    fails(
+        &mut serve("127.0.0.1:0", data.path()),
+        2,
+        "another zkinfer serves the data folder",
+    );
     let other = tempfile::tempdir().unwrap();
-    fails(&mut serve(server.endpoint.trim_start_matches("http://"), other.path()), 2, "in use");
-    fails(&mut serve("0.0.0.0:0", other.path()), 2, "--insecure-no-auth");
+    fails(
+        &mut serve(server.endpoint.trim_start_matches("http://"), other.path()),
+        2,
+        "in use",
+    );
+    fails(
+        &mut serve("0.0.0.0:0", other.path()),
+        2,
+        "--insecure-no-auth",
+    );
     fails(&mut serve("nonsense", other.path()), 2, "--listen");
 
     let job = |verb: &str, name: &str| {
@@ -295,8 +476,16 @@ fn a_server_that_is_asked_to_stop_stops() {
         .spawn()
         .unwrap();
     let mut line = String::new();
-    std::io::BufRead::read_line(&mut std::io::BufReader::new(child.stdout.take().unwrap()), &mut line).unwrap();
-    let status = Command::new("kill").arg("-TERM").arg(child.id().to_string()).status().unwrap();
+    std::io::BufRead::read_line(
+        &mut std::io::BufReader::new(child.stdout.take().unwrap()),
+        &mut line,
+    )
+    .unwrap();
+    let status = Command::new("kill")
+        .arg("-TERM")
+        .arg(child.id().to_string())
+        .status()
+        .unwrap();
     assert!(status.success());
     assert!(child.wait().unwrap().success());
 }
@@ -305,6 +494,10 @@ fn a_server_that_is_asked_to_stop_stops() {
 fn snarkjs_files_are_written_for_plain_groth16_only() {
     let folder = tempfile::tempdir().unwrap();
     let proof = folder.path().join("proof.json");
-    fails(prove(&made().path("bundle"), &proof).args(["--format", "snarkjs"]), 2, "--system groth16");
+    fails(
+        prove(&made().path("bundle"), &proof).args(["--format", "snarkjs"]),
+        2,
+        "--system groth16",
+    );
     assert!(!proof.exists());
 }

@@ -15,7 +15,10 @@ use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 use server::{Server, digits_circuit, model};
 use tonic::transport::Channel;
 use zkinfer_service::{
-    api::proto::{self, CreateJobRequest, circuits_client::CircuitsClient, create_job_request::Input, job::State, jobs_client::JobsClient},
+    api::proto::{
+        self, CreateJobRequest, circuits_client::CircuitsClient, create_job_request::Input,
+        job::State, jobs_client::JobsClient,
+    },
     bundle::ProofFile,
 };
 use zkinfer_verifier::VerifyingKey;
@@ -24,12 +27,19 @@ const JOBS: usize = 50;
 const AT_FIRST: usize = 10;
 
 async fn jobs(server: &Server) -> JobsClient<Channel> {
-    JobsClient::new(Channel::from_shared(server.endpoint.clone()).unwrap().connect().await.unwrap())
+    JobsClient::new(
+        Channel::from_shared(server.endpoint.clone())
+            .unwrap()
+            .connect()
+            .await
+            .unwrap(),
+    )
 }
 
 /// The bundled input, rotated: another input for every number.
 fn inputs() -> Vec<Vec<u8>> {
-    let file: serde_json::Value = serde_json::from_slice(&std::fs::read(model("digits-mlp.json")).unwrap()).unwrap();
+    let file: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(model("digits-mlp.json")).unwrap()).unwrap();
     let values = file["input_data"][0].as_array().unwrap().clone();
     let rotated = |n: usize| {
         let mut values = values.clone();
@@ -43,16 +53,24 @@ fn inputs() -> Vec<Vec<u8>> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_acknowledged_job_ends_with_its_one_proof() {
-    let kills: usize = std::env::var("ZKINFER_KILL9_KILLS").ok().and_then(|n| n.parse().ok()).unwrap_or(20);
+    let kills: usize = std::env::var("ZKINFER_KILL9_KILLS")
+        .ok()
+        .and_then(|n| n.parse().ok())
+        .unwrap_or(20);
     let data = tempfile::tempdir().unwrap();
-    let seed: u64 = std::env::var("ZKINFER_KILL9_SEED").ok().and_then(|n| n.parse().ok()).unwrap_or_else(rand::random);
+    let seed: u64 = std::env::var("ZKINFER_KILL9_SEED")
+        .ok()
+        .and_then(|n| n.parse().ok())
+        .unwrap_or_else(rand::random);
     println!("seed {seed}");
     let mut rng = StdRng::seed_from_u64(seed);
     let begun = Instant::now();
     let mut server = Server::start(data.path());
     let circuit = {
         let endpoint = server.endpoint.clone();
-        tokio::task::spawn_blocking(move || digits_circuit(&endpoint)).await.unwrap()
+        tokio::task::spawn_blocking(move || digits_circuit(&endpoint))
+            .await
+            .unwrap()
     };
     let requests: Vec<CreateJobRequest> = inputs()
         .into_iter()
@@ -99,14 +117,25 @@ async fn every_acknowledged_job_ends_with_its_one_proof() {
     }
     submit(&server, &requests, 0..JOBS, &mut acknowledged).await;
     check(&server, &circuit, &acknowledged, hits.min(kills / 2)).await;
-    println!("{kills} kills, {hits} with a proof running, {:.1} s", begun.elapsed().as_secs_f64());
-    assert!(hits * 2 >= kills, "only {hits} of {kills} kills met a running proof");
+    println!(
+        "{kills} kills, {hits} with a proof running, {:.1} s",
+        begun.elapsed().as_secs_f64()
+    );
+    assert!(
+        hits * 2 >= kills,
+        "only {hits} of {kills} kills met a running proof"
+    );
 }
 
 /// The requests below `until` that nobody acknowledged.
-fn open(requests: &[CreateJobRequest], until: usize, done: &BTreeMap<usize, String>) -> Vec<(usize, CreateJobRequest)> {
+fn open(
+    requests: &[CreateJobRequest],
+    until: usize,
+    done: &BTreeMap<usize, String>,
+) -> Vec<(usize, CreateJobRequest)> {
     let open = requests.iter().cloned().enumerate().take(until);
-    open.filter(|(number, _)| !done.contains_key(number)).collect()
+    open.filter(|(number, _)| !done.contains_key(number))
+        .collect()
 }
 
 async fn submit(
@@ -131,21 +160,51 @@ async fn see_running(client: &mut JobsClient<Channel>) -> bool {
         ..Default::default()
     };
     loop {
-        if !client.list_jobs(with(vec![State::Running])).await.unwrap().into_inner().jobs.is_empty() {
+        if !client
+            .list_jobs(with(vec![State::Running]))
+            .await
+            .unwrap()
+            .into_inner()
+            .jobs
+            .is_empty()
+        {
             return true;
         }
         let live = with(vec![State::Queued, State::Leased, State::Running]);
-        if client.list_jobs(live).await.unwrap().into_inner().jobs.is_empty() {
+        if client
+            .list_jobs(live)
+            .await
+            .unwrap()
+            .into_inner()
+            .jobs
+            .is_empty()
+        {
             return false;
         }
     }
 }
 
-async fn check(server: &Server, circuit: &str, acknowledged: &BTreeMap<usize, String>, hits: usize) {
+async fn check(
+    server: &Server,
+    circuit: &str,
+    acknowledged: &BTreeMap<usize, String>,
+    hits: usize,
+) {
     let mut client = jobs(server).await;
-    let channel = Channel::from_shared(server.endpoint.clone()).unwrap().connect().await.unwrap();
-    let request = proto::GetVerifierRequest { name: circuit.to_owned(), target: 0 };
-    let verifier = CircuitsClient::new(channel).get_verifier(request).await.unwrap().into_inner();
+    let channel = Channel::from_shared(server.endpoint.clone())
+        .unwrap()
+        .connect()
+        .await
+        .unwrap();
+    let request = proto::GetVerifierRequest {
+        name: circuit.to_owned(),
+        target: 0,
+    };
+    let verifier = CircuitsClient::new(channel)
+        .get_verifier(request)
+        .await
+        .unwrap()
+        .into_inner();
     let key = VerifyingKey::decode(&verifier.verifying_key).unwrap();
 
     assert_eq!(acknowledged.len(), JOBS);
@@ -153,25 +212,54 @@ async fn check(server: &Server, circuit: &str, acknowledged: &BTreeMap<usize, St
     let mut statements = HashSet::new();
     for name in acknowledged.values() {
         let job = loop {
-            let job = client.wait_job(proto::WaitJobRequest { name: name.clone(), timeout: None }).await.unwrap().into_inner();
+            let job = client
+                .wait_job(proto::WaitJobRequest {
+                    name: name.clone(),
+                    timeout: None,
+                })
+                .await
+                .unwrap()
+                .into_inner();
             if job.state() >= State::Succeeded {
                 break job;
             }
         };
         assert_eq!(job.state(), State::Succeeded, "{name}: {:?}", job.failure);
-        let request = proto::GetJobRequest { name: name.clone(), view: 1 };
+        let request = proto::GetJobRequest {
+            name: name.clone(),
+            view: 1,
+        };
         let history = client.get_job(request).await.unwrap().into_inner().history;
-        lost += history.iter().filter(|a| a.failure.as_ref().is_some_and(|f| f.class() == proto::FailureClass::NodeLost)).count();
-        let request = proto::GetProofRequest { job: name.clone(), format: proto::ProofFormat::Json as i32 };
+        lost += history
+            .iter()
+            .filter(|a| {
+                a.failure
+                    .as_ref()
+                    .is_some_and(|f| f.class() == proto::FailureClass::NodeLost)
+            })
+            .count();
+        let request = proto::GetProofRequest {
+            job: name.clone(),
+            format: proto::ProofFormat::Json as i32,
+        };
         let proof = client.get_proof(request).await.unwrap().into_inner();
-        let Some(proto::proof::Body::Data(data)) = proof.body else { panic!("no bytes") };
+        let Some(proto::proof::Body::Data(data)) = proof.body else {
+            panic!("no bytes")
+        };
         let (statement, _) = ProofFile::parse(&data).unwrap().verify(&key).unwrap();
         statements.insert(statement.public_bytes);
     }
     assert_eq!(statements.len(), JOBS, "50 different statements");
-    assert!(lost >= hits, "{lost} attempts were lost, {hits} kills met a running proof");
+    assert!(
+        lost >= hits,
+        "{lost} attempts were lost, {hits} kills met a running proof"
+    );
 
-    let request = proto::ListJobsRequest { page_size: 500, circuit: circuit.to_owned(), ..Default::default() };
+    let request = proto::ListJobsRequest {
+        page_size: 500,
+        circuit: circuit.to_owned(),
+        ..Default::default()
+    };
     let all = client.list_jobs(request).await.unwrap().into_inner().jobs;
     let proved = all.iter().filter(|j| j.kind() == proto::job::Kind::Prove);
     let names: HashSet<&String> = proved.map(|j| &j.name).collect();

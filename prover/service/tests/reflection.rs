@@ -16,7 +16,9 @@ fn python() -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let candidates = [root.join(".ci/.venv/bin/python"), PathBuf::from("python3")];
     let has_grpc = |python: &PathBuf| {
-        let imports = Command::new(python).args(["-c", "import grpc, grpc_reflection, google.protobuf"]).output();
+        let imports = Command::new(python)
+            .args(["-c", "import grpc, grpc_reflection, google.protobuf"])
+            .output();
         imports.is_ok_and(|output| output.status.success())
     };
     candidates.into_iter().find(has_grpc).unwrap_or_else(|| {
@@ -42,7 +44,14 @@ fn a_python_client_without_stubs_gets_a_valid_proof() {
         .arg(model("digits-mlp.json"))
         .output()
         .unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     let answer: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!((answer["valid"].as_bool(), answer["proof_bytes"].as_u64()), (Some(true), Some(320)));
+    assert_eq!(
+        (answer["valid"].as_bool(), answer["proof_bytes"].as_u64()),
+        (Some(true), Some(320))
+    );
 }

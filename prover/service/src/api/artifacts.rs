@@ -21,8 +21,15 @@ impl proto::artifacts_server::Artifacts for Artifacts {
         &self,
         request: Request<proto::FindMissingRequest>,
     ) -> Result<Response<proto::FindMissingResponse>, Status> {
-        let digests = request.get_ref().digests.iter().map(|d| convert::digest("digests", Some(d)));
-        let missing = self.0.find_missing(digests.collect::<Result<_, _>>()?).await?;
+        let digests = request
+            .get_ref()
+            .digests
+            .iter()
+            .map(|d| convert::digest("digests", Some(d)));
+        let missing = self
+            .0
+            .find_missing(digests.collect::<Result<_, _>>()?)
+            .await?;
         Ok(Response::new(convert::missing(&missing)))
     }
 
@@ -34,7 +41,10 @@ impl proto::artifacts_server::Artifacts for Artifacts {
         let digest = convert::digest("digest", m.digest.as_ref())?;
         let kind = convert::artifact_kind(m.kind)?;
         let gateway = self.0.clone();
-        let state = self.0.detached(async move { gateway.start_upload(digest, m.size, kind).await }).await?;
+        let state = self
+            .0
+            .detached(async move { gateway.start_upload(digest, m.size, kind).await })
+            .await?;
         Ok(Response::new(convert::started(state.as_ref())))
     }
 
@@ -44,33 +54,67 @@ impl proto::artifacts_server::Artifacts for Artifacts {
     ) -> Result<Response<proto::WriteArtifactResponse>, Status> {
         use proto::write_artifact_request::Message;
         let mut stream = request.into_inner();
-        let no_header = || GatewayError::invalid("header", "HEADER_MISSING", "the first message must be the header");
+        let no_header = || {
+            GatewayError::invalid(
+                "header",
+                "HEADER_MISSING",
+                "the first message must be the header",
+            )
+        };
         let first = stream.message().await?.and_then(|m| m.message);
-        let Some(Message::Header(header)) = first else { return Err(no_header().into()) };
-        let mut writer = self.0.write_upload(convert::upload_id(&header.upload_id)?, header.write_offset).await?;
+        let Some(Message::Header(header)) = first else {
+            return Err(no_header().into());
+        };
+        let mut writer = self
+            .0
+            .write_upload(convert::upload_id(&header.upload_id)?, header.write_offset)
+            .await?;
         while let Some(message) = stream.message().await? {
             let Some(Message::Chunk(chunk)) = message.message else {
-                return Err(GatewayError::invalid("chunk", "CHUNK_MISSING", "expected a chunk after the header").into());
+                return Err(GatewayError::invalid(
+                    "chunk",
+                    "CHUNK_MISSING",
+                    "expected a chunk after the header",
+                )
+                .into());
             };
             // A client that goes away half-way leaves a whole chunk or none.
-            writer = self.0.detached(writer.write(chunk.offset, chunk.data, chunk.crc32c)).await?;
+            writer = self
+                .0
+                .detached(writer.write(chunk.offset, chunk.data, chunk.crc32c))
+                .await?;
         }
-        Ok(Response::new(proto::WriteArtifactResponse { committed_size: writer.committed() }))
+        Ok(Response::new(proto::WriteArtifactResponse {
+            committed_size: writer.committed(),
+        }))
     }
 
-    async fn get_upload(&self, request: Request<proto::GetUploadRequest>) -> Result<Response<proto::Upload>, Status> {
-        let state = self.0.upload(convert::upload_id(&request.get_ref().upload_id)?).await?;
+    async fn get_upload(
+        &self,
+        request: Request<proto::GetUploadRequest>,
+    ) -> Result<Response<proto::Upload>, Status> {
+        let state = self
+            .0
+            .upload(convert::upload_id(&request.get_ref().upload_id)?)
+            .await?;
         Ok(Response::new(convert::upload(&state)))
     }
 
-    async fn finish_upload(&self, request: Request<proto::FinishUploadRequest>) -> Result<Response<proto::Artifact>, Status> {
+    async fn finish_upload(
+        &self,
+        request: Request<proto::FinishUploadRequest>,
+    ) -> Result<Response<proto::Artifact>, Status> {
         let id = convert::upload_id(&request.get_ref().upload_id)?;
         let gateway = self.0.clone();
-        let artifact = self.0.detached(async move { gateway.finish_upload(id).await }).await?;
+        let artifact = self
+            .0
+            .detached(async move { gateway.finish_upload(id).await })
+            .await?;
         Ok(Response::new(convert::artifact(&artifact)))
     }
 
-    type ReadArtifactStream = Pin<Box<dyn Stream<Item = Result<proto::ReadArtifactResponse, Status>> + Send>>;
+    type ReadArtifactStream =
+        Pin<Box<dyn Stream<Item = Result<proto::ReadArtifactResponse, Status>> + Send>>;
 
     async fn read_artifact(
         &self,
@@ -83,7 +127,11 @@ impl proto::artifacts_server::Artifacts for Artifacts {
             let message = format!("{} is beyond the artifact's {size} bytes", m.offset);
             return Err(GatewayError::invalid("offset", "OFFSET_BEYOND_END", message).into());
         }
-        let end = if m.limit == 0 { size } else { size.min(m.offset.saturating_add(m.limit)) };
+        let end = if m.limit == 0 {
+            size
+        } else {
+            size.min(m.offset.saturating_add(m.limit))
+        };
         let (sender, receiver) = tokio::sync::mpsc::channel(2);
         let gateway = self.0.clone();
         tokio::spawn(async move {
@@ -91,9 +139,16 @@ impl proto::artifacts_server::Artifacts for Artifacts {
             while offset < end {
                 let len = (end - offset).min(config::MAX_CHUNK_BYTES as u64);
                 let answer = match gateway.read_artifact(digest, offset, len).await {
-                    Ok(data) if data.is_empty() => Err(GatewayError::Internal(format!("{digest} is shorter than recorded")).into()),
+                    Ok(data) if data.is_empty() => Err(GatewayError::Internal(format!(
+                        "{digest} is shorter than recorded"
+                    ))
+                    .into()),
                     Ok(data) => {
-                        let chunk = proto::Chunk { offset, crc32c: crc32c::crc32c(&data), data };
+                        let chunk = proto::Chunk {
+                            offset,
+                            crc32c: crc32c::crc32c(&data),
+                            data,
+                        };
                         offset += chunk.data.len() as u64;
                         Ok(proto::ReadArtifactResponse { chunk: Some(chunk) })
                     }
@@ -105,11 +160,18 @@ impl proto::artifacts_server::Artifacts for Artifacts {
                 }
             }
         });
-        Ok(Response::new(Box::pin(tokio_stream::wrappers::ReceiverStream::new(receiver))))
+        Ok(Response::new(Box::pin(
+            tokio_stream::wrappers::ReceiverStream::new(receiver),
+        )))
     }
 
-    async fn get_artifact(&self, request: Request<proto::GetArtifactRequest>) -> Result<Response<proto::Artifact>, Status> {
+    async fn get_artifact(
+        &self,
+        request: Request<proto::GetArtifactRequest>,
+    ) -> Result<Response<proto::Artifact>, Status> {
         let digest = convert::digest("digest", request.get_ref().digest.as_ref())?;
-        Ok(Response::new(convert::artifact(&self.0.artifact(&digest).await?)))
+        Ok(Response::new(convert::artifact(
+            &self.0.artifact(&digest).await?,
+        )))
     }
 }

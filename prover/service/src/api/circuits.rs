@@ -20,12 +20,21 @@ impl proto::circuits_server::Circuits for Circuits {
     ) -> Result<Response<proto::Circuit>, Status> {
         let wanted = convert::circuit_request(request.into_inner())?;
         let gateway = self.gateway.clone();
-        let circuit = self.gateway.detached(async move { gateway.create_circuit(wanted).await }).await?;
+        let circuit = self
+            .gateway
+            .detached(async move { gateway.create_circuit(wanted).await })
+            .await?;
         Ok(Response::new(convert::circuit(&circuit)))
     }
 
-    async fn get_circuit(&self, request: Request<proto::GetCircuitRequest>) -> Result<Response<proto::Circuit>, Status> {
-        let circuit = self.gateway.circuit(convert::circuit_id("name", &request.get_ref().name)?).await?;
+    async fn get_circuit(
+        &self,
+        request: Request<proto::GetCircuitRequest>,
+    ) -> Result<Response<proto::Circuit>, Status> {
+        let circuit = self
+            .gateway
+            .circuit(convert::circuit_id("name", &request.get_ref().name)?)
+            .await?;
         Ok(Response::new(convert::circuit(&circuit)))
     }
 
@@ -53,10 +62,18 @@ impl proto::circuits_server::Circuits for Circuits {
         match m.target() {
             proto::VerifierTarget::Unspecified | proto::VerifierTarget::Solidity => {}
             proto::VerifierTarget::Substrate => {
-                return Err(GatewayError::invalid("target", "TARGET_NOT_SERVED", "this server generates SOLIDITY").into());
+                return Err(GatewayError::invalid(
+                    "target",
+                    "TARGET_NOT_SERVED",
+                    "this server generates SOLIDITY",
+                )
+                .into());
             }
         }
-        let files = self.gateway.solidity(convert::circuit_id("name", &m.name)?).await?;
+        let files = self
+            .gateway
+            .solidity(convert::circuit_id("name", &m.name)?)
+            .await?;
         Ok(Response::new(convert::verifier_files(files)))
     }
 }

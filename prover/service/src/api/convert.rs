@@ -2,29 +2,32 @@
 
 use std::time::Duration;
 
-use prost::Message as _;
-
 use super::proto;
 use crate::{
     farm::LiveProgress,
     gateway::{CircuitRequest, GatewayError, JobInput, JobRequest, JobView, UploadState},
     store::{
-        Artifact, ArtifactKind, Attempt, Backend, Circuit, CircuitFilter, CircuitId, CircuitState, Digest, Failure, JobFilter,
-        JobId, JobKind, JobState, Millis, Priority, ProofRecord, RequestKey, StateEvent, TensorFacts, UploadId,
+        Artifact, ArtifactKind, Attempt, Backend, Circuit, CircuitFilter, CircuitId, CircuitState,
+        Digest, Failure, JobFilter, JobId, JobKind, JobState, Millis, Priority, ProofRecord,
+        RequestKey, StateEvent, TensorFacts, UploadId,
     },
     work::{ProofEncoding, VerifierFiles},
 };
 
 type Invalid = GatewayError;
 
-
 pub(super) fn timestamp(at: Millis) -> prost_types::Timestamp {
     let nanos = at.rem_euclid(1000) * 1_000_000;
-    prost_types::Timestamp { seconds: at.div_euclid(1000), nanos: nanos as i32 }
+    prost_types::Timestamp {
+        seconds: at.div_euclid(1000),
+        nanos: nanos as i32,
+    }
 }
 
 fn millis(at: &prost_types::Timestamp) -> Millis {
-    at.seconds.saturating_mul(1000).saturating_add(i64::from(at.nanos) / 1_000_000)
+    at.seconds
+        .saturating_mul(1000)
+        .saturating_add(i64::from(at.nanos) / 1_000_000)
 }
 
 /// The present time as the API shows it.
@@ -33,12 +36,19 @@ pub(super) fn now() -> prost_types::Timestamp {
 }
 
 fn duration_ms(ms: u64) -> prost_types::Duration {
-    prost_types::Duration { seconds: (ms / 1000) as i64, nanos: (ms % 1000) as i32 * 1_000_000 }
+    prost_types::Duration {
+        seconds: (ms / 1000) as i64,
+        nanos: (ms % 1000) as i32 * 1_000_000,
+    }
 }
 
 /// A duration of the client.
-pub(super) fn duration(field: &'static str, value: &prost_types::Duration) -> Result<Duration, Invalid> {
-    Duration::try_from(*value).map_err(|_| Invalid::invalid(field, "BAD_DURATION", "must not be negative"))
+pub(super) fn duration(
+    field: &'static str,
+    value: &prost_types::Duration,
+) -> Result<Duration, Invalid> {
+    Duration::try_from(*value)
+        .map_err(|_| Invalid::invalid(field, "BAD_DURATION", "must not be negative"))
 }
 
 fn later(left: Duration) -> prost_types::Timestamp {
@@ -46,22 +56,35 @@ fn later(left: Duration) -> prost_types::Timestamp {
 }
 
 fn digest_message(digest: &Digest) -> proto::Digest {
-    proto::Digest { sha256: digest.0.to_vec() }
+    proto::Digest {
+        sha256: digest.0.to_vec(),
+    }
 }
 
 fn raw_digest(bytes: &[u8; 32]) -> proto::Digest {
-    proto::Digest { sha256: bytes.to_vec() }
+    proto::Digest {
+        sha256: bytes.to_vec(),
+    }
 }
 
-pub(super) fn digest(field: &'static str, message: Option<&proto::Digest>) -> Result<Digest, Invalid> {
+pub(super) fn digest(
+    field: &'static str,
+    message: Option<&proto::Digest>,
+) -> Result<Digest, Invalid> {
     let missing = || Invalid::invalid(field, "DIGEST_MISSING", "a sha256 digest is required");
     let bytes = &message.ok_or_else(missing)?.sha256;
-    Digest::from_slice(bytes)
-        .ok_or_else(|| Invalid::invalid(field, "BAD_DIGEST", format!("expected 32 bytes, got {}", bytes.len())))
+    Digest::from_slice(bytes).ok_or_else(|| {
+        Invalid::invalid(
+            field,
+            "BAD_DIGEST",
+            format!("expected 32 bytes, got {}", bytes.len()),
+        )
+    })
 }
 
 fn name<T: std::str::FromStr>(field: &'static str, text: &str, form: &str) -> Result<T, Invalid> {
-    text.parse().map_err(|_| Invalid::invalid(field, "BAD_NAME", format!("expected {form}")))
+    text.parse()
+        .map_err(|_| Invalid::invalid(field, "BAD_NAME", format!("expected {form}")))
 }
 
 pub(super) fn circuit_id(field: &'static str, text: &str) -> Result<CircuitId, Invalid> {
@@ -80,7 +103,9 @@ pub(super) fn etag(text: &str) -> Result<Option<i64>, Invalid> {
     if text.is_empty() {
         return Ok(None);
     }
-    text.parse().map(Some).map_err(|_| Invalid::invalid("etag", "BAD_ETAG", "not an etag of this server"))
+    text.parse()
+        .map(Some)
+        .map_err(|_| Invalid::invalid("etag", "BAD_ETAG", "not an etag of this server"))
 }
 
 /// The key under which a request is remembered: its id, and the digest of the rest of its body.
@@ -91,7 +116,10 @@ fn request_key(id: &str, body: &impl prost::Message) -> Result<Option<RequestKey
     let id = uuid::Uuid::parse_str(id)
         .map_err(|_| Invalid::invalid("request_id", "BAD_REQUEST_ID", "expected a UUID"))?
         .to_string();
-    Ok(Some(RequestKey { request_id: id, fingerprint: Digest::of(&body.encode_to_vec()) }))
+    Ok(Some(RequestKey {
+        request_id: id,
+        fingerprint: Digest::of(&body.encode_to_vec()),
+    }))
 }
 
 fn backend(code: i32) -> Result<Option<Backend>, Invalid> {
@@ -107,7 +135,9 @@ fn backend(code: i32) -> Result<Option<Backend>, Invalid> {
 
 pub(super) fn encoding(format: i32) -> Result<ProofEncoding, Invalid> {
     match proto::ProofFormat::try_from(format) {
-        Ok(proto::ProofFormat::Unspecified | proto::ProofFormat::Native) => Ok(ProofEncoding::Native),
+        Ok(proto::ProofFormat::Unspecified | proto::ProofFormat::Native) => {
+            Ok(ProofEncoding::Native)
+        }
         Ok(proto::ProofFormat::SolidityCalldata) => Ok(ProofEncoding::SolidityCalldata),
         Ok(proto::ProofFormat::Json) => Ok(ProofEncoding::Json),
         _ => {
@@ -126,13 +156,18 @@ fn format(encoding: ProofEncoding) -> proto::ProofFormat {
 }
 
 pub(super) fn artifact_kind(code: i32) -> Result<ArtifactKind, Invalid> {
-    ArtifactKind::from_code(code).ok_or_else(|| Invalid::invalid("kind", "BAD_KIND", "the kind of the artifact is required"))
+    ArtifactKind::from_code(code)
+        .ok_or_else(|| Invalid::invalid("kind", "BAD_KIND", "the kind of the artifact is required"))
 }
 
 pub(super) fn failure(f: &Failure) -> proto::Failure {
-    proto::Failure { class: f.class.code(), code: f.code.clone(), message: f.message.clone(), attempt: f.attempt }
+    proto::Failure {
+        class: f.class.code(),
+        code: f.code.clone(),
+        message: f.message.clone(),
+        attempt: f.attempt,
+    }
 }
-
 
 pub(super) fn artifact(a: &Artifact) -> proto::Artifact {
     proto::Artifact {
@@ -145,7 +180,9 @@ pub(super) fn artifact(a: &Artifact) -> proto::Artifact {
 }
 
 pub(super) fn missing(digests: &[Digest]) -> proto::FindMissingResponse {
-    proto::FindMissingResponse { missing: digests.iter().map(digest_message).collect() }
+    proto::FindMissingResponse {
+        missing: digests.iter().map(digest_message).collect(),
+    }
 }
 
 pub(super) fn upload(state: &UploadState) -> proto::Upload {
@@ -161,7 +198,11 @@ pub(super) fn upload(state: &UploadState) -> proto::Upload {
 pub(super) fn started(state: Option<&UploadState>) -> proto::StartUploadResponse {
     let part_size = crate::config::MAX_CHUNK_BYTES as u64;
     match state {
-        None => proto::StartUploadResponse { already_present: true, part_size, ..Default::default() },
+        None => proto::StartUploadResponse {
+            already_present: true,
+            part_size,
+            ..Default::default()
+        },
         Some(state) => proto::StartUploadResponse {
             already_present: false,
             upload_id: state.upload.id.to_string(),
@@ -173,16 +214,25 @@ pub(super) fn started(state: Option<&UploadState>) -> proto::StartUploadResponse
     }
 }
 
-
-pub(super) fn circuit_request(mut m: proto::CreateCircuitRequest) -> Result<CircuitRequest, Invalid> {
+pub(super) fn circuit_request(
+    mut m: proto::CreateCircuitRequest,
+) -> Result<CircuitRequest, Invalid> {
     if m.srs.is_some() {
-        return Err(Invalid::invalid("srs", "SRS_NOT_USED", "the keys of this server come from a local trapdoor"));
+        return Err(Invalid::invalid(
+            "srs",
+            "SRS_NOT_USED",
+            "the keys of this server come from a local trapdoor",
+        ));
     }
     let id = std::mem::take(&mut m.request_id);
     let request = request_key(&id, &m)?;
     Ok(CircuitRequest {
         model: digest("model", m.model.as_ref())?,
-        settings: m.settings.as_ref().map(|d| digest("settings", Some(d))).transpose()?,
+        settings: m
+            .settings
+            .as_ref()
+            .map(|d| digest("settings", Some(d)))
+            .transpose()?,
         calibration: digest("calibration", m.calibration.as_ref())?,
         backend: backend(m.backend)?.unwrap_or(Backend::UltraGroth),
         backend_version: m.backend_version,
@@ -195,13 +245,24 @@ pub(super) fn circuit_request(mut m: proto::CreateCircuitRequest) -> Result<Circ
 pub(super) fn circuit_filter(m: &proto::ListCircuitsRequest) -> Result<CircuitFilter, Invalid> {
     let state = match m.state {
         0 => None,
-        code => Some(CircuitState::from_code(code).ok_or_else(|| Invalid::invalid("state", "BAD_STATE", "unknown state"))?),
+        code => Some(
+            CircuitState::from_code(code)
+                .ok_or_else(|| Invalid::invalid("state", "BAD_STATE", "unknown state"))?,
+        ),
     };
-    Ok(CircuitFilter { backend: backend(m.backend)?, state, labels: m.labels.clone() })
+    Ok(CircuitFilter {
+        backend: backend(m.backend)?,
+        state,
+        labels: m.labels.clone(),
+    })
 }
 
 fn tensor(t: &TensorFacts) -> proto::TensorSpec {
-    let visibility = if t.private { proto::Visibility::Private } else { proto::Visibility::Public };
+    let visibility = if t.private {
+        proto::Visibility::Private
+    } else {
+        proto::Visibility::Public
+    };
     proto::TensorSpec {
         name: t.name.clone(),
         shape: t.shape.clone(),
@@ -214,7 +275,11 @@ pub(super) fn circuit(c: &Circuit) -> proto::Circuit {
     let compiled = c.compiled.as_ref();
     let keys = c.keys.as_ref();
     proto::Circuit {
-        name: if c.id.0.is_nil() { String::new() } else { c.id.to_string() },
+        name: if c.id.0.is_nil() {
+            String::new()
+        } else {
+            c.id.to_string()
+        },
         fingerprint: Some(digest_message(&c.fingerprint)),
         backend: c.backend.code(),
         backend_version: "1".to_owned(),
@@ -236,21 +301,28 @@ pub(super) fn circuit(c: &Circuit) -> proto::Circuit {
         labels: c.labels.clone(),
         etag: c.version.to_string(),
         create_time: (c.created_at != 0).then(|| timestamp(c.created_at)),
-        inputs: compiled.map(|f| f.inputs.iter().map(tensor).collect()).unwrap_or_default(),
-        outputs: compiled.map(|f| f.outputs.iter().map(tensor).collect()).unwrap_or_default(),
+        inputs: compiled
+            .map(|f| f.inputs.iter().map(tensor).collect())
+            .unwrap_or_default(),
+        outputs: compiled
+            .map(|f| f.outputs.iter().map(tensor).collect())
+            .unwrap_or_default(),
     }
 }
 
 pub(super) fn verifier_files(v: VerifierFiles) -> proto::GetVerifierResponse {
     proto::GetVerifierResponse {
-        files: v.files.into_iter().map(|(path, data)| proto::SourceFile { path, data }).collect(),
+        files: v
+            .files
+            .into_iter()
+            .map(|(path, data)| proto::SourceFile { path, data })
+            .collect(),
         bytecode: v.bytecode,
         verifying_key: v.verifying_key,
         vk_digest: Some(raw_digest(&v.vk_digest)),
         compiler: v.compiler,
     }
 }
-
 
 pub(super) fn job_request(mut m: proto::CreateJobRequest) -> Result<JobRequest, Invalid> {
     let id = std::mem::take(&mut m.request_id);
@@ -260,7 +332,9 @@ pub(super) fn job_request(mut m: proto::CreateJobRequest) -> Result<JobRequest, 
     }
     let input = match m.input {
         Some(proto::create_job_request::Input::InlineInput(bytes)) => JobInput::Inline(bytes),
-        Some(proto::create_job_request::Input::InputArtifact(d)) => JobInput::Artifact(digest("input_artifact", Some(&d))?),
+        Some(proto::create_job_request::Input::InputArtifact(d)) => {
+            JobInput::Artifact(digest("input_artifact", Some(&d))?)
+        }
         None => {
             let message = "set inline_input (at most 1 MiB) or input_artifact";
             return Err(Invalid::invalid("input", "INPUT_MISSING", message));
@@ -268,8 +342,9 @@ pub(super) fn job_request(mut m: proto::CreateJobRequest) -> Result<JobRequest, 
     };
     let priority = match m.priority {
         0 => Priority::Normal,
-        code => Priority::from_code(code)
-            .ok_or_else(|| Invalid::invalid("priority", "BAD_PRIORITY", "BATCH, NORMAL or INTERACTIVE"))?,
+        code => Priority::from_code(code).ok_or_else(|| {
+            Invalid::invalid("priority", "BAD_PRIORITY", "BATCH, NORMAL or INTERACTIVE")
+        })?,
     };
     Ok(JobRequest {
         circuit: circuit_id("circuit", &m.circuit)?,
@@ -286,11 +361,16 @@ pub(super) fn job_request(mut m: proto::CreateJobRequest) -> Result<JobRequest, 
 
 pub(super) fn job_filter(m: &proto::ListJobsRequest) -> Result<JobFilter, Invalid> {
     let state = |code: &i32| {
-        JobState::from_code(*code).ok_or_else(|| Invalid::invalid("states", "BAD_STATE", format!("unknown state {code}")))
+        JobState::from_code(*code)
+            .ok_or_else(|| Invalid::invalid("states", "BAD_STATE", format!("unknown state {code}")))
     };
     Ok(JobFilter {
         states: m.states.iter().map(state).collect::<Result<_, _>>()?,
-        circuit: if m.circuit.is_empty() { None } else { Some(circuit_id("circuit", &m.circuit)?) },
+        circuit: if m.circuit.is_empty() {
+            None
+        } else {
+            Some(circuit_id("circuit", &m.circuit)?)
+        },
         labels: m.labels.clone(),
         after: m.created_after.as_ref().map(millis),
         before: m.created_before.as_ref().map(millis),
@@ -306,7 +386,10 @@ fn pending(view: &JobView) -> Option<proto::PendingReason> {
     let (kind, detail) = if waits {
         (Kind::Backoff, "waits before it is tried again".to_owned())
     } else {
-        (Kind::WaitingForTurn, format!("{} jobs go first", view.ahead))
+        (
+            Kind::WaitingForTurn,
+            format!("{} jobs go first", view.ahead),
+        )
     };
     Some(proto::PendingReason {
         kind: kind as i32,
@@ -324,10 +407,16 @@ pub(super) fn job(view: &JobView) -> proto::Job {
         circuit: job.circuit.to_string(),
         state: job.state.code(),
         phase: view.live.map_or(0, |l| l.phase.code()),
-        progress: view.live.map_or(if done { 1.0 } else { 0.0 }, |l| l.progress),
+        progress: view
+            .live
+            .map_or(if done { 1.0 } else { 0.0 }, |l| l.progress),
         priority: job.priority.code(),
         // The digest of a private input of few possible values would give it away.
-        input: job.input.filter(|_| !job.private_input).as_ref().map(digest_message),
+        input: job
+            .input
+            .filter(|_| !job.private_input)
+            .as_ref()
+            .map(digest_message),
         public_values: job.public_values.clone(),
         create_time: Some(timestamp(job.created_at)),
         start_time: job.started_at.map(timestamp),
@@ -365,7 +454,12 @@ pub(super) fn attempt(a: &Attempt) -> proto::AttemptView {
     }
 }
 
-pub(super) fn proof(job: JobId, record: ProofRecord, encoding: ProofEncoding, data: Vec<u8>) -> proto::Proof {
+pub(super) fn proof(
+    job: JobId,
+    record: ProofRecord,
+    encoding: ProofEncoding,
+    data: Vec<u8>,
+) -> proto::Proof {
     proto::Proof {
         job: job.to_string(),
         digest: Some(digest_message(&record.digest)),
@@ -378,14 +472,23 @@ pub(super) fn proof(job: JobId, record: ProofRecord, encoding: ProofEncoding, da
     }
 }
 
-
 pub(super) fn event(cursor: i64, job: JobId, event: proto::job_event::Event) -> proto::JobEvent {
-    proto::JobEvent { cursor: cursor.to_string(), time: Some(now()), job: job.to_string(), event: Some(event) }
+    proto::JobEvent {
+        cursor: cursor.to_string(),
+        time: Some(now()),
+        job: job.to_string(),
+        event: Some(event),
+    }
 }
 
 pub(super) fn keep_alive(cursor: i64) -> proto::JobEvent {
     let event = Some(proto::job_event::Event::KeepAlive(proto::KeepAlive {}));
-    proto::JobEvent { cursor: cursor.to_string(), time: Some(now()), job: String::new(), event }
+    proto::JobEvent {
+        cursor: cursor.to_string(),
+        time: Some(now()),
+        job: String::new(),
+        event,
+    }
 }
 
 pub(super) fn state_event(e: &StateEvent) -> proto::JobEvent {
@@ -395,7 +498,12 @@ pub(super) fn state_event(e: &StateEvent) -> proto::JobEvent {
         failure: e.failure.as_ref().map(failure),
     };
     let event = Some(proto::job_event::Event::State(change));
-    proto::JobEvent { cursor: e.seq.to_string(), time: Some(timestamp(e.at)), job: e.job.to_string(), event }
+    proto::JobEvent {
+        cursor: e.seq.to_string(),
+        time: Some(timestamp(e.at)),
+        job: e.job.to_string(),
+        event,
+    }
 }
 
 pub(super) fn progress_event(cursor: i64, p: &LiveProgress) -> proto::JobEvent {
@@ -413,6 +521,16 @@ pub(super) fn cursor(text: &str) -> Result<Option<i64>, Invalid> {
     if text.is_empty() {
         return Ok(None);
     }
-    let bad = || Invalid::invalid("cursor", "BAD_CURSOR", "expected the cursor of an earlier event");
-    text.parse().ok().filter(|n| *n >= 0).map(Some).ok_or_else(bad)
+    let bad = || {
+        Invalid::invalid(
+            "cursor",
+            "BAD_CURSOR",
+            "expected the cursor of an earlier event",
+        )
+    };
+    text.parse()
+        .ok()
+        .filter(|n| *n >= 0)
+        .map(Some)
+        .ok_or_else(bad)
 }

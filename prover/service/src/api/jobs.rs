@@ -17,24 +17,42 @@ pub(super) struct Jobs {
 
 #[tonic::async_trait]
 impl proto::jobs_server::Jobs for Jobs {
-    async fn create_job(&self, request: Request<proto::CreateJobRequest>) -> Result<Response<proto::Job>, Status> {
+    async fn create_job(
+        &self,
+        request: Request<proto::CreateJobRequest>,
+    ) -> Result<Response<proto::Job>, Status> {
         let wanted = convert::job_request(request.into_inner())?;
         let gateway = self.gateway.clone();
-        let view = self.gateway.detached(async move { gateway.create_job(wanted).await }).await?;
+        let view = self
+            .gateway
+            .detached(async move { gateway.create_job(wanted).await })
+            .await?;
         Ok(Response::new(convert::job(&view)))
     }
 
-    async fn get_job(&self, request: Request<proto::GetJobRequest>) -> Result<Response<proto::Job>, Status> {
+    async fn get_job(
+        &self,
+        request: Request<proto::GetJobRequest>,
+    ) -> Result<Response<proto::Job>, Status> {
         let m = request.get_ref();
         let id = convert::job_id("name", &m.name)?;
         let mut job = convert::job(&self.gateway.job(id).await?);
         if m.view() == proto::get_job_request::View::Full {
-            job.history = self.gateway.attempts(id).await?.iter().map(convert::attempt).collect();
+            job.history = self
+                .gateway
+                .attempts(id)
+                .await?
+                .iter()
+                .map(convert::attempt)
+                .collect();
         }
         Ok(Response::new(job))
     }
 
-    async fn list_jobs(&self, request: Request<proto::ListJobsRequest>) -> Result<Response<proto::ListJobsResponse>, Status> {
+    async fn list_jobs(
+        &self,
+        request: Request<proto::ListJobsRequest>,
+    ) -> Result<Response<proto::ListJobsResponse>, Status> {
         let m = request.into_inner();
         let filter = convert::job_filter(&m)?;
         let bound = format!("jobs {filter:?}");
@@ -47,11 +65,21 @@ impl proto::jobs_server::Jobs for Jobs {
         }))
     }
 
-    async fn wait_job(&self, request: Request<proto::WaitJobRequest>) -> Result<Response<proto::Job>, Status> {
+    async fn wait_job(
+        &self,
+        request: Request<proto::WaitJobRequest>,
+    ) -> Result<Response<proto::Job>, Status> {
         let m = request.get_ref();
-        let timeout = m.timeout.as_ref().map(|d| convert::duration("timeout", d)).transpose()?;
+        let timeout = m
+            .timeout
+            .as_ref()
+            .map(|d| convert::duration("timeout", d))
+            .transpose()?;
         let id = convert::job_id("name", &m.name)?;
-        let view = self.gateway.wait(id, timeout.unwrap_or(Duration::from_secs(60))).await?;
+        let view = self
+            .gateway
+            .wait(id, timeout.unwrap_or(Duration::from_secs(60)))
+            .await?;
         Ok(Response::new(convert::job(&view)))
     }
 
@@ -61,20 +89,34 @@ impl proto::jobs_server::Jobs for Jobs {
         &self,
         request: Request<proto::WatchJobsRequest>,
     ) -> Result<Response<Self::WatchJobsStream>, Status> {
-        Ok(Response::new(watch::stream(self.gateway.clone(), request.into_inner()).await?))
+        Ok(Response::new(
+            watch::stream(self.gateway.clone(), request.into_inner()).await?,
+        ))
     }
 
-    async fn cancel_job(&self, request: Request<proto::CancelJobRequest>) -> Result<Response<proto::Job>, Status> {
+    async fn cancel_job(
+        &self,
+        request: Request<proto::CancelJobRequest>,
+    ) -> Result<Response<proto::Job>, Status> {
         let m = request.get_ref();
         let (id, etag) = (convert::job_id("name", &m.name)?, convert::etag(&m.etag)?);
         let gateway = self.gateway.clone();
-        let view = self.gateway.detached(async move { gateway.cancel(id, etag).await }).await?;
+        let view = self
+            .gateway
+            .detached(async move { gateway.cancel(id, etag).await })
+            .await?;
         Ok(Response::new(convert::job(&view)))
     }
 
-    async fn get_proof(&self, request: Request<proto::GetProofRequest>) -> Result<Response<proto::Proof>, Status> {
+    async fn get_proof(
+        &self,
+        request: Request<proto::GetProofRequest>,
+    ) -> Result<Response<proto::Proof>, Status> {
         let m = request.get_ref();
-        let (id, encoding) = (convert::job_id("job", &m.job)?, convert::encoding(m.format)?);
+        let (id, encoding) = (
+            convert::job_id("job", &m.job)?,
+            convert::encoding(m.format)?,
+        );
         let (record, data) = self.gateway.proof(id, encoding).await?;
         Ok(Response::new(convert::proof(id, record, encoding, data)))
     }
@@ -84,9 +126,18 @@ impl proto::jobs_server::Jobs for Jobs {
         request: Request<proto::VerifyProofRequest>,
     ) -> Result<Response<proto::VerifyProofResponse>, Status> {
         let m = request.into_inner();
-        let (circuit, encoding) = (convert::circuit_id("circuit", &m.circuit)?, convert::encoding(m.format)?);
-        let refusal = self.gateway.verify_proof(circuit, encoding, m.proof, m.public_values).await?;
+        let (circuit, encoding) = (
+            convert::circuit_id("circuit", &m.circuit)?,
+            convert::encoding(m.format)?,
+        );
+        let refusal = self
+            .gateway
+            .verify_proof(circuit, encoding, m.proof, m.public_values)
+            .await?;
         let reason = crate::store::cut(refusal.clone().unwrap_or_default(), 1024);
-        Ok(Response::new(proto::VerifyProofResponse { valid: refusal.is_none(), reason }))
+        Ok(Response::new(proto::VerifyProofResponse {
+            valid: refusal.is_none(),
+            reason,
+        }))
     }
 }

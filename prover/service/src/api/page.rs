@@ -25,9 +25,20 @@ fn tag(secret: &[u8; 32], filter: &str, body: &[u8]) -> [u8; TAG_BYTES] {
 }
 
 /// The page that a list request asks for.
-pub(super) fn read(secret: &[u8; 32], filter: &str, size: i32, token: &str) -> Result<Page, GatewayError> {
+pub(super) fn read(
+    secret: &[u8; 32],
+    filter: &str,
+    size: i32,
+    token: &str,
+) -> Result<Page, GatewayError> {
     let size = match u32::try_from(size) {
-        Err(_) => return Err(GatewayError::invalid("page_size", "BAD_PAGE_SIZE", "must not be negative")),
+        Err(_) => {
+            return Err(GatewayError::invalid(
+                "page_size",
+                "BAD_PAGE_SIZE",
+                "must not be negative",
+            ));
+        }
         Ok(0) => DEFAULT_SIZE,
         Ok(n) => n.min(MAX_SIZE),
     };
@@ -46,11 +57,20 @@ pub(super) fn read(secret: &[u8; 32], filter: &str, size: i32, token: &str) -> R
     }
     let (at, id) = body.split_at(8);
     let at = Millis::from_be_bytes(at.try_into().map_err(|_| bad())?);
-    Ok(Page { size, after: Some((at, Uuid::from_slice(id).map_err(|_| bad())?)) })
+    Ok(Page {
+        size,
+        after: Some((at, Uuid::from_slice(id).map_err(|_| bad())?)),
+    })
 }
 
 /// The token after the last row of a full page; empty when the list is over.
-pub(super) fn next(secret: &[u8; 32], filter: &str, page: &Page, rows: usize, last: Option<(Millis, Uuid)>) -> String {
+pub(super) fn next(
+    secret: &[u8; 32],
+    filter: &str,
+    page: &Page,
+    rows: usize,
+    last: Option<(Millis, Uuid)>,
+) -> String {
     match last {
         Some((at, id)) if rows >= page.size as usize => {
             let mut body = at.to_be_bytes().to_vec();
@@ -70,10 +90,16 @@ mod tests {
     #[test]
     fn a_token_serves_only_the_filter_it_was_made_for() {
         let secret = [7; 32];
-        let page = Page { size: 1, after: None };
+        let page = Page {
+            size: 1,
+            after: None,
+        };
         let id = Uuid::now_v7();
         let token = next(&secret, "a", &page, 1, Some((42, id)));
-        assert_eq!(read(&secret, "a", 1, &token).ok().and_then(|p| p.after), Some((42, id)));
+        assert_eq!(
+            read(&secret, "a", 1, &token).ok().and_then(|p| p.after),
+            Some((42, id))
+        );
         assert!(read(&secret, "b", 1, &token).is_err());
         assert!(read(&[8; 32], "a", 1, &token).is_err());
         assert!(read(&secret, "a", 1, "zz").is_err());

@@ -35,7 +35,9 @@ pub enum ServeError {
     )]
     NotLoopback(SocketAddr),
     /// Another server has the data folder.
-    #[error("another zkinfer serves the data folder {0}; stop it, or choose another folder with --data")]
+    #[error(
+        "another zkinfer serves the data folder {0}; stop it, or choose another folder with --data"
+    )]
     DataInUse(PathBuf),
     /// The port is taken.
     #[error("{0} is in use by another program; stop it, or choose another address with --listen")]
@@ -93,7 +95,10 @@ pub async fn start(config: &ServeConfig, work: Arc<dyn Work>) -> Result<Running,
     blobs::private_folder(&config.data)?;
     let lock = lock(&config.data)?;
     let listener = listen(config.listen).await?;
-    let address = listener.local_addr().map_err(|source| ServeError::Listen { address: config.listen, source })?;
+    let address = listener.local_addr().map_err(|source| ServeError::Listen {
+        address: config.listen,
+        source,
+    })?;
 
     for folder in ["circuits", "tmp"] {
         blobs::private_folder(&config.data.join(folder))?;
@@ -103,7 +108,10 @@ pub async fn start(config: &ServeConfig, work: Arc<dyn Work>) -> Result<Running,
     let blobs = Blobs::open(&config.data)?;
     let recovered = store.recover().await?;
     if recovered.requeued > 0 {
-        tracing::info!(jobs = recovered.requeued, "jobs that ran when the server stopped are queued again");
+        tracing::info!(
+            jobs = recovered.requeued,
+            "jobs that ran when the server stopped are queued again"
+        );
     }
     sweep_blobs(&store, &config.data).await?;
 
@@ -119,9 +127,18 @@ pub async fn start(config: &ServeConfig, work: Arc<dyn Work>) -> Result<Running,
         stopping: CancellationToken::new(),
         tasks: tokio_util::task::TaskTracker::new(),
     });
-    farm.start().map_err(|source| ServeError::File { path: config.data.clone(), source })?;
+    farm.start().map_err(|source| ServeError::File {
+        path: config.data.clone(),
+        source,
+    })?;
     let serving = serve(Gateway::new(Arc::clone(&farm)), secret, listener).await?;
-    Ok(Running { address, farm, serving, drain_timeout: config.limits.drain_timeout, _lock: lock })
+    Ok(Running {
+        address,
+        farm,
+        serving,
+        drain_timeout: config.limits.drain_timeout,
+        _lock: lock,
+    })
 }
 
 async fn serve(
@@ -132,23 +149,39 @@ async fn serve(
     let artifacts = proto::artifacts_server::ArtifactsServer::new(Artifacts(gateway.clone()))
         .max_decoding_message_size(config::MAX_ARTIFACT_MESSAGE_BYTES)
         .max_encoding_message_size(config::MAX_RESPONSE_BYTES);
-    let circuits = proto::circuits_server::CircuitsServer::new(Circuits { gateway: gateway.clone(), secret })
-        .max_decoding_message_size(config::MAX_REQUEST_BYTES)
-        .max_encoding_message_size(config::MAX_RESPONSE_BYTES);
-    let jobs = proto::jobs_server::JobsServer::new(Jobs { gateway: gateway.clone(), secret })
-        .max_decoding_message_size(config::MAX_REQUEST_BYTES)
-        .max_encoding_message_size(config::MAX_RESPONSE_BYTES);
+    let circuits = proto::circuits_server::CircuitsServer::new(Circuits {
+        gateway: gateway.clone(),
+        secret,
+    })
+    .max_decoding_message_size(config::MAX_REQUEST_BYTES)
+    .max_encoding_message_size(config::MAX_RESPONSE_BYTES);
+    let jobs = proto::jobs_server::JobsServer::new(Jobs {
+        gateway: gateway.clone(),
+        secret,
+    })
+    .max_decoding_message_size(config::MAX_REQUEST_BYTES)
+    .max_encoding_message_size(config::MAX_RESPONSE_BYTES);
     let (reporter, health) = tonic_health::server::health_reporter();
-    reporter.set_serving::<proto::artifacts_server::ArtifactsServer<Artifacts>>().await;
-    reporter.set_serving::<proto::circuits_server::CircuitsServer<Circuits>>().await;
-    reporter.set_serving::<proto::jobs_server::JobsServer<Jobs>>().await;
+    reporter
+        .set_serving::<proto::artifacts_server::ArtifactsServer<Artifacts>>()
+        .await;
+    reporter
+        .set_serving::<proto::circuits_server::CircuitsServer<Circuits>>()
+        .await;
+    reporter
+        .set_serving::<proto::jobs_server::JobsServer<Jobs>>()
+        .await;
     let reflection = || {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(DESCRIPTORS)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
-    let v1 = reflection().build_v1().map_err(|e| ServeError::Reflection(e.to_string()))?;
-    let v1alpha = reflection().build_v1alpha().map_err(|e| ServeError::Reflection(e.to_string()))?;
+    let v1 = reflection()
+        .build_v1()
+        .map_err(|e| ServeError::Reflection(e.to_string()))?;
+    let v1alpha = reflection()
+        .build_v1alpha()
+        .map_err(|e| ServeError::Reflection(e.to_string()))?;
     let stopping = gateway.farm().stopping.clone();
     let router = Server::builder()
         .tcp_nodelay(true)
@@ -166,7 +199,9 @@ async fn serve(
         .add_service(circuits)
         .add_service(jobs);
     let stream = TcpListenerStream::new(listener);
-    Ok(tokio::spawn(router.serve_with_incoming_shutdown(stream, async move { stopping.cancelled().await })))
+    Ok(tokio::spawn(
+        router.serve_with_incoming_shutdown(stream, async move { stopping.cancelled().await }),
+    ))
 }
 
 impl Running {
@@ -175,10 +210,19 @@ impl Running {
     /// # Errors
     /// The listener failed.
     pub async fn stop(self) -> Result<(), ServeError> {
-        let Self { farm, mut serving, drain_timeout, _lock, .. } = self;
+        let Self {
+            farm,
+            mut serving,
+            drain_timeout,
+            _lock,
+            ..
+        } = self;
         farm.stopping.cancel();
         farm.tasks.close();
-        if tokio::time::timeout(drain_timeout, farm.tasks.wait()).await.is_err() {
+        if tokio::time::timeout(drain_timeout, farm.tasks.wait())
+            .await
+            .is_err()
+        {
             tracing::warn!("the running job did not end in time; it goes back to the queue");
             farm.live.stop_for_drain();
             let _ = tokio::time::timeout(Duration::from_secs(10), farm.tasks.wait()).await;
@@ -197,22 +241,36 @@ impl Running {
 /// Takes the lock of a data folder; the system frees it when the process dies.
 fn lock(data: &Path) -> Result<File, ServeError> {
     let path = data.join("lock");
-    let io = |source| ServeError::File { path: path.clone(), source };
-    let mut file = std::fs::OpenOptions::new().create(true).truncate(false).write(true).open(&path).map_err(io)?;
+    let io = |source| ServeError::File {
+        path: path.clone(),
+        source,
+    };
+    let mut file = std::fs::OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&path)
+        .map_err(io)?;
     match file.try_lock() {
         Ok(()) => {}
-        Err(std::fs::TryLockError::WouldBlock) => return Err(ServeError::DataInUse(data.to_owned())),
+        Err(std::fs::TryLockError::WouldBlock) => {
+            return Err(ServeError::DataInUse(data.to_owned()));
+        }
         Err(std::fs::TryLockError::Error(e)) => return Err(io(e)),
     }
-    file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id())).map_err(io)?;
+    file.set_len(0)
+        .and_then(|()| writeln!(file, "{}", std::process::id()))
+        .map_err(io)?;
     Ok(file)
 }
 
 async fn listen(address: SocketAddr) -> Result<TcpListener, ServeError> {
-    TcpListener::bind(address).await.map_err(|source| match source.kind() {
-        std::io::ErrorKind::AddrInUse => ServeError::AddressInUse(address),
-        _ => ServeError::Listen { address, source },
-    })
+    TcpListener::bind(address)
+        .await
+        .map_err(|source| match source.kind() {
+            std::io::ErrorKind::AddrInUse => ServeError::AddressInUse(address),
+            _ => ServeError::Listen { address, source },
+        })
 }
 
 fn empty_folder(path: &Path) {
@@ -223,7 +281,10 @@ fn empty_folder(path: &Path) {
 
 /// Deletes files that no row names: what a crash left between writing and recording.
 async fn sweep_blobs(store: &SqliteStore, data: &Path) -> Result<(), ServeError> {
-    let folders = std::fs::read_dir(data.join("blobs")).into_iter().flatten().flatten();
+    let folders = std::fs::read_dir(data.join("blobs"))
+        .into_iter()
+        .flatten()
+        .flatten();
     for file in folders.flat_map(|f| std::fs::read_dir(f.path()).into_iter().flatten().flatten()) {
         let known = match file.file_name().to_str().and_then(|n| n.parse().ok()) {
             Some(digest) => store.artifact(&digest).await?.is_some(),
@@ -233,7 +294,11 @@ async fn sweep_blobs(store: &SqliteStore, data: &Path) -> Result<(), ServeError>
             let _ = std::fs::remove_file(file.path());
         }
     }
-    for file in std::fs::read_dir(data.join("uploads")).into_iter().flatten().flatten() {
+    for file in std::fs::read_dir(data.join("uploads"))
+        .into_iter()
+        .flatten()
+        .flatten()
+    {
         let known = match file.file_name().to_str().and_then(|n| n.parse().ok()) {
             Some(id) => store.upload(id).await.is_ok(),
             None => false,

@@ -23,7 +23,9 @@ impl From<GatewayError> for Status {
         if code == Code::Internal {
             // What is inside is for the operator; the client gets the id to ask with.
             tracing::error!(request_id, %error, "request failed");
-            message = format!("internal error; the server's log explains it under request id {request_id}");
+            message = format!(
+                "internal error; the server's log explains it under request id {request_id}"
+            );
         } else {
             // Not the message: it may quote an input.
             tracing::debug!(request_id, ?code, "request refused");
@@ -34,13 +36,20 @@ impl From<GatewayError> for Status {
 }
 
 fn reason(reason: &str, metadata: &[(&str, String)]) -> ErrorDetails {
-    let metadata: HashMap<String, String> = metadata.iter().map(|(k, v)| ((*k).to_owned(), v.clone())).collect();
+    let metadata: HashMap<String, String> = metadata
+        .iter()
+        .map(|(k, v)| ((*k).to_owned(), v.clone()))
+        .collect();
     ErrorDetails::with_error_info(reason, DOMAIN, metadata)
 }
 
 fn classify(error: &GatewayError) -> (Code, ErrorDetails) {
     match error {
-        GatewayError::Invalid { field, reason: why, message } => {
+        GatewayError::Invalid {
+            field,
+            reason: why,
+            message,
+        } => {
             let mut details = reason(why, &[]);
             details.add_bad_request_violation(*field, cut(message.clone(), MAX_MESSAGE_BYTES));
             (Code::InvalidArgument, details)
@@ -48,12 +57,20 @@ fn classify(error: &GatewayError) -> (Code, ErrorDetails) {
         GatewayError::NotFound { kind, id } => not_found(kind, id),
         GatewayError::NoProof { state, why } => {
             let pending = why.clone().unwrap_or_default();
-            (Code::FailedPrecondition, reason("NO_PROOF", &[("state", state.to_string()), ("failure", pending)]))
+            (
+                Code::FailedPrecondition,
+                reason(
+                    "NO_PROOF",
+                    &[("state", state.to_string()), ("failure", pending)],
+                ),
+            )
         }
         GatewayError::UploadBusy => retry(Code::Aborted, "UPLOAD_BUSY", 1),
         GatewayError::Draining => retry(Code::Unavailable, "DRAINING", 5),
         GatewayError::Blob(e) if e.is_disk_full() => disk_full(),
-        GatewayError::Blob(_) | GatewayError::Internal(_) => (Code::Internal, reason("INTERNAL", &[])),
+        GatewayError::Blob(_) | GatewayError::Internal(_) => {
+            (Code::Internal, reason("INTERNAL", &[]))
+        }
         GatewayError::Store(e) => classify_store(e),
     }
 }
@@ -66,18 +83,30 @@ fn classify_store(error: &StoreError) -> (Code, ErrorDetails) {
             details.add_bad_request_violation("request_id", "already used with another body");
             (Code::InvalidArgument, details)
         }
-        StoreError::Quota { what, used, limit, .. } => {
-            let mut details = reason("QUOTA", &[("used", used.to_string()), ("limit", limit.to_string())]);
+        StoreError::Quota {
+            what, used, limit, ..
+        } => {
+            let mut details = reason(
+                "QUOTA",
+                &[("used", used.to_string()), ("limit", limit.to_string())],
+            );
             details.add_quota_failure_violation(*what, format!("{used} of {limit} in use"));
             details.set_retry_info(Some(Duration::from_secs(5)));
             (Code::ResourceExhausted, details)
         }
         StoreError::CircuitNotReady { circuit, state } => {
             let mut details = reason("CIRCUIT_NOT_READY", &[("state", state.to_string())]);
-            details.add_precondition_failure_violation("STATE", circuit.to_string(), format!("is {state}, not READY"));
+            details.add_precondition_failure_violation(
+                "STATE",
+                circuit.to_string(),
+                format!("is {state}, not READY"),
+            );
             (Code::FailedPrecondition, details)
         }
-        StoreError::EtagMismatch { now } => (Code::Aborted, reason("ETAG_MISMATCH", &[("etag", now.to_string())])),
+        StoreError::EtagMismatch { now } => (
+            Code::Aborted,
+            reason("ETAG_MISMATCH", &[("etag", now.to_string())]),
+        ),
         StoreError::Refused(refusal) => {
             let why = match refusal {
                 Refusal::Terminal(_) => "JOB_ENDED",
@@ -88,7 +117,9 @@ fn classify_store(error: &StoreError) -> (Code, ErrorDetails) {
         }
         StoreError::DiskFull => disk_full(),
         StoreError::Database(_) => retry(Code::Unavailable, "STORE_DOWN", 2),
-        StoreError::Corrupt(_) | StoreError::Newer { .. } => (Code::Internal, reason("INTERNAL", &[])),
+        StoreError::Corrupt(_) | StoreError::Newer { .. } => {
+            (Code::Internal, reason("INTERNAL", &[]))
+        }
     }
 }
 
@@ -115,7 +146,11 @@ mod tests {
 
     #[test]
     fn a_message_of_a_megabyte_is_cut_to_a_kibibyte() {
-        let status = Status::from(GatewayError::invalid("input", "BAD_INPUT", "x".repeat(1 << 20)));
+        let status = Status::from(GatewayError::invalid(
+            "input",
+            "BAD_INPUT",
+            "x".repeat(1 << 20),
+        ));
         assert_eq!(status.code(), Code::InvalidArgument);
         assert!(status.message().len() <= MAX_MESSAGE_BYTES);
         assert!(status.details().len() <= 8192);
@@ -126,15 +161,26 @@ mod tests {
         let errors = [
             GatewayError::Draining,
             GatewayError::UploadBusy,
-            GatewayError::NoProof { state: JobState::Running, why: None },
+            GatewayError::NoProof {
+                state: JobState::Running,
+                why: None,
+            },
             GatewayError::Store(StoreError::RequestIdReused("id".into())),
             GatewayError::Store(StoreError::DiskFull),
             GatewayError::Internal("secret path".into()),
         ];
         for error in errors {
             let status = Status::from(error);
-            assert!(status.get_details_request_info().is_some_and(|r| !r.request_id.is_empty()));
-            assert!(status.get_details_error_info().is_some_and(|r| !r.reason.is_empty()));
+            assert!(
+                status
+                    .get_details_request_info()
+                    .is_some_and(|r| !r.request_id.is_empty())
+            );
+            assert!(
+                status
+                    .get_details_error_info()
+                    .is_some_and(|r| !r.reason.is_empty())
+            );
             assert!(!status.message().contains("secret"));
         }
     }

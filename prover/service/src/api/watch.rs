@@ -47,16 +47,32 @@ impl Watched {
     }
 }
 
-pub(super) async fn stream(gateway: Gateway, request: proto::WatchJobsRequest) -> Result<Events, Status> {
+pub(super) async fn stream(
+    gateway: Gateway,
+    request: proto::WatchJobsRequest,
+) -> Result<Events, Status> {
     if request.names.len() > MAX_NAMES {
-        return Err(GatewayError::invalid("names", "TOO_MANY", format!("at most {MAX_NAMES} jobs in a watch")).into());
+        return Err(GatewayError::invalid(
+            "names",
+            "TOO_MANY",
+            format!("at most {MAX_NAMES} jobs in a watch"),
+        )
+        .into());
     }
-    let names = request.names.iter().map(|n| convert::job_id("names", n)).collect::<Result<HashSet<_>, _>>()?;
+    let names = request
+        .names
+        .iter()
+        .map(|n| convert::job_id("names", n))
+        .collect::<Result<HashSet<_>, _>>()?;
     for name in &names {
         gateway.job(*name).await?;
     }
     let cursor = convert::cursor(&request.cursor)?;
-    let watched = Watched { names, labels: request.labels, known: Default::default() };
+    let watched = Watched {
+        names,
+        labels: request.labels,
+        known: Default::default(),
+    };
     let (sender, receiver) = mpsc::channel(64);
     tokio::spawn(async move {
         if let Err(Some(status)) = follow(&gateway, watched, cursor, &sender).await {
@@ -73,13 +89,22 @@ async fn send(sender: &Sender, event: proto::JobEvent) -> Result<(), Option<Stat
     sender.send(Ok(event)).await.map_err(|_| None)
 }
 
-async fn follow(gateway: &Gateway, mut watched: Watched, from: Option<i64>, sender: &Sender) -> Result<(), Option<Status>> {
+async fn follow(
+    gateway: &Gateway,
+    mut watched: Watched,
+    from: Option<i64>,
+    sender: &Sender,
+) -> Result<(), Option<Status>> {
     let farm = gateway.farm();
     let refused = |e: GatewayError| Some(Status::from(e));
     let mut changes = farm.store.changes();
     let mut progress = farm.live.subscribe();
     // Taken before the snapshots: a change between the two is told twice rather than never.
-    let newest = farm.store.last_event().await.map_err(|e| refused(e.into()))?;
+    let newest = farm
+        .store
+        .last_event()
+        .await
+        .map_err(|e| refused(e.into()))?;
     let mut cursor = from.unwrap_or(newest).min(newest);
     let mut open: HashSet<JobId> = HashSet::new();
     for view in snapshots(gateway, &watched).await.map_err(refused)? {
@@ -89,13 +114,22 @@ async fn follow(gateway: &Gateway, mut watched: Watched, from: Option<i64>, send
         let event = proto::job_event::Event::Snapshot(convert::job(&view));
         send(sender, convert::event(cursor, view.job.id, event)).await?;
     }
-    let mut keep_alive = tokio::time::interval_at(tokio::time::Instant::now() + KEEP_ALIVE, KEEP_ALIVE);
+    let mut keep_alive =
+        tokio::time::interval_at(tokio::time::Instant::now() + KEEP_ALIVE, KEEP_ALIVE);
     loop {
         changes.mark_unchanged();
         loop {
-            let events = farm.store.events_after(cursor, BATCH).await.map_err(|e| refused(e.into()))?;
+            let events = farm
+                .store
+                .events_after(cursor, BATCH)
+                .await
+                .map_err(|e| refused(e.into()))?;
             for event in &events {
-                if watched.contains(gateway, event.job).await.map_err(refused)? {
+                if watched
+                    .contains(gateway, event.job)
+                    .await
+                    .map_err(refused)?
+                {
                     if event.to.is_terminal() {
                         open.remove(&event.job);
                     }
@@ -132,11 +166,30 @@ async fn follow(gateway: &Gateway, mut watched: Watched, from: Option<i64>, send
 }
 
 /// The named jobs, or every job that is not over.
-async fn snapshots(gateway: &Gateway, watched: &Watched) -> Result<Vec<crate::gateway::JobView>, GatewayError> {
+async fn snapshots(
+    gateway: &Gateway,
+    watched: &Watched,
+) -> Result<Vec<crate::gateway::JobView>, GatewayError> {
     if watched.names.is_empty() {
-        let live = JobState::ALL.iter().copied().filter(|s| !s.is_terminal()).collect();
-        let filter = JobFilter { states: live, labels: watched.labels.clone(), ..JobFilter::default() };
-        return gateway.jobs(&filter, &Page { size: MAX_NAMES as u32, after: None }).await;
+        let live = JobState::ALL
+            .iter()
+            .copied()
+            .filter(|s| !s.is_terminal())
+            .collect();
+        let filter = JobFilter {
+            states: live,
+            labels: watched.labels.clone(),
+            ..JobFilter::default()
+        };
+        return gateway
+            .jobs(
+                &filter,
+                &Page {
+                    size: MAX_NAMES as u32,
+                    after: None,
+                },
+            )
+            .await;
     }
     let mut views = Vec::new();
     for name in &watched.names {

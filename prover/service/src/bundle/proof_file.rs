@@ -2,11 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 use zkinfer_verifier::{
-    Context, ContextError, Proof, ProofError, ProofSystem, Statement, UnknownName, VerifyError, VerifyingKey,
+    Context, ContextError, Proof, ProofError, ProofSystem, Statement, UnknownName, VerifyError,
+    VerifyingKey,
 };
-
-/// Largest proof.json.
-pub const MAX_PROOF_FILE_BYTES: u64 = 64 << 20;
 
 /// Why a proof.json does not prove what it should.
 #[derive(Debug, thiserror::Error)]
@@ -43,7 +41,9 @@ pub enum ProofFileError {
         got: ProofSystem,
     },
     /// Another key's proof.
-    #[error("the proof was made for the key {got}, this is the key {expected}: another model, or another setup of it")]
+    #[error(
+        "the proof was made for the key {got}, this is the key {expected}: another model, or another setup of it"
+    )]
     OtherKey {
         /// The key's digest.
         expected: String,
@@ -82,7 +82,9 @@ fn write(bytes: &[u8]) -> String {
 }
 
 fn read(field: &'static str, text: &str) -> Result<Vec<u8>, ProofFileError> {
-    let digits = text.strip_prefix("0x").ok_or(ProofFileError::Hex { field })?;
+    let digits = text
+        .strip_prefix("0x")
+        .ok_or(ProofFileError::Hex { field })?;
     if digits.bytes().any(|b| b.is_ascii_uppercase()) {
         return Err(ProofFileError::Hex { field });
     }
@@ -92,12 +94,21 @@ fn read(field: &'static str, text: &str) -> Result<Vec<u8>, ProofFileError> {
 fn read_32(field: &'static str, text: &str) -> Result<[u8; 32], ProofFileError> {
     let bytes = read(field, text)?;
     let got = bytes.len();
-    bytes.try_into().map_err(|_| ProofFileError::Length { field, expected: 32, got })
+    bytes.try_into().map_err(|_| ProofFileError::Length {
+        field,
+        expected: 32,
+        got,
+    })
 }
 
 impl ProofFile {
     /// The file of a proof.
-    pub fn new(vk_digest: &[u8; 32], system: ProofSystem, statement: &Statement, proof: &Proof) -> Self {
+    pub fn new(
+        vk_digest: &[u8; 32],
+        system: ProofSystem,
+        statement: &Statement,
+        proof: &Proof,
+    ) -> Self {
         Self {
             system: system.name().to_owned(),
             vk_digest: write(vk_digest),
@@ -127,20 +138,36 @@ impl ProofFile {
     pub fn decode(&self, vk: &VerifyingKey) -> Result<(Statement, Proof), ProofFileError> {
         let system: ProofSystem = self.system.parse()?;
         if system != vk.system {
-            return Err(ProofFileError::OtherSystem { expected: vk.system, got: system });
+            return Err(ProofFileError::OtherSystem {
+                expected: vk.system,
+                got: system,
+            });
         }
         let digest = read_32("vk_digest", &self.vk_digest)?;
         if digest != vk.digest() {
-            return Err(ProofFileError::OtherKey { expected: write(&vk.digest()), got: self.vk_digest.clone() });
+            return Err(ProofFileError::OtherKey {
+                expected: write(&vk.digest()),
+                got: self.vk_digest.clone(),
+            });
         }
         let context = Context::from_bytes(read_32("context", &self.context)?)?;
         let public_bytes = read("publics", &self.publics)?;
         let expected = vk.layout.public_bytes();
         if public_bytes.len() != expected {
-            return Err(ProofFileError::Length { field: "publics", expected, got: public_bytes.len() });
+            return Err(ProofFileError::Length {
+                field: "publics",
+                expected,
+                got: public_bytes.len(),
+            });
         }
         let proof = Proof::from_bytes(system, &read("proof", &self.proof)?)?;
-        Ok((Statement { context, public_bytes }, proof))
+        Ok((
+            Statement {
+                context,
+                public_bytes,
+            },
+            proof,
+        ))
     }
 
     /// Decodes and verifies.
@@ -188,6 +215,13 @@ mod tests {
         for bad in ["ab", "0xAB", "0xa", "0xzz", "0Xab", " 0xab", ""] {
             assert!(read("x", bad).is_err(), "{bad}");
         }
-        assert!(matches!(read_32("x", "0xab"), Err(ProofFileError::Length { expected: 32, got: 1, .. })));
+        assert!(matches!(
+            read_32("x", "0xab"),
+            Err(ProofFileError::Length {
+                expected: 32,
+                got: 1,
+                ..
+            })
+        ));
     }
 }

@@ -44,18 +44,31 @@ pub(crate) fn bench(args: &BenchArgs, out: Out) -> Result<(), CliError> {
     let beside = args.model.with_extension("calibration.npz");
     let calibration = args.calibration.clone().unwrap_or(beside);
     if !calibration.is_file() {
-        let message = format!("{} is not a file; name samples with --calibration FILE", calibration.display());
+        let message = format!(
+            "{} is not a file; name samples with --calibration FILE",
+            calibration.display()
+        );
         return Err(CliError::usage(message));
     }
     if !args.model.is_file() {
-        return Err(CliError::usage(format!("the model {} is not a file", args.model.display())));
+        return Err(CliError::usage(format!(
+            "the model {} is not a file",
+            args.model.display()
+        )));
     }
     let folder = super::output::TemporaryFolder::new()?;
     let work = LocalWork::in_process();
     let bar = Bar::new("compile");
     let to = folder.path().join("bundle");
-    let mut bundle =
-        compile_to(&args.model, &calibration, args.system, CompileSettings::default(), &to, &args.limits.child()?, &bar)?;
+    let mut bundle = compile_to(
+        &args.model,
+        &calibration,
+        args.system,
+        CompileSettings::default(),
+        &to,
+        &args.limits.child()?,
+        &bar,
+    )?;
     let compile_seconds = bar.elapsed();
     drop(bar);
     let (model, program) = local::read_circuit(&bundle)?;
@@ -65,7 +78,10 @@ pub(crate) fn bench(args: &BenchArgs, out: Out) -> Result<(), CliError> {
     let setup_seconds = bar.elapsed();
     drop(bar);
 
-    let (path, sample) = args.input.as_ref().map_or((&calibration, Some(0)), |path| (path, None));
+    let (path, sample) = args
+        .input
+        .as_ref()
+        .map_or((&calibration, Some(0)), |path| (path, None));
     let file = read_file(path, config::MAX_TENSOR_FILE_BYTES, "input file")?;
     let input = local::quantize_file(&model, &file, sample).map_err(CliError::usage)?;
     let timed = Instant::now();
@@ -92,9 +108,17 @@ pub(crate) fn bench(args: &BenchArgs, out: Out) -> Result<(), CliError> {
     let verify_seconds = timed.elapsed().as_secs_f64();
 
     let mut evm = Evm::new(31_337);
-    let deployed = evm.deploy(&creation_code(&vk, true).map_err(CliError::failed)?).map_err(CliError::failed)?;
-    let call = Solidity { allow_dev_key: true }.encode(&proven.statement, &proven.proof).map_err(CliError::failed)?;
-    let outcome = evm.call(deployed.address, &call).map_err(CliError::failed)?;
+    let deployed = evm
+        .deploy(&creation_code(&vk, true).map_err(CliError::failed)?)
+        .map_err(CliError::failed)?;
+    let call = Solidity {
+        allow_dev_key: true,
+    }
+    .encode(&proven.statement, &proven.proof)
+    .map_err(CliError::failed)?;
+    let outcome = evm
+        .call(deployed.address, &call)
+        .map_err(CliError::failed)?;
 
     let key = bundle.file(bundle::PROVING_KEY).map_or(0, |f| f.size);
     let vk_bytes = bundle.file(bundle::VERIFYING_KEY).map_or(0, |f| f.size);
@@ -118,9 +142,24 @@ pub(crate) fn bench(args: &BenchArgs, out: Out) -> Result<(), CliError> {
         row("setup", seconds(setup_seconds)),
         row("load key", seconds(load_seconds)),
         row("solve", seconds(solve_seconds)),
-        row("prove p50", format!("{} over {} runs, {} threads", seconds(prove_p50), times.len(), rayon::current_num_threads())),
+        row(
+            "prove p50",
+            format!(
+                "{} over {} runs, {} threads",
+                seconds(prove_p50),
+                times.len(),
+                rayon::current_num_threads()
+            ),
+        ),
         row("verify", seconds(verify_seconds)),
-        row("gas", format!("{} (execution), contract of {}", outcome.gas_used, bytes(deployed.code_size as u64))),
+        row(
+            "gas",
+            format!(
+                "{} (execution), contract of {}",
+                outcome.gas_used,
+                bytes(deployed.code_size as u64)
+            ),
+        ),
     ];
     out.result(&value, &table(&rows));
     Ok(())

@@ -65,7 +65,12 @@ pub(crate) async fn run(verb: CircuitVerb, out: Out) -> Result<(), CliError> {
         CircuitVerb::Get { name, endpoint } => {
             let mut client = Client::connect(&endpoint.endpoint).await?;
             let request = proto::GetCircuitRequest { name };
-            let circuit = client.circuits.get_circuit(call(request)).await.map_err(refused)?.into_inner();
+            let circuit = client
+                .circuits
+                .get_circuit(call(request))
+                .await
+                .map_err(refused)?
+                .into_inner();
             out.result(&circuit_json(&circuit), &text(&circuit));
             Ok(())
         }
@@ -75,9 +80,20 @@ pub(crate) async fn run(verb: CircuitVerb, out: Out) -> Result<(), CliError> {
 
 async fn create(args: CreateArgs, out: Out) -> Result<(), CliError> {
     let mut client = Client::connect(&args.endpoint.endpoint).await?;
-    let model = client.upload_file(&args.model, config::MAX_MODEL_BYTES, ArtifactKind::Model).await?;
-    let calibration = client.upload_file(&args.calibration, config::MAX_TENSOR_FILE_BYTES, ArtifactKind::Calibration).await?;
-    let settings = CompileSettings { input: args.input, output: args.output };
+    let model = client
+        .upload_file(&args.model, config::MAX_MODEL_BYTES, ArtifactKind::Model)
+        .await?;
+    let calibration = client
+        .upload_file(
+            &args.calibration,
+            config::MAX_TENSOR_FILE_BYTES,
+            ArtifactKind::Calibration,
+        )
+        .await?;
+    let settings = CompileSettings {
+        input: args.input,
+        output: args.output,
+    };
     let settings = serde_json::to_vec(&settings).map_err(CliError::failed)?;
     let settings = client.upload(settings, ArtifactKind::Settings).await?;
     let request = proto::CreateCircuitRequest {
@@ -88,7 +104,12 @@ async fn create(args: CreateArgs, out: Out) -> Result<(), CliError> {
         request_id: uuid::Uuid::new_v4().to_string(),
         ..Default::default()
     };
-    let mut circuit = client.circuits.create_circuit(call(request)).await.map_err(refused)?.into_inner();
+    let mut circuit = client
+        .circuits
+        .create_circuit(call(request))
+        .await
+        .map_err(refused)?
+        .into_inner();
     if args.wait {
         circuit = wait_ready(&mut client, &circuit.name).await?;
     }
@@ -97,17 +118,29 @@ async fn create(args: CreateArgs, out: Out) -> Result<(), CliError> {
 }
 
 /// Waits until a circuit is READY.
-pub(crate) async fn wait_ready(client: &mut Client, name: &str) -> Result<proto::Circuit, CliError> {
+pub(crate) async fn wait_ready(
+    client: &mut Client,
+    name: &str,
+) -> Result<proto::Circuit, CliError> {
     let bar = Bar::new("circuit");
     loop {
-        let request = proto::GetCircuitRequest { name: name.to_owned() };
-        let circuit = client.circuits.get_circuit(call(request)).await.map_err(refused)?.into_inner();
+        let request = proto::GetCircuitRequest {
+            name: name.to_owned(),
+        };
+        let circuit = client
+            .circuits
+            .get_circuit(call(request))
+            .await
+            .map_err(refused)?
+            .into_inner();
         match CircuitState::from_code(circuit.state) {
             Some(CircuitState::Ready) => return Ok(circuit),
             Some(CircuitState::Compiling) => bar.show("compiling", 0.0),
             Some(CircuitState::Setup) => bar.show("making keys", 0.5),
             _ => {
-                let why = circuit.failure.map_or_else(|| "it is gone".to_owned(), |f| f.message);
+                let why = circuit
+                    .failure
+                    .map_or_else(|| "it is gone".to_owned(), |f| f.message);
                 return Err(CliError::failed(format!("{name} failed: {why}")));
             }
         }
@@ -120,8 +153,17 @@ async fn list(endpoint: &str, out: Out) -> Result<(), CliError> {
     let mut circuits = Vec::new();
     let mut page_token = String::new();
     loop {
-        let request = proto::ListCircuitsRequest { page_size: 500, page_token, ..Default::default() };
-        let page = client.circuits.list_circuits(call(request)).await.map_err(refused)?.into_inner();
+        let request = proto::ListCircuitsRequest {
+            page_size: 500,
+            page_token,
+            ..Default::default()
+        };
+        let page = client
+            .circuits
+            .list_circuits(call(request))
+            .await
+            .map_err(refused)?
+            .into_inner();
         circuits.extend(page.circuits);
         page_token = page.next_page_token;
         if page_token.is_empty() {
@@ -129,7 +171,9 @@ async fn list(endpoint: &str, out: Out) -> Result<(), CliError> {
         }
     }
     let values: Vec<Value> = circuits.iter().map(circuit_json).collect();
-    let lines = circuits.iter().map(|c| format!("{}  {}\n", c.name, circuit_state_name(c.state)));
+    let lines = circuits
+        .iter()
+        .map(|c| format!("{}  {}\n", c.name, circuit_state_name(c.state)));
     out.result(&Value::Array(values), &lines.collect::<String>());
     Ok(())
 }
@@ -146,7 +190,12 @@ fn text(c: &proto::Circuit) -> String {
         rows.push(row("proving key", bytes(c.proving_key_size)));
     }
     for (what, list) in [("input", &c.inputs), ("output", &c.outputs)] {
-        rows.extend(list.iter().map(|t| row(format!("{what} {}", t.name), format!("{:?} {}", t.shape, t.dtype))));
+        rows.extend(list.iter().map(|t| {
+            row(
+                format!("{what} {}", t.name),
+                format!("{:?} {}", t.shape, t.dtype),
+            )
+        }));
     }
     if let Some(f) = &c.failure {
         rows.push(row("failure", format!("{}: {}", f.code, f.message)));

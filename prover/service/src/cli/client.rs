@@ -13,8 +13,8 @@ use tonic_types::StatusExt as _;
 use super::{CliError, output::read_file};
 use crate::{
     api::proto::{
-        self, artifacts_client::ArtifactsClient, circuits_client::CircuitsClient, jobs_client::JobsClient,
-        write_artifact_request::Message,
+        self, artifacts_client::ArtifactsClient, circuits_client::CircuitsClient,
+        jobs_client::JobsClient, write_artifact_request::Message,
     },
     config,
     store::{ArtifactKind, CircuitState, Digest, JobKind, JobState, Phase},
@@ -40,7 +40,10 @@ pub(crate) fn call<T>(message: T) -> Request<T> {
 
 /// A server's refusal as an error of the command line.
 pub(crate) fn refused(status: Status) -> CliError {
-    let violations = status.get_details_bad_request().map(|b| b.field_violations).unwrap_or_default();
+    let violations = status
+        .get_details_bad_request()
+        .map(|b| b.field_violations)
+        .unwrap_or_default();
     let mut message = status.message().to_owned();
     for v in violations {
         if !message.contains(&v.description) {
@@ -59,9 +62,11 @@ pub(crate) fn refused(status: Status) -> CliError {
 impl Client {
     /// Connects to `endpoint`.
     pub(crate) async fn connect(endpoint: &str) -> Result<Self, CliError> {
-        let address: Address = endpoint
-            .parse()
-            .map_err(|_| CliError::usage(format!("{endpoint} is not an endpoint; expected http://HOST:PORT")))?;
+        let address: Address = endpoint.parse().map_err(|_| {
+            CliError::usage(format!(
+                "{endpoint} is not an endpoint; expected http://HOST:PORT"
+            ))
+        })?;
         let channel = address
             .connect_timeout(Duration::from_secs(5))
             .http2_keep_alive_interval(Duration::from_secs(20))
@@ -69,7 +74,11 @@ impl Client {
             .tcp_nodelay(true)
             .connect()
             .await
-            .map_err(|_| CliError::failed(format!("no server answers at {endpoint}; start one with `zkinfer serve`")))?;
+            .map_err(|_| {
+                CliError::failed(format!(
+                    "no server answers at {endpoint}; start one with `zkinfer serve`"
+                ))
+            })?;
         Ok(Self {
             artifacts: ArtifactsClient::new(channel.clone()),
             circuits: CircuitsClient::new(channel.clone()).max_decoding_message_size(64 << 20),
@@ -78,13 +87,22 @@ impl Client {
     }
 
     /// Uploads a file unless the server has it.
-    pub(crate) async fn upload_file(&mut self, path: &Path, max: u64, kind: ArtifactKind) -> Result<Digest, CliError> {
+    pub(crate) async fn upload_file(
+        &mut self,
+        path: &Path,
+        max: u64,
+        kind: ArtifactKind,
+    ) -> Result<Digest, CliError> {
         let bytes = read_file(path, max, &kind.name().to_lowercase())?;
         self.upload(bytes, kind).await
     }
 
     /// Uploads bytes unless the server has them.
-    pub(crate) async fn upload(&mut self, bytes: Vec<u8>, kind: ArtifactKind) -> Result<Digest, CliError> {
+    pub(crate) async fn upload(
+        &mut self,
+        bytes: Vec<u8>,
+        kind: ArtifactKind,
+    ) -> Result<Digest, CliError> {
         let digest = Digest::of(&bytes);
         let start = proto::StartUploadRequest {
             digest: Some(message(&digest)),
@@ -92,36 +110,69 @@ impl Client {
             kind: kind.code(),
             ..Default::default()
         };
-        let started = self.artifacts.start_upload(call(start)).await.map_err(refused)?.into_inner();
+        let started = self
+            .artifacts
+            .start_upload(call(start))
+            .await
+            .map_err(refused)?
+            .into_inner();
         if started.already_present {
             return Ok(digest);
         }
-        let from = usize::try_from(started.committed_size).unwrap_or(usize::MAX).min(bytes.len());
-        let header = proto::WriteHeader { upload_id: started.upload_id.clone(), write_offset: from as u64 };
-        let mut messages = vec![proto::WriteArtifactRequest { message: Some(Message::Header(header)) }];
+        let from = usize::try_from(started.committed_size)
+            .unwrap_or(usize::MAX)
+            .min(bytes.len());
+        let header = proto::WriteHeader {
+            upload_id: started.upload_id.clone(),
+            write_offset: from as u64,
+        };
+        let mut messages = vec![proto::WriteArtifactRequest {
+            message: Some(Message::Header(header)),
+        }];
         let mut offset = from as u64;
         for data in bytes[from..].chunks(config::MAX_CHUNK_BYTES) {
-            let chunk = proto::Chunk { offset, data: data.to_vec(), crc32c: crc32c::crc32c(data) };
+            let chunk = proto::Chunk {
+                offset,
+                data: data.to_vec(),
+                crc32c: crc32c::crc32c(data),
+            };
             offset += data.len() as u64;
-            messages.push(proto::WriteArtifactRequest { message: Some(Message::Chunk(chunk)) });
+            messages.push(proto::WriteArtifactRequest {
+                message: Some(Message::Chunk(chunk)),
+            });
         }
-        self.artifacts.write_artifact(Request::new(iter(messages))).await.map_err(refused)?;
-        let finish = proto::FinishUploadRequest { upload_id: started.upload_id, part_etags: Vec::new() };
-        self.artifacts.finish_upload(Request::new(finish)).await.map_err(refused)?;
+        self.artifacts
+            .write_artifact(Request::new(iter(messages)))
+            .await
+            .map_err(refused)?;
+        let finish = proto::FinishUploadRequest {
+            upload_id: started.upload_id,
+            part_etags: Vec::new(),
+        };
+        self.artifacts
+            .finish_upload(Request::new(finish))
+            .await
+            .map_err(refused)?;
         Ok(digest)
     }
 }
 
 /// A digest as the API writes it.
 pub(crate) fn message(digest: &Digest) -> proto::Digest {
-    proto::Digest { sha256: digest.0.to_vec() }
+    proto::Digest {
+        sha256: digest.0.to_vec(),
+    }
 }
 
 fn hex_of(digest: &Option<proto::Digest>) -> Option<String> {
     digest.as_ref().map(|d| hex::encode(&d.sha256))
 }
 
-fn name<T: Copy>(code: i32, from: fn(i32) -> Option<T>, text: fn(T) -> &'static str) -> &'static str {
+fn name<T: Copy>(
+    code: i32,
+    from: fn(i32) -> Option<T>,
+    text: fn(T) -> &'static str,
+) -> &'static str {
     from(code).map_or("UNKNOWN", text)
 }
 
@@ -146,11 +197,16 @@ pub(crate) fn circuit_state_name(code: i32) -> &'static str {
 }
 
 fn failure(f: &Option<proto::Failure>) -> Value {
-    f.as_ref().map_or(Value::Null, |f| json!({ "code": f.code, "message": f.message, "attempt": f.attempt }))
+    f.as_ref().map_or(
+        Value::Null,
+        |f| json!({ "code": f.code, "message": f.message, "attempt": f.attempt }),
+    )
 }
 
 fn seconds(t: &Option<prost_types::Timestamp>) -> Value {
-    t.as_ref().map_or(Value::Null, |t| json!(t.seconds as f64 + f64::from(t.nanos) / 1e9))
+    t.as_ref().map_or(Value::Null, |t| {
+        json!(t.seconds as f64 + f64::from(t.nanos) / 1e9)
+    })
 }
 
 /// A job as JSON.
@@ -182,7 +238,11 @@ impl proto::Job {
 /// A circuit as JSON.
 pub(crate) fn circuit_json(c: &proto::Circuit) -> Value {
     let tensor = |t: &proto::TensorSpec| {
-        let visibility = if t.visibility() == proto::Visibility::Private { "private" } else { "public" };
+        let visibility = if t.visibility() == proto::Visibility::Private {
+            "private"
+        } else {
+            "public"
+        };
         json!({ "name": t.name, "shape": t.shape, "dtype": t.dtype, "visibility": visibility })
     };
     json!({

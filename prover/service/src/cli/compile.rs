@@ -77,7 +77,8 @@ pub(crate) struct CompileLimits {
 impl CompileLimits {
     pub(crate) fn child(&self) -> Result<ChildLimits, CliError> {
         Ok(ChildLimits {
-            worker: std::env::current_exe().map_err(|e| CliError::failed(format!("cannot find this program: {e}")))?,
+            worker: std::env::current_exe()
+                .map_err(|e| CliError::failed(format!("cannot find this program: {e}")))?,
             memory_bytes: self.compile_memory_mib.saturating_mul(1 << 20),
             timeout: Duration::from_secs(self.compile_timeout),
         })
@@ -101,14 +102,31 @@ pub(crate) struct SetupArgs {
 
 pub(crate) fn compile(args: &CompileArgs, out: Out) -> Result<(), CliError> {
     check_place(&args.bundle, args.force)?;
-    for (path, what) in [(&args.model, "model"), (&args.calibration, "calibration file")] {
+    for (path, what) in [
+        (&args.model, "model"),
+        (&args.calibration, "calibration file"),
+    ] {
         if !path.is_file() {
-            return Err(CliError::usage(format!("the {what} {} is not a file", path.display())));
+            return Err(CliError::usage(format!(
+                "the {what} {} is not a file",
+                path.display()
+            )));
         }
     }
-    let settings = CompileSettings { input: args.input, output: args.output };
+    let settings = CompileSettings {
+        input: args.input,
+        output: args.output,
+    };
     let bar = Bar::new("compile");
-    let bundle = compile_to(&args.model, &args.calibration, args.system, settings, &args.bundle, &args.limits.child()?, &bar)?;
+    let bundle = compile_to(
+        &args.model,
+        &args.calibration,
+        args.system,
+        settings,
+        &args.bundle,
+        &args.limits.child()?,
+        &bar,
+    )?;
     let report: Value = serde_json::from_slice(&bundle.read(bundle::REPORT)?).unwrap_or_default();
     let took = bar.elapsed();
     drop(bar);
@@ -131,7 +149,10 @@ pub(crate) fn compile_to(
     limits: &ChildLimits,
     bar: &Bar,
 ) -> Result<Bundle, CliError> {
-    let parent = to.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let parent = to
+        .parent()
+        .filter(|p| !p.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
     let request = CompileRequest {
         model: model.to_owned(),
         calibration: calibration.to_owned(),
@@ -156,7 +177,10 @@ fn check_place(place: &Path, force: bool) -> Result<(), CliError> {
         return Err(BundleError::Exists(place.to_owned()).into());
     }
     if !place.join("manifest.json").is_file() {
-        let message = format!("{} exists and is not a bundle; --force replaces bundles only", place.display());
+        let message = format!(
+            "{} exists and is not a bundle; --force replaces bundles only",
+            place.display()
+        );
         return Err(CliError::usage(message));
     }
     Ok(())
@@ -175,15 +199,29 @@ fn text(bundle: &Bundle, report: &Value, took: f64) -> String {
         let name = output["name"].as_str().unwrap_or_default();
         let share = 100.0 * output["argmax_agreement"].as_f64().unwrap_or(f64::NAN);
         let error = output["max_error_steps"].as_f64().unwrap_or(f64::NAN);
-        rows.push(row(format!("output {name}"), format!("argmax agrees on {share:.1}%, largest error {error:.1} steps")));
+        rows.push(row(
+            format!("output {name}"),
+            format!("argmax agrees on {share:.1}%, largest error {error:.1} steps"),
+        ));
     }
     let mut text = table(&rows);
     text += "\nlayer errors against the float model (largest, mean):\n";
     for layer in report["layers"].as_array().into_iter().flatten() {
         let number = |field: &str| layer[field].as_f64().unwrap_or(f64::NAN);
-        let (name, op) = (layer["name"].as_str().unwrap_or_default(), layer["op"].as_str().unwrap_or_default());
-        let range = format!("[{:.3}, {:.3}]", layer["range"][0].as_f64().unwrap_or(0.0), layer["range"][1].as_f64().unwrap_or(0.0));
-        text += &format!("  {op:<20} {name:<32} {:>10.5} {:>10.5}  range {range}\n", number("max_error"), number("mean_error"));
+        let (name, op) = (
+            layer["name"].as_str().unwrap_or_default(),
+            layer["op"].as_str().unwrap_or_default(),
+        );
+        let range = format!(
+            "[{:.3}, {:.3}]",
+            layer["range"][0].as_f64().unwrap_or(0.0),
+            layer["range"][1].as_f64().unwrap_or(0.0)
+        );
+        text += &format!(
+            "  {op:<20} {name:<32} {:>10.5} {:>10.5}  range {range}\n",
+            number("max_error"),
+            number("mean_error")
+        );
     }
     text + &format!("\nnext: zkinfer setup {}\n", bundle.path().display())
 }
@@ -192,8 +230,18 @@ pub(crate) fn quote(args: &BundleArg, out: Out) -> Result<(), CliError> {
     let bundle = Bundle::open(&args.bundle)?;
     let (_, program) = local::read_circuit(&bundle).map_err(CliError::usage)?;
     let q = engine::quote(&program, bundle.system()).map_err(CliError::failed)?;
-    let layers: Vec<Value> = q.cost.by_node.iter().map(|(name, rows)| json!({ "node": name, "rows": rows })).collect();
-    let tables: Vec<Value> = q.cost.tables.iter().map(|t| json!({ "table": t.name, "rows": t.rows })).collect();
+    let layers: Vec<Value> = q
+        .cost
+        .by_node
+        .iter()
+        .map(|(name, rows)| json!({ "node": name, "rows": rows }))
+        .collect();
+    let tables: Vec<Value> = q
+        .cost
+        .tables
+        .iter()
+        .map(|t| json!({ "table": t.name, "rows": t.rows }))
+        .collect();
     let value = json!({
         "system": q.system.name(), "constraints": q.cost.rows, "by_layer": layers, "tables": tables,
         "statement_rows": q.cost.statement_rows, "wires": q.wires, "domain": q.domain, "proving_key_bytes": q.key_bytes,
@@ -201,14 +249,27 @@ pub(crate) fn quote(args: &BundleArg, out: Out) -> Result<(), CliError> {
         "prove_seconds": q.prove_seconds, "gas": q.gas,
     });
     let mut rows = vec![row("system", q.system), row("constraints", q.cost.rows)];
-    rows.extend(q.cost.by_node.iter().map(|(name, n)| row(format!("  {name}"), n)));
-    rows.extend(q.cost.tables.iter().map(|t| row(format!("  table {}", t.name), t.rows)));
+    rows.extend(
+        q.cost
+            .by_node
+            .iter()
+            .map(|(name, n)| row(format!("  {name}"), n)),
+    );
+    rows.extend(
+        q.cost
+            .tables
+            .iter()
+            .map(|t| row(format!("  table {}", t.name), t.rows)),
+    );
     rows.push(row("  statement", q.cost.statement_rows));
     rows.push(row("wires", q.wires));
     rows.push(row("domain", q.domain));
     rows.push(row("proving key", bytes(q.key_bytes)));
     rows.push(row("proof", bytes(q.proof_bytes as u64)));
-    rows.push(row("memory of a prover", format!("about {}", bytes(q.ram_bytes))));
+    rows.push(row(
+        "memory of a prover",
+        format!("about {}", bytes(q.ram_bytes)),
+    ));
     rows.push(row("setup", format!("about {}", seconds(q.setup_seconds))));
     rows.push(row("prove", format!("about {}", seconds(q.prove_seconds))));
     rows.push(row("gas", format!("about {}", q.gas)));
@@ -234,7 +295,10 @@ pub(crate) fn setup(args: &SetupArgs, out: Out) -> Result<(), CliError> {
         "bundle": args.bundle, "setup": vk.setup.name(), "vk_digest": digest, "proving_key_bytes": key, "seconds": took,
     });
     let rows = [
-        row("keys", format!("{} (whoever made them can forge proofs)", vk.setup.name())),
+        row(
+            "keys",
+            format!("{} (whoever made them can forge proofs)", vk.setup.name()),
+        ),
         row("verifying key digest", digest),
         row("proving key", bytes(key)),
         row("made in", seconds(took)),

@@ -9,7 +9,7 @@ use super::{
     CliError, Out,
     output::{read_file, row, table, write_file},
 };
-use crate::bundle::{Bundle, ProofFile};
+use crate::bundle::{Bundle, MAX_PROOF_FILE_BYTES, ProofFile};
 
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
 enum TargetName {
@@ -43,8 +43,13 @@ pub(crate) struct CalldataArgs {
 pub(crate) fn verifier(args: &VerifierArgs, out: Out) -> Result<(), CliError> {
     let TargetName::Solidity = args.target;
     let vk = Bundle::open(&args.bundle)?.verifying_key()?;
-    let files = Solidity { allow_dev_key: args.allow_dev_key }.generate(&vk).map_err(CliError::failed)?;
-    std::fs::create_dir_all(&args.output).map_err(|e| CliError::failed(format!("{}: {e}", args.output.display())))?;
+    let files = Solidity {
+        allow_dev_key: args.allow_dev_key,
+    }
+    .generate(&vk)
+    .map_err(CliError::failed)?;
+    std::fs::create_dir_all(&args.output)
+        .map_err(|e| CliError::failed(format!("{}: {e}", args.output.display())))?;
     let mut written = Vec::new();
     for (name, text) in &files {
         let path = args.output.join(name);
@@ -52,19 +57,26 @@ pub(crate) fn verifier(args: &VerifierArgs, out: Out) -> Result<(), CliError> {
         written.push(path);
     }
     let value = json!({ "written": written, "vk_digest": hex::encode(vk.digest()), "setup": vk.setup.name() });
-    let rows: Vec<_> = written.iter().map(|p| row("written", p.display())).collect();
+    let rows: Vec<_> = written
+        .iter()
+        .map(|p| row("written", p.display()))
+        .collect();
     out.result(&value, &table(&rows));
     Ok(())
 }
 
 pub(crate) fn calldata(args: &CalldataArgs, out: Out) -> Result<(), CliError> {
     let vk = Bundle::open(&args.bundle)?.verifying_key()?;
-    let text = read_file(&args.proof, 64 << 20, "proof")?;
+    let text = read_file(&args.proof, MAX_PROOF_FILE_BYTES, "proof")?;
     // A proof that does not hold costs its sender gas and proves nothing.
     let (statement, proof) = ProofFile::parse(&text)
         .and_then(|file| file.verify(&vk))
         .map_err(|e| CliError::failed(format!("{}: {e}", args.proof.display())))?;
-    let data = Solidity { allow_dev_key: true }.encode(&statement, &proof).map_err(CliError::failed)?;
+    let data = Solidity {
+        allow_dev_key: true,
+    }
+    .encode(&statement, &proof)
+    .map_err(CliError::failed)?;
     let hex = format!("0x{}", hex::encode(&data));
     out.result(&json!({ "calldata": hex, "bytes": data.len() }), &hex);
     Ok(())

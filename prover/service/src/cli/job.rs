@@ -112,8 +112,16 @@ pub(crate) async fn run(verb: JobVerb, out: Out) -> Result<(), CliError> {
         JobVerb::Submit(args) => submit(args, out).await,
         JobVerb::Get(args) => {
             let mut client = Client::connect(&args.endpoint.endpoint).await?;
-            let request = proto::GetJobRequest { name: args.name, view: 0 };
-            let job = client.jobs.get_job(call(request)).await.map_err(refused)?.into_inner();
+            let request = proto::GetJobRequest {
+                name: args.name,
+                view: 0,
+            };
+            let job = client
+                .jobs
+                .get_job(call(request))
+                .await
+                .map_err(refused)?
+                .into_inner();
             out.result(&job_json(&job), &text(&job));
             Ok(())
         }
@@ -126,16 +134,29 @@ pub(crate) async fn run(verb: JobVerb, out: Out) -> Result<(), CliError> {
         }
         JobVerb::Cancel(args) => {
             let mut client = Client::connect(&args.endpoint.endpoint).await?;
-            let request = proto::CancelJobRequest { name: args.name, etag: String::new() };
-            let job = client.jobs.cancel_job(call(request)).await.map_err(refused)?.into_inner();
+            let request = proto::CancelJobRequest {
+                name: args.name,
+                etag: String::new(),
+            };
+            let job = client
+                .jobs
+                .cancel_job(call(request))
+                .await
+                .map_err(refused)?
+                .into_inner();
             out.result(&job_json(&job), &text(&job));
             Ok(())
         }
-        JobVerb::Ls { circuit, endpoint } => list(circuit.unwrap_or_default(), &endpoint.endpoint, out).await,
+        JobVerb::Ls { circuit, endpoint } => {
+            list(circuit.unwrap_or_default(), &endpoint.endpoint, out).await
+        }
         JobVerb::Proof(args) => {
             let mut client = Client::connect(&args.endpoint.endpoint).await?;
             fetch(&mut client, &args.name, &args.output).await?;
-            out.result(&json!({ "job": args.name, "written": args.output }), &format!("written  {}", args.output.display()));
+            out.result(
+                &json!({ "job": args.name, "written": args.output }),
+                &format!("written  {}", args.output.display()),
+            );
             Ok(())
         }
     }
@@ -160,11 +181,21 @@ async fn submit(args: SubmitArgs, out: Out) -> Result<(), CliError> {
         input: Some(input),
         priority: priority.code(),
         allow_cached: Some(!args.no_cache),
-        request_id: args.request_id.unwrap_or_else(|| uuid::Uuid::new_v4().to_string()),
-        context: args.context.map(|c| c.to_bytes().to_vec()).unwrap_or_default(),
+        request_id: args
+            .request_id
+            .unwrap_or_else(|| uuid::Uuid::new_v4().to_string()),
+        context: args
+            .context
+            .map(|c| c.to_bytes().to_vec())
+            .unwrap_or_default(),
         ..Default::default()
     };
-    let mut job = client.jobs.create_job(call(request)).await.map_err(refused)?.into_inner();
+    let mut job = client
+        .jobs
+        .create_job(call(request))
+        .await
+        .map_err(refused)?
+        .into_inner();
     if args.wait {
         job = wait(&mut client, &job.name).await?;
         ended_well(&job)?;
@@ -185,7 +216,11 @@ pub(crate) async fn wait(client: &mut Client, name: &str) -> Result<proto::Job, 
     let mut cursor = String::new();
     let mut broken = 0;
     loop {
-        let request = proto::WatchJobsRequest { names: vec![name.to_owned()], cursor: cursor.clone(), ..Default::default() };
+        let request = proto::WatchJobsRequest {
+            names: vec![name.to_owned()],
+            cursor: cursor.clone(),
+            ..Default::default()
+        };
         match client.jobs.watch_jobs(request).await {
             Ok(stream) => {
                 let mut stream = stream.into_inner();
@@ -193,11 +228,16 @@ pub(crate) async fn wait(client: &mut Client, name: &str) -> Result<proto::Job, 
                     broken = 0;
                     cursor = event.cursor;
                     match event.event {
-                        Some(Event::Progress(p)) => bar.show(&phase_name(p.phase), f64::from(p.progress)),
+                        Some(Event::Progress(p)) => {
+                            bar.show(&phase_name(p.phase), f64::from(p.progress))
+                        }
                         Some(Event::State(s)) => bar.show(&state_name(s.to).to_lowercase(), 0.0),
                         Some(Event::Snapshot(job)) if !is_terminal(job.state) => {
                             let ahead = job.pending_reason.map(|p| p.detail).unwrap_or_default();
-                            bar.show(&format!("{} {ahead}", state_name(job.state).to_lowercase()), f64::from(job.progress));
+                            bar.show(
+                                &format!("{} {ahead}", state_name(job.state).to_lowercase()),
+                                f64::from(job.progress),
+                            );
                         }
                         _ => {}
                     }
@@ -206,7 +246,10 @@ pub(crate) async fn wait(client: &mut Client, name: &str) -> Result<proto::Job, 
             Err(status) if status.code() == tonic::Code::Unavailable && broken < 20 => {}
             Err(status) => return Err(refused(status)),
         }
-        let request = proto::GetJobRequest { name: name.to_owned(), view: 0 };
+        let request = proto::GetJobRequest {
+            name: name.to_owned(),
+            view: 0,
+        };
         match client.jobs.get_job(call(request)).await {
             Ok(job) if is_terminal(job.get_ref().state) => return Ok(job.into_inner()),
             Ok(_) => {}
@@ -222,13 +265,28 @@ fn ended_well(job: &proto::Job) -> Result<(), CliError> {
     if job.state == JobState::Succeeded.code() {
         return Ok(());
     }
-    let why = job.failure.as_ref().map_or_else(String::new, |f| format!(": {}", f.message));
-    Err(CliError::failed(format!("{} is {}{why}", job.name, state_name(job.state))))
+    let why = job
+        .failure
+        .as_ref()
+        .map_or_else(String::new, |f| format!(": {}", f.message));
+    Err(CliError::failed(format!(
+        "{} is {}{why}",
+        job.name,
+        state_name(job.state)
+    )))
 }
 
 async fn fetch(client: &mut Client, name: &str, to: &Path) -> Result<(), CliError> {
-    let request = proto::GetProofRequest { job: name.to_owned(), format: proto::ProofFormat::Json as i32 };
-    let proof = client.jobs.get_proof(call(request)).await.map_err(refused)?.into_inner();
+    let request = proto::GetProofRequest {
+        job: name.to_owned(),
+        format: proto::ProofFormat::Json as i32,
+    };
+    let proof = client
+        .jobs
+        .get_proof(call(request))
+        .await
+        .map_err(refused)?
+        .into_inner();
     match proof.body {
         Some(proto::proof::Body::Data(bytes)) => write_file(to, &bytes),
         _ => Err(CliError::failed("the server sent no proof bytes")),
@@ -237,24 +295,44 @@ async fn fetch(client: &mut Client, name: &str, to: &Path) -> Result<(), CliErro
 
 async fn watch(args: &WatchArgs, out: Out) -> Result<(), CliError> {
     let mut client = Client::connect(&args.endpoint.endpoint).await?;
-    let request =
-        proto::WatchJobsRequest { names: vec![args.name.clone()], cursor: args.cursor.clone(), ..Default::default() };
-    let mut stream = client.jobs.watch_jobs(request).await.map_err(refused)?.into_inner();
+    let request = proto::WatchJobsRequest {
+        names: vec![args.name.clone()],
+        cursor: args.cursor.clone(),
+        ..Default::default()
+    };
+    let mut stream = client
+        .jobs
+        .watch_jobs(request)
+        .await
+        .map_err(refused)?
+        .into_inner();
     while let Some(event) = stream.message().await.map_err(refused)? {
         let (what, text) = match &event.event {
-            Some(Event::Snapshot(job)) => (json!({ "snapshot": job_json(job) }), format!("is {}", state_name(job.state))),
+            Some(Event::Snapshot(job)) => (
+                json!({ "snapshot": job_json(job) }),
+                format!("is {}", state_name(job.state)),
+            ),
             Some(Event::State(s)) => {
-                let why = s.failure.as_ref().map_or_else(String::new, |f| format!(" ({})", f.message));
+                let why = s
+                    .failure
+                    .as_ref()
+                    .map_or_else(String::new, |f| format!(" ({})", f.message));
                 let value = json!({ "state": state_name(s.to), "from": state_name(s.from) });
                 (value, format!("becomes {}{why}", state_name(s.to)))
             }
             Some(Event::Progress(p)) => {
                 let value = json!({ "phase": phase_name(p.phase), "progress": p.progress, "attempt": p.attempt });
-                (value, format!("{} {:.0}%", phase_name(p.phase), p.progress * 100.0))
+                (
+                    value,
+                    format!("{} {:.0}%", phase_name(p.phase), p.progress * 100.0),
+                )
             }
             Some(Event::KeepAlive(_)) | None => continue,
         };
-        out.result(&json!({ "cursor": event.cursor, "job": event.job, "event": what }), &format!("{}  {text}", event.job));
+        out.result(
+            &json!({ "cursor": event.cursor, "job": event.job, "event": what }),
+            &format!("{}  {text}", event.job),
+        );
     }
     Ok(())
 }
@@ -264,9 +342,18 @@ async fn list(circuit: String, endpoint: &str, out: Out) -> Result<(), CliError>
     let mut jobs = Vec::new();
     let mut page_token = String::new();
     loop {
-        let request =
-            proto::ListJobsRequest { page_size: 500, page_token, circuit: circuit.clone(), ..Default::default() };
-        let page = client.jobs.list_jobs(call(request)).await.map_err(refused)?.into_inner();
+        let request = proto::ListJobsRequest {
+            page_size: 500,
+            page_token,
+            circuit: circuit.clone(),
+            ..Default::default()
+        };
+        let page = client
+            .jobs
+            .list_jobs(call(request))
+            .await
+            .map_err(refused)?
+            .into_inner();
         jobs.extend(page.jobs);
         page_token = page.next_page_token;
         if page_token.is_empty() {
@@ -276,22 +363,41 @@ async fn list(circuit: String, endpoint: &str, out: Out) -> Result<(), CliError>
     let values: Vec<Value> = jobs.iter().map(job_json).collect();
     let line = |v: &Value| {
         let word = |field: &str| v[field].as_str().unwrap_or_default().to_owned();
-        format!("{}  {:<9} {:<8} {}\n", word("name"), word("state"), word("kind"), word("circuit"))
+        format!(
+            "{}  {:<9} {:<8} {}\n",
+            word("name"),
+            word("state"),
+            word("kind"),
+            word("circuit")
+        )
     };
-    out.result(&Value::Array(values.clone()), &values.iter().map(line).collect::<String>());
+    out.result(
+        &Value::Array(values.clone()),
+        &values.iter().map(line).collect::<String>(),
+    );
     Ok(())
 }
 
 fn text(job: &proto::Job) -> String {
-    let mut rows = vec![row("job", &job.name), row("circuit", &job.circuit), row("state", state_name(job.state))];
+    let mut rows = vec![
+        row("job", &job.name),
+        row("circuit", &job.circuit),
+        row("state", state_name(job.state)),
+    ];
     if job.deduplicated {
-        rows.push(row("note", "an earlier job of the same request or the same content"));
+        rows.push(row(
+            "note",
+            "an earlier job of the same request or the same content",
+        ));
     }
     if let Some(p) = &job.pending_reason {
         rows.push(row("waits", &p.detail));
     }
     if !is_terminal(job.state) && job.phase != 0 {
-        rows.push(row("phase", format!("{} {:.0}%", phase_name(job.phase), job.progress * 100.0)));
+        rows.push(row(
+            "phase",
+            format!("{} {:.0}%", phase_name(job.phase), job.progress * 100.0),
+        ));
     }
     if let Some(f) = &job.failure {
         rows.push(row("failure", format!("{}: {}", f.code, f.message)));

@@ -16,12 +16,18 @@ pub(crate) struct CliError {
 impl CliError {
     /// The work failed: exit code 1.
     pub(crate) fn failed(message: impl ToString) -> Self {
-        Self { message: message.to_string(), code: 1 }
+        Self {
+            message: message.to_string(),
+            code: 1,
+        }
     }
 
     /// The command line is wrong: exit code 2.
     pub(crate) fn usage(message: impl ToString) -> Self {
-        Self { message: message.to_string(), code: 2 }
+        Self {
+            message: message.to_string(),
+            code: 2,
+        }
     }
 }
 
@@ -52,7 +58,11 @@ impl Out {
     pub(crate) fn result(self, value: &Value, text: &str) {
         let mut out = std::io::stdout().lock();
         // A reader that went away is no error of ours.
-        let _ = if self.json { writeln!(out, "{value}") } else { writeln!(out, "{}", text.trim_end()) };
+        let _ = if self.json {
+            writeln!(out, "{value}")
+        } else {
+            writeln!(out, "{}", text.trim_end())
+        };
         let _ = out.flush();
     }
 
@@ -66,7 +76,10 @@ impl Out {
     /// Prints an error.
     pub(crate) fn error(self, error: &CliError) {
         if self.json {
-            eprintln!("{}", json!({ "error": error.message, "exit_code": error.code }));
+            eprintln!(
+                "{}",
+                json!({ "error": error.message, "exit_code": error.code })
+            );
         } else {
             eprintln!("error: {}", error.message);
         }
@@ -85,7 +98,11 @@ pub(crate) fn write_file(path: &Path, bytes: &[u8]) -> Result<(), CliError> {
 
 /// Rows of a table with a left column of names.
 pub(crate) fn table(rows: &[(String, String)]) -> String {
-    let width = rows.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
+    let width = rows
+        .iter()
+        .map(|(name, _)| name.chars().count())
+        .max()
+        .unwrap_or(0);
     rows.iter().fold(String::new(), |text, (name, value)| {
         let pad = width - name.chars().count();
         text + &format!("{name}{}  {value}\n", " ".repeat(pad))
@@ -106,12 +123,20 @@ pub(crate) fn bytes(n: u64) -> String {
         value /= 1024.0;
         unit += 1;
     }
-    if unit == 0 { format!("{n} B") } else { format!("{value:.1} {}", UNITS[unit]) }
+    if unit == 0 {
+        format!("{n} B")
+    } else {
+        format!("{value:.1} {}", UNITS[unit])
+    }
 }
 
 /// Seconds as people read them.
 pub(crate) fn seconds(s: f64) -> String {
-    if s < 1.0 { format!("{:.0} ms", s * 1000.0) } else { format!("{s:.2} s") }
+    if s < 1.0 {
+        format!("{:.0} ms", s * 1000.0)
+    } else {
+        format!("{s:.2} s")
+    }
 }
 
 /// A private folder that is gone when the verb is.

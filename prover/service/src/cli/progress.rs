@@ -42,7 +42,15 @@ impl Bar {
             bar
         });
         let now = Instant::now();
-        Self { what, begun: now, bar, state: Mutex::new(State { phase: String::new(), line: now }) }
+        Self {
+            what,
+            begun: now,
+            bar,
+            state: Mutex::new(State {
+                phase: String::new(),
+                line: now,
+            }),
+        }
     }
 
     /// `part` (0..1) of the work is done.
@@ -62,8 +70,16 @@ impl Bar {
         } else if changed || state.line.elapsed() >= LINE_EVERY {
             state.line = Instant::now();
             let elapsed = self.begun.elapsed().as_secs_f64();
-            let eta = if part > 0.02 { format!(", about {:.0} s left", elapsed * (1.0 - part) / part) } else { String::new() };
-            eprintln!("{}: {phase} {:.0}% after {elapsed:.0} s{eta}", self.what, part * 100.0);
+            let eta = if part > 0.02 {
+                format!(", about {:.0} s left", elapsed * (1.0 - part) / part)
+            } else {
+                String::new()
+            };
+            eprintln!(
+                "{}: {phase} {:.0}% after {elapsed:.0} s{eta}",
+                self.what,
+                part * 100.0
+            );
         }
     }
 
@@ -83,7 +99,11 @@ impl Drop for Bar {
 
 impl Control for Bar {
     fn report(&self, phase: Phase, done: u64, total: u64) -> ControlFlow<()> {
-        let part = if total == 0 { 0.0 } else { done as f64 / total as f64 };
+        let part = if total == 0 {
+            0.0
+        } else {
+            done as f64 / total as f64
+        };
         let name = phase.name().to_lowercase().replace('_', " ");
         self.show(&name, part);
         ControlFlow::Continue(())

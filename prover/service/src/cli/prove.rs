@@ -35,10 +35,18 @@ impl InputArgs {
 }
 
 /// Reads and quantizes an input file.
-pub(crate) fn read_input(model: &Model, path: &Path, sample: Option<usize>) -> Result<Vec<Tensor>, CliError> {
+pub(crate) fn read_input(
+    model: &Model,
+    path: &Path,
+    sample: Option<usize>,
+) -> Result<Vec<Tensor>, CliError> {
     let file = read_file(path, config::MAX_TENSOR_FILE_BYTES, "input file")?;
     local::quantize_file(model, &file, sample).map_err(|e| {
-        let hint = if e.starts_with("the file holds") { "; choose one with --sample N" } else { "" };
+        let hint = if e.starts_with("the file holds") {
+            "; choose one with --sample N"
+        } else {
+            ""
+        };
         CliError::usage(format!("{}: {e}{hint}", path.display()))
     })
 }
@@ -88,9 +96,20 @@ pub(crate) fn tensors_json(layout: &StatementLayout, role: Role, tensors: &[Tens
 
 /// A tensor as one line of text.
 pub(crate) fn tensor_line(value: &Value) -> String {
-    let real = value["real"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let shown: Vec<String> = real.iter().take(16).map(|v| format!("{:.4}", v.as_f64().unwrap_or(f64::NAN))).collect();
-    let rest = if real.len() > 16 { format!(", … {} values", real.len()) } else { String::new() };
+    let real = value["real"]
+        .as_array()
+        .map(Vec::as_slice)
+        .unwrap_or_default();
+    let shown: Vec<String> = real
+        .iter()
+        .take(16)
+        .map(|v| format!("{:.4}", v.as_f64().unwrap_or(f64::NAN)))
+        .collect();
+    let rest = if real.len() > 16 {
+        format!(", … {} values", real.len())
+    } else {
+        String::new()
+    };
     let largest = real.iter().enumerate().max_by(|a, b| {
         let number = |v: &Value| v.as_f64().unwrap_or(f64::NEG_INFINITY);
         number(a.1).total_cmp(&number(b.1))
@@ -110,7 +129,11 @@ pub(crate) fn infer(args: &InferArgs, out: Out) -> Result<(), CliError> {
     let layout = model.layout();
     let outputs = tensors_json(&layout, Role::Output, &outputs);
     let value = json!({ "model_id": hex::encode(model.model_id()), "outputs": outputs });
-    let text = if out.json { String::new() } else { serde_json::to_string_pretty(&value).map_err(CliError::failed)? };
+    let text = if out.json {
+        String::new()
+    } else {
+        serde_json::to_string_pretty(&value).map_err(CliError::failed)?
+    };
     out.result(&value, &text);
     Ok(())
 }
@@ -118,7 +141,8 @@ pub(crate) fn infer(args: &InferArgs, out: Out) -> Result<(), CliError> {
 pub(crate) fn prove(args: &ProveArgs, out: Out) -> Result<(), CliError> {
     let bundle = Bundle::open(&args.bundle)?;
     if args.format == Format::Snarkjs && bundle.system() != ProofSystem::Groth16 {
-        let message = "--format snarkjs is for plain groth16; compile the model with --system groth16";
+        let message =
+            "--format snarkjs is for plain groth16; compile the model with --system groth16";
         return Err(CliError::usage(message));
     }
     if !bundle.has_keys() {
@@ -143,7 +167,9 @@ pub(crate) fn prove(args: &ProveArgs, out: Out) -> Result<(), CliError> {
         Format::Snarkjs => {
             let public = args.output.with_file_name("public.json");
             if public == args.output {
-                return Err(CliError::usage("-o must not be named public.json: that file holds the public words"));
+                return Err(CliError::usage(
+                    "-o must not be named public.json: that file holds the public words",
+                ));
             }
             let proof = snarkjs::proof_to_json(&proven.proof).map_err(CliError::failed)?;
             let words = snarkjs::public_to_json(&proven.statement).map_err(CliError::failed)?;
@@ -161,11 +187,23 @@ pub(crate) fn prove(args: &ProveArgs, out: Out) -> Result<(), CliError> {
     });
     let names: Vec<String> = written.iter().map(|p| p.display().to_string()).collect();
     let mut rows = vec![
-        row("proof", format!("{} ({})", names.join(", "), bytes(proven.proof.to_bytes().len() as u64))),
+        row(
+            "proof",
+            format!(
+                "{} ({})",
+                names.join(", "),
+                bytes(proven.proof.to_bytes().len() as u64)
+            ),
+        ),
         row("context", proven.statement.context),
         row("statement digest", digest),
     ];
-    rows.extend(outputs.iter().map(|o| row(format!("output {}", o["name"].as_str().unwrap_or_default()), tensor_line(o))));
+    rows.extend(outputs.iter().map(|o| {
+        row(
+            format!("output {}", o["name"].as_str().unwrap_or_default()),
+            tensor_line(o),
+        )
+    }));
     rows.push(row("loaded in", seconds(loaded)));
     rows.push(row("proved in", seconds(took - loaded)));
     out.result(&value, &table(&rows));

@@ -54,9 +54,18 @@ pub(crate) async fn serve(args: ServeArgs, out: Out) -> Result<(), CliError> {
     };
     // Before the first line of output: whoever waits for it may send a signal at once.
     let mut signals = Signals::new()?;
-    let running = server::start(&config, Arc::new(LocalWork::new(child))).await.map_err(refused)?;
+    let running = server::start(&config, Arc::new(LocalWork::new(child)))
+        .await
+        .map_err(refused)?;
     let value = json!({ "listening": running.address.to_string(), "data": config.data, "pid": std::process::id() });
-    out.result(&value, &format!("zkinfer serves on http://{} (data in {})", running.address, config.data.display()));
+    out.result(
+        &value,
+        &format!(
+            "zkinfer serves on http://{} (data in {})",
+            running.address,
+            config.data.display()
+        ),
+    );
     signals.next().await;
     tracing::info!("draining; a second signal ends at once");
     tokio::select! {
@@ -70,7 +79,9 @@ pub(crate) async fn serve(args: ServeArgs, out: Out) -> Result<(), CliError> {
 
 fn refused(e: ServeError) -> CliError {
     match e {
-        ServeError::NotLoopback(_) | ServeError::DataInUse(_) | ServeError::AddressInUse(_) => CliError::usage(e),
+        ServeError::NotLoopback(_) | ServeError::DataInUse(_) | ServeError::AddressInUse(_) => {
+            CliError::usage(e)
+        }
         _ => CliError::failed(e),
     }
 }
@@ -84,8 +95,13 @@ struct Signals {
 impl Signals {
     fn new() -> Result<Self, CliError> {
         use tokio::signal::unix::{SignalKind, signal};
-        let listen = |kind| signal(kind).map_err(|e| CliError::failed(format!("cannot listen for signals: {e}")));
-        Ok(Self { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
+        let listen = |kind| {
+            signal(kind).map_err(|e| CliError::failed(format!("cannot listen for signals: {e}")))
+        };
+        Ok(Self {
+            terminate: listen(SignalKind::terminate())?,
+            interrupt: listen(SignalKind::interrupt())?,
+        })
     }
 
     async fn next(&mut self) {

@@ -17,8 +17,6 @@ use crate::{
     work::local,
 };
 
-const MAX_PROOF_FILE_BYTES: u64 = 64 << 20;
-
 #[derive(Debug, clap::Args)]
 pub(crate) struct VerifyArgs {
     /// BUNDLE PROOF, or with --key only PROOF.
@@ -53,8 +51,12 @@ fn load(args: &VerifyArgs) -> Result<(Key, PathBuf), CliError> {
     match (&args.key, &args.paths[..]) {
         (Some(path), [proof]) => {
             let bytes = read_file(path, bundle::MAX_VERIFYING_KEY_BYTES, "verifying key")?;
-            let vk = VerifyingKey::decode(&bytes)
-                .map_err(|e| CliError::usage(format!("{} is not a usable verifying key: {e}", path.display())))?;
+            let vk = VerifyingKey::decode(&bytes).map_err(|e| {
+                CliError::usage(format!(
+                    "{} is not a usable verifying key: {e}",
+                    path.display()
+                ))
+            })?;
             Ok((Key { vk, model: None }, proof.clone()))
         }
         (None, [folder, proof]) => {
@@ -67,40 +69,80 @@ fn load(args: &VerifyArgs) -> Result<(Key, PathBuf), CliError> {
             };
             Ok((Key { vk, model }, proof.clone()))
         }
-        (Some(_), _) => Err(CliError::usage("with --key, name only the proof: zkinfer verify --key verifying.key proof.json")),
-        (None, _) => Err(CliError::usage("name the bundle and the proof: zkinfer verify BUNDLE proof.json")),
+        (Some(_), _) => Err(CliError::usage(
+            "with --key, name only the proof: zkinfer verify --key verifying.key proof.json",
+        )),
+        (None, _) => Err(CliError::usage(
+            "name the bundle and the proof: zkinfer verify BUNDLE proof.json",
+        )),
     }
 }
 
 pub(crate) fn verify(args: &VerifyArgs, out: Out) -> Result<(), CliError> {
     let (key, proof_path) = load(args)?;
     let expected_model = args.model_id.as_deref().map(read_id).transpose()?;
-    let expected_input = args.input.as_deref().map(|path| expected_input(&key, path, args.sample)).transpose()?;
-    let expected_output = args.output.as_deref().map(|path| expected_output(&key, path)).transpose()?;
-    let text = read_file(&proof_path, MAX_PROOF_FILE_BYTES, "proof")?;
+    let expected_input = args
+        .input
+        .as_deref()
+        .map(|path| expected_input(&key, path, args.sample))
+        .transpose()?;
+    let expected_output = args
+        .output
+        .as_deref()
+        .map(|path| expected_output(&key, path))
+        .transpose()?;
+    let text = read_file(&proof_path, bundle::MAX_PROOF_FILE_BYTES, "proof")?;
     let statement = match ProofFile::parse(&text).and_then(|file| file.verify(&key.vk)) {
         Ok((statement, _)) => statement,
         Err(e) => return invalid(out, &e.to_string()),
     };
-    let tensors = statement.tensors(&key.vk.layout).map_err(|e| CliError::failed(format!("the statement: {e}")))?;
+    let tensors = statement
+        .tensors(&key.vk.layout)
+        .map_err(|e| CliError::failed(format!("the statement: {e}")))?;
 
     if let Some(expected) = expected_model
         && expected != key.vk.model_id
     {
-        return invalid(out, &format!("the key is of model {}, expected {}", hex::encode(key.vk.model_id), hex::encode(expected)));
+        return invalid(
+            out,
+            &format!(
+                "the key is of model {}, expected {}",
+                hex::encode(key.vk.model_id),
+                hex::encode(expected)
+            ),
+        );
     }
     if let Some(expected) = args.context
         && expected != statement.context
     {
-        return invalid(out, &format!("the proof has context {}, expected {expected}", statement.context));
+        return invalid(
+            out,
+            &format!(
+                "the proof has context {}, expected {expected}",
+                statement.context
+            ),
+        );
     }
-    for (role, expected) in [(Role::Input, expected_input), (Role::Output, expected_output)] {
+    for (role, expected) in [
+        (Role::Input, expected_input),
+        (Role::Output, expected_output),
+    ] {
         let Some(expected) = expected else { continue };
         let shown = tensors.iter().filter(|(spec, _)| spec.role == role);
         for ((spec, values), wanted) in shown.zip(&expected) {
             if values != wanted {
-                let at = values.iter().zip(wanted).position(|(a, b)| a != b).unwrap_or(0);
-                return invalid(out, &format!("the proof is about another {}: it differs first at element {at}", spec.name));
+                let at = values
+                    .iter()
+                    .zip(wanted)
+                    .position(|(a, b)| a != b)
+                    .unwrap_or(0);
+                return invalid(
+                    out,
+                    &format!(
+                        "the proof is about another {}: it differs first at element {at}",
+                        spec.name
+                    ),
+                );
             }
         }
     }
@@ -118,7 +160,13 @@ pub(crate) fn verify(args: &VerifyArgs, out: Out) -> Result<(), CliError> {
     Ok(())
 }
 
-fn print(out: Out, vk: &VerifyingKey, statement: &Statement, tensors: &[(&TensorSpec, Vec<i64>)], warnings: &[String]) {
+fn print(
+    out: Out,
+    vk: &VerifyingKey,
+    statement: &Statement,
+    tensors: &[(&TensorSpec, Vec<i64>)],
+    warnings: &[String],
+) {
     let shown = |role: Role| -> Vec<Value> {
         let of_role = tensors.iter().filter(|(spec, _)| spec.role == role);
         let json = |(spec, values): &(&TensorSpec, Vec<i64>)| {
@@ -127,8 +175,13 @@ fn print(out: Out, vk: &VerifyingKey, statement: &Statement, tensors: &[(&Tensor
         };
         of_role.map(json).collect()
     };
-    let hidden: Vec<&str> =
-        vk.layout.tensors.iter().filter(|t| t.visibility == Visibility::Private).map(|t| t.name.as_str()).collect();
+    let hidden: Vec<&str> = vk
+        .layout
+        .tensors
+        .iter()
+        .filter(|t| t.visibility == Visibility::Private)
+        .map(|t| t.name.as_str())
+        .collect();
     let (inputs, outputs) = (shown(Role::Input), shown(Role::Output));
     let digest = hex::encode(statement.digest(&vk.digest()));
     let value = json!({
@@ -137,16 +190,28 @@ fn print(out: Out, vk: &VerifyingKey, statement: &Statement, tensors: &[(&Tensor
         "inputs": inputs, "outputs": outputs, "private": hidden, "warnings": warnings,
     });
     let mut rows = vec![
-        row("valid", format!("{} proof, {} key", vk.system, vk.setup.name())),
+        row(
+            "valid",
+            format!("{} proof, {} key", vk.system, vk.setup.name()),
+        ),
         row("model id", hex::encode(vk.model_id)),
         row("verifying key", hex::encode(vk.digest())),
         row("context", statement.context),
         row("statement digest", digest),
     ];
     for (what, list) in [("input", &inputs), ("output", &outputs)] {
-        rows.extend(list.iter().map(|t| row(format!("{what} {}", t["name"].as_str().unwrap_or_default()), tensor_line(t))));
+        rows.extend(list.iter().map(|t| {
+            row(
+                format!("{what} {}", t["name"].as_str().unwrap_or_default()),
+                tensor_line(t),
+            )
+        }));
     }
-    rows.extend(hidden.iter().map(|name| row(format!("private {name}"), "not shown by the statement")));
+    rows.extend(
+        hidden
+            .iter()
+            .map(|name| row(format!("private {name}"), "not shown by the statement")),
+    );
     out.result(&value, &table(&rows));
     for warning in warnings {
         out.warning(warning);
@@ -157,7 +222,10 @@ fn invalid(out: Out, reason: &str) -> Result<(), CliError> {
     if out.json {
         out.result(&json!({ "valid": false, "reason": reason }), "");
     }
-    Err(CliError { message: format!("not valid: {reason}"), code: 1 })
+    Err(CliError {
+        message: format!("not valid: {reason}"),
+        code: 1,
+    })
 }
 
 fn read_id(text: &str) -> Result<[u8; 32], CliError> {
@@ -168,38 +236,76 @@ fn read_id(text: &str) -> Result<[u8; 32], CliError> {
 }
 
 fn refuse_private(vk: &VerifyingKey, role: Role, flag: &str) -> Result<(), CliError> {
-    match vk.layout.tensors.iter().find(|t| t.role == role && t.visibility == Visibility::Private) {
-        Some(t) => Err(CliError::usage(format!("{flag}: the tensor {} is private, a proof does not show it", t.name))),
+    match vk
+        .layout
+        .tensors
+        .iter()
+        .find(|t| t.role == role && t.visibility == Visibility::Private)
+    {
+        Some(t) => Err(CliError::usage(format!(
+            "{flag}: the tensor {} is private, a proof does not show it",
+            t.name
+        ))),
         None => Ok(()),
     }
 }
 
 /// The integers of an input file, by the model's rule or, with a key alone, by the same rule from the key.
-fn expected_input(key: &Key, path: &Path, sample: Option<usize>) -> Result<Vec<Vec<i64>>, CliError> {
+fn expected_input(
+    key: &Key,
+    path: &Path,
+    sample: Option<usize>,
+) -> Result<Vec<Vec<i64>>, CliError> {
     refuse_private(&key.vk, Role::Input, "--input")?;
     if let Some(model) = &key.model {
-        return Ok(read_input(model, path, sample)?.into_iter().map(|t| t.data).collect());
+        return Ok(read_input(model, path, sample)?
+            .into_iter()
+            .map(|t| t.data)
+            .collect());
     }
     let bad = |e: String| CliError::usage(format!("{}: {e}", path.display()));
     let file = read_file(path, config::MAX_TENSOR_FILE_BYTES, "input file")?;
     let file = InputFile::parse(&file).map_err(|e| bad(e.to_string()))?;
-    let specs: Vec<&TensorSpec> = key.vk.layout.tensors.iter().filter(|t| t.role == Role::Input).collect();
-    let shapes: Vec<Vec<usize>> = specs.iter().map(|t| t.shape.iter().map(|&d| d as usize).collect()).collect();
-    let wanted: Vec<(&str, &[usize])> = specs.iter().zip(&shapes).map(|(t, s)| (t.name.as_str(), s.as_slice())).collect();
+    let specs: Vec<&TensorSpec> = key
+        .vk
+        .layout
+        .tensors
+        .iter()
+        .filter(|t| t.role == Role::Input)
+        .collect();
+    let shapes: Vec<Vec<usize>> = specs
+        .iter()
+        .map(|t| t.shape.iter().map(|&d| d as usize).collect())
+        .collect();
+    let wanted: Vec<(&str, &[usize])> = specs
+        .iter()
+        .zip(&shapes)
+        .map(|(t, s)| (t.name.as_str(), s.as_slice()))
+        .collect();
     let mut samples = file.samples(&wanted).map_err(|e| bad(e.to_string()))?;
     let index = match (sample, samples.len()) {
         (None, 1) => 0,
         (Some(i), n) if i < n => i,
-        (_, n) => return Err(bad(format!("the file holds {n} samples; choose one with --sample N"))),
+        (_, n) => {
+            return Err(bad(format!(
+                "the file holds {n} samples; choose one with --sample N"
+            )));
+        }
     };
     let values = samples.swap_remove(index);
-    Ok(specs.iter().zip(values).map(|(spec, v)| v.iter().map(|&x| quantize(spec, f64::from(x))).collect()).collect())
+    Ok(specs
+        .iter()
+        .zip(values)
+        .map(|(spec, v)| v.iter().map(|&x| quantize(spec, f64::from(x))).collect())
+        .collect())
 }
 
 /// The integer that stands for a real number, as the model's own rule has it.
 fn quantize(spec: &TensorSpec, real: f64) -> i64 {
     let (min, max) = (spec.dtype.min() as f64, spec.dtype.max() as f64);
-    (real / spec.scale + spec.zero_point as f64).round().clamp(min, max) as i64
+    (real / spec.scale + spec.zero_point as f64)
+        .round()
+        .clamp(min, max) as i64
 }
 
 /// The integers of an expected output.
@@ -209,19 +315,33 @@ fn expected_output(key: &Key, path: &Path) -> Result<Vec<Vec<i64>>, CliError> {
     let bad = |e: String| CliError::usage(format!("{}: {e}", path.display()));
     let bytes = read_file(path, config::MAX_TENSOR_FILE_BYTES, "output file")?;
     let json: Value = serde_json::from_slice(&bytes).map_err(|e| bad(format!("{form}: {e}")))?;
-    let specs: Vec<&TensorSpec> = key.vk.layout.tensors.iter().filter(|t| t.role == Role::Output).collect();
+    let specs: Vec<&TensorSpec> = key
+        .vk
+        .layout
+        .tensors
+        .iter()
+        .filter(|t| t.role == Role::Output)
+        .collect();
     let mut tensors = Vec::new();
     for (position, spec) in specs.iter().enumerate() {
         let quantized = json["outputs"][position]["quantized"].as_array();
         let real = json["output_data"][position].as_array();
         let values: Option<Vec<i64>> = match (quantized, real) {
             (Some(list), _) => list.iter().map(Value::as_i64).collect(),
-            (None, Some(list)) => list.iter().map(|v| v.as_f64().map(|x| quantize(spec, x))).collect(),
+            (None, Some(list)) => list
+                .iter()
+                .map(|v| v.as_f64().map(|x| quantize(spec, x)))
+                .collect(),
             (None, None) => None,
         };
         let values = values.ok_or_else(|| bad(format!("output {}: {form}", spec.name)))?;
         if values.len() != spec.len() {
-            return Err(bad(format!("output {}: expected {} values, got {}", spec.name, spec.len(), values.len())));
+            return Err(bad(format!(
+                "output {}: expected {} values, got {}",
+                spec.name,
+                spec.len(),
+                values.len()
+            )));
         }
         tensors.push(values);
     }

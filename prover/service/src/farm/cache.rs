@@ -9,7 +9,10 @@ pub(crate) struct Recent<K, V> {
 
 impl<K: PartialEq, V: Clone> Recent<K, V> {
     pub(crate) fn new(capacity: usize) -> Self {
-        Self { capacity: capacity.max(1), entries: Vec::new() }
+        Self {
+            capacity: capacity.max(1),
+            entries: Vec::new(),
+        }
     }
 
     /// The value of `key`, which becomes the most recent one.
@@ -47,7 +50,10 @@ mod tests {
         recent.insert(2, "two");
         assert_eq!(recent.touch(&1), Some("one"));
         recent.insert(3, "three");
-        assert_eq!((recent.touch(&1), recent.touch(&2), recent.touch(&3)), (Some("one"), None, Some("three")));
+        assert_eq!(
+            (recent.touch(&1), recent.touch(&2), recent.touch(&3)),
+            (Some("one"), None, Some("three"))
+        );
         recent.remove(&1);
         assert_eq!(recent.touch(&1), None);
     }

@@ -78,7 +78,13 @@ pub enum Refusal {
 impl Life {
     /// A job that was just created.
     pub fn queued(max_attempts: u32) -> Self {
-        Self { state: JobState::Queued, epoch: 0, attempts: 0, lost: 0, max_attempts }
+        Self {
+            state: JobState::Queued,
+            epoch: 0,
+            attempts: 0,
+            lost: 0,
+            max_attempts,
+        }
     }
 
     /// The life after `step`, and how long the job must wait in the queue before its next claim, in milliseconds.
@@ -93,7 +99,10 @@ impl Life {
         let held = matches!(self.state, Leased | Running | JobState::Verifying);
         let current = |epoch: i64| {
             if epoch != self.epoch {
-                Err(Refusal::Stale { expected: self.epoch, got: epoch })
+                Err(Refusal::Stale {
+                    expected: self.epoch,
+                    got: epoch,
+                })
             } else if held {
                 Ok(())
             } else {
@@ -102,7 +111,13 @@ impl Life {
         };
         let to = |state| Self { state, ..self };
         match step {
-            Step::Claim if self.state == Queued => Ok((Self { epoch: self.epoch + 1, ..to(Leased) }, 0)),
+            Step::Claim if self.state == Queued => Ok((
+                Self {
+                    epoch: self.epoch + 1,
+                    ..to(Leased)
+                },
+                0,
+            )),
             Step::Claim => Err(Refusal::Impossible(self.state)),
             Step::Start { epoch } => {
                 current(epoch)?;
@@ -113,7 +128,10 @@ impl Life {
             }
             Step::Commit { epoch } => {
                 if epoch < 1 || epoch > self.epoch {
-                    return Err(Refusal::Stale { expected: self.epoch, got: epoch });
+                    return Err(Refusal::Stale {
+                        expected: self.epoch,
+                        got: epoch,
+                    });
                 }
                 Ok((to(Succeeded), 0))
             }
@@ -122,13 +140,41 @@ impl Life {
                 let attempts = self.attempts.saturating_add(1);
                 let failed = Self { attempts, ..self };
                 Ok(match class {
-                    FailureClass::InvalidRequest | FailureClass::ResourceExceeded => {
-                        (Self { state: Failed, ..failed }, 0)
-                    }
-                    FailureClass::Cancelled => (Self { state: Cancelled, ..failed }, 0),
-                    FailureClass::Deadline => (Self { state: Expired, ..failed }, 0),
-                    _ if attempts >= self.max_attempts => (Self { state: Dead, ..failed }, 0),
-                    _ => (Self { state: Queued, ..failed }, backoff_ms(attempts)),
+                    FailureClass::InvalidRequest | FailureClass::ResourceExceeded => (
+                        Self {
+                            state: Failed,
+                            ..failed
+                        },
+                        0,
+                    ),
+                    FailureClass::Cancelled => (
+                        Self {
+                            state: Cancelled,
+                            ..failed
+                        },
+                        0,
+                    ),
+                    FailureClass::Deadline => (
+                        Self {
+                            state: Expired,
+                            ..failed
+                        },
+                        0,
+                    ),
+                    _ if attempts >= self.max_attempts => (
+                        Self {
+                            state: Dead,
+                            ..failed
+                        },
+                        0,
+                    ),
+                    _ => (
+                        Self {
+                            state: Queued,
+                            ..failed
+                        },
+                        backoff_ms(attempts),
+                    ),
                 })
             }
             Step::Release { epoch } => {
@@ -138,7 +184,11 @@ impl Life {
             Step::Lost if held => {
                 let lost = self.lost.saturating_add(1);
                 // A job that takes the process down every time must not keep the others from their turn.
-                let wait = if lost < LOST_BEFORE_BACKOFF { 0 } else { backoff_ms(lost + 1 - LOST_BEFORE_BACKOFF) };
+                let wait = if lost < LOST_BEFORE_BACKOFF {
+                    0
+                } else {
+                    backoff_ms(lost + 1 - LOST_BEFORE_BACKOFF)
+                };
                 Ok((Self { lost, ..to(Queued) }, wait))
             }
             Step::Lost => Err(Refusal::Impossible(self.state)),
@@ -206,21 +256,48 @@ mod tests {
 
     #[test]
     fn an_older_attempt_of_the_job_may_commit_and_a_future_one_may_not() {
-        let life = Life { epoch: 2, state: JobState::Queued, ..Life::queued(3) };
-        assert_eq!(life.after(Step::Commit { epoch: 1 }).map(|(l, _)| l.state), Ok(JobState::Succeeded));
+        let life = Life {
+            epoch: 2,
+            state: JobState::Queued,
+            ..Life::queued(3)
+        };
+        assert_eq!(
+            life.after(Step::Commit { epoch: 1 }).map(|(l, _)| l.state),
+            Ok(JobState::Succeeded)
+        );
         assert!(life.after(Step::Commit { epoch: 3 }).is_err());
         assert!(life.after(Step::Commit { epoch: 0 }).is_err());
     }
 
     #[test]
     fn the_clients_fault_is_not_retried_and_ours_is_until_the_budget_is_spent() {
-        let running = Life { epoch: 1, state: JobState::Running, ..Life::queued(2) };
-        let fail = |life: Life, class| life.after(Step::Fail { epoch: life.epoch, class }).map(|(l, _)| l);
-        assert_eq!(fail(running, FailureClass::InvalidRequest).map(|l| l.state), Ok(JobState::Failed));
+        let running = Life {
+            epoch: 1,
+            state: JobState::Running,
+            ..Life::queued(2)
+        };
+        let fail = |life: Life, class| {
+            life.after(Step::Fail {
+                epoch: life.epoch,
+                class,
+            })
+            .map(|(l, _)| l)
+        };
+        assert_eq!(
+            fail(running, FailureClass::InvalidRequest).map(|l| l.state),
+            Ok(JobState::Failed)
+        );
         let again = fail(running, FailureClass::Internal).expect("the attempt is current");
         assert_eq!((again.state, again.attempts), (JobState::Queued, 1));
-        let second = Life { epoch: 2, state: JobState::Running, ..again };
-        assert_eq!(fail(second, FailureClass::Internal).map(|l| l.state), Ok(JobState::Dead));
+        let second = Life {
+            epoch: 2,
+            state: JobState::Running,
+            ..again
+        };
+        assert_eq!(
+            fail(second, FailureClass::Internal).map(|l| l.state),
+            Ok(JobState::Dead)
+        );
     }
 
     #[test]
@@ -229,7 +306,10 @@ mod tests {
         for n in 1..=50 {
             life = life.after(Step::Claim).expect("queued").0;
             life = life.after(Step::Lost).expect("leased").0;
-            assert_eq!((life.state, life.lost, life.attempts), (JobState::Queued, n, 0));
+            assert_eq!(
+                (life.state, life.lost, life.attempts),
+                (JobState::Queued, n, 0)
+            );
         }
     }
 }

@@ -40,7 +40,10 @@ pub struct Live {
 
 impl Default for Live {
     fn default() -> Self {
-        Self { current: Mutex::default(), events: broadcast::Sender::new(256) }
+        Self {
+            current: Mutex::default(),
+            events: broadcast::Sender::new(256),
+        }
     }
 }
 
@@ -79,7 +82,11 @@ impl Live {
             epoch,
             started: Instant::now(),
             stop: AtomicBool::new(false),
-            state: Mutex::new(State { phase: Phase::FetchKey, progress: 0.0, sent: None }),
+            state: Mutex::new(State {
+                phase: Phase::FetchKey,
+                progress: 0.0,
+                sent: None,
+            }),
             events: self.events.clone(),
         });
         *self.lock() = Some(Arc::clone(&attempt));
@@ -121,9 +128,18 @@ impl Attempt {
     }
 
     fn view(&self, state: &State) -> LiveProgress {
-        let left = (state.progress > 0.02)
-            .then(|| self.started.elapsed().mul_f32(((1.0 - state.progress) / state.progress).clamp(0.0, 1e4)));
-        LiveProgress { job: self.job, epoch: self.epoch, phase: state.phase, progress: state.progress, left }
+        let left = (state.progress > 0.02).then(|| {
+            self.started
+                .elapsed()
+                .mul_f32(((1.0 - state.progress) / state.progress).clamp(0.0, 1e4))
+        });
+        LiveProgress {
+            job: self.job,
+            epoch: self.epoch,
+            phase: state.phase,
+            progress: state.progress,
+            left,
+        }
     }
 }
 
@@ -144,17 +160,29 @@ fn span(phase: Phase) -> (f32, f32) {
 impl Control for Attempt {
     fn report(&self, phase: Phase, done: u64, total: u64) -> ControlFlow<()> {
         let (before, own) = span(phase);
-        let part = if total == 0 { 0.0 } else { (done.min(total) as f32) / (total as f32) };
+        let part = if total == 0 {
+            0.0
+        } else {
+            (done.min(total) as f32) / (total as f32)
+        };
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let changed = state.phase != phase;
         state.phase = phase;
         state.progress = state.progress.max(before + own * part);
-        if changed || state.sent.is_none_or(|at| at.elapsed() >= Duration::from_millis(100)) {
+        if changed
+            || state
+                .sent
+                .is_none_or(|at| at.elapsed() >= Duration::from_millis(100))
+        {
             state.sent = Some(Instant::now());
             // Nobody listening is no error.
             let _ = self.events.send(self.view(&state));
         }
-        if self.stop.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        if self.stop.load(Ordering::Relaxed) {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
     }
 }
 

@@ -12,7 +12,8 @@ use super::{Farm, cache::Recent, live::Attempt};
 use crate::{
     config,
     store::{
-        CircuitId, CommitOutcome, CompileFacts, Failure, FailureClass, Job, JobKind, NewProof, Phase, SetupFacts, StoreError,
+        CircuitId, CommitOutcome, CompileFacts, Failure, FailureClass, Job, JobKind, NewProof,
+        Phase, SetupFacts, StoreError,
     },
     work::{CompileRequest, Control as _, ProofParts, WarmProver, WorkError},
 };
@@ -29,11 +30,14 @@ pub(super) struct Workbench {
 impl Workbench {
     pub(super) fn start() -> std::io::Result<Self> {
         let (tasks, queue) = mpsc::channel::<Task>();
-        std::thread::Builder::new().name("prover".into()).stack_size(64 << 20).spawn(move || {
-            for task in queue {
-                task();
-            }
-        })?;
+        std::thread::Builder::new()
+            .name("prover".into())
+            .stack_size(64 << 20)
+            .spawn(move || {
+                for task in queue {
+                    task();
+                }
+            })?;
         Ok(Self { tasks })
     }
 
@@ -45,11 +49,19 @@ impl Workbench {
         let (answer, answered) = oneshot::channel();
         let task: Task = Box::new(move || {
             let result = catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
-                Err(WorkError::internal("PANIC", "the prover met a defect; the server's log has its place"))
+                Err(WorkError::internal(
+                    "PANIC",
+                    "the prover met a defect; the server's log has its place",
+                ))
             });
             let _ = answer.send(result);
         });
-        let gone = || WorkError::internal("PROVER_GONE", "the prover thread is gone; restart the server");
+        let gone = || {
+            WorkError::internal(
+                "PROVER_GONE",
+                "the prover thread is gone; restart the server",
+            )
+        };
         self.tasks.send(task).map_err(|_| gone())?;
         answered.await.map_err(|_| gone())?
     }
@@ -64,7 +76,13 @@ pub(super) async fn run(farm: Arc<Farm>, bench: Workbench) {
         match farm.store.claim().await {
             Ok(Some(job)) => attempt(&farm, &bench, &mut warm, job).await,
             Ok(None) => {
-                let due = farm.store.next_due_in_ms().await.ok().flatten().unwrap_or(u64::MAX);
+                let due = farm
+                    .store
+                    .next_due_in_ms()
+                    .await
+                    .ok()
+                    .flatten()
+                    .unwrap_or(u64::MAX);
                 let pause = Duration::from_millis(due.clamp(5, 2000));
                 tokio::select! {
                     () = farm.stopping.cancelled() => {}
@@ -91,7 +109,11 @@ async fn pause(farm: &Farm, time: Duration) {
 enum Product {
     Compiled(CompileFacts),
     Keys(SetupFacts),
-    Proof { parts: ProofParts, key_load: Duration, prove: Duration },
+    Proof {
+        parts: ProofParts,
+        key_load: Duration,
+        prove: Duration,
+    },
 }
 
 async fn attempt(farm: &Arc<Farm>, bench: &Workbench, warm: &mut WarmKeys, job: Job) {
@@ -107,7 +129,10 @@ async fn attempt(farm: &Arc<Farm>, bench: &Workbench, warm: &mut WarmKeys, job: 
         Err(StoreError::Refused(_)) => Err(WorkError::Cancelled),
         Err(error) => {
             tracing::error!(job = %id, %error, "cannot start");
-            Err(WorkError::fault("STORE", "the job store failed at the start of the attempt"))
+            Err(WorkError::fault(
+                "STORE",
+                "the job store failed at the start of the attempt",
+            ))
         }
     };
     let result = match result {
@@ -130,10 +155,14 @@ async fn work_on(
     match job.kind {
         JobKind::Compile => {
             let request = compile_request(farm, job).await?;
-            let facts = bench.run(move || work.compile(&request, &bundle, &*control)).await?;
+            let facts = bench
+                .run(move || work.compile(&request, &bundle, &*control))
+                .await?;
             Ok(Product::Compiled(facts))
         }
-        JobKind::Setup => Ok(Product::Keys(bench.run(move || work.setup(&bundle, &*control)).await?)),
+        JobKind::Setup => Ok(Product::Keys(
+            bench.run(move || work.setup(&bundle, &*control)).await?,
+        )),
         JobKind::Prove => {
             let begun = Instant::now();
             let prover = match warm.touch(&job.circuit) {
@@ -146,22 +175,31 @@ async fn work_on(
                 }
             };
             let key_load = begun.elapsed();
-            let digest = job.input.ok_or_else(|| WorkError::internal("NO_INPUT", "the job has no input"))?;
+            let digest = job
+                .input
+                .ok_or_else(|| WorkError::internal("NO_INPUT", "the job has no input"))?;
             let (blobs, context) = (Arc::clone(&farm.blobs), job.context);
             let begun = Instant::now();
             let proved = bench
                 .run(move || {
                     let input = blobs
                         .read(&digest, 8 * config::MAX_TENSOR_FILE_BYTES)
-                        .map_err(|e| WorkError::fault("INPUT_UNREADABLE", format!("the stored input: {e}")))?;
+                        .map_err(|e| {
+                            WorkError::fault("INPUT_UNREADABLE", format!("the stored input: {e}"))
+                        })?;
                     prover.prove(&input, context, &*control)
                 })
                 .await;
-            if matches!(&proved, Err(WorkError::Failed(f)) if f.class != FailureClass::InvalidRequest) {
+            if matches!(&proved, Err(WorkError::Failed(f)) if f.class != FailureClass::InvalidRequest)
+            {
                 // A damaged key must not stay loaded.
                 warm.remove(&job.circuit);
             }
-            Ok(Product::Proof { parts: proved?, key_load, prove: begun.elapsed() })
+            Ok(Product::Proof {
+                parts: proved?,
+                key_load,
+                prove: begun.elapsed(),
+            })
         }
     }
 }
@@ -177,21 +215,39 @@ async fn compile_request(farm: &Farm, job: &Job) -> Result<CompileRequest, WorkE
         Some(digest) => Some(
             farm.blobs
                 .read(&digest, config::MAX_SETTINGS_BYTES)
-                .map_err(|e| WorkError::fault("SETTINGS_UNREADABLE", format!("the stored settings: {e}")))?,
+                .map_err(|e| {
+                    WorkError::fault("SETTINGS_UNREADABLE", format!("the stored settings: {e}"))
+                })?,
         ),
     };
     Ok(CompileRequest {
         model: farm.blobs.path(&circuit.model),
         calibration: farm.blobs.path(&circuit.calibration),
-        settings: CompileRequest::read_settings(settings.as_deref()).map_err(|e| WorkError::invalid("BAD_SETTINGS", e))?,
+        settings: CompileRequest::read_settings(settings.as_deref())
+            .map_err(|e| WorkError::invalid("BAD_SETTINGS", e))?,
         backend: circuit.backend,
-        work_folder: farm.data.join("tmp").join(format!("{}-{}", job.id.0.simple(), job.epoch)),
+        work_folder: farm
+            .data
+            .join("tmp")
+            .join(format!("{}-{}", job.id.0.simple(), job.epoch)),
     })
 }
 
 /// The gateway's check: with its own key, before anything is stored.
-async fn verified(farm: &Arc<Farm>, job: &Job, product: Product, control: &Arc<Attempt>) -> Result<Product, WorkError> {
-    let Product::Proof { parts, key_load, prove } = product else { return Ok(product) };
+async fn verified(
+    farm: &Arc<Farm>,
+    job: &Job,
+    product: Product,
+    control: &Arc<Attempt>,
+) -> Result<Product, WorkError> {
+    let Product::Proof {
+        parts,
+        key_load,
+        prove,
+    } = product
+    else {
+        return Ok(product);
+    };
     if control.report(Phase::Verify, 1, 2).is_break() {
         return Err(WorkError::Cancelled);
     }
@@ -207,8 +263,16 @@ async fn verified(farm: &Arc<Farm>, job: &Job, product: Product, control: &Arc<A
     })
     .await;
     match checked {
-        Ok(Ok(parts)) => Ok(Product::Proof { parts, key_load, prove }),
-        Ok(Err(reason)) => Err(WorkError::Failed(Failure::new(FailureClass::ProofInvalid, "PROOF_INVALID", reason))),
+        Ok(Ok(parts)) => Ok(Product::Proof {
+            parts,
+            key_load,
+            prove,
+        }),
+        Ok(Err(reason)) => Err(WorkError::Failed(Failure::new(
+            FailureClass::ProofInvalid,
+            "PROOF_INVALID",
+            reason,
+        ))),
         Err(_) => Err(WorkError::internal("PANIC", "the verifier met a defect")),
     }
 }
@@ -221,7 +285,10 @@ async fn settle(farm: &Farm, job: &Job, result: Result<Product, WorkError>) {
             Ok(product) => commit(farm, job, product).await,
             Err(WorkError::Failed(failure)) => {
                 tracing::warn!(job = %job.id, code = failure.code, message = failure.message, "attempt failed");
-                farm.store.fail(job.id, job.epoch, failure.clone()).await.map(drop)
+                farm.store
+                    .fail(job.id, job.epoch, failure.clone())
+                    .await
+                    .map(drop)
             }
             // A cancelled or expired job is terminal already; one that stopped for a drain goes back.
             Err(WorkError::Cancelled) => farm.store.release(job.id, job.epoch).await.map(drop),
@@ -242,10 +309,28 @@ async fn settle(farm: &Farm, job: &Job, result: Result<Product, WorkError>) {
 
 async fn commit(farm: &Farm, job: &Job, product: &Product) -> Result<(), StoreError> {
     let outcome = match product {
-        Product::Compiled(facts) => farm.store.commit_compile(job.id, job.epoch, facts.clone()).await?,
-        Product::Keys(facts) => farm.store.commit_setup(job.id, job.epoch, facts.clone()).await?,
-        Product::Proof { parts, key_load, prove } => {
-            let vk_digest = farm.store.circuit(job.circuit).await?.keys.map(|k| k.vk_digest).unwrap_or_default();
+        Product::Compiled(facts) => {
+            farm.store
+                .commit_compile(job.id, job.epoch, facts.clone())
+                .await?
+        }
+        Product::Keys(facts) => {
+            farm.store
+                .commit_setup(job.id, job.epoch, facts.clone())
+                .await?
+        }
+        Product::Proof {
+            parts,
+            key_load,
+            prove,
+        } => {
+            let vk_digest = farm
+                .store
+                .circuit(job.circuit)
+                .await?
+                .keys
+                .map(|k| k.vk_digest)
+                .unwrap_or_default();
             let proof = NewProof {
                 proof: parts.proof.clone(),
                 public_values: parts.public_values.clone(),

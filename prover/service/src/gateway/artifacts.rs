@@ -27,7 +27,11 @@ pub(crate) struct UploadWriter {
 
 impl Drop for UploadWriter {
     fn drop(&mut self) {
-        self.gateway.writing.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.upload.id);
+        self.gateway
+            .writing
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&self.upload.id);
     }
 }
 
@@ -42,7 +46,10 @@ fn max_size(kind: ArtifactKind) -> Option<u64> {
 
 impl Gateway {
     /// The digests nobody uploaded yet.
-    pub(crate) async fn find_missing(&self, digests: Vec<Digest>) -> Result<Vec<Digest>, GatewayError> {
+    pub(crate) async fn find_missing(
+        &self,
+        digests: Vec<Digest>,
+    ) -> Result<Vec<Digest>, GatewayError> {
         if digests.len() > 1000 {
             let message = format!("{} digests, at most 1000 in a call", digests.len());
             return Err(GatewayError::invalid("digests", "TOO_MANY", message));
@@ -58,11 +65,21 @@ impl Gateway {
         kind: ArtifactKind,
     ) -> Result<Option<UploadState>, GatewayError> {
         let Some(max) = max_size(kind) else {
-            let message = format!("{kind} is made by the server; MODEL_ONNX, CALIBRATION, SETTINGS and INPUT are uploaded");
-            return Err(GatewayError::invalid("kind", "KIND_NOT_UPLOADABLE", message));
+            let message = format!(
+                "{kind} is made by the server; MODEL_ONNX, CALIBRATION, SETTINGS and INPUT are uploaded"
+            );
+            return Err(GatewayError::invalid(
+                "kind",
+                "KIND_NOT_UPLOADABLE",
+                message,
+            ));
         };
         if size > max {
-            return Err(GatewayError::invalid("size", "TOO_LARGE", format!("{size} bytes, a {kind} has at most {max}")));
+            return Err(GatewayError::invalid(
+                "size",
+                "TOO_LARGE",
+                format!("{size} bytes, a {kind} has at most {max}"),
+            ));
         }
         if self.farm.store.artifact(&digest).await?.is_some() {
             return Ok(None);
@@ -70,7 +87,10 @@ impl Gateway {
         self.check_room(size).await?;
         let upload = self.farm.store.start_upload(digest, size, kind).await?;
         if upload.size != size {
-            let message = format!("an upload of this digest with {} bytes is under way, not {size}", upload.size);
+            let message = format!(
+                "an upload of this digest with {} bytes is under way, not {size}",
+                upload.size
+            );
             return Err(GatewayError::invalid("size", "SIZE_MISMATCH", message));
         }
         Ok(Some(self.state(upload)?))
@@ -87,12 +107,25 @@ impl Gateway {
     }
 
     /// Takes the right to write an upload, from its committed size on.
-    pub(crate) async fn write_upload(&self, id: UploadId, offset: u64) -> Result<UploadWriter, GatewayError> {
+    pub(crate) async fn write_upload(
+        &self,
+        id: UploadId,
+        offset: u64,
+    ) -> Result<UploadWriter, GatewayError> {
         let upload = self.farm.store.upload(id).await?;
-        if !self.writing.lock().unwrap_or_else(PoisonError::into_inner).insert(id) {
+        if !self
+            .writing
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(id)
+        {
             return Err(GatewayError::UploadBusy);
         }
-        let mut writer = UploadWriter { gateway: self.clone(), upload, committed: 0 };
+        let mut writer = UploadWriter {
+            gateway: self.clone(),
+            upload,
+            committed: 0,
+        };
         writer.committed = self.farm.blobs.upload_size(id)?;
         writer.check_offset("header.write_offset", offset)?;
         Ok(writer)
@@ -101,12 +134,25 @@ impl Gateway {
     /// Hashes the bytes of an upload and records the artifact. A second call answers the same artifact.
     pub(crate) async fn finish_upload(&self, id: UploadId) -> Result<Artifact, GatewayError> {
         let upload = self.farm.store.upload(id).await?;
-        if !self.writing.lock().unwrap_or_else(PoisonError::into_inner).insert(id) {
+        if !self
+            .writing
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(id)
+        {
             return Err(GatewayError::UploadBusy);
         }
-        let writer = UploadWriter { gateway: self.clone(), upload: upload.clone(), committed: 0 };
+        let writer = UploadWriter {
+            gateway: self.clone(),
+            upload: upload.clone(),
+            committed: 0,
+        };
         let _pinned = self.farm.blobs.pin().await;
-        let (blobs, digest, size) = (std::sync::Arc::clone(&self.farm.blobs), upload.digest, upload.size);
+        let (blobs, digest, size) = (
+            std::sync::Arc::clone(&self.farm.blobs),
+            upload.digest,
+            upload.size,
+        );
         // The file may be filed already when the server died before it recorded the row.
         let filed = move || match blobs.adopt_upload(id, &digest, size) {
             Err(BlobError::Io { .. }) if blobs.read_range(&digest, 0, 0).is_ok() => Ok(()),
@@ -121,12 +167,23 @@ impl Gateway {
                 // These bytes can never become right: the next StartUpload begins afresh.
                 self.farm.store.end_upload(id, false).await?;
                 self.farm.blobs.drop_upload(id);
-                let message = format!("the uploaded bytes have sha256 {got}, announced was {expected}; upload them again");
-                return Err(GatewayError::invalid("upload_id", "DIGEST_MISMATCH", message));
+                let message = format!(
+                    "the uploaded bytes have sha256 {got}, announced was {expected}; upload them again"
+                );
+                return Err(GatewayError::invalid(
+                    "upload_id",
+                    "DIGEST_MISMATCH",
+                    message,
+                ));
             }
             Err(BlobError::Length { expected, got }) => {
-                let message = format!("{got} of {expected} bytes were written; go on at offset {got}");
-                return Err(GatewayError::invalid("upload_id", "UPLOAD_INCOMPLETE", message));
+                let message =
+                    format!("{got} of {expected} bytes were written; go on at offset {got}");
+                return Err(GatewayError::invalid(
+                    "upload_id",
+                    "UPLOAD_INCOMPLETE",
+                    message,
+                ));
             }
             Err(e) => return Err(e.into()),
         }
@@ -138,14 +195,23 @@ impl Gateway {
     /// The record of an artifact.
     pub(crate) async fn artifact(&self, digest: &Digest) -> Result<Artifact, GatewayError> {
         let found = self.farm.store.artifact(digest).await?;
-        found.ok_or_else(|| GatewayError::NotFound { kind: "artifact", id: digest.to_string() })
+        found.ok_or_else(|| GatewayError::NotFound {
+            kind: "artifact",
+            id: digest.to_string(),
+        })
     }
 
     /// At most one chunk of an artifact.
-    pub(crate) async fn read_artifact(&self, digest: Digest, offset: u64, len: u64) -> Result<Vec<u8>, GatewayError> {
+    pub(crate) async fn read_artifact(
+        &self,
+        digest: Digest,
+        offset: u64,
+        len: u64,
+    ) -> Result<Vec<u8>, GatewayError> {
         let blobs = std::sync::Arc::clone(&self.farm.blobs);
         let len = len.min(config::MAX_CHUNK_BYTES as u64);
-        let read = tokio::task::spawn_blocking(move || blobs.read_range(&digest, offset, len)).await;
+        let read =
+            tokio::task::spawn_blocking(move || blobs.read_range(&digest, offset, len)).await;
         Ok(read.map_err(|_| GatewayError::Internal("reading met a defect".into()))??)
     }
 }
@@ -165,28 +231,57 @@ impl UploadWriter {
     }
 
     /// Appends a chunk.
-    pub(crate) async fn write(mut self, offset: u64, data: Vec<u8>, crc32c: u32) -> Result<Self, GatewayError> {
+    pub(crate) async fn write(
+        mut self,
+        offset: u64,
+        data: Vec<u8>,
+        crc32c: u32,
+    ) -> Result<Self, GatewayError> {
         self.check_offset("chunk.offset", offset)?;
         if data.len() > config::MAX_CHUNK_BYTES {
-            let message = format!("{} bytes, at most {} in a chunk", data.len(), config::MAX_CHUNK_BYTES);
-            return Err(GatewayError::invalid("chunk.data", "CHUNK_TOO_LARGE", message));
+            let message = format!(
+                "{} bytes, at most {} in a chunk",
+                data.len(),
+                config::MAX_CHUNK_BYTES
+            );
+            return Err(GatewayError::invalid(
+                "chunk.data",
+                "CHUNK_TOO_LARGE",
+                message,
+            ));
         }
         let got = crc32c::crc32c(&data);
         if got != crc32c {
             let message = format!("expected {crc32c:#010x}, got {got:#010x}; send the chunk again");
-            return Err(GatewayError::invalid("chunk.crc32c", "CHECKSUM_MISMATCH", message));
+            return Err(GatewayError::invalid(
+                "chunk.crc32c",
+                "CHECKSUM_MISMATCH",
+                message,
+            ));
         }
         let end = self.committed + data.len() as u64;
         if end > self.upload.size {
             let message = format!("byte {end} is beyond the announced {}", self.upload.size);
-            return Err(GatewayError::invalid("chunk.data", "UPLOAD_TOO_LONG", message));
+            return Err(GatewayError::invalid(
+                "chunk.data",
+                "UPLOAD_TOO_LONG",
+                message,
+            ));
         }
-        let (blobs, id) = (std::sync::Arc::clone(&self.gateway.farm.blobs), self.upload.id);
+        let (blobs, id) = (
+            std::sync::Arc::clone(&self.gateway.farm.blobs),
+            self.upload.id,
+        );
         let written = tokio::task::spawn_blocking(move || {
             let mut file = blobs.append_upload(id)?;
-            file.write_all(&data).map_err(|source| BlobError::Io { path: blobs.upload_path(id), source })
+            file.write_all(&data).map_err(|source| BlobError::Io {
+                path: blobs.upload_path(id),
+                source,
+            })
         });
-        written.await.map_err(|_| GatewayError::Internal("writing met a defect".into()))??;
+        written
+            .await
+            .map_err(|_| GatewayError::Internal("writing met a defect".into()))??;
         self.committed = end;
         Ok(self)
     }

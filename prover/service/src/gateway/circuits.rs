@@ -8,7 +8,8 @@ use super::{Gateway, GatewayError, gate};
 use crate::{
     config,
     store::{
-        ArtifactKind, Backend, Circuit, CircuitFilter, CircuitId, CircuitState, Digest, Labels, NewCircuit, Page, RequestKey,
+        ArtifactKind, Backend, Circuit, CircuitFilter, CircuitId, CircuitState, Digest, Labels,
+        NewCircuit, Page, RequestKey,
     },
     work::{CompileRequest, Gate, VerifierFiles},
 };
@@ -39,16 +40,33 @@ pub struct CircuitRequest {
 
 impl Gateway {
     /// Creates a circuit; its COMPILE job is queued with it.
-    pub(crate) async fn create_circuit(&self, request: CircuitRequest) -> Result<Circuit, GatewayError> {
+    pub(crate) async fn create_circuit(
+        &self,
+        request: CircuitRequest,
+    ) -> Result<Circuit, GatewayError> {
         if !["", BACKEND_VERSION].contains(&request.backend_version.as_str()) {
-            let message = format!("version {} is not served, only {BACKEND_VERSION}", request.backend_version);
-            return Err(GatewayError::invalid("backend_version", "VERSION_NOT_SERVED", message));
+            let message = format!(
+                "version {} is not served, only {BACKEND_VERSION}",
+                request.backend_version
+            );
+            return Err(GatewayError::invalid(
+                "backend_version",
+                "VERSION_NOT_SERVED",
+                message,
+            ));
         }
         super::jobs::check_labels(&request.labels)?;
-        self.check_artifact("model", &request.model, ArtifactKind::Model).await?;
-        self.check_artifact("calibration", &request.calibration, ArtifactKind::Calibration).await?;
+        self.check_artifact("model", &request.model, ArtifactKind::Model)
+            .await?;
+        self.check_artifact(
+            "calibration",
+            &request.calibration,
+            ArtifactKind::Calibration,
+        )
+        .await?;
         if let Some(settings) = &request.settings {
-            self.check_artifact("settings", settings, ArtifactKind::Settings).await?;
+            self.check_artifact("settings", settings, ArtifactKind::Settings)
+                .await?;
             let bytes = self.farm.blobs.read(settings, config::MAX_SETTINGS_BYTES)?;
             CompileRequest::read_settings(Some(&bytes))
                 .map_err(|message| GatewayError::invalid("settings", "BAD_SETTINGS", message))?;
@@ -93,7 +111,12 @@ impl Gateway {
         Ok(self.farm.store.create_circuit(new).await?.resource)
     }
 
-    async fn check_artifact(&self, field: &'static str, digest: &Digest, kind: ArtifactKind) -> Result<(), GatewayError> {
+    async fn check_artifact(
+        &self,
+        field: &'static str,
+        digest: &Digest,
+        kind: ArtifactKind,
+    ) -> Result<(), GatewayError> {
         match self.farm.store.artifact(digest).await? {
             Some(artifact) if artifact.kind == kind => Ok(()),
             Some(artifact) => {
@@ -101,7 +124,8 @@ impl Gateway {
                 Err(GatewayError::invalid(field, "WRONG_KIND", message))
             }
             None => {
-                let message = format!("artifact {digest} is not uploaded; call FindMissing, then upload it");
+                let message =
+                    format!("artifact {digest} is not uploaded; call FindMissing, then upload it");
                 Err(GatewayError::invalid(field, "ARTIFACT_MISSING", message))
             }
         }
@@ -113,7 +137,11 @@ impl Gateway {
     }
 
     /// A page of circuits.
-    pub(crate) async fn circuits(&self, filter: &CircuitFilter, page: &Page) -> Result<Vec<Circuit>, GatewayError> {
+    pub(crate) async fn circuits(
+        &self,
+        filter: &CircuitFilter,
+        page: &Page,
+    ) -> Result<Vec<Circuit>, GatewayError> {
         Ok(self.farm.store.circuits(filter, page).await?)
     }
 

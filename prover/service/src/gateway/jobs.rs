@@ -9,8 +9,8 @@ use crate::{
     config,
     farm::LiveProgress,
     store::{
-        ArtifactKind, Attempt, CircuitId, Digest, Job, JobFilter, JobId, JobKind, JobState, Labels, NewJob, Page, Priority,
-        ProofRecord, RequestKey,
+        ArtifactKind, Attempt, CircuitId, Digest, Job, JobFilter, JobId, JobKind, JobState, Labels,
+        NewJob, Page, Priority, ProofRecord, RequestKey,
     },
     work::{ProofEncoding, ProofParts},
 };
@@ -76,7 +76,11 @@ pub struct JobView {
 }
 
 pub(super) fn check_labels(labels: &Labels) -> Result<(), GatewayError> {
-    if labels.len() > 64 || labels.iter().any(|(k, v)| k.is_empty() || k.len() > 63 || v.len() > 255) {
+    if labels.len() > 64
+        || labels
+            .iter()
+            .any(|(k, v)| k.is_empty() || k.len() > 63 || v.len() > 255)
+    {
         let message = "at most 64 labels, keys of 1 to 63 bytes, values of at most 255";
         return Err(GatewayError::invalid("labels", "BAD_LABELS", message));
     }
@@ -100,18 +104,31 @@ impl Gateway {
         if let Some(key) = &request.request
             && let Some(job) = self.farm.store.remembered_job(key).await?
         {
-            return Ok(JobView { deduplicated: true, ..self.view(job).await? });
+            return Ok(JobView {
+                deduplicated: true,
+                ..self.view(job).await?
+            });
         }
         check_labels(&request.labels)?;
         let context = context(&request.context)?;
         let ttl = request.ttl.unwrap_or(self.farm.limits.default_ttl);
         if ttl.is_zero() || ttl > MAX_TTL {
-            return Err(GatewayError::invalid("ttl", "BAD_TTL", "more than 0 and at most 30 days"));
+            return Err(GatewayError::invalid(
+                "ttl",
+                "BAD_TTL",
+                "more than 0 and at most 30 days",
+            ));
         }
         let max_attempts = match request.max_attempts {
             0 => self.farm.limits.default_max_attempts,
             n @ 1..=20 => n,
-            n => return Err(GatewayError::invalid("max_attempts", "BAD_ATTEMPTS", format!("at most 20, got {n}"))),
+            n => {
+                return Err(GatewayError::invalid(
+                    "max_attempts",
+                    "BAD_ATTEMPTS",
+                    format!("at most 20, got {n}"),
+                ));
+            }
         };
         let circuit = self.farm.store.circuit(request.circuit).await?;
         let gate = gate(&self.farm, request.circuit).await?;
@@ -157,7 +174,10 @@ impl Gateway {
                 self.forget(&raw, true).await?;
             }
         }
-        Ok(JobView { deduplicated: existed, ..self.view(created?.resource).await? })
+        Ok(JobView {
+            deduplicated: existed,
+            ..self.view(created?.resource).await?
+        })
     }
 
     async fn input_file(&self, input: JobInput) -> Result<(Vec<u8>, Option<Digest>), GatewayError> {
@@ -168,21 +188,37 @@ impl Gateway {
                     bytes.len(),
                     config::MAX_INLINE_INPUT_BYTES
                 );
-                Err(GatewayError::invalid("inline_input", "INPUT_TOO_LARGE", message))
+                Err(GatewayError::invalid(
+                    "inline_input",
+                    "INPUT_TOO_LARGE",
+                    message,
+                ))
             }
             JobInput::Inline(bytes) => Ok((bytes, None)),
             JobInput::Artifact(digest) => {
                 let artifact = self.artifact(&digest).await.map_err(|_| {
-                    let message = format!("artifact {digest} is not uploaded; call FindMissing, then upload it");
+                    let message = format!(
+                        "artifact {digest} is not uploaded; call FindMissing, then upload it"
+                    );
                     GatewayError::invalid("input_artifact", "ARTIFACT_MISSING", message)
                 })?;
                 if artifact.kind != ArtifactKind::Input {
-                    let message = format!("artifact {digest} is a {}, expected INPUT", artifact.kind);
-                    return Err(GatewayError::invalid("input_artifact", "WRONG_KIND", message));
+                    let message =
+                        format!("artifact {digest} is a {}, expected INPUT", artifact.kind);
+                    return Err(GatewayError::invalid(
+                        "input_artifact",
+                        "WRONG_KIND",
+                        message,
+                    ));
                 }
                 let blobs = Arc::clone(&self.farm.blobs);
-                let read = tokio::task::spawn_blocking(move || blobs.read(&digest, config::MAX_TENSOR_FILE_BYTES)).await;
-                let bytes = read.map_err(|_| GatewayError::Internal("reading the input met a defect".into()))??;
+                let read = tokio::task::spawn_blocking(move || {
+                    blobs.read(&digest, config::MAX_TENSOR_FILE_BYTES)
+                })
+                .await;
+                let bytes = read.map_err(|_| {
+                    GatewayError::Internal("reading the input met a defect".into())
+                })??;
                 Ok((bytes, Some(digest)))
             }
         }
@@ -190,9 +226,22 @@ impl Gateway {
 
     /// A job with its progress and place.
     pub(crate) async fn view(&self, job: Job) -> Result<JobView, GatewayError> {
-        let ahead = if job.state == JobState::Queued { self.farm.store.jobs_ahead(&job).await? } else { 0 };
-        let live = if job.state.is_terminal() { None } else { self.farm.live.progress(job.id) };
-        Ok(JobView { job, live, ahead, deduplicated: false })
+        let ahead = if job.state == JobState::Queued {
+            self.farm.store.jobs_ahead(&job).await?
+        } else {
+            0
+        };
+        let live = if job.state.is_terminal() {
+            None
+        } else {
+            self.farm.live.progress(job.id)
+        };
+        Ok(JobView {
+            job,
+            live,
+            ahead,
+            deduplicated: false,
+        })
     }
 
     /// The job with `id`.
@@ -206,7 +255,11 @@ impl Gateway {
     }
 
     /// A page of jobs.
-    pub(crate) async fn jobs(&self, filter: &JobFilter, page: &Page) -> Result<Vec<JobView>, GatewayError> {
+    pub(crate) async fn jobs(
+        &self,
+        filter: &JobFilter,
+        page: &Page,
+    ) -> Result<Vec<JobView>, GatewayError> {
         let mut views = Vec::new();
         for job in self.farm.store.jobs(filter, page).await? {
             views.push(self.view(job).await?);
@@ -233,7 +286,11 @@ impl Gateway {
     }
 
     /// Cancels a job that is not terminal.
-    pub(crate) async fn cancel(&self, id: JobId, etag: Option<i64>) -> Result<JobView, GatewayError> {
+    pub(crate) async fn cancel(
+        &self,
+        id: JobId,
+        etag: Option<i64>,
+    ) -> Result<JobView, GatewayError> {
         let job = self.farm.store.cancel(id, etag).await?;
         if job.state == JobState::Cancelled {
             self.farm.live.stop(id);
@@ -242,21 +299,32 @@ impl Gateway {
     }
 
     /// The verified proof of a job.
-    pub(crate) async fn proof(&self, id: JobId, encoding: ProofEncoding) -> Result<(ProofRecord, Vec<u8>), GatewayError> {
+    pub(crate) async fn proof(
+        &self,
+        id: JobId,
+        encoding: ProofEncoding,
+    ) -> Result<(ProofRecord, Vec<u8>), GatewayError> {
         let job = self.farm.store.job(id).await?;
         if job.kind != JobKind::Prove {
             let message = format!("{id} is a {} job; only PROVE jobs have proofs", job.kind);
             return Err(GatewayError::invalid("job", "NOT_A_PROOF_JOB", message));
         }
         let Some(record) = self.farm.store.proof(id).await? else {
-            return Err(GatewayError::NoProof { state: job.state, why: job.failure.map(|f| f.message) });
+            return Err(GatewayError::NoProof {
+                state: job.state,
+                why: job.failure.map(|f| f.message),
+            });
         };
         let data = match encoding {
             ProofEncoding::Native => record.proof.clone(),
             other => {
                 let gate = gate(&self.farm, job.circuit).await?;
-                let parts = ProofParts { proof: record.proof.clone(), public_values: record.public_values.clone() };
-                gate.encode(other, &parts).map_err(|m| GatewayError::invalid("format", "FORMAT_NOT_SERVED", m))?
+                let parts = ProofParts {
+                    proof: record.proof.clone(),
+                    public_values: record.public_values.clone(),
+                };
+                gate.encode(other, &parts)
+                    .map_err(|m| GatewayError::invalid("format", "FORMAT_NOT_SERVED", m))?
             }
         };
         Ok((record, data))
@@ -273,8 +341,12 @@ impl Gateway {
         let gate = self.gate(circuit).await?;
         let _permit = self.check_permit().await?;
         let checked = tokio::task::spawn_blocking(move || {
-            gate.decode(encoding, &proof, &public_values).and_then(|parts| gate.verify(&parts)).err()
+            gate.decode(encoding, &proof, &public_values)
+                .and_then(|parts| gate.verify(&parts))
+                .err()
         });
-        checked.await.map_err(|_| GatewayError::Internal("the verifier met a defect".into()))
+        checked
+            .await
+            .map_err(|_| GatewayError::Internal("the verifier met a defect".into()))
     }
 }

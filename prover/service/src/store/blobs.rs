@@ -70,7 +70,10 @@ impl Blobs {
         for folder in ["blobs", "uploads"] {
             private_folder(&root.join(folder))?;
         }
-        Ok(Self { root: root.to_owned(), collecting: RwLock::new(()) })
+        Ok(Self {
+            root: root.to_owned(),
+            collecting: RwLock::new(()),
+        })
     }
 
     /// Held while a file is written and its digest recorded.
@@ -104,12 +107,18 @@ impl Blobs {
         if path.exists() && self.read(&digest, bytes.len() as u64).is_ok() {
             return Ok(digest);
         }
-        let temporary = self.root.join("uploads").join(uuid::Uuid::new_v4().simple().to_string());
+        let temporary = self
+            .root
+            .join("uploads")
+            .join(uuid::Uuid::new_v4().simple().to_string());
         let mut file = private_file(&temporary)?;
         let written = file.write_all(bytes).and_then(|()| file.sync_all());
         if let Err(source) = written {
             let _ = fs::remove_file(&temporary);
-            return Err(BlobError::Io { path: temporary, source });
+            return Err(BlobError::Io {
+                path: temporary,
+                source,
+            });
         }
         self.place(&temporary, &digest)?;
         Ok(digest)
@@ -148,16 +157,29 @@ impl Blobs {
     /// The bytes are not what was announced (the upload stays), or the disk fails.
     pub fn adopt_upload(&self, id: UploadId, digest: &Digest, size: u64) -> Result<(), BlobError> {
         let path = self.upload_path(id);
-        let io = |source| BlobError::Io { path: path.clone(), source };
+        let io = |source| BlobError::Io {
+            path: path.clone(),
+            source,
+        };
         // An empty artifact has no chunk and hence no file.
-        let mut file = if size == 0 { private_file(&path)? } else { File::open(&path).map_err(io)? };
+        let mut file = if size == 0 {
+            private_file(&path)?
+        } else {
+            File::open(&path).map_err(io)?
+        };
         let got = file.metadata().map_err(io)?.len();
         if got != size {
-            return Err(BlobError::Length { expected: size, got });
+            return Err(BlobError::Length {
+                expected: size,
+                got,
+            });
         }
         let got = digest_of(&mut file).map_err(io)?;
         if got != *digest {
-            return Err(BlobError::Digest { expected: *digest, got });
+            return Err(BlobError::Digest {
+                expected: *digest,
+                got,
+            });
         }
         file.sync_all().map_err(io)?;
         self.place(&path, digest)
@@ -182,7 +204,10 @@ impl Blobs {
         let bytes = read_bounded(&path, max)?;
         let got = Digest::of(&bytes);
         if got != *digest {
-            return Err(BlobError::Digest { expected: *digest, got });
+            return Err(BlobError::Digest {
+                expected: *digest,
+                got,
+            });
         }
         Ok(bytes)
     }
@@ -193,7 +218,10 @@ impl Blobs {
     /// The file cannot be read.
     pub fn read_range(&self, digest: &Digest, offset: u64, len: u64) -> Result<Vec<u8>, BlobError> {
         let path = self.path(digest);
-        let io = |source| BlobError::Io { path: path.clone(), source };
+        let io = |source| BlobError::Io {
+            path: path.clone(),
+            source,
+        };
         let mut file = File::open(&path).map_err(io)?;
         file.seek(SeekFrom::Start(offset)).map_err(io)?;
         let mut out = Vec::new();
@@ -207,7 +235,10 @@ impl Blobs {
         let folder = to.parent().unwrap_or(&self.root);
         let fresh = !folder.exists();
         private_folder(folder)?;
-        fs::rename(from, &to).map_err(|source| BlobError::Io { path: to.clone(), source })?;
+        fs::rename(from, &to).map_err(|source| BlobError::Io {
+            path: to.clone(),
+            source,
+        })?;
         sync_folder(folder)?;
         if fresh {
             sync_folder(&self.root.join("blobs"))?;
@@ -221,16 +252,27 @@ impl Blobs {
 /// # Errors
 /// The file is missing or longer.
 pub fn read_bounded(path: &Path, max: u64) -> Result<Vec<u8>, BlobError> {
-    let io = |source| BlobError::Io { path: path.to_owned(), source };
+    let io = |source| BlobError::Io {
+        path: path.to_owned(),
+        source,
+    };
     let file = File::open(path).map_err(io)?;
     let len = file.metadata().map_err(io)?.len();
     if len > max {
-        return Err(BlobError::Length { expected: max, got: len });
+        return Err(BlobError::Length {
+            expected: max,
+            got: len,
+        });
     }
     let mut out = Vec::with_capacity(len as usize);
-    file.take(max.saturating_add(1)).read_to_end(&mut out).map_err(io)?;
+    file.take(max.saturating_add(1))
+        .read_to_end(&mut out)
+        .map_err(io)?;
     if out.len() as u64 > max {
-        return Err(BlobError::Length { expected: max, got: out.len() as u64 });
+        return Err(BlobError::Length {
+            expected: max,
+            got: out.len() as u64,
+        });
     }
     Ok(out)
 }
@@ -259,7 +301,10 @@ pub fn private_folder(path: &Path) -> Result<(), BlobError> {
         .recursive(true)
         .mode(0o700)
         .create(path)
-        .map_err(|source| BlobError::Io { path: path.to_owned(), source })
+        .map_err(|source| BlobError::Io {
+            path: path.to_owned(),
+            source,
+        })
 }
 
 /// Creates an empty file that only the owner may read.
@@ -274,7 +319,10 @@ pub fn private_file(path: &Path) -> Result<File, BlobError> {
         .truncate(true)
         .mode(0o600)
         .open(path)
-        .map_err(|source| BlobError::Io { path: path.to_owned(), source })
+        .map_err(|source| BlobError::Io {
+            path: path.to_owned(),
+            source,
+        })
 }
 
 /// Makes the names in a folder durable.
@@ -282,7 +330,12 @@ pub fn private_file(path: &Path) -> Result<File, BlobError> {
 /// # Errors
 /// The folder cannot be synced.
 pub fn sync_folder(path: &Path) -> Result<(), BlobError> {
-    File::open(path).and_then(|d| d.sync_all()).map_err(|source| BlobError::Io { path: path.to_owned(), source })
+    File::open(path)
+        .and_then(|d| d.sync_all())
+        .map_err(|source| BlobError::Io {
+            path: path.to_owned(),
+            source,
+        })
 }
 
 #[cfg(test)]
@@ -295,9 +348,18 @@ mod tests {
         let blobs = Blobs::open(dir.path()).expect("open");
         let digest = blobs.put(b"hello").expect("put");
         assert_eq!(blobs.read(&digest, 5).expect("read"), b"hello");
-        assert!(matches!(blobs.read(&digest, 4), Err(BlobError::Length { expected: 4, got: 5 })));
+        assert!(matches!(
+            blobs.read(&digest, 4),
+            Err(BlobError::Length {
+                expected: 4,
+                got: 5
+            })
+        ));
         fs::write(blobs.path(&digest), b"jello").expect("damage");
-        assert!(matches!(blobs.read(&digest, 5), Err(BlobError::Digest { .. })));
+        assert!(matches!(
+            blobs.read(&digest, 5),
+            Err(BlobError::Digest { .. })
+        ));
         blobs.put(b"hello").expect("put repairs");
         assert!(blobs.read(&digest, 5).is_ok());
     }
@@ -307,11 +369,27 @@ mod tests {
         let dir = tempfile::tempdir().expect("temp dir");
         let blobs = Blobs::open(dir.path()).expect("open");
         let id = UploadId::fresh();
-        blobs.append_upload(id).and_then(|mut f| f.write_all(b"abc").map_err(|source| BlobError::Io { path: "x".into(), source })).expect("write");
+        blobs
+            .append_upload(id)
+            .and_then(|mut f| {
+                f.write_all(b"abc").map_err(|source| BlobError::Io {
+                    path: "x".into(),
+                    source,
+                })
+            })
+            .expect("write");
         let digest = Digest::of(b"abd");
-        assert!(matches!(blobs.adopt_upload(id, &digest, 3), Err(BlobError::Digest { .. })));
-        assert!(matches!(blobs.adopt_upload(id, &Digest::of(b"abc"), 4), Err(BlobError::Length { .. })));
-        blobs.adopt_upload(id, &Digest::of(b"abc"), 3).expect("right bytes");
+        assert!(matches!(
+            blobs.adopt_upload(id, &digest, 3),
+            Err(BlobError::Digest { .. })
+        ));
+        assert!(matches!(
+            blobs.adopt_upload(id, &Digest::of(b"abc"), 4),
+            Err(BlobError::Length { .. })
+        ));
+        blobs
+            .adopt_upload(id, &Digest::of(b"abc"), 3)
+            .expect("right bytes");
         assert!(!blobs.path(&digest).exists());
     }
 }

@@ -280,7 +280,12 @@ pub struct Failure {
 impl Failure {
     /// A failure whose message is cut at 1 KiB.
     pub fn new(class: FailureClass, code: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { class, code: code.into(), message: cut(message.into(), 1024), attempt: 0 }
+        Self {
+            class,
+            code: code.into(),
+            message: cut(message.into(), 1024),
+            attempt: 0,
+        }
     }
 }
 
@@ -381,7 +386,9 @@ pub struct Circuit {
 impl Circuit {
     /// Whether some input tensor stays out of the statement.
     pub fn has_private_input(&self) -> bool {
-        self.compiled.as_ref().is_some_and(|c| c.inputs.iter().any(|t| t.private))
+        self.compiled
+            .as_ref()
+            .is_some_and(|c| c.inputs.iter().any(|t| t.private))
     }
 }
 

@@ -17,9 +17,10 @@ use sqlx::{
 use tokio::sync::watch;
 
 use super::{
-    Artifact, ArtifactKind, Attempt, Circuit, CircuitFilter, CircuitId, CommitOutcome, CompileFacts, Created, Digest, Failure,
-    Job, JobFilter, JobId, JobStore, NewCircuit, NewJob, NewProof, Page, ProofRecord, Recovered, RequestKey, SetupFacts,
-    StateEvent, StoreError, Upload, UploadId,
+    Artifact, ArtifactKind, Attempt, Circuit, CircuitFilter, CircuitId, CommitOutcome,
+    CompileFacts, Created, Digest, Failure, Job, JobFilter, JobId, JobStore, NewCircuit, NewJob,
+    NewProof, Page, ProofRecord, Recovered, RequestKey, SetupFacts, StateEvent, StoreError, Upload,
+    UploadId,
 };
 
 /// The schema that this version writes.
@@ -65,8 +66,15 @@ impl SqliteStore {
             .connect_with(options.clone())
             .await?;
         migrate(&writer).await?;
-        let readers = SqlitePoolOptions::new().max_connections(4).connect_with(options).await?;
-        Ok(Self { writer, readers, changed: watch::Sender::new(0) })
+        let readers = SqlitePoolOptions::new()
+            .max_connections(4)
+            .connect_with(options)
+            .await?;
+        Ok(Self {
+            writer,
+            readers,
+            changed: watch::Sender::new(0),
+        })
     }
 
     /// Begins a write transaction.
@@ -84,12 +92,20 @@ impl SqliteStore {
 
 async fn migrate(pool: &SqlitePool) -> Result<(), StoreError> {
     let mut tx = pool.begin_with("BEGIN IMMEDIATE").await?;
-    let found: i64 = sqlx::query("PRAGMA user_version").fetch_one(&mut *tx).await?.try_get(0)?;
+    let found: i64 = sqlx::query("PRAGMA user_version")
+        .fetch_one(&mut *tx)
+        .await?
+        .try_get(0)?;
     if found > SCHEMA_VERSION {
-        return Err(StoreError::Newer { found, known: SCHEMA_VERSION });
+        return Err(StoreError::Newer {
+            found,
+            known: SCHEMA_VERSION,
+        });
     }
     if found == 0 {
-        sqlx::raw_sql(include_str!("sqlite/schema.sql")).execute(&mut *tx).await?;
+        sqlx::raw_sql(include_str!("sqlite/schema.sql"))
+            .execute(&mut *tx)
+            .await?;
         let now = now(&mut tx).await?;
         sqlx::query("INSERT INTO tenants(id,name,created_at) VALUES (?,'default',?)")
             .bind(TENANT)
@@ -97,8 +113,13 @@ async fn migrate(pool: &SqlitePool) -> Result<(), StoreError> {
             .execute(&mut *tx)
             .await?;
         let secret: [u8; 32] = rand::random();
-        sqlx::query("INSERT INTO meta(key,value) VALUES ('secret',?)").bind(&secret[..]).execute(&mut *tx).await?;
-        sqlx::raw_sql("PRAGMA user_version = 1").execute(&mut *tx).await?;
+        sqlx::query("INSERT INTO meta(key,value) VALUES ('secret',?)")
+            .bind(&secret[..])
+            .execute(&mut *tx)
+            .await?;
+        sqlx::raw_sql("PRAGMA user_version = 1")
+            .execute(&mut *tx)
+            .await?;
     }
     tx.commit().await?;
     Ok(())
@@ -106,12 +127,18 @@ async fn migrate(pool: &SqlitePool) -> Result<(), StoreError> {
 
 /// The database's clock.
 async fn now(tx: &mut Tx<'_>) -> Result<i64, StoreError> {
-    let row = sqlx::query("SELECT CAST(unixepoch('subsec') * 1000 AS INTEGER)").fetch_one(&mut **tx).await?;
+    let row = sqlx::query("SELECT CAST(unixepoch('subsec') * 1000 AS INTEGER)")
+        .fetch_one(&mut **tx)
+        .await?;
     Ok(row.try_get(0)?)
 }
 
 /// What a request id was used for, if it was.
-async fn remembered(tx: &mut Tx<'_>, method: &str, key: &Option<RequestKey>) -> Result<Option<uuid::Uuid>, StoreError> {
+async fn remembered(
+    tx: &mut Tx<'_>,
+    method: &str,
+    key: &Option<RequestKey>,
+) -> Result<Option<uuid::Uuid>, StoreError> {
     let Some(key) = key else { return Ok(None) };
     let now = now(tx).await?;
     let row = sqlx::query(
@@ -131,7 +158,12 @@ async fn remembered(tx: &mut Tx<'_>, method: &str, key: &Option<RequestKey>) -> 
 }
 
 /// Remembers what a request id was used for.
-async fn remember(tx: &mut Tx<'_>, method: &str, key: &Option<RequestKey>, resource: uuid::Uuid) -> Result<(), StoreError> {
+async fn remember(
+    tx: &mut Tx<'_>,
+    method: &str,
+    key: &Option<RequestKey>,
+    resource: uuid::Uuid,
+) -> Result<(), StoreError> {
     let Some(key) = key else { return Ok(()) };
     let now = now(tx).await?;
     sqlx::query("INSERT OR REPLACE INTO idempotency(tenant_id,method,request_id,fingerprint,resource,expires_at) VALUES (?,?,?,?,?,?)")
@@ -148,12 +180,20 @@ async fn remember(tx: &mut Tx<'_>, method: &str, key: &Option<RequestKey>, resou
 
 /// Refuses one more queued job than `limit`.
 async fn check_queue(tx: &mut Tx<'_>, limit: u64) -> Result<(), StoreError> {
-    let row = sqlx::query("SELECT count(*) FROM jobs WHERE tenant_id=? AND state=1").bind(TENANT).fetch_one(&mut **tx).await?;
+    let row = sqlx::query("SELECT count(*) FROM jobs WHERE tenant_id=? AND state=1")
+        .bind(TENANT)
+        .fetch_one(&mut **tx)
+        .await?;
     let used: i64 = row.try_get(0)?;
     let used = used.max(0) as u64;
     if used >= limit {
         let advice = "wait for jobs to finish, or start the server with a larger --max-queued";
-        return Err(StoreError::Quota { what: "queued jobs", used, limit, advice });
+        return Err(StoreError::Quota {
+            what: "queued jobs",
+            used,
+            limit,
+            advice,
+        });
     }
     Ok(())
 }
@@ -162,7 +202,9 @@ impl From<sqlx::Error> for StoreError {
     fn from(e: sqlx::Error) -> Self {
         const SQLITE_FULL: &str = "13";
         match &e {
-            sqlx::Error::Database(d) if d.code().is_some_and(|c| c == SQLITE_FULL) => Self::DiskFull,
+            sqlx::Error::Database(d) if d.code().is_some_and(|c| c == SQLITE_FULL) => {
+                Self::DiskFull
+            }
             _ => Self::Database(Box::new(e)),
         }
     }
@@ -178,7 +220,12 @@ impl JobStore for SqliteStore {
         artifacts::artifact(self, digest).await
     }
 
-    async fn add_artifact(&self, digest: Digest, size: u64, kind: ArtifactKind) -> Result<Artifact, StoreError> {
+    async fn add_artifact(
+        &self,
+        digest: Digest,
+        size: u64,
+        kind: ArtifactKind,
+    ) -> Result<Artifact, StoreError> {
         artifacts::add(self, digest, size, kind).await
     }
 
@@ -194,7 +241,12 @@ impl JobStore for SqliteStore {
         artifacts::stored_bytes(self).await
     }
 
-    async fn start_upload(&self, digest: Digest, size: u64, kind: ArtifactKind) -> Result<Upload, StoreError> {
+    async fn start_upload(
+        &self,
+        digest: Digest,
+        size: u64,
+        kind: ArtifactKind,
+    ) -> Result<Upload, StoreError> {
         artifacts::start_upload(self, digest, size, kind).await
     }
 
@@ -218,7 +270,11 @@ impl JobStore for SqliteStore {
         circuits::circuit(self, id).await
     }
 
-    async fn circuits(&self, filter: &CircuitFilter, page: &Page) -> Result<Vec<Circuit>, StoreError> {
+    async fn circuits(
+        &self,
+        filter: &CircuitFilter,
+        page: &Page,
+    ) -> Result<Vec<Circuit>, StoreError> {
         circuits::list(self, filter, page).await
     }
 
@@ -276,15 +332,30 @@ impl JobStore for SqliteStore {
         jobs::fail(self, id, epoch, failure).await
     }
 
-    async fn commit_proof(&self, id: JobId, epoch: i64, proof: NewProof) -> Result<CommitOutcome, StoreError> {
+    async fn commit_proof(
+        &self,
+        id: JobId,
+        epoch: i64,
+        proof: NewProof,
+    ) -> Result<CommitOutcome, StoreError> {
         jobs::commit_proof(self, id, epoch, proof).await
     }
 
-    async fn commit_compile(&self, id: JobId, epoch: i64, facts: CompileFacts) -> Result<CommitOutcome, StoreError> {
+    async fn commit_compile(
+        &self,
+        id: JobId,
+        epoch: i64,
+        facts: CompileFacts,
+    ) -> Result<CommitOutcome, StoreError> {
         circuits::commit_compile(self, id, epoch, facts).await
     }
 
-    async fn commit_setup(&self, id: JobId, epoch: i64, facts: SetupFacts) -> Result<CommitOutcome, StoreError> {
+    async fn commit_setup(
+        &self,
+        id: JobId,
+        epoch: i64,
+        facts: SetupFacts,
+    ) -> Result<CommitOutcome, StoreError> {
         circuits::commit_setup(self, id, epoch, facts).await
     }
 
@@ -311,8 +382,14 @@ impl JobStore for SqliteStore {
     async fn sweep(&self) -> Result<(), StoreError> {
         let mut tx = self.write().await?;
         let now = now(&mut tx).await?;
-        sqlx::query("DELETE FROM idempotency WHERE expires_at<=?").bind(now).execute(&mut *tx).await?;
-        sqlx::query("DELETE FROM job_events WHERE at<=?").bind(now - EVENT_TTL_MS).execute(&mut *tx).await?;
+        sqlx::query("DELETE FROM idempotency WHERE expires_at<=?")
+            .bind(now)
+            .execute(&mut *tx)
+            .await?;
+        sqlx::query("DELETE FROM job_events WHERE at<=?")
+            .bind(now - EVENT_TTL_MS)
+            .execute(&mut *tx)
+            .await?;
         tx.commit().await?;
         Ok(())
     }
@@ -333,12 +410,16 @@ impl JobStore for SqliteStore {
     }
 
     async fn last_event(&self) -> Result<i64, StoreError> {
-        let row = sqlx::query("SELECT coalesce(max(seq),0) FROM job_events").fetch_one(&self.readers).await?;
+        let row = sqlx::query("SELECT coalesce(max(seq),0) FROM job_events")
+            .fetch_one(&self.readers)
+            .await?;
         Ok(row.try_get(0)?)
     }
 
     async fn secret(&self) -> Result<[u8; 32], StoreError> {
-        let row = sqlx::query("SELECT value FROM meta WHERE key='secret'").fetch_one(&self.readers).await?;
+        let row = sqlx::query("SELECT value FROM meta WHERE key='secret'")
+            .fetch_one(&self.readers)
+            .await?;
         Ok(rows::digest(row.try_get(0)?)?.0)
     }
 

@@ -48,7 +48,8 @@ impl CompileRequest {
     /// # Errors
     /// What is wrong with it.
     pub fn read_settings(bytes: Option<&[u8]>) -> Result<CompileSettings, String> {
-        let form = "expected {\"input\": \"public\" | \"private\", \"output\": \"public\" | \"private\"}";
+        let form =
+            "expected {\"input\": \"public\" | \"private\", \"output\": \"public\" | \"private\"}";
         bytes.map_or_else(
             || Ok(CompileSettings::default()),
             |bytes| serde_json::from_slice(bytes).map_err(|e| format!("{form}: {e}")),
@@ -99,8 +100,11 @@ pub fn run_child(
     control: &dyn Control,
 ) -> Result<CompileFacts, WorkError> {
     let folder = Folder(request.work_folder.clone());
-    let fault = |what: &str, e: &dyn std::fmt::Display| WorkError::fault("COMPILE_FOLDER", format!("cannot {what}: {e}"));
-    let folder_fault = |e: &dyn std::fmt::Display| fault("prepare the folder of the compile process", e);
+    let fault = |what: &str, e: &dyn std::fmt::Display| {
+        WorkError::fault("COMPILE_FOLDER", format!("cannot {what}: {e}"))
+    };
+    let folder_fault =
+        |e: &dyn std::fmt::Display| fault("prepare the folder of the compile process", e);
     blobs::private_folder(&folder.0).map_err(|e| folder_fault(&e))?;
     let absolute = |p: &Path| std::path::absolute(p).map_err(|e| folder_fault(&e));
     let order = Order {
@@ -119,10 +123,17 @@ pub fn run_child(
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
-        .map_err(|e| WorkError::fault("COMPILE_SPAWN", format!("cannot start {}: {e}", limits.worker.display())))?;
+        .map_err(|e| {
+            WorkError::fault(
+                "COMPILE_SPAWN",
+                format!("cannot start {}: {e}", limits.worker.display()),
+            )
+        })?;
     let ended = watch(Killed(child), limits, control)?;
     let result = blobs::read_bounded(&folder.0.join(RESULT), MAX_RESULT_BYTES);
-    let outcome: Option<Outcome> = result.ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
+    let outcome: Option<Outcome> = result
+        .ok()
+        .and_then(|bytes| serde_json::from_slice(&bytes).ok());
     match outcome {
         Some(Outcome::Compiled(facts)) if ended.status.success() => {
             place(&folder.0.join(BUNDLE), bundle)?;
@@ -159,12 +170,21 @@ struct Ended {
 }
 
 /// Forwards progress until the child ends; kills it at its limit or when asked to stop.
-fn watch(mut child: Killed, limits: &ChildLimits, control: &dyn Control) -> Result<Ended, WorkError> {
+fn watch(
+    mut child: Killed,
+    limits: &ChildLimits,
+    control: &dyn Control,
+) -> Result<Ended, WorkError> {
     let (lines, steps) = mpsc::channel();
     let stdout = child.0.stdout.take();
     let stderr = child.0.stderr.take();
     std::thread::spawn(move || {
-        for line in stdout.map(BufReader::new).into_iter().flat_map(|r| r.lines()).map_while(Result::ok) {
+        for line in stdout
+            .map(BufReader::new)
+            .into_iter()
+            .flat_map(|r| r.lines())
+            .map_while(Result::ok)
+        {
             if let Ok(step) = serde_json::from_str::<Step>(&line)
                 && lines.send(step).is_err()
             {
@@ -185,27 +205,44 @@ fn watch(mut child: Killed, limits: &ChildLimits, control: &dyn Control) -> Resu
         match steps.recv_timeout(Duration::from_millis(50)) {
             Ok(step) => last = step,
             Err(mpsc::RecvTimeoutError::Timeout) => {}
-            Err(mpsc::RecvTimeoutError::Disconnected) => std::thread::sleep(Duration::from_millis(5)),
+            Err(mpsc::RecvTimeoutError::Disconnected) => {
+                std::thread::sleep(Duration::from_millis(5))
+            }
         }
-        if control.report(Phase::Prove, last.done, last.total).is_break() {
+        if control
+            .report(Phase::Prove, last.done, last.total)
+            .is_break()
+        {
             return Err(WorkError::Cancelled);
         }
-        let ended = child.0.try_wait().map_err(|e| WorkError::fault("COMPILE_WAIT", e.to_string()))?;
+        let ended = child
+            .0
+            .try_wait()
+            .map_err(|e| WorkError::fault("COMPILE_WAIT", e.to_string()))?;
         if let Some(status) = ended {
             break status;
         }
         if begun.elapsed() > limits.timeout {
             let seconds = limits.timeout.as_secs();
-            let message = format!("compiling took longer than the limit of {seconds} s (--compile-timeout)");
+            let message =
+                format!("compiling took longer than the limit of {seconds} s (--compile-timeout)");
             return Err(WorkError::exceeded("COMPILE_TIMEOUT", message));
         }
     };
-    Ok(Ended { status, words: words.join().unwrap_or_default() })
+    Ok(Ended {
+        status,
+        words: words.join().unwrap_or_default(),
+    })
 }
 
 fn death(ended: &Ended, limits: &ChildLimits) -> WorkError {
     let mib = limits.memory_bytes >> 20;
-    let memory = ["memory allocation", "capacity overflow", "Cannot allocate memory", "failed to spawn thread"];
+    let memory = [
+        "memory allocation",
+        "capacity overflow",
+        "Cannot allocate memory",
+        "failed to spawn thread",
+    ];
     if memory.iter().any(|w| ended.words.contains(w)) || ended.status.signal() == Some(9) {
         let message = format!(
             "compiling needed more than the {mib} MiB it may use (--compile-memory-mib), or the model file claims sizes that it \
@@ -213,18 +250,25 @@ fn death(ended: &Ended, limits: &ChildLimits) -> WorkError {
         );
         return WorkError::exceeded("COMPILE_MEMORY", message);
     }
-    let message = format!("the compile process died on this model ({}); the file may be damaged", ended.status);
+    let message = format!(
+        "the compile process died on this model ({}); the file may be damaged",
+        ended.status
+    );
     WorkError::invalid("COMPILE_CRASHED", message)
 }
 
 /// Moves the child's bundle to its place, replacing what an interrupted attempt left.
 fn place(from: &Path, to: &Path) -> Result<(), WorkError> {
-    let fault = |e: std::io::Error| WorkError::fault("BUNDLE", format!("cannot place the bundle: {e}"));
+    let fault =
+        |e: std::io::Error| WorkError::fault("BUNDLE", format!("cannot place the bundle: {e}"));
     if to.exists() {
         std::fs::remove_dir_all(to).map_err(fault)?;
     }
     std::fs::rename(from, to).map_err(fault)?;
-    let parent = to.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let parent = to
+        .parent()
+        .filter(|p| !p.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
     blobs::sync_folder(parent).map_err(|e| WorkError::fault("BUNDLE", e.to_string()))
 }
 
@@ -233,15 +277,23 @@ fn place(from: &Path, to: &Path) -> Result<(), WorkError> {
 /// # Errors
 /// Only what keeps it from reporting: everything else is in the result file.
 pub fn run_worker(folder: &Path) -> Result<(), String> {
-    let text = blobs::read_bounded(&folder.join(REQUEST), MAX_RESULT_BYTES).map_err(|e| e.to_string())?;
+    let text =
+        blobs::read_bounded(&folder.join(REQUEST), MAX_RESULT_BYTES).map_err(|e| e.to_string())?;
     let order: Order = serde_json::from_slice(&text).map_err(|e| e.to_string())?;
     if order.memory_bytes != 0 {
-        let limit = rustix::process::Rlimit { current: Some(order.memory_bytes), maximum: Some(order.memory_bytes) };
-        rustix::process::setrlimit(rustix::process::Resource::As, limit).map_err(|e| format!("setrlimit: {e}"))?;
+        let limit = rustix::process::Rlimit {
+            current: Some(order.memory_bytes),
+            maximum: Some(order.memory_bytes),
+        };
+        rustix::process::setrlimit(rustix::process::Resource::As, limit)
+            .map_err(|e| format!("setrlimit: {e}"))?;
     }
     // A server that is killed takes its compile process with it.
     let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
-    let no_core = rustix::process::Rlimit { current: Some(0), maximum: Some(0) };
+    let no_core = rustix::process::Rlimit {
+        current: Some(0),
+        maximum: Some(0),
+    };
     let _ = rustix::process::setrlimit(rustix::process::Resource::Core, no_core);
     let outcome = match compile(&order, &folder.join(BUNDLE)) {
         Ok(facts) => Outcome::Compiled(facts),
@@ -254,15 +306,27 @@ pub fn run_worker(folder: &Path) -> Result<(), String> {
 
 fn compile(order: &Order, bundle: &Path) -> Result<CompileFacts, WorkError> {
     let read = |path: &Path, max: u64, what: &str| {
-        blobs::read_bounded(path, max).map_err(|e| WorkError::invalid("UNREADABLE_FILE", format!("the {what} file: {e}")))
+        blobs::read_bounded(path, max)
+            .map_err(|e| WorkError::invalid("UNREADABLE_FILE", format!("the {what} file: {e}")))
     };
     let model = read(&order.model, config::MAX_MODEL_BYTES, "model")?;
-    let calibration = read(&order.calibration, config::MAX_TENSOR_FILE_BYTES, "calibration")?;
-    super::local::compile(&model, &calibration, order.settings, super::served(order.backend), bundle, &mut |done, total| {
-        if let Ok(line) = serde_json::to_string(&Step { done, total }) {
-            use std::io::Write as _;
-            let mut out = std::io::stdout().lock();
-            let _ = writeln!(out, "{line}").and_then(|()| out.flush());
-        }
-    })
+    let calibration = read(
+        &order.calibration,
+        config::MAX_TENSOR_FILE_BYTES,
+        "calibration",
+    )?;
+    super::local::compile(
+        &model,
+        &calibration,
+        order.settings,
+        super::served(order.backend),
+        bundle,
+        &mut |done, total| {
+            if let Ok(line) = serde_json::to_string(&Step { done, total }) {
+                use std::io::Write as _;
+                let mut out = std::io::stdout().lock();
+                let _ = writeln!(out, "{line}").and_then(|()| out.flush());
+            }
+        },
+    )
 }

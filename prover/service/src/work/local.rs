@@ -3,9 +3,7 @@
 use std::{ops::ControlFlow, path::Path, sync::Arc};
 
 use zkinfer_circuits::{
-    Calibration, Model, Program, Settings,
-    quantize::InputFile,
-    tensor::Tensor,
+    Calibration, Model, Program, Settings, quantize::InputFile, tensor::Tensor,
 };
 use zkinfer_contracts::{Solidity, Target as _};
 use zkinfer_engine::{self as engine, Progress, ProofInput, ProveError, Prover, SetupError};
@@ -13,10 +11,13 @@ use zkinfer_params::{
     dev_setup::Trapdoor,
     keys::{KeyWriter, ProvingKeyFile},
 };
-use zkinfer_verifier::{Context, Proof, ProofSystem, Role, Statement, StatementLayout, VerifyingKey, Visibility};
+use zkinfer_verifier::{
+    Context, Proof, ProofSystem, Role, Statement, StatementLayout, VerifyingKey, Visibility,
+};
 
 use super::{
-    ChildLimits, CompileRequest, Control, Gate, ProofEncoding, ProofParts, VerifierFiles, WarmProver, Work, WorkError,
+    ChildLimits, CompileRequest, Control, Gate, ProofEncoding, ProofParts, VerifierFiles,
+    WarmProver, Work, WorkError,
 };
 use crate::{
     bundle::{self, Bundle, BundleError, CompileSettings, Compiled, ProofFile},
@@ -36,12 +37,19 @@ pub struct LocalWork {
 impl LocalWork {
     /// Work whose compile processes have `limits`.
     pub fn new(limits: ChildLimits) -> Self {
-        Self { limits, device: Arc::new(zkinfer_gpu::Cpu::default()) }
+        Self {
+            limits,
+            device: Arc::new(zkinfer_gpu::Cpu::default()),
+        }
     }
 
     /// Work of a program that compiles nothing.
     pub fn in_process() -> Self {
-        Self::new(ChildLimits { worker: Default::default(), memory_bytes: 0, timeout: Default::default() })
+        Self::new(ChildLimits {
+            worker: Default::default(),
+            memory_bytes: 0,
+            timeout: Default::default(),
+        })
     }
 
     fn backend(&self, system: ProofSystem) -> Box<dyn engine::Backend> {
@@ -52,19 +60,35 @@ impl LocalWork {
     ///
     /// # Errors
     /// The bundle is damaged, or the disk is full.
-    pub fn make_keys(&self, bundle: &mut Bundle, control: &dyn Control) -> Result<VerifyingKey, WorkError> {
+    pub fn make_keys(
+        &self,
+        bundle: &mut Bundle,
+        control: &dyn Control,
+    ) -> Result<VerifyingKey, WorkError> {
         let program = Arc::new(read_program(bundle)?);
         let model_id = read_model(bundle)?.model_id();
-        bundle.check_identity(&model_id, &program.digest()).map_err(bundle_fault)?;
-        let write = |e: &dyn std::fmt::Display| WorkError::fault("KEY_WRITE", format!("cannot write the proving key: {e}"));
+        bundle
+            .check_identity(&model_id, &program.digest())
+            .map_err(bundle_fault)?;
+        let write = |e: &dyn std::fmt::Display| {
+            WorkError::fault("KEY_WRITE", format!("cannot write the proving key: {e}"))
+        };
         let mut sink = KeyWriter::create(&bundle.proving_key_place()).map_err(|e| write(&e))?;
         let backend = self.backend(bundle.system());
         let watched = Watched(control);
         let vk = backend
-            .setup(&program, model_id, Trapdoor::for_development(), &mut sink, &watched)
+            .setup(
+                &program,
+                model_id,
+                Trapdoor::for_development(),
+                &mut sink,
+                &watched,
+            )
             .map_err(|e| match e {
                 SetupError::Cancelled => WorkError::Cancelled,
-                SetupError::Lower(_) | SetupError::DomainTooLarge { .. } => WorkError::invalid("NO_CIRCUIT", e.to_string()),
+                SetupError::Lower(_) | SetupError::DomainTooLarge { .. } => {
+                    WorkError::invalid("NO_CIRCUIT", e.to_string())
+                }
                 SetupError::Write(_) => write(&e),
                 other => WorkError::internal("SETUP", other.to_string()),
             })?;
@@ -81,14 +105,21 @@ impl LocalWork {
         stop_if(control.report(Phase::FetchKey, 0, 1))?;
         let program = Arc::new(read_program(bundle)?);
         let model = read_model(bundle)?;
-        bundle.check_identity(&model.model_id(), &program.digest()).map_err(bundle_fault)?;
+        bundle
+            .check_identity(&model.model_id(), &program.digest())
+            .map_err(bundle_fault)?;
         let vk = bundle.verifying_key().map_err(bundle_fault)?;
         stop_if(control.report(Phase::LoadKey, 0, 2))?;
         let key_path = bundle.checked_proving_key().map_err(bundle_fault)?;
-        let damaged = |e: &dyn std::fmt::Display| WorkError::fault("BAD_KEY", format!("the proving key: {e}"));
+        let damaged = |e: &dyn std::fmt::Display| {
+            WorkError::fault("BAD_KEY", format!("the proving key: {e}"))
+        };
         let key = ProvingKeyFile::open(&key_path).map_err(|e| damaged(&e))?;
         stop_if(control.report(Phase::LoadKey, 1, 2))?;
-        let prover = self.backend(bundle.system()).prepare(program, key, vk).map_err(|e| damaged(&e))?;
+        let prover = self
+            .backend(bundle.system())
+            .prepare(program, key, vk)
+            .map_err(|e| damaged(&e))?;
         stop_if(control.report(Phase::LoadKey, 2, 2))?;
         Ok(LocalProver { prover, model })
     }
@@ -107,12 +138,14 @@ fn bundle_fault(e: BundleError) -> WorkError {
 
 fn read_model(bundle: &Bundle) -> Result<Model, WorkError> {
     let bytes = bundle.read(bundle::MODEL).map_err(bundle_fault)?;
-    Model::decode(&bytes).map_err(|e| WorkError::fault("BAD_BUNDLE", format!("the model of the bundle: {e}")))
+    Model::decode(&bytes)
+        .map_err(|e| WorkError::fault("BAD_BUNDLE", format!("the model of the bundle: {e}")))
 }
 
 fn read_program(bundle: &Bundle) -> Result<Program, WorkError> {
     let bytes = bundle.read(bundle::PROGRAM).map_err(bundle_fault)?;
-    Program::decode(&bytes).map_err(|e| WorkError::fault("BAD_BUNDLE", format!("the program of the bundle: {e}")))
+    Program::decode(&bytes)
+        .map_err(|e| WorkError::fault("BAD_BUNDLE", format!("the program of the bundle: {e}")))
 }
 
 /// Reads model and program of a bundle and checks that they are the ones of its manifest.
@@ -121,7 +154,9 @@ fn read_program(bundle: &Bundle) -> Result<Program, WorkError> {
 /// The bundle is damaged.
 pub fn read_circuit(bundle: &Bundle) -> Result<(Model, Arc<Program>), WorkError> {
     let (model, program) = (read_model(bundle)?, read_program(bundle)?);
-    bundle.check_identity(&model.model_id(), &program.digest()).map_err(bundle_fault)?;
+    bundle
+        .check_identity(&model.model_id(), &program.digest())
+        .map_err(bundle_fault)?;
     Ok((model, Arc::new(program)))
 }
 
@@ -150,15 +185,23 @@ pub(super) fn compile(
     path: &Path,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<CompileFacts, WorkError> {
-    let bad_samples = |e: &dyn std::fmt::Display| WorkError::invalid("BAD_CALIBRATION", format!("calibration: {e}"));
+    let bad_samples = |e: &dyn std::fmt::Display| {
+        WorkError::invalid("BAD_CALIBRATION", format!("calibration: {e}"))
+    };
     let calibration = Calibration::parse(calibration).map_err(|e| bad_samples(&e))?;
-    let wanted = Settings { input: settings.input.into(), output: settings.output.into() };
+    let wanted = Settings {
+        input: settings.input.into(),
+        output: settings.output.into(),
+    };
     let compiled =
-        zkinfer_circuits::compile(model, &calibration, &wanted, &mut |_, done, total| progress(done, total + 1))
-            .map_err(|e| WorkError::invalid("BAD_MODEL", e.to_string()))?;
+        zkinfer_circuits::compile(model, &calibration, &wanted, &mut |_, done, total| {
+            progress(done, total + 1)
+        })
+        .map_err(|e| WorkError::invalid("BAD_MODEL", e.to_string()))?;
     let program = Arc::new(compiled.program);
     // A program that the proof system cannot take must fail here, not at setup.
-    let quote = engine::quote(&program, system).map_err(|e| WorkError::invalid("NO_CIRCUIT", e.to_string()))?;
+    let quote = engine::quote(&program, system)
+        .map_err(|e| WorkError::invalid("NO_CIRCUIT", e.to_string()))?;
     let layout = program.layout().clone();
     let report = serde_json::to_vec_pretty(&compiled.report)
         .map_err(|e| WorkError::internal("REPORT", format!("cannot write the report: {e}")))?;
@@ -193,11 +236,21 @@ fn tensors(layout: &StatementLayout, role: Role) -> Vec<TensorFacts> {
         dtype: t.dtype.to_string(),
         private: t.visibility == Visibility::Private,
     };
-    layout.tensors.iter().filter(|t| t.role == role).map(facts).collect()
+    layout
+        .tensors
+        .iter()
+        .filter(|t| t.role == role)
+        .map(facts)
+        .collect()
 }
 
 impl Work for LocalWork {
-    fn compile(&self, request: &CompileRequest, bundle: &Path, control: &dyn Control) -> Result<CompileFacts, WorkError> {
+    fn compile(
+        &self,
+        request: &CompileRequest,
+        bundle: &Path,
+        control: &dyn Control,
+    ) -> Result<CompileFacts, WorkError> {
         super::run_child(&self.limits, request, bundle, control)
     }
 
@@ -209,23 +262,40 @@ impl Work for LocalWork {
             self.make_keys(&mut bundle, control)?
         };
         let entry = |name: &str| {
-            let file = bundle.file(name).ok_or_else(|| WorkError::internal("SETUP", "the bundle has no keys after setup"))?;
-            let digest: Digest =
-                file.sha256.parse().map_err(|_| WorkError::fault("BAD_BUNDLE", "the manifest has a bad digest"))?;
+            let file = bundle.file(name).ok_or_else(|| {
+                WorkError::internal("SETUP", "the bundle has no keys after setup")
+            })?;
+            let digest: Digest = file
+                .sha256
+                .parse()
+                .map_err(|_| WorkError::fault("BAD_BUNDLE", "the manifest has a bad digest"))?;
             Ok::<_, WorkError>((digest.0, file.size))
         };
         let (proving_key, proving_key_bytes) = entry(bundle::PROVING_KEY)?;
         let (verifying_key, _) = entry(bundle::VERIFYING_KEY)?;
-        Ok(SetupFacts { proving_key, proving_key_bytes, verifying_key, vk_digest: vk.digest() })
+        Ok(SetupFacts {
+            proving_key,
+            proving_key_bytes,
+            verifying_key,
+            vk_digest: vk.digest(),
+        })
     }
 
     fn gate(&self, bundle: &Path) -> Result<Arc<dyn Gate>, WorkError> {
         let bundle = Bundle::open(bundle).map_err(bundle_fault)?;
         let vk = bundle.verifying_key().map_err(bundle_fault)?;
-        Ok(Arc::new(LocalGate { model: read_model(&bundle)?, vk_digest: vk.digest(), vk }))
+        Ok(Arc::new(LocalGate {
+            model: read_model(&bundle)?,
+            vk_digest: vk.digest(),
+            vk,
+        }))
     }
 
-    fn prepare(&self, bundle: &Path, control: &dyn Control) -> Result<Arc<dyn WarmProver>, WorkError> {
+    fn prepare(
+        &self,
+        bundle: &Path,
+        control: &dyn Control,
+    ) -> Result<Arc<dyn WarmProver>, WorkError> {
         let bundle = Bundle::open(bundle).map_err(bundle_fault)?;
         Ok(Arc::new(self.load(&bundle, control)?))
     }
@@ -235,16 +305,26 @@ impl Work for LocalWork {
 ///
 /// # Errors
 /// What is wrong with the file.
-pub fn quantize_file(model: &Model, file: &[u8], sample: Option<usize>) -> Result<Vec<Tensor>, String> {
+pub fn quantize_file(
+    model: &Model,
+    file: &[u8],
+    sample: Option<usize>,
+) -> Result<Vec<Tensor>, String> {
     let file = InputFile::parse(file).map_err(|e| e.to_string())?;
     let samples = model.samples(&file).map_err(|e| e.to_string())?;
     let chosen = match (sample, samples.len()) {
         (None, 1) => 0,
         (None, n) => return Err(format!("the file holds {n} samples, a proof is about one")),
         (Some(i), n) if i < n => i,
-        (Some(i), n) => return Err(format!("there is no sample {i}: the file holds {n}, counted from 0")),
+        (Some(i), n) => {
+            return Err(format!(
+                "there is no sample {i}: the file holds {n}, counted from 0"
+            ));
+        }
     };
-    model.quantize_input(&samples[chosen]).map_err(|e| e.to_string())
+    model
+        .quantize_input(&samples[chosen])
+        .map_err(|e| e.to_string())
 }
 
 /// The gateway's view of one bundle.
@@ -257,11 +337,20 @@ struct LocalGate {
 
 impl LocalGate {
     fn read(&self, parts: &ProofParts) -> Result<(Statement, Proof), String> {
-        let short = || "public_values: expected the 32 bytes of the context and the bytes of the public tensors".to_owned();
+        let short = || {
+            "public_values: expected the 32 bytes of the context and the bytes of the public tensors".to_owned()
+        };
         let (context, public_bytes) = parts.public_values.split_at_checked(32).ok_or_else(short)?;
-        let context = Context::from_bytes(context.try_into().map_err(|_| short())?).map_err(|e| e.to_string())?;
+        let context = Context::from_bytes(context.try_into().map_err(|_| short())?)
+            .map_err(|e| e.to_string())?;
         let proof = Proof::from_bytes(self.vk.system, &parts.proof).map_err(|e| e.to_string())?;
-        Ok((Statement { context, public_bytes: public_bytes.to_vec() }, proof))
+        Ok((
+            Statement {
+                context,
+                public_bytes: public_bytes.to_vec(),
+            },
+            proof,
+        ))
     }
 }
 
@@ -284,14 +373,27 @@ impl Gate for LocalGate {
         self.vk_digest
     }
 
-    fn decode(&self, encoding: ProofEncoding, proof: &[u8], values: &[u8]) -> Result<ProofParts, String> {
+    fn decode(
+        &self,
+        encoding: ProofEncoding,
+        proof: &[u8],
+        values: &[u8],
+    ) -> Result<ProofParts, String> {
         match encoding {
-            ProofEncoding::Native => Ok(ProofParts { proof: proof.to_vec(), public_values: values.to_vec() }),
-            ProofEncoding::SolidityCalldata => Err("calldata is checked by the contract; send NATIVE or JSON".to_owned()),
+            ProofEncoding::Native => Ok(ProofParts {
+                proof: proof.to_vec(),
+                public_values: values.to_vec(),
+            }),
+            ProofEncoding::SolidityCalldata => {
+                Err("calldata is checked by the contract; send NATIVE or JSON".to_owned())
+            }
             ProofEncoding::Json => {
                 let file = ProofFile::parse(proof).map_err(|e| e.to_string())?;
                 let (statement, proof) = file.decode(&self.vk).map_err(|e| e.to_string())?;
-                let parts = ProofParts { proof: proof.to_bytes(), public_values: public_values(&statement) };
+                let parts = ProofParts {
+                    proof: proof.to_bytes(),
+                    public_values: public_values(&statement),
+                };
                 if !values.is_empty() && values != parts.public_values {
                     return Err("public_values differ from those in the JSON".to_owned());
                 }
@@ -304,21 +406,35 @@ impl Gate for LocalGate {
         let (statement, proof) = self.read(parts)?;
         match encoding {
             ProofEncoding::Native => Ok(parts.proof.clone()),
-            ProofEncoding::SolidityCalldata => {
-                Solidity { allow_dev_key: true }.encode(&statement, &proof).map_err(|e| e.to_string())
+            ProofEncoding::SolidityCalldata => Solidity {
+                allow_dev_key: true,
             }
+            .encode(&statement, &proof)
+            .map_err(|e| e.to_string()),
             ProofEncoding::Json => {
-                Ok(ProofFile::new(&self.vk_digest, self.vk.system, &statement, &proof).to_json().into_bytes())
+                Ok(
+                    ProofFile::new(&self.vk_digest, self.vk.system, &statement, &proof)
+                        .to_json()
+                        .into_bytes(),
+                )
             }
         }
     }
 
     fn solidity(&self) -> Result<VerifierFiles, String> {
         // A development key's contract refuses every chain but 31337.
-        let files = Solidity { allow_dev_key: true }.generate(&self.vk).map_err(|e| e.to_string())?;
+        let files = Solidity {
+            allow_dev_key: true,
+        }
+        .generate(&self.vk)
+        .map_err(|e| e.to_string())?;
         Ok(VerifierFiles {
-            files: files.into_iter().map(|(path, text)| (path, text.into_bytes())).collect(),
-            bytecode: zkinfer_contracts::creation_code(&self.vk, true).map_err(|e| e.to_string())?,
+            files: files
+                .into_iter()
+                .map(|(path, text)| (path, text.into_bytes()))
+                .collect(),
+            bytecode: zkinfer_contracts::creation_code(&self.vk, true)
+                .map_err(|e| e.to_string())?,
             verifying_key: self.vk.encode(),
             vk_digest: self.vk_digest,
             compiler: SOLC.to_owned(),
@@ -355,21 +471,34 @@ impl LocalProver {
         control: &dyn Control,
     ) -> Result<engine::Proven, WorkError> {
         let input = ProofInput { tensors, context };
-        self.prover.prove(&input, &mut rand::rngs::OsRng, &Watched(control)).map_err(|e| match e {
-            ProveError::Cancelled => WorkError::Cancelled,
-            ProveError::Solve(_) | ProveError::Statement(_) => WorkError::invalid("BAD_INPUT", e.to_string()),
-            ProveError::SelfCheck { .. } => WorkError::fault("SELF_CHECK", e.to_string()),
-            other => WorkError::fault("PROVE", other.to_string()),
-        })
+        self.prover
+            .prove(&input, &mut rand::rngs::OsRng, &Watched(control))
+            .map_err(|e| match e {
+                ProveError::Cancelled => WorkError::Cancelled,
+                ProveError::Solve(_) | ProveError::Statement(_) => {
+                    WorkError::invalid("BAD_INPUT", e.to_string())
+                }
+                ProveError::SelfCheck { .. } => WorkError::fault("SELF_CHECK", e.to_string()),
+                other => WorkError::fault("PROVE", other.to_string()),
+            })
     }
 }
 
 impl WarmProver for LocalProver {
-    fn prove(&self, input: &[u8], context: [u8; 32], control: &dyn Control) -> Result<ProofParts, WorkError> {
-        let tensors: Vec<Tensor> =
-            serde_json::from_slice(input).map_err(|_| WorkError::internal("STORED_INPUT", "the stored input is damaged"))?;
-        let context = Context::from_bytes(context).map_err(|e| WorkError::invalid("BAD_CONTEXT", e.to_string()))?;
+    fn prove(
+        &self,
+        input: &[u8],
+        context: [u8; 32],
+        control: &dyn Control,
+    ) -> Result<ProofParts, WorkError> {
+        let tensors: Vec<Tensor> = serde_json::from_slice(input)
+            .map_err(|_| WorkError::internal("STORED_INPUT", "the stored input is damaged"))?;
+        let context = Context::from_bytes(context)
+            .map_err(|e| WorkError::invalid("BAD_CONTEXT", e.to_string()))?;
         let proven = self.prove_tensors(tensors, context, control)?;
-        Ok(ProofParts { proof: proven.proof.to_bytes(), public_values: public_values(&proven.statement) })
+        Ok(ProofParts {
+            proof: proven.proof.to_bytes(),
+            public_values: public_values(&proven.statement),
+        })
     }
 }

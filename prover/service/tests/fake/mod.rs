@@ -12,7 +12,8 @@ use std::{
 use zkinfer_service::{
     store::{CompileFacts, Digest, Phase, SetupFacts, TensorFacts},
     work::{
-        CompileRequest, Control, Gate, ProofEncoding, ProofParts, VerifierFiles, WarmProver, Work, WorkError,
+        CompileRequest, Control, Gate, ProofEncoding, ProofParts, VerifierFiles, WarmProver, Work,
+        WorkError,
     },
 };
 
@@ -36,14 +37,28 @@ struct FakeProver(Arc<Fake>);
 pub struct FakeWork(pub Arc<Fake>);
 
 impl Work for FakeWork {
-    fn compile(&self, request: &CompileRequest, bundle: &Path, _: &dyn Control) -> Result<CompileFacts, WorkError> {
-        let model = std::fs::read(&request.model).map_err(|e| WorkError::fault("IO", e.to_string()))?;
+    fn compile(
+        &self,
+        request: &CompileRequest,
+        bundle: &Path,
+        _: &dyn Control,
+    ) -> Result<CompileFacts, WorkError> {
+        let model =
+            std::fs::read(&request.model).map_err(|e| WorkError::fault("IO", e.to_string()))?;
         if !model.starts_with(b"model") {
-            return Err(WorkError::invalid("BAD_MODEL", "the model does not begin with the word model"));
+            return Err(WorkError::invalid(
+                "BAD_MODEL",
+                "the model does not begin with the word model",
+            ));
         }
         std::fs::create_dir_all(bundle).map_err(|e| WorkError::fault("IO", e.to_string()))?;
         let private = request.settings.input == zkinfer_service::bundle::Shown::Private;
-        let tensor = |name: &str, private| TensorFacts { name: name.into(), shape: vec![1], dtype: "int8".into(), private };
+        let tensor = |name: &str, private| TensorFacts {
+            name: name.into(),
+            shape: vec![1],
+            dtype: "int8".into(),
+            private,
+        };
         Ok(CompileFacts {
             program: [1; 32],
             inputs: vec![tensor("x", private)],
@@ -54,7 +69,12 @@ impl Work for FakeWork {
     }
 
     fn setup(&self, _: &Path, _: &dyn Control) -> Result<SetupFacts, WorkError> {
-        Ok(SetupFacts { proving_key: [2; 32], proving_key_bytes: 100, verifying_key: [3; 32], vk_digest: VK })
+        Ok(SetupFacts {
+            proving_key: [2; 32],
+            proving_key_bytes: 100,
+            verifying_key: [3; 32],
+            vk_digest: VK,
+        })
     }
 
     fn gate(&self, _: &Path) -> Result<Arc<dyn Gate>, WorkError> {
@@ -69,19 +89,35 @@ impl Work for FakeWork {
 impl Gate for FakeGate {
     fn quantize(&self, input: &[u8]) -> Result<Vec<u8>, String> {
         let text = std::str::from_utf8(input).map_err(|_| "not text".to_owned())?;
-        if text.starts_with('{') { Ok(input.to_vec()) } else { Err("expected JSON".to_owned()) }
+        if text.starts_with('{') {
+            Ok(input.to_vec())
+        } else {
+            Err("expected JSON".to_owned())
+        }
     }
 
     fn verify(&self, parts: &ProofParts) -> Result<(), String> {
-        if Digest::of(&parts.public_values).0[..] == parts.proof { Ok(()) } else { Err("another statement".to_owned()) }
+        if Digest::of(&parts.public_values).0[..] == parts.proof {
+            Ok(())
+        } else {
+            Err("another statement".to_owned())
+        }
     }
 
     fn vk_digest(&self) -> [u8; 32] {
         VK
     }
 
-    fn decode(&self, _: ProofEncoding, proof: &[u8], public_values: &[u8]) -> Result<ProofParts, String> {
-        Ok(ProofParts { proof: proof.to_vec(), public_values: public_values.to_vec() })
+    fn decode(
+        &self,
+        _: ProofEncoding,
+        proof: &[u8],
+        public_values: &[u8],
+    ) -> Result<ProofParts, String> {
+        Ok(ProofParts {
+            proof: proof.to_vec(),
+            public_values: public_values.to_vec(),
+        })
     }
 
     fn encode(&self, _: ProofEncoding, parts: &ProofParts) -> Result<Vec<u8>, String> {
@@ -94,12 +130,20 @@ impl Gate for FakeGate {
 }
 
 impl WarmProver for FakeProver {
-    fn prove(&self, input: &[u8], context: [u8; 32], control: &dyn Control) -> Result<ProofParts, WorkError> {
+    fn prove(
+        &self,
+        input: &[u8],
+        context: [u8; 32],
+        control: &dyn Control,
+    ) -> Result<ProofParts, WorkError> {
         let total = self.0.prove_ms.load(Ordering::Relaxed);
         let begun = Instant::now();
         loop {
             let done = begun.elapsed().as_millis() as u64;
-            if control.report(Phase::Prove, done.min(total), total.max(1)).is_break() {
+            if control
+                .report(Phase::Prove, done.min(total), total.max(1))
+                .is_break()
+            {
                 return Err(WorkError::Cancelled);
             }
             if done >= total {
@@ -109,9 +153,15 @@ impl WarmProver for FakeProver {
         }
         self.0.proofs.fetch_add(1, Ordering::Relaxed);
         if input.windows(4).any(|w| w == b"lie!") {
-            return Ok(ProofParts { proof: vec![0; 32], public_values: context.to_vec() });
+            return Ok(ProofParts {
+                proof: vec![0; 32],
+                public_values: context.to_vec(),
+            });
         }
         let public_values = [&context[..], &Digest::of(input).0].concat();
-        Ok(ProofParts { proof: Digest::of(&public_values).0.to_vec(), public_values })
+        Ok(ProofParts {
+            proof: Digest::of(&public_values).0.to_vec(),
+            public_values,
+        })
     }
 }

@@ -20,13 +20,23 @@ impl Server {
             .args(["serve", "--json", "--listen", "127.0.0.1:0", "--data"])
             .arg(data)
             .stdout(Stdio::piped())
-            .stderr(if std::env::var_os("ZKINFER_TEST_LOG").is_some() { Stdio::inherit() } else { Stdio::null() })
+            .stderr(if std::env::var_os("ZKINFER_TEST_LOG").is_some() {
+                Stdio::inherit()
+            } else {
+                Stdio::null()
+            })
             .spawn()
             .unwrap();
         let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let ready: serde_json::Value = serde_json::from_str(&line).unwrap_or_else(|e| panic!("{line:?}: {e}"));
-        Self { child, endpoint: format!("http://{}", ready["listening"].as_str().unwrap()) }
+        BufReader::new(child.stdout.take().unwrap())
+            .read_line(&mut line)
+            .unwrap();
+        let ready: serde_json::Value =
+            serde_json::from_str(&line).unwrap_or_else(|e| panic!("{line:?}: {e}"));
+        Self {
+            child,
+            endpoint: format!("http://{}", ready["listening"].as_str().unwrap()),
+        }
     }
 
     /// `kill -9`.
@@ -48,13 +58,19 @@ pub fn zkinfer() -> Command {
 }
 
 pub fn model(file: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../circuits/tests/models").join(file)
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../circuits/tests/models")
+        .join(file)
 }
 
 #[track_caller]
 pub fn passes(command: &mut Command) -> serde_json::Value {
     let output = command.arg("--json").output().unwrap();
-    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{command:?}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     serde_json::from_slice(&output.stdout).unwrap_or_default()
 }
 
@@ -64,8 +80,14 @@ pub fn fails(command: &mut Command, code: i32, words: &str) -> Output {
     let output = command.output().unwrap();
     let error = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(code), "{command:?}: {error}");
-    assert!(error.contains(words), "{command:?}: expected {words:?} in: {error}");
-    assert!(!error.contains("panicked") && !error.contains("internal error"), "{command:?}: {error}");
+    assert!(
+        error.contains(words),
+        "{command:?}: expected {words:?} in: {error}"
+    );
+    assert!(
+        !error.contains("panicked") && !error.contains("internal error"),
+        "{command:?}: {error}"
+    );
     output
 }
 
@@ -73,7 +95,14 @@ pub fn fails(command: &mut Command, code: i32, words: &str) -> Output {
 pub fn digits_circuit(endpoint: &str) -> String {
     let created = passes(
         zkinfer()
-            .args(["circuit", "create", "--wait", "--endpoint", endpoint, "--calibration"])
+            .args([
+                "circuit",
+                "create",
+                "--wait",
+                "--endpoint",
+                endpoint,
+                "--calibration",
+            ])
             .arg(model("digits-mlp.calibration.npz"))
             .arg(model("digits-mlp.onnx")),
     );

@@ -9,7 +9,10 @@ use crate::store::{Artifact, ArtifactKind, Digest, StoreError, Upload, UploadId}
 const NEEDED: &str = "EXISTS(SELECT 1 FROM circuits WHERE state IN (1,2) AND ?1 IN (model_digest,settings_digest,calibration_digest)) \
     OR EXISTS(SELECT 1 FROM jobs WHERE state IN (1,2,3,4) AND (input_digest=?1 OR input_artifact=?1))";
 
-pub(super) async fn missing(store: &SqliteStore, digests: &[Digest]) -> Result<Vec<Digest>, StoreError> {
+pub(super) async fn missing(
+    store: &SqliteStore,
+    digests: &[Digest],
+) -> Result<Vec<Digest>, StoreError> {
     let mut missing = Vec::new();
     for digest in digests {
         if artifact(store, digest).await?.is_none() {
@@ -19,7 +22,10 @@ pub(super) async fn missing(store: &SqliteStore, digests: &[Digest]) -> Result<V
     Ok(missing)
 }
 
-pub(super) async fn artifact(store: &SqliteStore, digest: &Digest) -> Result<Option<Artifact>, StoreError> {
+pub(super) async fn artifact(
+    store: &SqliteStore,
+    digest: &Digest,
+) -> Result<Option<Artifact>, StoreError> {
     let row = sqlx::query("SELECT digest,size,kind,created_at FROM artifacts WHERE digest=?")
         .bind(&digest.0[..])
         .fetch_optional(&store.readers)
@@ -28,7 +34,12 @@ pub(super) async fn artifact(store: &SqliteStore, digest: &Digest) -> Result<Opt
 }
 
 /// Records an artifact inside a transaction; what exists stays.
-pub(super) async fn insert(tx: &mut Tx<'_>, digest: &Digest, size: u64, kind: ArtifactKind) -> Result<(), StoreError> {
+pub(super) async fn insert(
+    tx: &mut Tx<'_>,
+    digest: &Digest,
+    size: u64,
+    kind: ArtifactKind,
+) -> Result<(), StoreError> {
     let now = now(tx).await?;
     sqlx::query("INSERT INTO artifacts(digest,size,kind,created_at) VALUES (?,?,?,?) ON CONFLICT(digest) DO NOTHING")
         .bind(&digest.0[..])
@@ -40,11 +51,18 @@ pub(super) async fn insert(tx: &mut Tx<'_>, digest: &Digest, size: u64, kind: Ar
     Ok(())
 }
 
-pub(super) async fn add(store: &SqliteStore, digest: Digest, size: u64, kind: ArtifactKind) -> Result<Artifact, StoreError> {
+pub(super) async fn add(
+    store: &SqliteStore,
+    digest: Digest,
+    size: u64,
+    kind: ArtifactKind,
+) -> Result<Artifact, StoreError> {
     let mut tx = store.write().await?;
     insert(&mut tx, &digest, size, kind).await?;
     tx.commit().await?;
-    artifact(store, &digest).await?.ok_or(StoreError::Corrupt("artifact"))
+    artifact(store, &digest)
+        .await?
+        .ok_or(StoreError::Corrupt("artifact"))
 }
 
 pub(super) async fn remove(store: &SqliteStore, digest: &Digest) -> Result<bool, StoreError> {
@@ -57,7 +75,10 @@ pub(super) async fn remove(store: &SqliteStore, digest: &Digest) -> Result<bool,
     if needed {
         return Ok(false);
     }
-    sqlx::query("DELETE FROM artifacts WHERE digest=?").bind(&digest.0[..]).execute(&mut *tx).await?;
+    sqlx::query("DELETE FROM artifacts WHERE digest=?")
+        .bind(&digest.0[..])
+        .execute(&mut *tx)
+        .await?;
     tx.commit().await?;
     Ok(true)
 }
@@ -117,15 +138,26 @@ pub(super) async fn upload(store: &SqliteStore, id: UploadId) -> Result<Upload, 
         .bind(&id.0.as_bytes()[..])
         .fetch_optional(&store.readers)
         .await?;
-    row.as_ref().map(rows::upload).transpose()?.ok_or_else(|| StoreError::NotFound { kind: "upload", id: id.to_string() })
+    row.as_ref()
+        .map(rows::upload)
+        .transpose()?
+        .ok_or_else(|| StoreError::NotFound {
+            kind: "upload",
+            id: id.to_string(),
+        })
 }
 
-pub(super) async fn end_upload(store: &SqliteStore, id: UploadId, keep: bool) -> Result<(), StoreError> {
+pub(super) async fn end_upload(
+    store: &SqliteStore,
+    id: UploadId,
+    keep: bool,
+) -> Result<(), StoreError> {
     let mut tx = store.write().await?;
-    let row = sqlx::query("DELETE FROM uploads WHERE id=? RETURNING id,digest,size,kind,expires_at")
-        .bind(&id.0.as_bytes()[..])
-        .fetch_optional(&mut *tx)
-        .await?;
+    let row =
+        sqlx::query("DELETE FROM uploads WHERE id=? RETURNING id,digest,size,kind,expires_at")
+            .bind(&id.0.as_bytes()[..])
+            .fetch_optional(&mut *tx)
+            .await?;
     if let (true, Some(row)) = (keep, row) {
         let upload = rows::upload(&row)?;
         insert(&mut tx, &upload.digest, upload.size, upload.kind).await?;
@@ -135,10 +167,12 @@ pub(super) async fn end_upload(store: &SqliteStore, id: UploadId, keep: bool) ->
 }
 
 pub(super) async fn expired_uploads(store: &SqliteStore) -> Result<Vec<UploadId>, StoreError> {
-    sqlx::query("SELECT id FROM uploads WHERE expires_at < CAST(unixepoch('subsec') * 1000 AS INTEGER)")
-        .fetch_all(&store.readers)
-        .await?
-        .iter()
-        .map(|row| Ok(UploadId(rows::uuid(row.try_get(0)?)?)))
-        .collect()
+    sqlx::query(
+        "SELECT id FROM uploads WHERE expires_at < CAST(unixepoch('subsec') * 1000 AS INTEGER)",
+    )
+    .fetch_all(&store.readers)
+    .await?
+    .iter()
+    .map(|row| Ok(UploadId(rows::uuid(row.try_get(0)?)?)))
+    .collect()
 }

@@ -4,27 +4,38 @@ use sqlx::{AssertSqlSafe, Row};
 
 use super::{SqliteStore, TENANT, Tx, check_queue, jobs, now, remember, remembered, rows};
 use crate::store::{
-    Circuit, CircuitFilter, CircuitId, CircuitState, CommitOutcome, CompileFacts, Created, Failure, JobId, JobKind, NewCircuit,
-    Page, SetupFacts, StoreError,
+    Circuit, CircuitFilter, CircuitId, CircuitState, CommitOutcome, CompileFacts, Created, Failure,
+    JobId, JobKind, NewCircuit, Page, SetupFacts, StoreError,
 };
 
-pub(super) async fn create(store: &SqliteStore, new: NewCircuit) -> Result<Created<Circuit>, StoreError> {
+pub(super) async fn create(
+    store: &SqliteStore,
+    new: NewCircuit,
+) -> Result<Created<Circuit>, StoreError> {
     let mut tx = store.write().await?;
     if let Some(id) = remembered(&mut tx, "CreateCircuit", &new.request).await? {
         let resource = in_tx(&mut tx, CircuitId(id)).await?;
-        return Ok(Created { resource, existed: true });
+        return Ok(Created {
+            resource,
+            existed: true,
+        });
     }
-    let live = sqlx::query("SELECT id FROM circuits WHERE tenant_id=? AND fingerprint=? AND state IN (1,2,3)")
-        .bind(TENANT)
-        .bind(&new.fingerprint.0[..])
-        .fetch_optional(&mut *tx)
-        .await?;
+    let live = sqlx::query(
+        "SELECT id FROM circuits WHERE tenant_id=? AND fingerprint=? AND state IN (1,2,3)",
+    )
+    .bind(TENANT)
+    .bind(&new.fingerprint.0[..])
+    .fetch_optional(&mut *tx)
+    .await?;
     if let Some(row) = live {
         let id = CircuitId(rows::uuid(row.try_get(0)?)?);
         remember(&mut tx, "CreateCircuit", &new.request, id.0).await?;
         let resource = in_tx(&mut tx, id).await?;
         tx.commit().await?;
-        return Ok(Created { resource, existed: true });
+        return Ok(Created {
+            resource,
+            existed: true,
+        });
     }
     check_queue(&mut tx, new.max_queued).await?;
     let id = CircuitId::fresh();
@@ -49,31 +60,56 @@ pub(super) async fn create(store: &SqliteStore, new: NewCircuit) -> Result<Creat
     remember(&mut tx, "CreateCircuit", &new.request, id.0).await?;
     let resource = in_tx(&mut tx, id).await?;
     store.commit(tx).await?;
-    Ok(Created { resource, existed: false })
+    Ok(Created {
+        resource,
+        existed: false,
+    })
 }
 
 pub(super) async fn in_tx(tx: &mut Tx<'_>, id: CircuitId) -> Result<Circuit, StoreError> {
-    let row = sqlx::query(AssertSqlSafe(format!("SELECT {} FROM circuits WHERE id=?", rows::CIRCUIT)))
-        .bind(&id.0.as_bytes()[..])
-        .fetch_optional(&mut **tx)
-        .await?;
-    row.as_ref().map(rows::circuit).transpose()?.ok_or_else(|| not_found(id))
+    let row = sqlx::query(AssertSqlSafe(format!(
+        "SELECT {} FROM circuits WHERE id=?",
+        rows::CIRCUIT
+    )))
+    .bind(&id.0.as_bytes()[..])
+    .fetch_optional(&mut **tx)
+    .await?;
+    row.as_ref()
+        .map(rows::circuit)
+        .transpose()?
+        .ok_or_else(|| not_found(id))
 }
 
 fn not_found(id: CircuitId) -> StoreError {
-    StoreError::NotFound { kind: "circuit", id: id.to_string() }
+    StoreError::NotFound {
+        kind: "circuit",
+        id: id.to_string(),
+    }
 }
 
 pub(super) async fn circuit(store: &SqliteStore, id: CircuitId) -> Result<Circuit, StoreError> {
-    let row = sqlx::query(AssertSqlSafe(format!("SELECT {} FROM circuits WHERE id=?", rows::CIRCUIT)))
-        .bind(&id.0.as_bytes()[..])
-        .fetch_optional(&store.readers)
-        .await?;
-    row.as_ref().map(rows::circuit).transpose()?.ok_or_else(|| not_found(id))
+    let row = sqlx::query(AssertSqlSafe(format!(
+        "SELECT {} FROM circuits WHERE id=?",
+        rows::CIRCUIT
+    )))
+    .bind(&id.0.as_bytes()[..])
+    .fetch_optional(&store.readers)
+    .await?;
+    row.as_ref()
+        .map(rows::circuit)
+        .transpose()?
+        .ok_or_else(|| not_found(id))
 }
 
-pub(super) async fn list(store: &SqliteStore, filter: &CircuitFilter, page: &Page) -> Result<Vec<Circuit>, StoreError> {
-    let mut query = sqlx::QueryBuilder::new(format!("SELECT {} FROM circuits WHERE tenant_id=", rows::CIRCUIT));
+pub(super) async fn list(
+    store: &SqliteStore,
+    filter: &CircuitFilter,
+    page: &Page,
+) -> Result<Vec<Circuit>, StoreError> {
+    let mut query = sqlx::QueryBuilder::new(format!(
+        "SELECT {} FROM circuits WHERE tenant_id=",
+        rows::CIRCUIT
+    ));
     query.push_bind(TENANT);
     if let Some(backend) = filter.backend {
         query.push(" AND backend=").push_bind(backend.code());
@@ -82,7 +118,13 @@ pub(super) async fn list(store: &SqliteStore, filter: &CircuitFilter, page: &Pag
         query.push(" AND state=").push_bind(state.code());
     }
     jobs::push_labels_and_page(&mut query, &filter.labels, page);
-    query.build().fetch_all(&store.readers).await?.iter().map(rows::circuit).collect()
+    query
+        .build()
+        .fetch_all(&store.readers)
+        .await?
+        .iter()
+        .map(rows::circuit)
+        .collect()
 }
 
 pub(super) async fn commit_compile(
@@ -94,7 +136,14 @@ pub(super) async fn commit_compile(
     let mut tx = store.write().await?;
     let (job, outcome) = jobs::succeed(&mut tx, id, epoch).await?;
     if outcome == CommitOutcome::Accepted {
-        set_facts(&mut tx, job.circuit, CircuitState::Setup, "compiled", &jobs::text(&facts)).await?;
+        set_facts(
+            &mut tx,
+            job.circuit,
+            CircuitState::Setup,
+            "compiled",
+            &jobs::text(&facts),
+        )
+        .await?;
         jobs::insert_for_circuit(&mut tx, job.circuit, JobKind::Setup).await?;
         store.commit(tx).await?;
     }
@@ -110,7 +159,14 @@ pub(super) async fn commit_setup(
     let mut tx = store.write().await?;
     let (job, outcome) = jobs::succeed(&mut tx, id, epoch).await?;
     if outcome == CommitOutcome::Accepted {
-        set_facts(&mut tx, job.circuit, CircuitState::Ready, "keys", &jobs::text(&facts)).await?;
+        set_facts(
+            &mut tx,
+            job.circuit,
+            CircuitState::Ready,
+            "keys",
+            &jobs::text(&facts),
+        )
+        .await?;
         store.commit(tx).await?;
     }
     Ok(outcome)
@@ -123,21 +179,29 @@ async fn set_facts(
     column: &'static str,
     facts: &str,
 ) -> Result<(), StoreError> {
-    sqlx::query(AssertSqlSafe(format!("UPDATE circuits SET state=?, {column}=?, version=version+1 WHERE id=?")))
-        .bind(state.code())
-        .bind(facts)
-        .bind(&id.0.as_bytes()[..])
-        .execute(&mut **tx)
-        .await?;
+    sqlx::query(AssertSqlSafe(format!(
+        "UPDATE circuits SET state=?, {column}=?, version=version+1 WHERE id=?"
+    )))
+    .bind(state.code())
+    .bind(facts)
+    .bind(&id.0.as_bytes()[..])
+    .execute(&mut **tx)
+    .await?;
     Ok(())
 }
 
 /// A COMPILE or SETUP job ended badly: so did its circuit.
-pub(super) async fn fail(tx: &mut Tx<'_>, id: CircuitId, failure: &Failure) -> Result<(), StoreError> {
-    sqlx::query("UPDATE circuits SET state=4, failure=?, version=version+1 WHERE id=? AND state IN (1,2)")
-        .bind(jobs::text(failure))
-        .bind(&id.0.as_bytes()[..])
-        .execute(&mut **tx)
-        .await?;
+pub(super) async fn fail(
+    tx: &mut Tx<'_>,
+    id: CircuitId,
+    failure: &Failure,
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "UPDATE circuits SET state=4, failure=?, version=version+1 WHERE id=? AND state IN (1,2)",
+    )
+    .bind(jobs::text(failure))
+    .bind(&id.0.as_bytes()[..])
+    .execute(&mut **tx)
+    .await?;
     Ok(())
 }

@@ -5,8 +5,8 @@ use sqlx::{Row, sqlite::SqliteRow};
 use uuid::Uuid;
 
 use crate::store::{
-    Artifact, ArtifactKind, Attempt, Backend, Circuit, CircuitId, CircuitState, Digest, Failure, Job, JobId, JobKind, JobState,
-    Priority, ProofRecord, StateEvent, StoreError, Upload, UploadId,
+    Artifact, ArtifactKind, Attempt, Backend, Circuit, CircuitId, CircuitState, Digest, Failure,
+    Job, JobId, JobKind, JobState, Priority, ProofRecord, StateEvent, StoreError, Upload, UploadId,
 };
 
 pub(super) const JOB: &str = "id,circuit_id,kind,state,priority,input_digest,input_artifact,private_input,context,created_at,\
@@ -26,7 +26,8 @@ pub(super) fn uuid(bytes: Vec<u8>) -> Result<Uuid, StoreError> {
 }
 
 pub(super) fn json<T: DeserializeOwned>(text: Option<String>) -> Result<Option<T>, StoreError> {
-    text.map(|t| serde_json::from_str(&t).map_err(|_| StoreError::Corrupt("json column"))).transpose()
+    text.map(|t| serde_json::from_str(&t).map_err(|_| StoreError::Corrupt("json column")))
+        .transpose()
 }
 
 fn optional_digest(bytes: Option<Vec<u8>>) -> Result<Option<Digest>, StoreError> {
@@ -42,13 +43,17 @@ pub(super) fn job(row: &SqliteRow) -> Result<Job, StoreError> {
         id: JobId(uuid(row.try_get("id")?)?),
         circuit: CircuitId(uuid(row.try_get("circuit_id")?)?),
         kind: JobKind::from_code(row.try_get("kind")?).ok_or(StoreError::Corrupt("job kind"))?,
-        state: JobState::from_code(row.try_get("state")?).ok_or(StoreError::Corrupt("job state"))?,
-        priority: Priority::from_code(row.try_get("priority")?).ok_or(StoreError::Corrupt("priority"))?,
+        state: JobState::from_code(row.try_get("state")?)
+            .ok_or(StoreError::Corrupt("job state"))?,
+        priority: Priority::from_code(row.try_get("priority")?)
+            .ok_or(StoreError::Corrupt("priority"))?,
         input: optional_digest(row.try_get("input_digest")?)?,
         input_artifact: optional_digest(row.try_get("input_artifact")?)?,
         private_input: row.try_get("private_input")?,
         context: digest(row.try_get("context")?)?.0,
-        public_values: row.try_get::<Option<Vec<u8>>, _>("public_values")?.unwrap_or_default(),
+        public_values: row
+            .try_get::<Option<Vec<u8>>, _>("public_values")?
+            .unwrap_or_default(),
         proof: optional_digest(row.try_get("proof_digest")?)?,
         created_at: row.try_get("created_at")?,
         started_at: row.try_get("started_at")?,
@@ -69,11 +74,13 @@ pub(super) fn circuit(row: &SqliteRow) -> Result<Circuit, StoreError> {
     Ok(Circuit {
         id: CircuitId(uuid(row.try_get("id")?)?),
         fingerprint: digest(row.try_get("fingerprint")?)?,
-        backend: Backend::from_code(row.try_get("backend")?).ok_or(StoreError::Corrupt("backend"))?,
+        backend: Backend::from_code(row.try_get("backend")?)
+            .ok_or(StoreError::Corrupt("backend"))?,
         model: digest(row.try_get("model_digest")?)?,
         settings: optional_digest(row.try_get("settings_digest")?)?,
         calibration: digest(row.try_get("calibration_digest")?)?,
-        state: CircuitState::from_code(row.try_get("state")?).ok_or(StoreError::Corrupt("circuit state"))?,
+        state: CircuitState::from_code(row.try_get("state")?)
+            .ok_or(StoreError::Corrupt("circuit state"))?,
         failure: json(row.try_get("failure")?)?,
         compiled: json(row.try_get("compiled")?)?,
         keys: json(row.try_get("keys")?)?,
@@ -87,7 +94,8 @@ pub(super) fn artifact(row: &SqliteRow) -> Result<Artifact, StoreError> {
     Ok(Artifact {
         digest: digest(row.try_get("digest")?)?,
         size: row.try_get::<i64, _>("size")?.max(0) as u64,
-        kind: ArtifactKind::from_code(row.try_get("kind")?).ok_or(StoreError::Corrupt("artifact kind"))?,
+        kind: ArtifactKind::from_code(row.try_get("kind")?)
+            .ok_or(StoreError::Corrupt("artifact kind"))?,
         created_at: row.try_get("created_at")?,
     })
 }
@@ -97,7 +105,8 @@ pub(super) fn upload(row: &SqliteRow) -> Result<Upload, StoreError> {
         id: UploadId(uuid(row.try_get("id")?)?),
         digest: digest(row.try_get("digest")?)?,
         size: row.try_get::<i64, _>("size")?.max(0) as u64,
-        kind: ArtifactKind::from_code(row.try_get("kind")?).ok_or(StoreError::Corrupt("artifact kind"))?,
+        kind: ArtifactKind::from_code(row.try_get("kind")?)
+            .ok_or(StoreError::Corrupt("artifact kind"))?,
         expires_at: row.try_get("expires_at")?,
     })
 }
@@ -130,7 +139,10 @@ pub(super) fn event(row: &SqliteRow) -> Result<StateEvent, StoreError> {
         seq: row.try_get("seq")?,
         at: row.try_get("at")?,
         job: JobId(uuid(row.try_get("job_id")?)?),
-        from: row.try_get::<Option<i32>, _>("from_state")?.map(state).transpose()?,
+        from: row
+            .try_get::<Option<i32>, _>("from_state")?
+            .map(state)
+            .transpose()?,
         to: state(row.try_get("to_state")?)?,
         failure: json(row.try_get("failure")?)?,
     })

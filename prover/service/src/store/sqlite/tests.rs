@@ -14,7 +14,9 @@ struct Folder {
 impl Folder {
     async fn new() -> Self {
         let dir = tempfile::tempdir().expect("a temporary folder");
-        let store = SqliteStore::open(&dir.path().join("db")).await.expect("a fresh store");
+        let store = SqliteStore::open(&dir.path().join("db"))
+            .await
+            .expect("a fresh store");
         Self { store, dir }
     }
 
@@ -22,19 +24,45 @@ impl Folder {
     async fn reopen(self) -> Self {
         let Self { store, dir } = self;
         store.close().await;
-        let store = SqliteStore::open(&dir.path().join("db")).await.expect("the same store");
+        let store = SqliteStore::open(&dir.path().join("db"))
+            .await
+            .expect("the same store");
         Self { store, dir }
     }
 
     async fn ready_circuit(&self) -> CircuitId {
-        let circuit = self.store.create_circuit(new_circuit(1)).await.expect("created").resource;
-        let compile = self.store.claim().await.expect("claimed").expect("the COMPILE job");
+        let circuit = self
+            .store
+            .create_circuit(new_circuit(1))
+            .await
+            .expect("created")
+            .resource;
+        let compile = self
+            .store
+            .claim()
+            .await
+            .expect("claimed")
+            .expect("the COMPILE job");
         assert_eq!(compile.kind, JobKind::Compile);
-        self.store.start(compile.id, compile.epoch).await.expect("started");
-        self.store.commit_compile(compile.id, compile.epoch, compile_facts()).await.expect("committed");
-        let setup = self.store.claim().await.expect("claimed").expect("the SETUP job");
+        self.store
+            .start(compile.id, compile.epoch)
+            .await
+            .expect("started");
+        self.store
+            .commit_compile(compile.id, compile.epoch, compile_facts())
+            .await
+            .expect("committed");
+        let setup = self
+            .store
+            .claim()
+            .await
+            .expect("claimed")
+            .expect("the SETUP job");
         assert_eq!(setup.kind, JobKind::Setup);
-        self.store.commit_setup(setup.id, setup.epoch, setup_facts()).await.expect("committed");
+        self.store
+            .commit_setup(setup.id, setup.epoch, setup_facts())
+            .await
+            .expect("committed");
         circuit.id
     }
 }
@@ -53,11 +81,22 @@ fn new_circuit(seed: u8) -> NewCircuit {
 }
 
 fn compile_facts() -> CompileFacts {
-    CompileFacts { program: [3; 32], inputs: vec![], outputs: vec![], ram_bytes: 1, estimated_prove_ms: 1 }
+    CompileFacts {
+        program: [3; 32],
+        inputs: vec![],
+        outputs: vec![],
+        ram_bytes: 1,
+        estimated_prove_ms: 1,
+    }
 }
 
 fn setup_facts() -> SetupFacts {
-    SetupFacts { proving_key: [4; 32], proving_key_bytes: 10, verifying_key: [5; 32], vk_digest: [6; 32] }
+    SetupFacts {
+        proving_key: [4; 32],
+        proving_key_bytes: 10,
+        verifying_key: [5; 32],
+        vk_digest: [6; 32],
+    }
 }
 
 fn new_job(circuit: CircuitId, input: u8) -> NewJob {
@@ -96,22 +135,48 @@ async fn compile_and_setup_are_jobs_and_make_the_circuit_ready() {
     let circuit = folder.store.circuit(id).await.expect("it exists");
     assert_eq!(circuit.state, CircuitState::Ready);
     assert_eq!(circuit.keys.map(|k| k.vk_digest), Some([6; 32]));
-    let again = folder.store.create_circuit(new_circuit(1)).await.expect("answered");
+    let again = folder
+        .store
+        .create_circuit(new_circuit(1))
+        .await
+        .expect("answered");
     assert!(again.existed && again.resource.id == id);
 }
 
 #[tokio::test]
 async fn a_failed_compile_fails_the_circuit_and_the_next_request_starts_afresh() {
     let folder = Folder::new().await;
-    let first = folder.store.create_circuit(new_circuit(1)).await.expect("created").resource.id;
-    let job = folder.store.claim().await.expect("claimed").expect("the COMPILE job");
+    let first = folder
+        .store
+        .create_circuit(new_circuit(1))
+        .await
+        .expect("created")
+        .resource
+        .id;
+    let job = folder
+        .store
+        .claim()
+        .await
+        .expect("claimed")
+        .expect("the COMPILE job");
     let failure = Failure::new(FailureClass::InvalidRequest, "BAD_MODEL", "no");
-    folder.store.fail(job.id, job.epoch, failure).await.expect("failed");
+    folder
+        .store
+        .fail(job.id, job.epoch, failure)
+        .await
+        .expect("failed");
     let circuit = folder.store.circuit(first).await.expect("it exists");
-    assert_eq!((circuit.state, circuit.failure.map(|f| f.code)), (CircuitState::Failed, Some("BAD_MODEL".into())));
+    assert_eq!(
+        (circuit.state, circuit.failure.map(|f| f.code)),
+        (CircuitState::Failed, Some("BAD_MODEL".into()))
+    );
     let refused = folder.store.create_job(new_job(first, 1)).await;
     assert!(matches!(refused, Err(StoreError::CircuitNotReady { .. })));
-    let second = folder.store.create_circuit(new_circuit(1)).await.expect("created");
+    let second = folder
+        .store
+        .create_circuit(new_circuit(1))
+        .await
+        .expect("created");
     assert!(!second.existed && second.resource.id != first);
 }
 
@@ -119,22 +184,61 @@ async fn a_failed_compile_fails_the_circuit_and_the_next_request_starts_afresh()
 async fn a_restart_queues_what_ran_and_keeps_what_ended() {
     let folder = Folder::new().await;
     let circuit = folder.ready_circuit().await;
-    let done = folder.store.create_job(new_job(circuit, 1)).await.expect("created").resource;
+    let done = folder
+        .store
+        .create_job(new_job(circuit, 1))
+        .await
+        .expect("created")
+        .resource;
     let claimed = folder.store.claim().await.expect("claimed").expect("a job");
-    folder.store.commit_proof(done.id, claimed.epoch, new_proof(1)).await.expect("committed");
-    let lost = folder.store.create_job(new_job(circuit, 2)).await.expect("created").resource;
+    folder
+        .store
+        .commit_proof(done.id, claimed.epoch, new_proof(1))
+        .await
+        .expect("committed");
+    let lost = folder
+        .store
+        .create_job(new_job(circuit, 2))
+        .await
+        .expect("created")
+        .resource;
     let claimed = folder.store.claim().await.expect("claimed").expect("a job");
-    folder.store.start(lost.id, claimed.epoch).await.expect("started");
-    let waiting = folder.store.create_job(new_job(circuit, 3)).await.expect("created").resource;
+    folder
+        .store
+        .start(lost.id, claimed.epoch)
+        .await
+        .expect("started");
+    let waiting = folder
+        .store
+        .create_job(new_job(circuit, 3))
+        .await
+        .expect("created")
+        .resource;
 
     let folder = folder.reopen().await;
-    assert_eq!(folder.store.recover().await.expect("recovered"), Recovered { requeued: 1 });
+    assert_eq!(
+        folder.store.recover().await.expect("recovered"),
+        Recovered { requeued: 1 }
+    );
     let state = |job: Job| (job.state, job.lost_count, job.attempt_count);
-    assert_eq!(state(folder.store.job(done.id).await.expect("kept")), (JobState::Succeeded, 0, 0));
-    assert_eq!(state(folder.store.job(lost.id).await.expect("kept")), (JobState::Queued, 1, 0));
-    assert_eq!(state(folder.store.job(waiting.id).await.expect("kept")), (JobState::Queued, 0, 0));
+    assert_eq!(
+        state(folder.store.job(done.id).await.expect("kept")),
+        (JobState::Succeeded, 0, 0)
+    );
+    assert_eq!(
+        state(folder.store.job(lost.id).await.expect("kept")),
+        (JobState::Queued, 1, 0)
+    );
+    assert_eq!(
+        state(folder.store.job(waiting.id).await.expect("kept")),
+        (JobState::Queued, 0, 0)
+    );
     // The attempt that the restart took away may still have made a good proof.
-    let late = folder.store.commit_proof(lost.id, claimed.epoch, new_proof(2)).await.expect("answered");
+    let late = folder
+        .store
+        .commit_proof(lost.id, claimed.epoch, new_proof(2))
+        .await
+        .expect("answered");
     assert_eq!(late, CommitOutcome::Accepted);
 }
 
@@ -142,12 +246,33 @@ async fn a_restart_queues_what_ran_and_keeps_what_ended() {
 async fn a_job_has_one_proof_whoever_commits_twice() {
     let folder = Folder::new().await;
     let circuit = folder.ready_circuit().await;
-    let job = folder.store.create_job(new_job(circuit, 1)).await.expect("created").resource;
+    let job = folder
+        .store
+        .create_job(new_job(circuit, 1))
+        .await
+        .expect("created")
+        .resource;
     let claimed = folder.store.claim().await.expect("claimed").expect("a job");
-    assert_eq!(folder.store.commit_proof(job.id, 1, new_proof(1)).await.expect("first"), CommitOutcome::Accepted);
-    let second = folder.store.commit_proof(job.id, claimed.epoch, new_proof(2)).await.expect("second");
+    assert_eq!(
+        folder
+            .store
+            .commit_proof(job.id, 1, new_proof(1))
+            .await
+            .expect("first"),
+        CommitOutcome::Accepted
+    );
+    let second = folder
+        .store
+        .commit_proof(job.id, claimed.epoch, new_proof(2))
+        .await
+        .expect("second");
     assert_eq!(second, CommitOutcome::AlreadyProven);
-    let proof = folder.store.proof(job.id).await.expect("read").expect("there");
+    let proof = folder
+        .store
+        .proof(job.id)
+        .await
+        .expect("read")
+        .expect("there");
     assert_eq!(proof.proof, vec![1; 8]);
     let cancelled = folder.store.cancel(job.id, None).await.expect("answered");
     assert_eq!(cancelled.state, JobState::Succeeded);
@@ -157,65 +282,180 @@ async fn a_job_has_one_proof_whoever_commits_twice() {
 async fn a_proof_after_a_cancel_is_dropped() {
     let folder = Folder::new().await;
     let circuit = folder.ready_circuit().await;
-    let job = folder.store.create_job(new_job(circuit, 1)).await.expect("created").resource;
+    let job = folder
+        .store
+        .create_job(new_job(circuit, 1))
+        .await
+        .expect("created")
+        .resource;
     let claimed = folder.store.claim().await.expect("claimed").expect("a job");
-    assert_eq!(folder.store.cancel(job.id, None).await.expect("cancelled").state, JobState::Cancelled);
-    let late = folder.store.commit_proof(job.id, claimed.epoch, new_proof(1)).await.expect("answered");
+    assert_eq!(
+        folder
+            .store
+            .cancel(job.id, None)
+            .await
+            .expect("cancelled")
+            .state,
+        JobState::Cancelled
+    );
+    let late = folder
+        .store
+        .commit_proof(job.id, claimed.epoch, new_proof(1))
+        .await
+        .expect("answered");
     assert_eq!(late, CommitOutcome::JobEnded);
     assert!(folder.store.proof(job.id).await.expect("read").is_none());
     // The content is free again: the cancelled job does not answer for it.
-    assert!(!folder.store.create_job(new_job(circuit, 1)).await.expect("created").existed);
+    assert!(
+        !folder
+            .store
+            .create_job(new_job(circuit, 1))
+            .await
+            .expect("created")
+            .existed
+    );
 }
 
 #[tokio::test]
 async fn the_same_content_is_one_job_unless_asked_otherwise() {
     let folder = Folder::new().await;
     let circuit = folder.ready_circuit().await;
-    let first = folder.store.create_job(new_job(circuit, 1)).await.expect("created");
-    let same = folder.store.create_job(new_job(circuit, 1)).await.expect("answered");
+    let first = folder
+        .store
+        .create_job(new_job(circuit, 1))
+        .await
+        .expect("created");
+    let same = folder
+        .store
+        .create_job(new_job(circuit, 1))
+        .await
+        .expect("answered");
     assert!(same.existed && same.resource.id == first.resource.id);
-    let other_context = NewJob { context: [1; 32], ..new_job(circuit, 1) };
-    assert!(!folder.store.create_job(other_context).await.expect("created").existed);
-    let fresh = NewJob { allow_cached: false, ..new_job(circuit, 1) };
-    assert!(!folder.store.create_job(fresh).await.expect("created").existed);
+    let other_context = NewJob {
+        context: [1; 32],
+        ..new_job(circuit, 1)
+    };
+    assert!(
+        !folder
+            .store
+            .create_job(other_context)
+            .await
+            .expect("created")
+            .existed
+    );
+    let fresh = NewJob {
+        allow_cached: false,
+        ..new_job(circuit, 1)
+    };
+    assert!(
+        !folder
+            .store
+            .create_job(fresh)
+            .await
+            .expect("created")
+            .existed
+    );
 }
 
 #[tokio::test]
 async fn a_request_id_answers_its_job_and_refuses_another_body() {
     let folder = Folder::new().await;
     let circuit = folder.ready_circuit().await;
-    let key = |body: u8| Some(RequestKey { request_id: "id".into(), fingerprint: Digest([body; 32]) });
-    let job = |input, body| NewJob { request: key(body), allow_cached: false, ..new_job(circuit, input) };
-    let first = folder.store.create_job(job(1, 1)).await.expect("created").resource.id;
+    let key = |body: u8| {
+        Some(RequestKey {
+            request_id: "id".into(),
+            fingerprint: Digest([body; 32]),
+        })
+    };
+    let job = |input, body| NewJob {
+        request: key(body),
+        allow_cached: false,
+        ..new_job(circuit, input)
+    };
+    let first = folder
+        .store
+        .create_job(job(1, 1))
+        .await
+        .expect("created")
+        .resource
+        .id;
     let folder = folder.reopen().await;
-    assert_eq!(folder.store.create_job(job(1, 1)).await.expect("answered").resource.id, first);
-    assert!(matches!(folder.store.create_job(job(2, 2)).await, Err(StoreError::RequestIdReused(_))));
+    assert_eq!(
+        folder
+            .store
+            .create_job(job(1, 1))
+            .await
+            .expect("answered")
+            .resource
+            .id,
+        first
+    );
+    assert!(matches!(
+        folder.store.create_job(job(2, 2)).await,
+        Err(StoreError::RequestIdReused(_))
+    ));
 }
 
 #[tokio::test]
 async fn the_queue_is_bounded() {
     let folder = Folder::new().await;
     let circuit = folder.ready_circuit().await;
-    let job = |input| NewJob { max_queued: 2, ..new_job(circuit, input) };
+    let job = |input| NewJob {
+        max_queued: 2,
+        ..new_job(circuit, input)
+    };
     for input in 1..=2 {
-        folder.store.create_job(job(input)).await.expect("there is room");
+        folder
+            .store
+            .create_job(job(input))
+            .await
+            .expect("there is room");
     }
-    assert!(matches!(folder.store.create_job(job(3)).await, Err(StoreError::Quota { used: 2, limit: 2, .. })));
+    assert!(matches!(
+        folder.store.create_job(job(3)).await,
+        Err(StoreError::Quota {
+            used: 2,
+            limit: 2,
+            ..
+        })
+    ));
 }
 
 #[tokio::test]
 async fn a_deadline_ends_a_job_in_any_live_state() {
     let folder = Folder::new().await;
     let circuit = folder.ready_circuit().await;
-    let job = |input| NewJob { ttl_ms: 1, ..new_job(circuit, input) };
-    let running = folder.store.create_job(job(1)).await.expect("created").resource.id;
+    let job = |input| NewJob {
+        ttl_ms: 1,
+        ..new_job(circuit, input)
+    };
+    let running = folder
+        .store
+        .create_job(job(1))
+        .await
+        .expect("created")
+        .resource
+        .id;
     let claimed = folder.store.claim().await.expect("claimed").expect("a job");
-    folder.store.start(running, claimed.epoch).await.expect("started");
-    let queued = folder.store.create_job(job(2)).await.expect("created").resource.id;
+    folder
+        .store
+        .start(running, claimed.epoch)
+        .await
+        .expect("started");
+    let queued = folder
+        .store
+        .create_job(job(2))
+        .await
+        .expect("created")
+        .resource
+        .id;
     tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     assert_eq!(folder.store.expire().await.expect("expired").len(), 2);
     for id in [running, queued] {
-        assert_eq!(folder.store.job(id).await.expect("kept").state, JobState::Expired);
+        assert_eq!(
+            folder.store.job(id).await.expect("kept").state,
+            JobState::Expired
+        );
     }
 }
 
@@ -224,14 +464,40 @@ async fn events_are_numbered_in_order_and_tell_every_change() {
     let folder = Folder::new().await;
     let circuit = folder.ready_circuit().await;
     let cursor = folder.store.last_event().await.expect("read");
-    let id = folder.store.create_job(new_job(circuit, 1)).await.expect("created").resource.id;
+    let id = folder
+        .store
+        .create_job(new_job(circuit, 1))
+        .await
+        .expect("created")
+        .resource
+        .id;
     let claimed = folder.store.claim().await.expect("claimed").expect("a job");
-    folder.store.start(id, claimed.epoch).await.expect("started");
-    folder.store.commit_proof(id, claimed.epoch, new_proof(1)).await.expect("committed");
+    folder
+        .store
+        .start(id, claimed.epoch)
+        .await
+        .expect("started");
+    folder
+        .store
+        .commit_proof(id, claimed.epoch, new_proof(1))
+        .await
+        .expect("committed");
     let events = folder.store.events_after(cursor, 100).await.expect("read");
     let states: Vec<JobState> = events.iter().map(|e| e.to).collect();
-    assert_eq!(states, [JobState::Queued, JobState::Leased, JobState::Running, JobState::Succeeded]);
-    assert!(events.windows(2).all(|w| w[0].seq < w[1].seq && w[1].from == Some(w[0].to)));
+    assert_eq!(
+        states,
+        [
+            JobState::Queued,
+            JobState::Leased,
+            JobState::Running,
+            JobState::Succeeded
+        ]
+    );
+    assert!(
+        events
+            .windows(2)
+            .all(|w| w[0].seq < w[1].seq && w[1].from == Some(w[0].to))
+    );
 }
 
 #[tokio::test]
@@ -240,13 +506,29 @@ async fn pages_cover_the_list_once_newest_first() {
     let circuit = folder.ready_circuit().await;
     let mut made = Vec::new();
     for input in 0..7 {
-        made.push(folder.store.create_job(new_job(circuit, input)).await.expect("created").resource.id);
+        made.push(
+            folder
+                .store
+                .create_job(new_job(circuit, input))
+                .await
+                .expect("created")
+                .resource
+                .id,
+        );
     }
     made.reverse();
-    let filter = JobFilter { states: vec![JobState::Queued], circuit: Some(circuit), ..JobFilter::default() };
+    let filter = JobFilter {
+        states: vec![JobState::Queued],
+        circuit: Some(circuit),
+        ..JobFilter::default()
+    };
     let (mut seen, mut after) = (Vec::new(), None);
     loop {
-        let page = folder.store.jobs(&filter, &Page { size: 3, after }).await.expect("read");
+        let page = folder
+            .store
+            .jobs(&filter, &Page { size: 3, after })
+            .await
+            .expect("read");
         let Some(last) = page.last() else { break };
         after = Some((last.created_at, last.id.0));
         seen.extend(page.iter().map(|j| j.id));
@@ -259,11 +541,37 @@ async fn labels_filter_lists() {
     let folder = Folder::new().await;
     let circuit = folder.ready_circuit().await;
     let labels = Labels::from([("team".to_owned(), "a'b".to_owned())]);
-    let labelled = NewJob { labels: labels.clone(), ..new_job(circuit, 1) };
-    let id = folder.store.create_job(labelled).await.expect("created").resource.id;
-    folder.store.create_job(new_job(circuit, 2)).await.expect("created");
-    let filter = JobFilter { labels, ..JobFilter::default() };
-    let found = folder.store.jobs(&filter, &Page { size: 10, after: None }).await.expect("read");
+    let labelled = NewJob {
+        labels: labels.clone(),
+        ..new_job(circuit, 1)
+    };
+    let id = folder
+        .store
+        .create_job(labelled)
+        .await
+        .expect("created")
+        .resource
+        .id;
+    folder
+        .store
+        .create_job(new_job(circuit, 2))
+        .await
+        .expect("created");
+    let filter = JobFilter {
+        labels,
+        ..JobFilter::default()
+    };
+    let found = folder
+        .store
+        .jobs(
+            &filter,
+            &Page {
+                size: 10,
+                after: None,
+            },
+        )
+        .await
+        .expect("read");
     assert_eq!(found.iter().map(|j| j.id).collect::<Vec<_>>(), [id]);
 }
 
@@ -271,21 +579,47 @@ async fn labels_filter_lists() {
 async fn an_artifact_that_a_live_job_needs_is_not_forgotten() {
     let folder = Folder::new().await;
     let circuit = folder.ready_circuit().await;
-    let job = folder.store.create_job(new_job(circuit, 9)).await.expect("created").resource;
+    let job = folder
+        .store
+        .create_job(new_job(circuit, 9))
+        .await
+        .expect("created")
+        .resource;
     let input = Digest([9; 32]);
-    assert!(!folder.store.remove_artifact(&input).await.expect("answered"));
+    assert!(
+        !folder
+            .store
+            .remove_artifact(&input)
+            .await
+            .expect("answered")
+    );
     folder.store.cancel(job.id, None).await.expect("cancelled");
-    assert!(folder.store.remove_artifact(&input).await.expect("answered"));
+    assert!(
+        folder
+            .store
+            .remove_artifact(&input)
+            .await
+            .expect("answered")
+    );
     assert!(folder.store.artifact(&input).await.expect("read").is_none());
 }
 
 #[tokio::test]
 async fn a_newer_data_folder_is_refused() {
     let folder = Folder::new().await;
-    sqlx::raw_sql("PRAGMA user_version = 99").execute(&folder.store.writer).await.expect("written");
+    sqlx::raw_sql("PRAGMA user_version = 99")
+        .execute(&folder.store.writer)
+        .await
+        .expect("written");
     folder.store.close().await;
     let refused = SqliteStore::open(&folder.dir.path().join("db")).await;
-    assert!(matches!(refused, Err(StoreError::Newer { found: 99, known: SCHEMA_VERSION })));
+    assert!(matches!(
+        refused,
+        Err(StoreError::Newer {
+            found: 99,
+            known: SCHEMA_VERSION
+        })
+    ));
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -306,14 +640,23 @@ async fn take(store: &SqliteStore, id: JobId, step: Step) -> bool {
     match step {
         Step::Claim => {
             // Backoff is not what is tested here.
-            sqlx::query("UPDATE jobs SET not_before=0").execute(&store.writer).await.expect("written");
+            sqlx::query("UPDATE jobs SET not_before=0")
+                .execute(&store.writer)
+                .await
+                .expect("written");
             store.claim().await.expect("claimed").is_some()
         }
         Step::Start { epoch } => store.start(id, epoch).await.is_ok(),
         Step::Commit { epoch } => {
-            matches!(store.commit_proof(id, epoch, new_proof(1)).await, Ok(CommitOutcome::Accepted))
+            matches!(
+                store.commit_proof(id, epoch, new_proof(1)).await,
+                Ok(CommitOutcome::Accepted)
+            )
         }
-        Step::Fail { epoch, class } => store.fail(id, epoch, Failure::new(class, "X", "x")).await.is_ok(),
+        Step::Fail { epoch, class } => store
+            .fail(id, epoch, Failure::new(class, "X", "x"))
+            .await
+            .is_ok(),
         Step::Release { epoch } => store.release(id, epoch).await.is_ok(),
         Step::Lost => store.recover().await.expect("recovered").requeued > 0,
         Step::Cancel => {
