@@ -18,6 +18,6 @@ pub use hint::HintKind;
 pub use instr::{Instr, Step};
 pub use linear_map::LinearMap;
 pub use program::{Io, Program, ProgramError, TensorDecl, TensorState};
-pub use solve::{solve, solve_unchecked, Assignment, SolveError};
+pub use solve::{Assignment, SolveError, solve, solve_unchecked};
 pub use table::{Table, TableFunction, TableId};
 pub use wire::{Hinted, TensorId, Unbound, WireTensor};

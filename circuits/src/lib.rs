@@ -31,7 +31,10 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { input: Visibility::Public, output: Visibility::Public }
+        Self {
+            input: Visibility::Public,
+            output: Visibility::Public,
+        }
     }
 }
 
@@ -86,12 +89,19 @@ pub fn compile(
     let samples = calibration.samples(&graph)?;
     let ranges = quantize::ranges(&graph, &samples)?;
     progress("quantize", 2, STEPS);
-    let visibilities = model::Visibilities { input: settings.input, output: settings.output };
+    let visibilities = model::Visibilities {
+        input: settings.input,
+        output: settings.output,
+    };
     let quantized = quantize::quantize(&graph, &ranges, visibilities)?;
     progress("report", 3, STEPS);
     let report = quantize::report(&graph, &ranges, &quantized, &samples)?;
     progress("synthesize", 4, STEPS);
     let program = quantized.model.synthesize()?;
     progress("synthesize", STEPS, STEPS);
-    Ok(Compiled { model: quantized.model, program, report })
+    Ok(Compiled {
+        model: quantized.model,
+        program,
+        report,
+    })
 }

@@ -8,7 +8,7 @@ mod forger;
 mod ladder;
 
 pub use forger::{Attack, Forger};
-pub use ladder::{check_case, inputs_of, program_of, Measured};
+pub use ladder::{Measured, check_case, inputs_of, program_of};
 
 use crate::arithmetization::r1cs::{Form, LowerError, Violation};
 use crate::constraint::{
@@ -110,9 +110,26 @@ pub fn tiny_dense(
     let mut b = Builder::new();
     b.node("dense");
     let x = b.input(spec("x", Role::Input, visibility, &[1, n_in], Dtype::Int8))?;
-    let acc = b.linear(LinearMap::Dense { n_in, n_out, weights }, &x, bias)?;
+    let acc = b.linear(
+        LinearMap::Dense {
+            n_in,
+            n_out,
+            weights,
+        },
+        &x,
+        bias,
+    )?;
     let f = TableFunction::clamp(-128, 127);
     let y = requantize(&mut b, &acc, vec![1 << 17], 24, 3, &f)?;
-    b.output(&y, spec("y", Role::Output, Visibility::Public, &[1, n_out], Dtype::Int8))?;
+    b.output(
+        &y,
+        spec(
+            "y",
+            Role::Output,
+            Visibility::Public,
+            &[1, n_out],
+            Dtype::Int8,
+        ),
+    )?;
     Ok(Arc::new(b.finish()?))
 }

@@ -6,12 +6,13 @@
 use std::sync::Arc;
 use zkinfer_circuits::arithmetization::r1cs::{Form, R1cs};
 use zkinfer_circuits::constraint::{
-    solve, solve_unchecked, BuildError, Builder, HintKind, LinearMap, Program, TableFunction, WireTensor,
+    BuildError, Builder, HintKind, LinearMap, Program, TableFunction, WireTensor, solve,
+    solve_unchecked,
 };
 use zkinfer_circuits::gadgets::max::max;
 use zkinfer_circuits::gadgets::requantize::requantize;
 use zkinfer_circuits::tensor::Tensor;
-use zkinfer_circuits::testing::{spec, Forger};
+use zkinfer_circuits::testing::{Forger, spec};
 use zkinfer_verifier::{Dtype, Role, Visibility};
 
 type Gadget = fn(&mut Builder, &[WireTensor]) -> Result<WireTensor, BuildError>;
@@ -23,12 +24,23 @@ fn tiny(n: usize, gadget: Gadget) -> Arc<Program> {
     let xs: Vec<WireTensor> = (0..n)
         .map(|i| {
             let name = format!("x{i}");
-            b.input(spec(&name, Role::Input, Visibility::Private, &[1], Dtype::Bool)).unwrap()
+            b.input(spec(
+                &name,
+                Role::Input,
+                Visibility::Private,
+                &[1],
+                Dtype::Bool,
+            ))
+            .unwrap()
         })
         .collect();
     b.node("gadget");
     let y = gadget(&mut b, &xs).unwrap();
-    b.output(&y, spec("y", Role::Output, Visibility::Public, &[1], Dtype::Int8)).unwrap();
+    b.output(
+        &y,
+        spec("y", Role::Output, Visibility::Public, &[1], Dtype::Int8),
+    )
+    .unwrap();
     Arc::new(b.finish().unwrap())
 }
 
@@ -49,7 +61,14 @@ fn requantize_odd_clamp(b: &mut Builder, xs: &[WireTensor]) -> Result<WireTensor
 
 fn requantize_function(b: &mut Builder, xs: &[WireTensor]) -> Result<WireTensor, BuildError> {
     let acc = three_bits(b, xs)?;
-    requantize(b, &acc, vec![2], 2, 0, &TableFunction::map(-1, vec![7, -3, 7]))
+    requantize(
+        b,
+        &acc,
+        vec![2],
+        2,
+        0,
+        &TableFunction::map(-1, vec![7, -3, 7]),
+    )
 }
 
 fn table_of_bound_key(b: &mut Builder, xs: &[WireTensor]) -> Result<WireTensor, BuildError> {
@@ -149,7 +168,10 @@ fn inputs_outside_their_type_are_refused() {
         let program = tiny(3, gadget);
         for circuit in circuits(&program) {
             for solved in outside_their_type(&program) {
-                assert!(!Forger::new(&circuit, &solved).accepts_unchanged(None), "{name}");
+                assert!(
+                    !Forger::new(&circuit, &solved).accepts_unchanged(None),
+                    "{name}"
+                );
             }
         }
     }
@@ -166,15 +188,25 @@ fn every_deleted_constraint_lets_a_forgery_through() {
             let lies = outside_their_type(&program);
             let liars: Vec<_> = lies.iter().map(|s| Forger::new(&circuit, s)).collect();
             for (group, rule) in forgers[0].groups() {
-                let found = liars.iter().any(|forger| forger.accepts_unchanged(Some(group)))
+                let found = liars
+                    .iter()
+                    .any(|forger| forger.accepts_unchanged(Some(group)))
                     || forgers.iter().any(|forger| {
-                    forger.targeted_changes(group).iter().any(|c| forger.accepts(c, Some(group)))
-                        || forger.small_changes().iter().any(|c| forger.accepts(c, Some(group)))
-                        || forger.accepts_other_statement(group)
-                });
+                        forger
+                            .targeted_changes(group)
+                            .iter()
+                            .any(|c| forger.accepts(c, Some(group)))
+                            || forger
+                                .small_changes()
+                                .iter()
+                                .any(|c| forger.accepts(c, Some(group)))
+                            || forger.accepts_other_statement(group)
+                    });
                 if !found {
                     let (form, limb) = (circuit.form(), circuit.limb_bits());
-                    idle.push(format!("{name}, {form:?}, limb {limb}: group {group} ({rule})"));
+                    idle.push(format!(
+                        "{name}, {form:?}, limb {limb}: group {group} ({rule})"
+                    ));
                 }
             }
         }
@@ -187,15 +219,29 @@ fn every_deleted_constraint_lets_a_forgery_through() {
 fn rounding_is_half_up_for_both_signs_and_has_one_answer() {
     let mut b = Builder::new();
     b.node("halves");
-    let x = b.input(spec("x", Role::Input, Visibility::Private, &[6], Dtype::Int8)).unwrap();
+    let x = b
+        .input(spec(
+            "x",
+            Role::Input,
+            Visibility::Private,
+            &[6],
+            Dtype::Int8,
+        ))
+        .unwrap();
     let y = requantize(&mut b, &x, vec![1], 1, 0, &TableFunction::clamp(-128, 127)).unwrap();
-    b.output(&y, spec("y", Role::Output, Visibility::Public, &[6], Dtype::Int8)).unwrap();
+    b.output(
+        &y,
+        spec("y", Role::Output, Visibility::Public, &[6], Dtype::Int8),
+    )
+    .unwrap();
     let program = Arc::new(b.finish().unwrap());
     let solved = solve(&program, &[Tensor::flat(vec![-3, -2, -1, 1, 2, 3])]).unwrap();
     // floor((x + 1) / 2)
     assert_eq!(solved.outputs(&program)[0].data, [-1, -1, 0, 1, 1, 2]);
     for circuit in circuits(&program) {
-        Forger::new(&circuit, &solved).check_single_changes("halves").unwrap();
+        Forger::new(&circuit, &solved)
+            .check_single_changes("halves")
+            .unwrap();
     }
 }
 
@@ -203,8 +249,24 @@ fn rounding_is_half_up_for_both_signs_and_has_one_answer() {
 #[test]
 fn refuses_to_build_what_could_wrap() {
     let mut b = Builder::new();
-    let x = b.input(spec("x", Role::Input, Visibility::Private, &[1], Dtype::Int32)).unwrap();
-    let y = b.linear(LinearMap::Scale { factors: vec![1 << 30] }, &x, vec![]).unwrap();
+    let x = b
+        .input(spec(
+            "x",
+            Role::Input,
+            Visibility::Private,
+            &[1],
+            Dtype::Int32,
+        ))
+        .unwrap();
+    let y = b
+        .linear(
+            LinearMap::Scale {
+                factors: vec![1 << 30],
+            },
+            &x,
+            vec![],
+        )
+        .unwrap();
     let wraps = b.linear(LinearMap::Scale { factors: vec![4] }, &y, vec![]);
     assert!(matches!(wraps, Err(BuildError::Interval { .. })));
     assert!(matches!(b.mul(&y, &y), Err(BuildError::Interval { .. })));
@@ -214,9 +276,21 @@ fn refuses_to_build_what_could_wrap() {
 #[test]
 fn refuses_an_unbound_hint() {
     let mut b = Builder::new();
-    let x = b.input(spec("x", Role::Input, Visibility::Private, &[1], Dtype::Int8)).unwrap();
+    let x = b
+        .input(spec(
+            "x",
+            Role::Input,
+            Visibility::Private,
+            &[1],
+            Dtype::Int8,
+        ))
+        .unwrap();
     b.hint(HintKind::Max, &[&x]).unwrap();
-    b.output(&x, spec("y", Role::Output, Visibility::Public, &[1], Dtype::Int8)).unwrap();
+    b.output(
+        &x,
+        spec("y", Role::Output, Visibility::Public, &[1], Dtype::Int8),
+    )
+    .unwrap();
     assert!(matches!(b.finish(), Err(BuildError::UnboundHint { .. })));
 }
 
@@ -224,9 +298,21 @@ fn refuses_an_unbound_hint() {
 #[test]
 fn refuses_an_unbound_quotient() {
     let mut b = Builder::new();
-    let x = b.input(spec("x", Role::Input, Visibility::Private, &[1], Dtype::Int8)).unwrap();
+    let x = b
+        .input(spec(
+            "x",
+            Role::Input,
+            Visibility::Private,
+            &[1],
+            Dtype::Int8,
+        ))
+        .unwrap();
     b.split(&x, 3).unwrap();
-    b.output(&x, spec("y", Role::Output, Visibility::Public, &[1], Dtype::Int8)).unwrap();
+    b.output(
+        &x,
+        spec("y", Role::Output, Visibility::Public, &[1], Dtype::Int8),
+    )
+    .unwrap();
     assert!(matches!(b.finish(), Err(BuildError::UnboundHint { .. })));
 }
 
@@ -234,14 +320,28 @@ fn refuses_an_unbound_quotient() {
 #[test]
 fn tables_have_unique_keys_and_are_shared() {
     let mut b = Builder::new();
-    let x = b.input(spec("x", Role::Input, Visibility::Private, &[2], Dtype::Int8)).unwrap();
+    let x = b
+        .input(spec(
+            "x",
+            Role::Input,
+            Visibility::Private,
+            &[2],
+            Dtype::Int8,
+        ))
+        .unwrap();
     let f = TableFunction::clamp(0, 10);
     let y = b.lookup(&f, &x).unwrap();
     let wide = b.combine(&[(2, &x)], 0).unwrap();
     b.lookup(&f, &wide).unwrap();
-    b.output(&y, spec("y", Role::Output, Visibility::Public, &[2], Dtype::Int8)).unwrap();
+    b.output(
+        &y,
+        spec("y", Role::Output, Visibility::Public, &[2], Dtype::Int8),
+    )
+    .unwrap();
     let program = b.finish().unwrap();
-    let [table] = program.tables() else { panic!("one table") };
+    let [table] = program.tables() else {
+        panic!("one table")
+    };
     let keys: Vec<i64> = table.rows().map(|r| r.0).collect();
     assert_eq!(keys, (-256..=254).collect::<Vec<_>>());
 }
@@ -249,7 +349,11 @@ fn tables_have_unique_keys_and_are_shared() {
 /// 18: the contents of the tables are part of the circuit digest.
 #[test]
 fn the_circuit_digest_covers_tables_form_and_layout() {
-    let programs = [requantize_tiny as Gadget, requantize_odd_clamp, requantize_function];
+    let programs = [
+        requantize_tiny as Gadget,
+        requantize_odd_clamp,
+        requantize_function,
+    ];
     let mut digests = std::collections::BTreeSet::new();
     for gadget in programs {
         let program = tiny(3, gadget);
@@ -266,18 +370,32 @@ fn the_circuit_digest_covers_tables_form_and_layout() {
 fn fan_out_reads_one_tensor() {
     let mut b = Builder::new();
     b.node("twice");
-    let x = b.input(spec("x", Role::Input, Visibility::Private, &[2], Dtype::Int8)).unwrap();
+    let x = b
+        .input(spec(
+            "x",
+            Role::Input,
+            Visibility::Private,
+            &[2],
+            Dtype::Int8,
+        ))
+        .unwrap();
     let f = TableFunction::clamp(-4, 3);
     let y = b.lookup(&f, &x).unwrap();
     let sum = b.combine(&[(1, &y), (1, &y)], 0).unwrap();
     let square = b.mul(&y, &y).unwrap();
     let z = b.combine(&[(1, &sum), (1, &square)], 0).unwrap();
-    b.output(&z, spec("z", Role::Output, Visibility::Public, &[2], Dtype::Int8)).unwrap();
+    b.output(
+        &z,
+        spec("z", Role::Output, Visibility::Public, &[2], Dtype::Int8),
+    )
+    .unwrap();
     let program = Arc::new(b.finish().unwrap());
     let solved = solve(&program, &[Tensor::flat(vec![100, -2])]).unwrap();
     assert_eq!(solved.outputs(&program)[0].data, [15, 0]);
     for circuit in circuits(&program) {
-        Forger::new(&circuit, &solved).check_single_changes("twice").unwrap();
+        Forger::new(&circuit, &solved)
+            .check_single_changes("twice")
+            .unwrap();
     }
 }
 
@@ -301,11 +419,23 @@ fn ties_in_max_have_one_witness() {
 fn other_tables_rows_are_refused() {
     let mut b = Builder::new();
     b.node("two tables");
-    let x = b.input(spec("x", Role::Input, Visibility::Private, &[1], Dtype::Bool)).unwrap();
+    let x = b
+        .input(spec(
+            "x",
+            Role::Input,
+            Visibility::Private,
+            &[1],
+            Dtype::Bool,
+        ))
+        .unwrap();
     let f = b.lookup(&TableFunction::map(0, vec![5, 9]), &x).unwrap();
     let g = b.lookup(&TableFunction::map(0, vec![9, 5]), &x).unwrap();
     let y = b.combine(&[(1, &f), (10, &g)], 0).unwrap();
-    b.output(&y, spec("y", Role::Output, Visibility::Public, &[1], Dtype::Int8)).unwrap();
+    b.output(
+        &y,
+        spec("y", Role::Output, Visibility::Public, &[1], Dtype::Int8),
+    )
+    .unwrap();
     let program = Arc::new(b.finish().unwrap());
     for input in [0, 1] {
         let solved = solve(&program, &[Tensor::flat(vec![input])]).unwrap();
@@ -338,8 +468,14 @@ fn a_folding_challenge_that_is_a_power_of_the_pole_is_forgeable() {
 #[test]
 fn a_value_outside_its_declared_type_is_an_error_that_names_it() {
     let program = tiny(3, three_bits);
-    let bad = vec![Tensor::flat(vec![0]), Tensor::flat(vec![2]), Tensor::flat(vec![0])];
+    let bad = vec![
+        Tensor::flat(vec![0]),
+        Tensor::flat(vec![2]),
+        Tensor::flat(vec![0]),
+    ];
     let message = solve(&program, &bad).unwrap_err().to_string();
-    assert!(message.contains("feed") && message.contains("element 0 is 2"), "{message}");
+    assert!(
+        message.contains("feed") && message.contains("element 0 is 2"),
+        "{message}"
+    );
 }
-

@@ -8,7 +8,7 @@ use zkinfer_circuits::constraint::Program;
 use zkinfer_circuits::ops::Op;
 use zkinfer_circuits::quantize::Calibration;
 use zkinfer_circuits::testing::program_of;
-use zkinfer_circuits::{compile, Settings};
+use zkinfer_circuits::{Settings, compile};
 
 const MODELS: [&str; 6] = [
     "digits-mlp",
@@ -20,13 +20,18 @@ const MODELS: [&str; 6] = [
 ];
 
 fn check(file: &str, actual: &str) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(file);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/golden")
+        .join(file);
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(&path, actual).unwrap();
     }
     let golden = std::fs::read_to_string(&path).unwrap_or_default();
-    assert_eq!(golden, actual, "{file} changed: UPDATE_GOLDEN=1 rewrites it");
+    assert_eq!(
+        golden, actual,
+        "{file} changed: UPDATE_GOLDEN=1 rewrites it"
+    );
 }
 
 fn hex(digest: [u8; 32]) -> String {
@@ -38,7 +43,15 @@ fn row(out: &mut String, name: &str, program: &Arc<Program>, form: Form) {
         writeln!(out, "{name},{form:?},refused,,,,").unwrap();
         return;
     };
-    let Cost { rows, tables, statement_rows, limb_bits, committed, private, .. } = circuit.cost();
+    let Cost {
+        rows,
+        tables,
+        statement_rows,
+        limb_bits,
+        committed,
+        private,
+        ..
+    } = circuit.cost();
     let tables: usize = tables.iter().map(|t| t.rows).sum();
     let nodes = rows - tables - statement_rows;
     writeln!(
@@ -60,7 +73,8 @@ fn model(name: &str) -> Arc<Program> {
 
 #[test]
 fn costs_and_digests_are_golden() {
-    let mut costs = "case,form,rows,node rows,table rows,statement rows,private wires,limb bits\n".to_owned();
+    let mut costs =
+        "case,form,rows,node rows,table rows,statement rows,private wires,limb bits\n".to_owned();
     let mut digests = String::new();
     for case in Op::cases() {
         let name = format!("{}: {}", case.op.name(), case.name).replace(',', ";");
@@ -77,7 +91,12 @@ fn costs_and_digests_are_golden() {
         }
         let circuit = R1cs::lower(&program, Form::Committed).unwrap();
         writeln!(digests, "{} {name}", hex(program.digest())).unwrap();
-        writeln!(digests, "{} {name} committed circuit", hex(circuit.digest())).unwrap();
+        writeln!(
+            digests,
+            "{} {name} committed circuit",
+            hex(circuit.digest())
+        )
+        .unwrap();
     }
     check("cost.csv", &costs);
     check("digests.txt", &digests);

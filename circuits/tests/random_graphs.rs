@@ -4,7 +4,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use std::sync::Arc;
 use zkinfer_circuits::arithmetization::r1cs::{Form, R1cs};
-use zkinfer_circuits::constraint::{solve, Program};
+use zkinfer_circuits::constraint::{Program, solve};
 use zkinfer_circuits::model::{Model, ModelBuilder, Visibilities};
 use zkinfer_circuits::ops::{Add, Conv, Layout, MatMul, MaxPool, Op, Requantize, SumPool, Table};
 use zkinfer_circuits::tensor::{ConvGeometry, Quantization, Tensor};
@@ -27,7 +27,12 @@ impl Growing {
     }
 
     fn zero_point(&self) -> i64 {
-        self.b.fact(self.at).unwrap().quantization.unwrap().zero_point
+        self.b
+            .fact(self.at)
+            .unwrap()
+            .quantization
+            .unwrap()
+            .zero_point
     }
 
     fn push(&mut self, op: Op, inputs: &[usize]) -> usize {
@@ -46,7 +51,10 @@ impl Growing {
 
     fn quantization(&mut self) -> Quantization {
         let zero_point = *[-128, -3, 0, 7, 127].get(self.rng.gen_range(0..5)).unwrap();
-        Quantization { scale: 0.5, zero_point }
+        Quantization {
+            scale: 0.5,
+            zero_point,
+        }
     }
 
     /// Brings an accumulator, or a tensor of another scale, back to int8.
@@ -57,11 +65,19 @@ impl Growing {
         let output = self.quantization();
         let shift = [12, 24][self.rng.gen_range(0..2)];
         let ideal = 300.0 / span * f64::from(1u32 << shift);
-        let multipliers =
-            (0..channels).map(|_| (ideal * self.rng.gen_range(0.3..1.0)) as u32).collect();
-        let (lo, hi) = [(-128, 127), (output.zero_point.min(100) as i8, 127), (-5, 60)]
-            [self.rng.gen_range(0..3)];
-        let table = if self.rng.gen_bool(0.2) { self.weights(256) } else { vec![] };
+        let multipliers = (0..channels)
+            .map(|_| (ideal * self.rng.gen_range(0.3..1.0)) as u32)
+            .collect();
+        let (lo, hi) = [
+            (-128, 127),
+            (output.zero_point.min(100) as i8, 127),
+            (-5, 60),
+        ][self.rng.gen_range(0..3)];
+        let table = if self.rng.gen_bool(0.2) {
+            self.weights(256)
+        } else {
+            vec![]
+        };
         let op = Requantize {
             zero_point_in,
             inner,
@@ -77,17 +93,27 @@ impl Growing {
     }
 
     fn window(&mut self, depthwise: bool) -> Option<ConvGeometry> {
-        let [1, channels, height, width] = self.shape()[..] else { return None };
+        let [1, channels, height, width] = self.shape()[..] else {
+            return None;
+        };
         let geometry = ConvGeometry {
             channels_in: channels,
             height,
             width,
-            channels_out: if depthwise { channels } else { self.rng.gen_range(1..=2) * channels },
+            channels_out: if depthwise {
+                channels
+            } else {
+                self.rng.gen_range(1..=2) * channels
+            },
             kernel: [self.rng.gen_range(1..=2), self.rng.gen_range(1..=2)],
             strides: [self.rng.gen_range(1..=2), self.rng.gen_range(1..=2)],
             pads: [0, self.rng.gen_range(0..=1), 0, 0],
             dilations: [1, 1],
-            groups: if depthwise || self.rng.gen_bool(0.3) { channels } else { 1 },
+            groups: if depthwise || self.rng.gen_bool(0.3) {
+                channels
+            } else {
+                1
+            },
         };
         geometry.check().ok()?;
         Some(geometry)
@@ -102,12 +128,20 @@ impl Growing {
         let (at, zero_point) = (self.at, self.zero_point());
         match self.rng.gen_range(0..7) {
             0 | 1 => {
-                let Some(geometry) = self.window(false) else { return };
+                let Some(geometry) = self.window(false) else {
+                    return;
+                };
                 let shape = Self::output_shape(&geometry);
                 let weights = self.weights(geometry.weights_len());
                 let bias = self.biases(geometry.channels_out);
                 let (inner, channels) = (shape[2] * shape[3], shape[1]);
-                let conv = Conv { geometry, shape, zero_point, weights, bias };
+                let conv = Conv {
+                    geometry,
+                    shape,
+                    zero_point,
+                    weights,
+                    bias,
+                };
                 let acc = self.push(Op::Conv(conv), &[at]);
                 self.requantize(acc, inner, channels);
             }
@@ -117,11 +151,21 @@ impl Growing {
                 let n = self.rng.gen_range(1..=3);
                 *shape.last_mut().unwrap() = n;
                 let (weights, bias) = (self.weights(n * k), self.biases(n));
-                let acc = self.push(Op::MatMul(MatMul { shape, zero_point, weights, bias }), &[at]);
+                let acc = self.push(
+                    Op::MatMul(MatMul {
+                        shape,
+                        zero_point,
+                        weights,
+                        bias,
+                    }),
+                    &[at],
+                );
                 self.requantize(acc, 1, n);
             }
             3 => {
-                let Some(mut geometry) = self.window(true) else { return };
+                let Some(mut geometry) = self.window(true) else {
+                    return;
+                };
                 geometry.pads = [0; 4];
                 if geometry.check().is_err() {
                     return;
@@ -130,13 +174,21 @@ impl Growing {
                 self.at = self.push(Op::MaxPool(MaxPool { geometry, shape }), &[at]);
             }
             4 => {
-                let Some(mut geometry) = self.window(true) else { return };
+                let Some(mut geometry) = self.window(true) else {
+                    return;
+                };
                 geometry.pads = [0; 4];
                 if geometry.check().is_err() {
                     return;
                 }
                 let shape = Self::output_shape(&geometry);
-                let pool = SumPool { geometry, shape, zero_point, factors: vec![1], scale: 0.25 };
+                let pool = SumPool {
+                    geometry,
+                    shape,
+                    zero_point,
+                    factors: vec![1],
+                    scale: 0.25,
+                };
                 let sum = self.push(Op::SumPool(pool), &[at]);
                 self.requantize(sum, 1, 1);
             }
@@ -145,7 +197,13 @@ impl Growing {
                 let other = self.push(Op::Table(Table { values, output }), &[at]);
                 let zero_points = [zero_point, output.zero_point];
                 let factors = [self.rng.gen_range(1..9000), self.rng.gen_range(-9000..9000)];
-                let acc = self.push(Op::Add(Add { zero_points, factors }), &[at, other]);
+                let acc = self.push(
+                    Op::Add(Add {
+                        zero_points,
+                        factors,
+                    }),
+                    &[at, other],
+                );
                 self.requantize(acc, 1, 1);
             }
             _ => {
@@ -163,11 +221,28 @@ impl Growing {
 fn random_model(seed: u64) -> (Model, StdRng) {
     let mut rng = StdRng::seed_from_u64(seed);
     let visibility = |rng: &mut StdRng| {
-        if rng.gen_bool(0.5) { Visibility::Public } else { Visibility::Private }
+        if rng.gen_bool(0.5) {
+            Visibility::Public
+        } else {
+            Visibility::Private
+        }
     };
-    let visibilities = Visibilities { input: visibility(&mut rng), output: visibility(&mut rng) };
-    let shape = vec![1, rng.gen_range(1..=2), rng.gen_range(2..=3), rng.gen_range(2..=3)];
-    let mut growing = Growing { b: ModelBuilder::new(visibilities), at: 0, rng, count: 0 };
+    let visibilities = Visibilities {
+        input: visibility(&mut rng),
+        output: visibility(&mut rng),
+    };
+    let shape = vec![
+        1,
+        rng.gen_range(1..=2),
+        rng.gen_range(2..=3),
+        rng.gen_range(2..=3),
+    ];
+    let mut growing = Growing {
+        b: ModelBuilder::new(visibilities),
+        at: 0,
+        rng,
+        count: 0,
+    };
     let quantization = growing.quantization();
     growing.at = growing.b.input("x", shape, quantization).unwrap();
     for _ in 0..growing.rng.gen_range(1..=4) {
@@ -183,7 +258,11 @@ fn random_graphs_agree_in_every_form_and_refuse_tampering() {
     for seed in 0..GRAPHS {
         let (model, mut rng) = random_model(seed);
         let program = Arc::new(model.synthesize().unwrap());
-        assert_eq!(Program::decode(&program.encode()).unwrap(), *program, "seed {seed}");
+        assert_eq!(
+            Program::decode(&program.encode()).unwrap(),
+            *program,
+            "seed {seed}"
+        );
         let shape = model.inputs()[0].shape.clone();
         let len = shape.iter().product();
         let data = (0..len).map(|_| rng.gen_range(-128..=127)).collect();
@@ -194,11 +273,16 @@ fn random_graphs_agree_in_every_form_and_refuse_tampering() {
         for form in [Form::Plain, Form::Committed] {
             let circuit = R1cs::lower(&program, form).unwrap();
             let forger = Forger::new(&circuit, &solved);
-            forger.check_honest().unwrap_or_else(|e| panic!("seed {seed}: {e}"));
+            forger
+                .check_honest()
+                .unwrap_or_else(|e| panic!("seed {seed}: {e}"));
             let changes: Vec<_> = forger.single_changes().collect();
             for _ in 0..changes.len().min(60) {
                 let changes = &changes[rng.gen_range(0..changes.len())];
-                assert!(!forger.accepts(changes, None), "seed {seed}, {form:?}: {changes:?}");
+                assert!(
+                    !forger.accepts(changes, None),
+                    "seed {seed}, {form:?}: {changes:?}"
+                );
                 forgeries += 1;
             }
         }

@@ -14,7 +14,7 @@ mod plain;
 mod transpose;
 mod witness;
 
-pub use cost::{cost, Cost, TableCost};
+pub use cost::{Cost, TableCost, cost};
 pub use error::{LowerError, Violation, ZeroDenominator};
 pub use witness::Witness;
 
@@ -119,8 +119,13 @@ impl R1cs {
         }]);
         hash.update(self.program.digest());
         hash.update(self.limb_bits.to_be_bytes());
-        for n in [self.n_rows, self.n_instance, self.n_committed, self.n_private, self.tables.len()]
-        {
+        for n in [
+            self.n_rows,
+            self.n_instance,
+            self.n_committed,
+            self.n_private,
+            self.tables.len(),
+        ] {
             hash.update((n as u64).to_be_bytes());
         }
         for table in &self.tables {

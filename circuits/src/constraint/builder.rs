@@ -48,17 +48,30 @@ impl Builder {
     /// # Errors
     /// When the specification is not an input, is empty or too large.
     pub fn input(&mut self, spec: TensorSpec) -> Result<WireTensor, BuildError> {
-        let len = spec.shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d as usize));
+        let len = spec
+            .shape
+            .iter()
+            .try_fold(1usize, |n, &d| n.checked_mul(d as usize));
         let len = len.filter(|&n| n > 0 && n <= MAX_TENSOR_LEN);
         let Some(len) = len else {
-            return Err(BuildError::Interface { reason: "an input is empty or too large" });
+            return Err(BuildError::Interface {
+                reason: "an input is empty or too large",
+            });
         };
         if spec.role != zkinfer_verifier::Role::Input {
-            return Err(BuildError::Interface { reason: "an input is not declared as one" });
+            return Err(BuildError::Interface {
+                reason: "an input is not declared as one",
+            });
         }
-        let interval = Interval { lo: spec.dtype.min(), hi: spec.dtype.max() };
+        let interval = Interval {
+            lo: spec.dtype.min(),
+            hi: spec.dtype.max(),
+        };
         let io = self.inputs.len() as u32;
-        let id = self.push(Instr::Input { io }, TensorState::Proved(vec![interval; len].into()))?;
+        let id = self.push(
+            Instr::Input { io },
+            TensorState::Proved(vec![interval; len].into()),
+        )?;
         self.inputs.push((id, spec));
         Ok(self.wire(id))
     }
@@ -68,12 +81,22 @@ impl Builder {
     /// # Errors
     /// When the proved interval leaves the declared type, or the length differs from the shape.
     pub fn output(&mut self, x: &WireTensor, spec: TensorSpec) -> Result<(), BuildError> {
-        let len = spec.shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d as usize));
+        let len = spec
+            .shape
+            .iter()
+            .try_fold(1usize, |n, &d| n.checked_mul(d as usize));
         if len != Some(x.len()) || spec.role != zkinfer_verifier::Role::Output {
-            return Err(BuildError::Interface { reason: "an output differs from its declaration" });
+            return Err(BuildError::Interface {
+                reason: "an output differs from its declaration",
+            });
         }
-        if x.intervals.iter().any(|i| i.lo < spec.dtype.min() || i.hi > spec.dtype.max()) {
-            return Err(BuildError::Interface { reason: "an output can leave its declared type" });
+        if x.intervals
+            .iter()
+            .any(|i| i.lo < spec.dtype.min() || i.hi > spec.dtype.max())
+        {
+            return Err(BuildError::Interface {
+                reason: "an output can leave its declared type",
+            });
         }
         self.outputs.push((x.id, spec));
         Ok(())
@@ -92,10 +115,18 @@ impl Builder {
         let node = self.node_name();
         let n = map.output_len(x.len(), &node)?;
         if n > MAX_TENSOR_LEN {
-            return Err(BuildError::TooLarge { what: "elements in a tensor", max: MAX_TENSOR_LEN });
+            return Err(BuildError::TooLarge {
+                what: "elements in a tensor",
+                max: MAX_TENSOR_LEN,
+            });
         }
         if !(bias.len() <= 1 || bias.len() == n) {
-            return Err(BuildError::Length { node, step: "linear", expected: n, got: bias.len() });
+            return Err(BuildError::Length {
+                node,
+                step: "linear",
+                expected: n,
+                got: bias.len(),
+            });
         }
         let mut intervals = Vec::with_capacity(n);
         for out in 0..n {
@@ -116,8 +147,10 @@ impl Builder {
             });
             intervals.push(Interval::new(lo, hi).map_err(|e| self.interval("linear", out, e))?);
         }
-        let id = self
-            .push(Instr::Linear { map, x: x.id, bias }, TensorState::Proved(intervals.into()))?;
+        let id = self.push(
+            Instr::Linear { map, x: x.id, bias },
+            TensorState::Proved(intervals.into()),
+        )?;
         Ok(self.wire(id))
     }
 
@@ -131,20 +164,29 @@ impl Builder {
         constant: i64,
     ) -> Result<WireTensor, BuildError> {
         let Some(n) = terms.first().map(|t| t.1.len()) else {
-            return Err(BuildError::Map { node: self.node_name(), reason: "no term" });
+            return Err(BuildError::Map {
+                node: self.node_name(),
+                reason: "no term",
+            });
         };
         self.same_len("combine", n, terms.iter().map(|t| t.1))?;
         let mut intervals = Vec::with_capacity(n);
         for i in 0..n {
-            let sum = terms.iter().try_fold(Interval::point(constant), |sum, (c, x)| {
-                Ok(sum.and_then(|s| s.add(&x.intervals[i].scale(*c)?)))
-            });
-            let interval = sum.and_then(|s| s).map_err(|e| self.interval("combine", i, e))?;
+            let sum = terms
+                .iter()
+                .try_fold(Interval::point(constant), |sum, (c, x)| {
+                    Ok(sum.and_then(|s| s.add(&x.intervals[i].scale(*c)?)))
+                });
+            let interval = sum
+                .and_then(|s| s)
+                .map_err(|e| self.interval("combine", i, e))?;
             intervals.push(interval);
         }
         let terms = terms.iter().map(|(c, x)| (*c, x.id)).collect();
-        let id =
-            self.push(Instr::Combine { terms, constant }, TensorState::Proved(intervals.into()))?;
+        let id = self.push(
+            Instr::Combine { terms, constant },
+            TensorState::Proved(intervals.into()),
+        )?;
         Ok(self.wire(id))
     }
 
@@ -166,8 +208,10 @@ impl Builder {
         for (i, (x, y)) in a.intervals.iter().zip(b.intervals.iter()).enumerate() {
             intervals.push(x.mul(y).map_err(|e| self.interval("mul", i, e))?);
         }
-        let id =
-            self.push(Instr::Mul { a: a.id, b: b.id }, TensorState::Proved(intervals.into()))?;
+        let id = self.push(
+            Instr::Mul { a: a.id, b: b.id },
+            TensorState::Proved(intervals.into()),
+        )?;
         Ok(self.wire(id))
     }
 
@@ -196,7 +240,11 @@ impl Builder {
     ///
     /// # Errors
     /// When the table would be too wide or the function is not well formed.
-    pub fn lookup(&mut self, f: &TableFunction, key: &WireTensor) -> Result<WireTensor, BuildError> {
+    pub fn lookup(
+        &mut self,
+        f: &TableFunction,
+        key: &WireTensor,
+    ) -> Result<WireTensor, BuildError> {
         self.lookup_key(f, key.id, &key.intervals.clone())
     }
 
@@ -219,9 +267,15 @@ impl Builder {
         keys: &[Interval],
     ) -> Result<WireTensor, BuildError> {
         let node = self.node_name();
-        f.check().map_err(|reason| BuildError::Table { node: node.clone(), reason })?;
+        f.check().map_err(|reason| BuildError::Table {
+            node: node.clone(),
+            reason,
+        })?;
         let Some(mut span) = keys.iter().copied().reduce(|a, b| a.union(&b)) else {
-            return Err(BuildError::Table { node, reason: "no key" });
+            return Err(BuildError::Table {
+                node,
+                reason: "no key",
+            });
         };
         let known = self.tables.iter().position(|t| t.function == *f);
         if let Some(known) = known {
@@ -229,17 +283,28 @@ impl Builder {
         }
         if span.width() > TableFunction::MAX_ROWS {
             let Interval { lo, hi } = span;
-            return Err(BuildError::TableTooWide { node, lo, hi, max: TableFunction::MAX_ROWS });
+            return Err(BuildError::TableTooWide {
+                node,
+                lo,
+                hi,
+                max: TableFunction::MAX_ROWS,
+            });
         }
         let index = known.unwrap_or(self.tables.len());
         match self.tables.get_mut(index) {
             Some(table) => table.keys = span,
-            None => self.tables.push(Table { function: f.clone(), keys: span }),
+            None => self.tables.push(Table {
+                function: f.clone(),
+                keys: span,
+            }),
         }
         let intervals: Arc<[Interval]> = match &f.values {
             None => keys
                 .iter()
-                .map(|k| Interval { lo: f.value(k.lo), hi: f.value(k.hi) })
+                .map(|k| Interval {
+                    lo: f.value(k.lo),
+                    hi: f.value(k.hi),
+                })
                 .collect(),
             Some(values) => {
                 // `check` refused empty values
@@ -269,8 +334,10 @@ impl Builder {
                 bits,
             })?);
         }
-        let id =
-            self.push(Instr::Range { x: x.id, bits }, TensorState::Proved(intervals.into()))?;
+        let id = self.push(
+            Instr::Range { x: x.id, bits },
+            TensorState::Proved(intervals.into()),
+        )?;
         Ok(self.wire(id))
     }
 
@@ -325,7 +392,10 @@ impl Builder {
     /// When the inputs' lengths differ or there is none.
     pub fn hint(&mut self, kind: HintKind, inputs: &[&WireTensor]) -> Result<Hinted, BuildError> {
         let Some(len) = inputs.first().map(|x| x.len()) else {
-            return Err(BuildError::Map { node: self.node_name(), reason: "hint without inputs" });
+            return Err(BuildError::Map {
+                node: self.node_name(),
+                reason: "hint without inputs",
+            });
         };
         self.same_len("hint", len, inputs.iter().copied())?;
         let inputs = inputs.iter().map(|x| x.id).collect();
@@ -342,10 +412,16 @@ impl Builder {
         let union = |i: usize| of.iter().map(|c| c.intervals[i]).reduce(|a, b| a.union(&b));
         let intervals: Option<Arc<[Interval]>> = (0..x.len).map(union).collect();
         let Some(intervals) = intervals else {
-            return Err(BuildError::Map { node: self.node_name(), reason: "no candidate" });
+            return Err(BuildError::Map {
+                node: self.node_name(),
+                reason: "no candidate",
+            });
         };
         let of = of.iter().map(|c| c.id).collect();
-        let id = self.push(Instr::Member { x: x.id, of }, TensorState::Proved(intervals))?;
+        let id = self.push(
+            Instr::Member { x: x.id, of },
+            TensorState::Proved(intervals),
+        )?;
         Ok(self.wire(id))
     }
 
@@ -355,7 +431,9 @@ impl Builder {
     /// When there is no input or output, or a hinted or unbound tensor was never bound.
     pub fn finish(self) -> Result<Program, BuildError> {
         if self.inputs.is_empty() || self.outputs.is_empty() {
-            return Err(BuildError::Interface { reason: "no input or no output" });
+            return Err(BuildError::Interface {
+                reason: "no input or no output",
+            });
         }
         let mut bound = vec![false; self.tensors.len()];
         for step in &self.steps {
@@ -370,12 +448,22 @@ impl Builder {
             let Some(y) = step.y else { continue };
             let proved = matches!(self.tensors[y.index()].state, TensorState::Proved(_));
             if !proved && !bound[y.index()] {
-                let node = self.nodes.get(step.node as usize).cloned().unwrap_or_default();
+                let node = self
+                    .nodes
+                    .get(step.node as usize)
+                    .cloned()
+                    .unwrap_or_default();
                 return Err(BuildError::UnboundHint { node, tensor: y });
             }
         }
-        let specs = self.inputs.iter().chain(&self.outputs).map(|(_, spec)| spec.clone());
-        let layout = StatementLayout { tensors: specs.collect() };
+        let specs = self
+            .inputs
+            .iter()
+            .chain(&self.outputs)
+            .map(|(_, spec)| spec.clone());
+        let layout = StatementLayout {
+            tensors: specs.collect(),
+        };
         Ok(Program {
             nodes: self.nodes,
             steps: self.steps,
@@ -405,7 +493,10 @@ impl Builder {
 
     fn push_step(&mut self, instr: Instr, y: Option<TensorId>) -> Result<(), BuildError> {
         if self.steps.len() >= MAX_STEPS {
-            return Err(BuildError::TooLarge { what: "instructions", max: MAX_STEPS });
+            return Err(BuildError::TooLarge {
+                what: "instructions",
+                max: MAX_STEPS,
+            });
         }
         if self.nodes.is_empty() {
             self.nodes.push("model".to_owned());
@@ -425,13 +516,23 @@ impl Builder {
             None => Ok(()),
             Some(x) => {
                 let node = self.node_name();
-                Err(BuildError::Length { node, step, expected, got: x.len() })
+                Err(BuildError::Length {
+                    node,
+                    step,
+                    expected,
+                    got: x.len(),
+                })
             }
         }
     }
 
     fn interval(&self, step: &'static str, index: usize, source: IntervalError) -> BuildError {
-        BuildError::Interval { node: self.node_name(), step, index, source }
+        BuildError::Interval {
+            node: self.node_name(),
+            step,
+            index,
+            source,
+        }
     }
 
     /// Repeats one decoded step; `program.rs` rebuilds every program it reads through this, so that a program on disk obeys
@@ -442,19 +543,29 @@ impl Builder {
         functions: &[TableFunction],
         specs: &[TensorSpec],
     ) -> Result<(), BuildError> {
-        let missing = || BuildError::Interface { reason: "an operand does not exist" };
-        if instr.operands().iter().any(|id| id.index() >= self.tensors.len()) {
+        let missing = || BuildError::Interface {
+            reason: "an operand does not exist",
+        };
+        if instr
+            .operands()
+            .iter()
+            .any(|id| id.index() >= self.tensors.len())
+        {
             return Err(missing());
         }
         let proved = |b: &Self, id: TensorId| match &b.tensors[id.index()].state {
             TensorState::Proved(_) => Ok(b.wire(id)),
-            _ => Err(BuildError::Interface { reason: "arithmetic on an unbound operand" }),
+            _ => Err(BuildError::Interface {
+                reason: "arithmetic on an unbound operand",
+            }),
         };
         match instr {
             Instr::Input { io } => {
                 let spec = specs.get(io as usize).ok_or_else(missing)?.clone();
                 if io as usize != self.inputs.len() {
-                    return Err(BuildError::Interface { reason: "inputs out of order" });
+                    return Err(BuildError::Interface {
+                        reason: "inputs out of order",
+                    });
                 }
                 self.input(spec)?;
             }
@@ -463,8 +574,10 @@ impl Builder {
                 self.linear(map, &x, bias)?;
             }
             Instr::Combine { terms, constant } => {
-                let xs: Result<Vec<_>, _> =
-                    terms.iter().map(|(c, x)| Ok((*c, proved(self, *x)?))).collect();
+                let xs: Result<Vec<_>, _> = terms
+                    .iter()
+                    .map(|(c, x)| Ok((*c, proved(self, *x)?)))
+                    .collect();
                 let xs: Vec<(i64, WireTensor)> = xs?;
                 let terms: Vec<_> = xs.iter().map(|(c, x)| (*c, x)).collect();
                 self.combine(&terms, constant)?;
@@ -485,7 +598,9 @@ impl Builder {
                         self.lookup_unbound(&f, Unbound { id: key, expected })?
                     }
                     TensorState::Hinted(_) => {
-                        return Err(BuildError::Interface { reason: "lookup of a hinted key" });
+                        return Err(BuildError::Interface {
+                            reason: "lookup of a hinted key",
+                        });
                     }
                 };
             }
@@ -502,7 +617,9 @@ impl Builder {
             }
             Instr::Member { x, of } => {
                 let TensorState::Hinted(len) = self.tensors[x.index()].state else {
-                    return Err(BuildError::Interface { reason: "membership of a bound tensor" });
+                    return Err(BuildError::Interface {
+                        reason: "membership of a bound tensor",
+                    });
                 };
                 let of: Result<Vec<_>, _> = of.into_iter().map(|c| proved(self, c)).collect();
                 self.member(Hinted { id: x, len }, &of?.iter().collect::<Vec<_>>())?;

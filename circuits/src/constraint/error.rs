@@ -32,7 +32,9 @@ pub enum BuildError {
         got: usize,
     },
     /// A key interval that no table of bounded size covers.
-    #[error("{node}: the activation before clamping spans [{lo}, {hi}], more than the {max} rows a table may have")]
+    #[error(
+        "{node}: the activation before clamping spans [{lo}, {hi}], more than the {max} rows a table may have"
+    )]
     TableTooWide {
         /// ONNX node.
         node: String,

@@ -43,20 +43,31 @@ const MAX_COEFFICIENT: i64 = 1 << 40;
 impl LinearMap {
     /// Checks the map against an input of `n` elements and returns the number of outputs.
     pub(super) fn output_len(&self, n: usize, node: &str) -> Result<usize, BuildError> {
-        let fail = |reason| BuildError::Map { node: node.to_owned(), reason };
+        let fail = |reason| BuildError::Map {
+            node: node.to_owned(),
+            reason,
+        };
         let small = |c: &[i64]| c.iter().all(|c| c.abs() <= MAX_COEFFICIENT);
         match self {
-            Self::Dense { n_in, n_out, weights } => {
+            Self::Dense {
+                n_in,
+                n_out,
+                weights,
+            } => {
                 if *n_in == 0 || *n_out == 0 || n == 0 || !n.is_multiple_of(*n_in) {
                     return Err(fail("input length is not a positive multiple of n_in"));
                 }
                 if n_in.checked_mul(*n_out) != Some(weights.len()) || !small(weights) {
                     return Err(fail("weights do not have n_in·n_out small values"));
                 }
-                (n / n_in).checked_mul(*n_out).ok_or_else(|| fail("too many outputs"))
+                (n / n_in)
+                    .checked_mul(*n_out)
+                    .ok_or_else(|| fail("too many outputs"))
             }
             Self::Conv { geometry, weights } => {
-                geometry.check().map_err(|_| fail("impossible window geometry"))?;
+                geometry
+                    .check()
+                    .map_err(|_| fail("impossible window geometry"))?;
                 if n != geometry.input_len() {
                     return Err(fail("input length differs from the geometry"));
                 }
@@ -83,7 +94,11 @@ impl LinearMap {
     /// Visits the non-zero terms of output `out` as (input index, coefficient), in a fixed order.
     pub fn row(&self, out: usize, mut visit: impl FnMut(usize, i64)) {
         match self {
-            Self::Dense { n_in, n_out, weights } => {
+            Self::Dense {
+                n_in,
+                n_out,
+                weights,
+            } => {
                 let (batch, o) = (out / n_out, out % n_out);
                 for (i, &w) in weights[o * n_in..(o + 1) * n_in].iter().enumerate() {
                     if w != 0 {
@@ -91,7 +106,10 @@ impl LinearMap {
                     }
                 }
             }
-            Self::Conv { geometry: g, weights } => {
+            Self::Conv {
+                geometry: g,
+                weights,
+            } => {
                 let [rows, columns] = g.output_size();
                 let plane = rows * columns;
                 let (o, position) = (out / plane, out % plane);
@@ -101,9 +119,12 @@ impl LinearMap {
                 let area = g.height * g.width;
                 for u in 0..g.kernel[0] {
                     for v in 0..g.kernel[1] {
-                        let Some(source) = g.source(at, [u, v]) else { continue };
+                        let Some(source) = g.source(at, [u, v]) else {
+                            continue;
+                        };
                         for c in 0..per_group {
-                            let w = weights[((o * per_group + c) * g.kernel[0] + u) * g.kernel[1] + v];
+                            let w =
+                                weights[((o * per_group + c) * g.kernel[0] + u) * g.kernel[1] + v];
                             if w != 0 {
                                 visit((first + c) * area + source, w);
                             }

@@ -103,7 +103,13 @@ struct Encoded {
     steps: Vec<(u32, Instr)>,
 }
 
-const DTYPES: [Dtype; 5] = [Dtype::Bool, Dtype::Int8, Dtype::Uint8, Dtype::Int16, Dtype::Int32];
+const DTYPES: [Dtype; 5] = [
+    Dtype::Bool,
+    Dtype::Int8,
+    Dtype::Uint8,
+    Dtype::Int16,
+    Dtype::Int32,
+];
 
 impl Io {
     fn new(spec: &TensorSpec) -> Self {
@@ -113,7 +119,10 @@ impl Io {
             visibility: u8::from(spec.visibility == Visibility::Private),
             shape: spec.shape.clone(),
             // every Dtype is in the list
-            dtype: DTYPES.iter().position(|d| *d == spec.dtype).unwrap_or(DTYPES.len()) as u8,
+            dtype: DTYPES
+                .iter()
+                .position(|d| *d == spec.dtype)
+                .unwrap_or(DTYPES.len()) as u8,
             scale_bits: spec.scale.to_bits(),
             zero_point: spec.zero_point,
         }
@@ -121,10 +130,16 @@ impl Io {
 
     fn spec(&self) -> Result<TensorSpec, ProgramError> {
         let dtype = DTYPES.get(usize::from(self.dtype)).copied();
-        let dtype = dtype.ok_or(BuildError::Interface { reason: "unknown element type" })?;
+        let dtype = dtype.ok_or(BuildError::Interface {
+            reason: "unknown element type",
+        })?;
         Ok(TensorSpec {
             name: self.name.clone(),
-            role: if self.role == 1 { Role::Output } else { Role::Input },
+            role: if self.role == 1 {
+                Role::Output
+            } else {
+                Role::Input
+            },
             visibility: match self.visibility {
                 1 => Visibility::Private,
                 _ => Visibility::Public,
@@ -175,7 +190,9 @@ impl Program {
 
     /// Name of the node that `step` serves.
     pub fn node_of(&self, step: &Step) -> &str {
-        self.nodes.get(step.node as usize).map_or("", String::as_str)
+        self.nodes
+            .get(step.node as usize)
+            .map_or("", String::as_str)
     }
 
     /// Canonical bytes: equal programs have equal bytes on every machine.
@@ -185,8 +202,17 @@ impl Program {
             nodes: self.nodes.clone(),
             functions: self.tables.iter().map(|t| t.function.clone()).collect(),
             inputs: inputs.iter().map(Io::new).collect(),
-            outputs: self.outputs.iter().copied().zip(outputs.iter().map(Io::new)).collect(),
-            steps: self.steps.iter().map(|s| (s.node, s.instr.clone())).collect(),
+            outputs: self
+                .outputs
+                .iter()
+                .copied()
+                .zip(outputs.iter().map(Io::new))
+                .collect(),
+            steps: self
+                .steps
+                .iter()
+                .map(|s| (s.node, s.instr.clone()))
+                .collect(),
         };
         let mut bytes = MAGIC.to_vec();
         // writing to a Vec fails only for types postcard cannot express; `Encoded` is plain data
@@ -200,15 +226,22 @@ impl Program {
     /// When the bytes are too long, not canonical, or break a rule of the builder. Never panics.
     pub fn decode(bytes: &[u8]) -> Result<Self, ProgramError> {
         if bytes.len() > MAX_BYTES {
-            return Err(ProgramError::TooLarge { got: bytes.len(), max: MAX_BYTES });
+            return Err(ProgramError::TooLarge {
+                got: bytes.len(),
+                max: MAX_BYTES,
+            });
         }
-        let body = bytes.strip_prefix(MAGIC.as_slice()).ok_or(ProgramError::Header)?;
+        let body = bytes
+            .strip_prefix(MAGIC.as_slice())
+            .ok_or(ProgramError::Header)?;
         let body: Encoded = postcard::from_bytes(body)?;
         let specs: Result<Vec<_>, _> = body.inputs.iter().map(Io::spec).collect();
         let specs = specs?;
         let mut builder = Builder::new();
         for (node, instr) in body.steps {
-            let missing = BuildError::Interface { reason: "a step names no node" };
+            let missing = BuildError::Interface {
+                reason: "a step names no node",
+            };
             while builder.n_nodes() <= node as usize {
                 match body.nodes.get(builder.n_nodes()) {
                     Some(name) => builder.node(name),
@@ -219,9 +252,14 @@ impl Program {
         }
         // nodes that needed no instruction keep their names
         let n_nodes = builder.n_nodes();
-        body.nodes.iter().skip(n_nodes).for_each(|name| builder.node(name));
+        body.nodes
+            .iter()
+            .skip(n_nodes)
+            .for_each(|name| builder.node(name));
         for (id, io) in &body.outputs {
-            let x = builder.bound(*id).ok_or(BuildError::Interface { reason: "unbound output" })?;
+            let x = builder.bound(*id).ok_or(BuildError::Interface {
+                reason: "unbound output",
+            })?;
             builder.output(&x, io.spec()?)?;
         }
         let program = builder.finish()?;

@@ -13,7 +13,9 @@ pub struct Assignment {
 
 impl std::fmt::Debug for Assignment {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Assignment").field("tensors", &self.values.len()).finish_non_exhaustive()
+        f.debug_struct("Assignment")
+            .field("tensors", &self.values.len())
+            .finish_non_exhaustive()
     }
 }
 
@@ -86,25 +88,37 @@ pub fn solve_unchecked(program: &Program, inputs: &[Tensor]) -> Result<Assignmen
 
 fn run(program: &Program, inputs: &[Tensor], checked: bool) -> Result<Assignment, SolveError> {
     if inputs.len() != program.inputs.len() {
-        return Err(SolveError::Inputs { expected: program.inputs.len(), got: inputs.len() });
+        return Err(SolveError::Inputs {
+            expected: program.inputs.len(),
+            got: inputs.len(),
+        });
     }
     for (x, spec) in inputs.iter().zip(&program.layout.tensors) {
         let expected: Vec<usize> = spec.shape.iter().map(|&d| d as usize).collect();
         if x.shape != expected || x.data.len() != expected.iter().product::<usize>() {
             let (name, got) = (spec.name.clone(), x.shape.clone());
-            return Err(SolveError::Shape { name, expected, got });
+            return Err(SolveError::Shape {
+                name,
+                expected,
+                got,
+            });
         }
     }
-    let mut values = Assignment { values: Vec::with_capacity(program.tensors.len()) };
+    let mut values = Assignment {
+        values: Vec::with_capacity(program.tensors.len()),
+    };
     for step in &program.steps {
-        let y = values.step(program, &step.instr, inputs).map_err(|index| {
-            SolveError::Assertion {
-                node: program.node_of(step).to_owned(),
-                step: step.instr.name(),
-                index,
-            }
-        })?;
-        let (Some(id), Some(y)) = (step.y, y) else { continue };
+        let y =
+            values
+                .step(program, &step.instr, inputs)
+                .map_err(|index| SolveError::Assertion {
+                    node: program.node_of(step).to_owned(),
+                    step: step.instr.name(),
+                    index,
+                })?;
+        let (Some(id), Some(y)) = (step.y, y) else {
+            continue;
+        };
         if !checked {
             values.values.push(y);
             continue;
@@ -114,7 +128,14 @@ fn run(program: &Program, inputs: &[Tensor], checked: bool) -> Result<Assignment
         {
             check_inside(&y, i).map_err(|(index, value, Interval { lo, hi })| {
                 let node = program.node_of(step).to_owned();
-                SolveError::Outside { node, step: step.instr.name(), index, value, lo, hi }
+                SolveError::Outside {
+                    node,
+                    step: step.instr.name(),
+                    index,
+                    value,
+                    lo,
+                    hi,
+                }
             })?;
         }
         values.values.push(y);
@@ -179,7 +200,11 @@ impl Assignment {
             Instr::Combine { terms, constant } => {
                 let n = get(&terms[0].1).len();
                 (0..n)
-                    .map(|i| terms.iter().fold(*constant, |sum, (c, x)| sum + c * get(x)[i]))
+                    .map(|i| {
+                        terms
+                            .iter()
+                            .fold(*constant, |sum, (c, x)| sum + c * get(x)[i])
+                    })
                     .collect()
             }
             Instr::Mul { a, b } => get(a).iter().zip(get(b)).map(|(a, b)| a * b).collect(),
@@ -200,7 +225,8 @@ impl Assignment {
                 None => return Ok(None),
             },
             Instr::Member { x, of } => {
-                let stray = |(i, v): (usize, &i64)| (!of.iter().any(|c| get(c)[i] == *v)).then_some(i);
+                let stray =
+                    |(i, v): (usize, &i64)| (!of.iter().any(|c| get(c)[i] == *v)).then_some(i);
                 match get(x).iter().enumerate().find_map(stray) {
                     Some(index) => return Err(index),
                     None => get(x).to_vec(),
@@ -215,7 +241,9 @@ impl Assignment {
 
 /// `W·x + bias` in `i64`. The builder proved every result inside ±2^62; partial sums are taken in `i128`.
 fn apply(map: &LinearMap, x: &[i64], bias: &[i64]) -> Vec<i64> {
-    let n = map.output_len(x.len(), "").expect("the builder checked this map against this input");
+    let n = map
+        .output_len(x.len(), "")
+        .expect("the builder checked this map against this input");
     (0..n)
         .map(|out| {
             let b = match bias.len() {

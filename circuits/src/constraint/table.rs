@@ -27,12 +27,20 @@ impl TableFunction {
 
     /// `clamp(key, lo, hi)`.
     pub fn clamp(lo: i64, hi: i64) -> Self {
-        Self { lo, hi, values: None }
+        Self {
+            lo,
+            hi,
+            values: None,
+        }
     }
 
     /// `values[clamp(key, lo, lo + values.len() − 1) − lo]`.
     pub fn map(lo: i64, values: Vec<i64>) -> Self {
-        Self { lo, hi: lo + (values.len() as i64) - 1, values: Some(values) }
+        Self {
+            lo,
+            hi: lo + (values.len() as i64) - 1,
+            values: Some(values),
+        }
     }
 
     /// The function's value at `key`.

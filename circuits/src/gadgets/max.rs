@@ -17,7 +17,13 @@ pub fn max(b: &mut Builder, xs: &[&WireTensor]) -> Result<WireTensor, BuildError
     let m = b.member(hinted, xs)?;
     for x in xs {
         let difference = b.combine(&[(1, &m), (-1, x)], 0)?;
-        let top = difference.intervals().iter().map(|i| i.hi).max().unwrap_or(0).max(1);
+        let top = difference
+            .intervals()
+            .iter()
+            .map(|i| i.hi)
+            .max()
+            .unwrap_or(0)
+            .max(1);
         let bits = 64 - top.leading_zeros();
         b.range(&difference, bits)?;
     }

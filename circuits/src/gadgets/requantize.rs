@@ -32,7 +32,13 @@ pub fn requantize(
         node: "requantize".to_owned(),
         reason: "zero point times 2^shift leaves 64 bits",
     })?;
-    let scaled = b.linear(LinearMap::Scale { factors: multipliers }, acc, vec![offset])?;
+    let scaled = b.linear(
+        LinearMap::Scale {
+            factors: multipliers,
+        },
+        acc,
+        vec![offset],
+    )?;
     let key = b.split(&scaled, shift)?;
     b.lookup_unbound(f, key)
 }

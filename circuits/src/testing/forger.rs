@@ -55,7 +55,9 @@ impl<'a> Forger<'a> {
         let mut context = [0u8; 32];
         context[31] = 77;
         let context = Context::from_bytes(context).expect("small");
-        let statement = solved.statement(circuit.program(), context).expect("the solver ranged it");
+        let statement = solved
+            .statement(circuit.program(), context)
+            .expect("the solver ranged it");
         let words = statement.words();
         let (rho, alpha) = (arbitrary(1), arbitrary(2));
         let mut forger = Self {
@@ -64,7 +66,11 @@ impl<'a> Forger<'a> {
             words,
             rho,
             alpha,
-            honest: Witness { instance: vec![], committed: vec![], private: vec![] },
+            honest: Witness {
+                instance: vec![],
+                committed: vec![],
+                private: vec![],
+            },
         };
         forger.honest = forger.forge(&BTreeMap::new());
         forger
@@ -100,8 +106,13 @@ impl<'a> Forger<'a> {
         use crate::arithmetization::r1cs::Matrix;
         let c = self.circuit;
         let w = &self.honest;
-        let z: Vec<Fr> =
-            w.instance.iter().chain(&w.committed).chain(&w.private).copied().collect();
+        let z: Vec<Fr> = w
+            .instance
+            .iter()
+            .chain(&w.committed)
+            .chain(&w.private)
+            .copied()
+            .collect();
         let rows = c.row_values(w);
         let weights: Vec<Fr> = (0..c.n_rows() as u64).map(|i| arbitrary(100 + i)).collect();
         for (side, matrix) in [Matrix::A, Matrix::B, Matrix::C].into_iter().enumerate() {
@@ -141,7 +152,11 @@ impl<'a> Forger<'a> {
                 return Err(Failure::Accepted { form, attack });
             }
             if violation.node != node && violation.node != "circuit" && violation.node != "feed" {
-                return Err(Failure::Misnamed { form, attack, violation });
+                return Err(Failure::Misnamed {
+                    form,
+                    attack,
+                    violation,
+                });
             }
             tried += 1;
         }
@@ -151,12 +166,19 @@ impl<'a> Forger<'a> {
     fn describe(&self, changes: &BTreeMap<usize, Fr>) -> Attack {
         let first = changes.keys().next().copied().unwrap_or(0);
         let committed = self.circuit.n_instance() + self.circuit.n_committed();
-        let part = if first < committed && self.circuit.is_committed() { "committed" } else { "private" };
+        let part = if first < committed && self.circuit.is_committed() {
+            "committed"
+        } else {
+            "private"
+        };
         let what: Vec<String> = changes
             .iter()
             .map(|(wire, value)| format!("{wire}: {} → {value}", self.value(*wire)))
             .collect();
-        Attack { part, what: what.join(", ") }
+        Attack {
+            part,
+            what: what.join(", "),
+        }
     }
 
     fn value(&self, wire: usize) -> Fr {
@@ -172,7 +194,11 @@ impl<'a> Forger<'a> {
     /// Wires of the first phase that are chosen, not counted.
     fn hinted_wires(&self) -> Vec<usize> {
         let c = self.circuit;
-        let first = if c.is_committed() { Class::Committed } else { Class::Private };
+        let first = if c.is_committed() {
+            Class::Committed
+        } else {
+            Class::Private
+        };
         let inputs = c.program().inputs();
         c.wire_tensors()
             .filter(|t| t.class == first && !t.count)
@@ -217,7 +243,9 @@ impl<'a> Forger<'a> {
             arbitrary(1000 + wire as u64),
             Fr::zero(),
         ];
-        all.extend((1..6).flat_map(|e| [honest + Fr::from(1u64 << e), honest - Fr::from(1u64 << e)]));
+        all.extend(
+            (1..6).flat_map(|e| [honest + Fr::from(1u64 << e), honest - Fr::from(1u64 << e)]),
+        );
         let mut distinct: Vec<Fr> = vec![];
         for v in all {
             if v != honest && !distinct.contains(&v) {
@@ -230,7 +258,9 @@ impl<'a> Forger<'a> {
     /// One wire at a time: ±1, ×−1, ± 2^w, zero and an arbitrary element, on a sample of every tensor.
     pub fn single_changes(&self) -> impl Iterator<Item = BTreeMap<usize, Fr>> + '_ {
         self.wires().into_iter().flat_map(|wire| {
-            self.changed_values(wire).into_iter().map(move |v| BTreeMap::from([(wire, v)]))
+            self.changed_values(wire)
+                .into_iter()
+                .map(move |v| BTreeMap::from([(wire, v)]))
         })
     }
 
@@ -254,8 +284,10 @@ impl<'a> Forger<'a> {
     pub fn accepts_unchanged(&self, except: Option<usize>) -> bool {
         match self.circuit.check_rows(&self.honest, except) {
             Ok(()) => true,
-            Err(Violation { rule: "sum of bits", .. }) => except
-                .is_some_and(|group| self.refilled(&BTreeMap::new(), &self.honest, group)),
+            Err(Violation {
+                rule: "sum of bits",
+                ..
+            }) => except.is_some_and(|group| self.refilled(&BTreeMap::new(), &self.honest, group)),
             Err(_) => false,
         }
     }
@@ -271,12 +303,13 @@ impl<'a> Forger<'a> {
         }
         match self.circuit.check_rows(&forged, except) {
             Ok(()) => true,
-            Err(Violation { rule: "lookup sum", .. }) => {
-                except.is_some_and(|group| self.rebalanced(changes, &forged, group))
-            }
-            Err(Violation { rule: "sum of bits", .. }) => {
-                except.is_some_and(|group| self.refilled(changes, &forged, group))
-            }
+            Err(Violation {
+                rule: "lookup sum", ..
+            }) => except.is_some_and(|group| self.rebalanced(changes, &forged, group)),
+            Err(Violation {
+                rule: "sum of bits",
+                ..
+            }) => except.is_some_and(|group| self.refilled(changes, &forged, group)),
             Err(_) => false,
         }
     }
@@ -288,14 +321,20 @@ impl<'a> Forger<'a> {
             return false;
         }
         let [bit, _, _] = c.row(c.groups[group].first_row);
-        let Some(&(wire, _)) = bit.first() else { return false };
+        let Some(&(wire, _)) = bit.first() else {
+            return false;
+        };
         let start = forged.instance.len() + forged.committed.len();
         let rows = c.row_values(forged);
         let mut refilled = changes.clone();
         for sum in c.groups.iter().filter(|g| g.rule == "sum of bits") {
             let [terms, _, _] = c.row(sum.first_row);
-            let Some((_, weight)) = terms.iter().find(|(w, _)| *w == wire) else { continue };
-            let Some(inverse) = weight.inverse() else { continue };
+            let Some((_, weight)) = terms.iter().find(|(w, _)| *w == wire) else {
+                continue;
+            };
+            let Some(inverse) = weight.inverse() else {
+                continue;
+            };
             let value = forged.private[wire - start] - rows[0][sum.first_row] * inverse;
             refilled.insert(wire, value);
             return c.check_rows(&self.forge(&refilled), Some(group)).is_ok();
@@ -313,8 +352,14 @@ impl<'a> Forger<'a> {
         let residue = c.row_values(forged)[0][c.groups[sum].first_row];
         // the A side of a deleted lookup or table row is the freed wire itself
         let [a, _, _] = c.row(deleted.first_row);
-        let Some((wire, _)) = a.first() else { return false };
-        let sign = if deleted.rule == "lookup" { -residue } else { residue };
+        let Some((wire, _)) = a.first() else {
+            return false;
+        };
+        let sign = if deleted.rule == "lookup" {
+            -residue
+        } else {
+            residue
+        };
         let start = forged.instance.len() + forged.committed.len();
         let mut balanced = changes.clone();
         balanced.insert(*wire, forged.private[*wire - start] + sign);
@@ -331,13 +376,18 @@ impl<'a> Forger<'a> {
         if deleted.rule != "fold" {
             return vec![];
         }
-        let counts = c.wire_tensors().filter(|t| t.count).flat_map(|t| t.start..t.start + t.len);
+        let counts = c
+            .wire_tensors()
+            .filter(|t| t.count)
+            .flat_map(|t| t.start..t.start + t.len);
         let kept: BTreeMap<usize, Fr> = counts.map(|wire| (wire, self.value(wire))).collect();
         let mut all = vec![];
         for row in deleted.first_row..deleted.first_row + deleted.n {
             // α·value = fold: the value wire is alone on the B side, the fold on the C side
             let [_, b, fold] = c.row(row);
-            let ([(value, _)], [(fold, _)]) = (b.as_slice(), fold.as_slice()) else { continue };
+            let ([(value, _)], [(fold, _)]) = (b.as_slice(), fold.as_slice()) else {
+                continue;
+            };
             for v in self.changed_values(*value) {
                 let mut changes = kept.clone();
                 changes.extend([(*value, v), (*fold, self.value(*fold))]);
@@ -352,7 +402,13 @@ impl<'a> Forger<'a> {
         let c = self.circuit;
         let rule = c.groups[group].rule;
         let (plain, last) = (c.form() == Form::Plain, self.words.len() - 1);
-        if rule != if plain { "public word" } else { "evaluation of the words" } {
+        if rule
+            != if plain {
+                "public word"
+            } else {
+                "evaluation of the words"
+            }
+        {
             return false;
         }
         let mut words = self.words.clone();
@@ -362,11 +418,17 @@ impl<'a> Forger<'a> {
             return c.check_rows(&forged, Some(group)).is_ok();
         }
         // Horner rows run from the innermost word out to the context; `outward` counts the rows between `group` and e
-        let horner: Vec<usize> =
-            (0..c.groups.len()).filter(|g| c.groups[*g].rule == rule).collect();
+        let horner: Vec<usize> = (0..c.groups.len())
+            .filter(|g| c.groups[*g].rule == rule)
+            .collect();
         let outward = horner.iter().filter(|g| **g > group).count();
-        let e = words.iter().rev().fold(Fr::zero(), |e, word| e * self.alpha + word);
-        let Some(inverse) = self.alpha.inverse() else { return false };
+        let e = words
+            .iter()
+            .rev()
+            .fold(Fr::zero(), |e, word| e * self.alpha + word);
+        let Some(inverse) = self.alpha.inverse() else {
+            return false;
+        };
         let mut partial = e;
         let mut changes = BTreeMap::new();
         for k in 0..outward {
@@ -375,7 +437,9 @@ impl<'a> Forger<'a> {
             let row = c.groups[horner[horner.len() - 2 - k]].first_row;
             let [_, _, sum] = c.row(row);
             let private = c.n_instance() + c.n_committed();
-            let Some((wire, _)) = sum.iter().find(|(wire, _)| *wire >= private) else { return false };
+            let Some((wire, _)) = sum.iter().find(|(wire, _)| *wire >= private) else {
+                return false;
+            };
             changes.insert(*wire, partial);
         }
         let committed = c.commit(self.solved, self.words[0]);
@@ -385,6 +449,11 @@ impl<'a> Forger<'a> {
 
     /// The circuit's groups of rows: (index, rule).
     pub fn groups(&self) -> Vec<(usize, &'static str)> {
-        self.circuit.groups.iter().enumerate().map(|(i, g)| (i, g.rule)).collect()
+        self.circuit
+            .groups
+            .iter()
+            .enumerate()
+            .map(|(i, g)| (i, g.rule))
+            .collect()
     }
 }

@@ -1,8 +1,8 @@
 //! From one operator case to a program, two circuits and a list of refused forgeries.
 
-use super::{spec, Failure, Forger};
+use super::{Failure, Forger, spec};
 use crate::arithmetization::r1cs::{Cost, Form, R1cs};
-use crate::constraint::{solve, Builder, Program, WireTensor};
+use crate::constraint::{Builder, Program, WireTensor, solve};
 use crate::ops::{Case, Op};
 use crate::tensor::{Fact, Tensor};
 use std::sync::Arc;
@@ -36,7 +36,12 @@ pub fn program_of(case: &Case<Op>) -> Result<Arc<Program>, Failure> {
     }
     b.node(case.name);
     let out = case.op.constrain(&mut b, &xs.iter().collect::<Vec<_>>())?;
-    let span = out.intervals().iter().copied().reduce(|a, b| a.union(&b)).unwrap_or(y.interval);
+    let span = out
+        .intervals()
+        .iter()
+        .copied()
+        .reduce(|a, b| a.union(&b))
+        .unwrap_or(y.interval);
     let (dtype, visibility) = match span {
         s if s.lo >= -128 && s.hi <= 127 => (Dtype::Int8, Visibility::Public),
         _ => (Dtype::Int32, Visibility::Private),
@@ -85,12 +90,24 @@ fn feed(b: &mut Builder, index: usize, fact: &Fact) -> Result<WireTensor, Failur
     let mut terms = vec![];
     if fact.is_int8() {
         let name = format!("x{index}");
-        let spec = spec(&name, Role::Input, Visibility::Private, &fact.shape, Dtype::Int8);
+        let spec = spec(
+            &name,
+            Role::Input,
+            Visibility::Private,
+            &fact.shape,
+            Dtype::Int8,
+        );
         return Ok(b.input(spec)?);
     }
     for (k, w) in digit_weights(fact).into_iter().enumerate() {
         let name = format!("x{index}.{k}");
-        let spec = spec(&name, Role::Input, Visibility::Private, &fact.shape, Dtype::Int8);
+        let spec = spec(
+            &name,
+            Role::Input,
+            Visibility::Private,
+            &fact.shape,
+            Dtype::Int8,
+        );
         terms.push((w, b.input(spec)?));
     }
     let terms: Vec<(i64, &WireTensor)> = terms.iter().map(|(w, x)| (*w, x)).collect();
@@ -102,14 +119,20 @@ pub fn inputs_of(case: &Case<Op>, run: &[Tensor]) -> Vec<Tensor> {
     let mut inputs = vec![];
     for (fact, x) in case.facts.iter().zip(run) {
         if fact.is_int8() {
-            inputs.push(Tensor { shape: fact.shape.clone(), data: x.data.clone() });
+            inputs.push(Tensor {
+                shape: fact.shape.clone(),
+                data: x.data.clone(),
+            });
             continue;
         }
         let weights = digit_weights(fact);
         let columns: Vec<Vec<i64>> = x.data.iter().map(|v| digits(*v, &weights)).collect();
         for k in 0..weights.len() {
             let data = columns.iter().map(|c| c[k]).collect();
-            inputs.push(Tensor { shape: fact.shape.clone(), data });
+            inputs.push(Tensor {
+                shape: fact.shape.clone(),
+                data,
+            });
         }
     }
     inputs
@@ -153,6 +176,10 @@ pub fn check_case(case: &Case<Op>) -> Result<Measured, Failure> {
         }
     }
     let [plain, committed] = circuits.map(|c| c.cost());
-    Ok(Measured { digest: program.digest(), plain, committed, forgeries })
+    Ok(Measured {
+        digest: program.digest(),
+        plain,
+        committed,
+        forgeries,
+    })
 }
-

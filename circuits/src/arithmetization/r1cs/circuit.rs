@@ -28,7 +28,10 @@ pub(crate) struct LinComb {
 
 impl LinComb {
     pub(super) fn constant(c: Fr) -> Self {
-        Self { terms: vec![], constant: c }
+        Self {
+            terms: vec![],
+            constant: c,
+        }
     }
 
     pub(super) fn one() -> Self {
@@ -36,7 +39,10 @@ impl LinComb {
     }
 
     pub(super) fn of(x: Rid) -> Self {
-        Self { terms: vec![(Fr::one(), x)], constant: Fr::zero() }
+        Self {
+            terms: vec![(Fr::one(), x)],
+            constant: Fr::zero(),
+        }
     }
 
     pub(super) fn plus(mut self, c: Fr, other: &Self) -> Self {
@@ -73,11 +79,21 @@ pub(super) enum Fill {
     /// The program tensor's integers.
     Value(TensorId),
     /// Bits `shift .. shift + bits` of `x − q·2^split`.
-    Remainder { x: TensorId, q: TensorId, split: u32, shift: u32, bits: u32 },
+    Remainder {
+        x: TensorId,
+        q: TensorId,
+        split: u32,
+        shift: u32,
+        bits: u32,
+    },
     /// Bits `shift .. shift + bits` of a small non-negative combination.
     Bits { of: LinComb, shift: u32, bits: u32 },
     /// `a·b + plus`.
-    Product { a: LinComb, b: LinComb, plus: LinComb },
+    Product {
+        a: LinComb,
+        b: LinComb,
+        plus: LinComb,
+    },
     /// `1 / of`.
     Inverse { of: LinComb },
     /// `num / den`.
@@ -90,7 +106,11 @@ pub(super) enum Fill {
 #[derive(Clone, Debug)]
 pub(super) enum Node {
     /// Variables, at consecutive indices of their class.
-    Wires { class: Class, start: usize, fill: Fill },
+    Wires {
+        class: Class,
+        start: usize,
+        fill: Fill,
+    },
     /// The linear map and bias of program step `step`, applied to `x`.
     Linear { step: usize, x: Rid },
     /// Element-wise combination.
@@ -102,7 +122,10 @@ pub(super) enum Node {
     /// One element: `Σ c·Σ_i x[i]`.
     Sum { terms: Vec<(Fr, Rid)> },
     /// Row k: `constants[k] + Σ c·x[i]` over the listed (x, i, c).
-    Pack { rows: Vec<Vec<(Rid, usize, Fr)>>, constants: Vec<Fr> },
+    Pack {
+        rows: Vec<Vec<(Rid, usize, Fr)>>,
+        constants: Vec<Fr>,
+    },
 }
 
 /// A tensor of the circuit.

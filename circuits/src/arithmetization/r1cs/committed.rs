@@ -6,9 +6,9 @@
 //! Keys, values and multiplicities lie in the committed round (W1); the only later wires in a denominator are `α·value` and
 //! α², each tied by its own row.
 
-use super::circuit::{Class, Fill, LinComb, Node, Query, RTable, Rid};
-use super::lower::{pow2, Lowering};
 use super::LowerError;
+use super::circuit::{Class, Fill, LinComb, Node, Query, RTable, Rid};
+use super::lower::{Lowering, pow2};
 use crate::constraint::{TableId, TensorId};
 use ark_bn254::Fr;
 use ark_ff::{Field, One, Zero};
@@ -59,7 +59,11 @@ impl Lowering<'_> {
             let limbs = bits.div_ceil(w) - 1;
             let mut rest = LinComb::of(x);
             for j in 0..limbs {
-                let fill = Fill::Bits { of: LinComb::of(x), shift: w * j, bits: w };
+                let fill = Fill::Bits {
+                    of: LinComb::of(x),
+                    shift: w * j,
+                    bits: w,
+                };
                 let limb = self.wires(Class::Committed, n, fill);
                 self.query(step, limb, None, Kind::Range(w));
                 rest = rest.plus(-pow2(w * j), &LinComb::of(limb));
@@ -87,22 +91,40 @@ impl Lowering<'_> {
             Some(known) => known,
             None => {
                 let (rows, name): (Arc<[(i64, i64)]>, _) = match kind {
-                    Kind::Range(bits) => {
-                        ((0..1i64 << bits).map(|k| (k, 0)).collect(), format!("range {bits} bits"))
-                    }
+                    Kind::Range(bits) => (
+                        (0..1i64 << bits).map(|k| (k, 0)).collect(),
+                        format!("range {bits} bits"),
+                    ),
                     Kind::Program(id) => {
                         let table = &self.program.tables()[id.0 as usize];
                         let f = &table.function;
-                        let what = if f.values.is_some() { "function" } else { "clamp" };
-                        (table.rows().collect(), format!("{what} on [{}, {}]", f.lo, f.hi))
+                        let what = if f.values.is_some() {
+                            "function"
+                        } else {
+                            "clamp"
+                        };
+                        (
+                            table.rows().collect(),
+                            format!("{what} on [{}, {}]", f.lo, f.hi),
+                        )
                     }
                 };
-                self.tables.push(RTable { id: kind.id(), rows, name });
+                self.tables.push(RTable {
+                    id: kind.id(),
+                    rows,
+                    name,
+                });
                 self.tables.len() - 1
             }
         };
         let n = self.len(key);
-        self.queries.push(Query { key, value, table, step, n });
+        self.queries.push(Query {
+            key,
+            value,
+            table,
+            step,
+            n,
+        });
     }
 
     /// Multiplicities, then everything that follows the challenges. Returns where the second phase begins.
@@ -134,7 +156,9 @@ impl Lowering<'_> {
             }
             let id = Fr::from(self.tables[q.table].id);
             denominator = denominator.plus(id, &LinComb::of(alpha2));
-            let fill = Fill::Inverse { of: denominator.clone() };
+            let fill = Fill::Inverse {
+                of: denominator.clone(),
+            };
             let inverse = self.wires(Class::Private, q.n, fill);
             let row = [LinComb::of(inverse), denominator, LinComb::one()];
             self.rows("lookup", Some(q.step), q.n, row);
@@ -155,7 +179,14 @@ impl Lowering<'_> {
                 denominator = denominator.plus(Fr::one(), &LinComb::of(values));
             }
             let (num, den) = (LinComb::of(*count), denominator.clone());
-            let quotient = self.wires(Class::Private, n, Fill::Quotient { num: num.clone(), den });
+            let quotient = self.wires(
+                Class::Private,
+                n,
+                Fill::Quotient {
+                    num: num.clone(),
+                    den,
+                },
+            );
             self.rows("table", None, n, [LinComb::of(quotient), denominator, num]);
             sum.push((-Fr::one(), quotient));
         }
@@ -192,7 +223,15 @@ impl Lowering<'_> {
                 evaluation
             } else {
                 let [a, b] = factors.clone();
-                self.wires(Class::Private, 1, Fill::Product { a, b, plus: here.clone() })
+                self.wires(
+                    Class::Private,
+                    1,
+                    Fill::Product {
+                        a,
+                        b,
+                        plus: here.clone(),
+                    },
+                )
             };
             let [a, b] = factors;
             let c = LinComb::of(next).plus(-Fr::one(), &here);
@@ -210,13 +249,23 @@ impl Lowering<'_> {
     fn check_phases(&self, words: Option<Rid>) -> Result<(), LowerError> {
         for q in &self.queries {
             let reads = [Some(q.key), q.value];
-            if reads.into_iter().flatten().any(|x| self.tensors[x].class != Class::Committed) {
+            if reads
+                .into_iter()
+                .flatten()
+                .any(|x| self.tensors[x].class != Class::Committed)
+            {
                 let step = self.program.steps()[q.step].instr.name();
-                return Err(LowerError::Phase { node: self.node_name(q.step), step });
+                return Err(LowerError::Phase {
+                    node: self.node_name(q.step),
+                    step,
+                });
             }
         }
         if words.is_some_and(|w| self.tensors[w].class != Class::Committed) {
-            return Err(LowerError::Phase { node: "statement".to_owned(), step: "words" });
+            return Err(LowerError::Phase {
+                node: "statement".to_owned(),
+                step: "words",
+            });
         }
         Ok(())
     }

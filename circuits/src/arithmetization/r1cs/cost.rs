@@ -65,7 +65,10 @@ impl R1cs {
         let tables: Vec<TableCost> = self
             .tables
             .iter()
-            .map(|t| TableCost { name: t.name.clone(), rows: t.rows.len() })
+            .map(|t| TableCost {
+                name: t.name.clone(),
+                rows: t.rows.len(),
+            })
             .collect();
         debug_assert_eq!(table_rows, tables.iter().map(|t| t.rows).sum::<usize>());
         Cost {

@@ -25,7 +25,9 @@ pub enum LowerError {
         step: &'static str,
     },
     /// A table too large to become a selection tree.
-    #[error("{node}: a function of {values} values is too large for plain groth16 (at most {max}); use ultragroth")]
+    #[error(
+        "{node}: a function of {values} values is too large for plain groth16 (at most {max}); use ultragroth"
+    )]
     Selection {
         /// ONNX node.
         node: String,
@@ -35,7 +37,9 @@ pub enum LowerError {
         max: usize,
     },
     /// A public element of several bytes that a 31-byte word boundary would cut.
-    #[error("public tensor {tensor}: an element would be split over two words; make it int8 or private")]
+    #[error(
+        "public tensor {tensor}: an element would be split over two words; make it int8 or private"
+    )]
     Layout {
         /// Tensor name.
         tensor: String,

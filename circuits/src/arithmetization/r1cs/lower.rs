@@ -66,7 +66,10 @@ impl R1cs {
             Form::Committed => {
                 let mut best: Option<(usize, Plan)> = None;
                 for limb_bits in 2..=16 {
-                    let plan = Plan { limb_bits, narrow: BTreeSet::new() };
+                    let plan = Plan {
+                        limb_bits,
+                        narrow: BTreeSet::new(),
+                    };
                     let first = Lowering::walk(program, form, plan)?;
                     // a table of 2^r rows pays when it saves more than 2^r second queries
                     let narrow = first.narrow_queries.iter().filter(|&(r, n)| *n > 1 << r);
@@ -90,7 +93,13 @@ impl R1cs {
     /// Lowers with a fixed limb width, for tests that enumerate tiny tables.
     #[doc(hidden)]
     pub fn lower_with_limb(program: &Arc<Program>, limb_bits: u32) -> Result<Self, LowerError> {
-        Self::lower_with(program, Plan { limb_bits, narrow: BTreeSet::new() })
+        Self::lower_with(
+            program,
+            Plan {
+                limb_bits,
+                narrow: BTreeSet::new(),
+            },
+        )
     }
 }
 
@@ -98,7 +107,9 @@ impl<'p> Lowering<'p> {
     fn run(program: &'p Arc<Program>, form: Form, plan: Plan) -> Result<R1cs, LowerError> {
         let (lowering, words, first_phase) = Self::walk_phases(program, form, plan)?;
         if lowering.n_rows > 1 << 27 {
-            return Err(LowerError::TooLarge { rows: lowering.n_rows });
+            return Err(LowerError::TooLarge {
+                rows: lowering.n_rows,
+            });
         }
         Ok(R1cs {
             program: program.clone(),
@@ -204,7 +215,15 @@ impl<'p> Lowering<'p> {
         n: usize,
         [a, b, c]: [LinComb; 3],
     ) {
-        self.groups.push(Group { rule, step, first_row: self.n_rows, n, a, b, c });
+        self.groups.push(Group {
+            rule,
+            step,
+            first_row: self.n_rows,
+            n,
+            a,
+            b,
+            c,
+        });
         self.n_rows += n;
     }
 
@@ -217,7 +236,11 @@ impl<'p> Lowering<'p> {
         n: usize,
         [a, b]: [LinComb; 2],
     ) -> Rid {
-        let fill = Fill::Product { a: a.clone(), b: b.clone(), plus: LinComb::default() };
+        let fill = Fill::Product {
+            a: a.clone(),
+            b: b.clone(),
+            plus: LinComb::default(),
+        };
         let y = self.wires(class, n, fill);
         self.rows(rule, step, n, [a, b, LinComb::of(y)]);
         y
@@ -247,7 +270,9 @@ impl<'p> Lowering<'p> {
             Instr::Linear { x, .. } => {
                 let x = self.rid(*x);
                 // `push` gave every step with a result a tensor
-                let len = step.y.map_or(0, |y| self.program.tensors()[y.index()].len());
+                let len = step
+                    .y
+                    .map_or(0, |y| self.program.tensors()[y.index()].len());
                 let class = self.tensors[x].class;
                 Some(self.push(Node::Linear { step: index, x }, len, class))
             }
@@ -267,7 +292,9 @@ impl<'p> Lowering<'p> {
             }
             Instr::Split { x, shift } => {
                 let (id, x) = (*x, self.rid(*x));
-                let bits = self.span(id).map_or(0, |i| 64 - i.max_abs().leading_zeros());
+                let bits = self
+                    .span(id)
+                    .map_or(0, |i| 64 - i.max_abs().leading_zeros());
                 self.capacity(index, bits.max(*shift) + 2)?;
                 // the tensor of a split always exists
                 step.y.map(|q| self.split(index, id, x, q, *shift))
@@ -278,7 +305,9 @@ impl<'p> Lowering<'p> {
                 self.capacity(index, 64 - keys.max_abs().leading_zeros() + split + 2)?;
                 match self.form {
                     Form::Plain => Some(self.lookup_plain(index, *table, *key)?),
-                    Form::Committed => step.y.map(|y| self.lookup_committed(index, *table, *key, y)),
+                    Form::Committed => step
+                        .y
+                        .map(|y| self.lookup_committed(index, *table, *key, y)),
                 }
             }
             Instr::Range { x, bits } => {
@@ -329,7 +358,12 @@ impl<'p> Lowering<'p> {
         }
         let instr = self.program.steps()[step].instr.name();
         let node = self.node_name(step);
-        Err(LowerError::Capacity { node, step: instr, bits, capacity: CAPACITY_BITS })
+        Err(LowerError::Capacity {
+            node,
+            step: instr,
+            bits,
+            capacity: CAPACITY_BITS,
+        })
     }
 
     fn input(&mut self, index: usize, step: &Step, io: usize) -> Option<Rid> {
@@ -361,7 +395,13 @@ impl<'p> Lowering<'p> {
         let mut at = 0;
         while at < shift {
             let bits = width.min(shift - at);
-            let fill = Fill::Remainder { x: x_id, q, split: shift, shift: at, bits };
+            let fill = Fill::Remainder {
+                x: x_id,
+                q,
+                split: shift,
+                shift: at,
+                bits,
+            };
             let limb = self.wires(class, len, fill);
             match self.form {
                 Form::Plain => self.boolean(Some(index), limb),
@@ -386,9 +426,8 @@ impl<'p> Lowering<'p> {
 
     fn member(&mut self, index: usize, x: Rid, of: &[TensorId]) {
         let (n, class) = (self.len(x), self.first_class());
-        let difference = |l: &Self, c: TensorId| {
-            LinComb::of(x).plus(-Fr::one(), &LinComb::of(l.rid(c)))
-        };
+        let difference =
+            |l: &Self, c: TensorId| LinComb::of(x).plus(-Fr::one(), &LinComb::of(l.rid(c)));
         let mut product = difference(self, of[0]);
         for (i, candidate) in of.iter().enumerate().skip(1) {
             let factor = difference(self, *candidate);
@@ -396,11 +435,21 @@ impl<'p> Lowering<'p> {
                 let p = self.product("member", Some(index), class, n, [product, factor]);
                 product = LinComb::of(p);
             } else {
-                self.rows("member", Some(index), n, [product, factor, LinComb::default()]);
+                self.rows(
+                    "member",
+                    Some(index),
+                    n,
+                    [product, factor, LinComb::default()],
+                );
                 return;
             }
         }
-        self.rows("member", Some(index), n, [product, LinComb::one(), LinComb::default()]);
+        self.rows(
+            "member",
+            Some(index),
+            n,
+            [product, LinComb::one(), LinComb::default()],
+        );
     }
 
     /// The public tensors, concatenated as bytes and cut into 31-byte words; `None` when nothing is public.
@@ -421,7 +470,9 @@ impl<'p> Lowering<'p> {
             for i in 0..self.len(x) {
                 let (word, place) = (byte / 31, byte % 31);
                 if place + bytes > 31 {
-                    return Err(LowerError::Layout { tensor: spec.name.clone() });
+                    return Err(LowerError::Layout {
+                        tensor: spec.name.clone(),
+                    });
                 }
                 if word == rows.len() {
                     rows.push(vec![]);

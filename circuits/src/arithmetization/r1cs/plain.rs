@@ -4,9 +4,9 @@
 //! selections; a function of few values is a binary tree over the bits of the clamped key.
 //! Soundness: DESIGN.md#plain-tables.
 
-use super::circuit::{Class, Fill, LinComb, Rid};
-use super::lower::{int, pow2, Lowering};
 use super::LowerError;
+use super::circuit::{Class, Fill, LinComb, Rid};
+use super::lower::{Lowering, int, pow2};
 use crate::constraint::{TableId, TensorId, TensorState};
 use crate::tensor::Interval;
 use ark_bn254::Fr;
@@ -19,7 +19,12 @@ impl Lowering<'_> {
     /// `x·(x − 1) = 0`.
     pub(super) fn boolean(&mut self, step: Option<usize>, x: Rid) {
         let minus = LinComb::of(x).add_constant(-Fr::one());
-        self.rows("bit", step, self.len(x), [LinComb::of(x), minus, LinComb::default()]);
+        self.rows(
+            "bit",
+            step,
+            self.len(x),
+            [LinComb::of(x), minus, LinComb::default()],
+        );
     }
 
     /// Hints `bits` bits of `x`, low first, and asserts that they sum to it: `0 ≤ x < 2^bits`, uniquely.
@@ -32,14 +37,23 @@ impl Lowering<'_> {
     ) -> Vec<Rid> {
         let made: Vec<Rid> = (0..bits)
             .map(|shift| {
-                let fill = Fill::Bits { of: x.clone(), shift, bits: 1 };
+                let fill = Fill::Bits {
+                    of: x.clone(),
+                    shift,
+                    bits: 1,
+                };
                 let bit = self.wires(Class::Private, len, fill);
                 self.boolean(step, bit);
                 bit
             })
             .collect();
         let rest = sum_bits(&made).plus(-Fr::one(), &x);
-        self.rows("sum of bits", step, len, [rest, LinComb::one(), LinComb::default()]);
+        self.rows(
+            "sum of bits",
+            step,
+            len,
+            [rest, LinComb::one(), LinComb::default()],
+        );
         made
     }
 
@@ -50,7 +64,10 @@ impl Lowering<'_> {
         key: TensorId,
     ) -> Result<Rid, LowerError> {
         let f = self.program.tables()[table.0 as usize].function.clone();
-        let bound = matches!(self.program.tensors()[key.index()].state, TensorState::Proved(_));
+        let bound = matches!(
+            self.program.tensors()[key.index()].state,
+            TensorState::Proved(_)
+        );
         // a lookup key is proved or expected, never hinted
         let span = self.span(key).unwrap_or(Interval { lo: f.lo, hi: f.hi });
         let key = self.rid(key);
@@ -64,7 +81,9 @@ impl Lowering<'_> {
         let clamped = if bound && !signed && high <= width {
             u
         } else {
-            let m = bit_length(high.max(0)).max(bit_length((-low).max(1) - 1)).max(1);
+            let m = bit_length(high.max(0))
+                .max(bit_length((-low).max(1) - 1))
+                .max(1);
             let sign_offset = if signed { pow2(m) } else { int(0) };
             let m_all = m + u32::from(signed);
             let bits = self.decompose(at, u.add_constant(sign_offset), m_all, len);
@@ -77,7 +96,11 @@ impl Lowering<'_> {
             Some(values) => {
                 if values.len() > MAX_SELECTION {
                     let (node, values) = (self.node_name(step), values.len());
-                    return Err(LowerError::Selection { node, values, max: MAX_SELECTION });
+                    return Err(LowerError::Selection {
+                        node,
+                        values,
+                        max: MAX_SELECTION,
+                    });
                 }
                 let bits = self.decompose(at, clamped, bit_length(width).max(1), len);
                 self.select(at, values, &bits, len)
@@ -132,8 +155,7 @@ impl Lowering<'_> {
 
     /// `values[index]` for the index whose bits are given, low first; indices past the end cannot occur.
     fn select(&mut self, step: Option<usize>, values: &[i64], bits: &[Rid], len: usize) -> LinComb {
-        let mut level: Vec<LinComb> =
-            values.iter().map(|v| LinComb::constant(int(*v))).collect();
+        let mut level: Vec<LinComb> = values.iter().map(|v| LinComb::constant(int(*v))).collect();
         for (depth, bit) in bits.iter().enumerate() {
             let padded = level.len().div_ceil(2);
             let mut next = Vec::with_capacity(padded);
@@ -166,16 +188,23 @@ impl Lowering<'_> {
             let n = self.len(packed);
             let public = self.wires(Class::Instance, n, Fill::Given);
             let difference = LinComb::of(packed).plus(-Fr::one(), &LinComb::of(public));
-            self.rows("public word", None, n, [difference, LinComb::one(), LinComb::default()]);
+            self.rows(
+                "public word",
+                None,
+                n,
+                [difference, LinComb::one(), LinComb::default()],
+            );
         }
         first_phase
     }
 }
 
 fn sum_bits(bits: &[Rid]) -> LinComb {
-    bits.iter().zip(0..).fold(LinComb::default(), |sum, (b, e)| {
-        sum.plus(pow2(e), &LinComb::of(*b))
-    })
+    bits.iter()
+        .zip(0..)
+        .fold(LinComb::default(), |sum, (b, e)| {
+            sum.plus(pow2(e), &LinComb::of(*b))
+        })
 }
 
 /// Bits needed to write a non-negative integer.

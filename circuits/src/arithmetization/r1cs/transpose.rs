@@ -74,16 +74,26 @@ impl R1cs {
                 }
                 Node::Combo(l) => self.scatter(l, &g, &mut weight, &mut one),
                 Node::Outer { values, x } => {
-                    let sum: Fr = g.iter().zip(values.iter()).map(|(g, v)| *g * small.of(*v)).sum();
+                    let sum: Fr = g
+                        .iter()
+                        .zip(values.iter())
+                        .map(|(g, v)| *g * small.of(*v))
+                        .sum();
                     self.weight_of(&mut weight, *x)[0] += sum;
                 }
                 Node::Constants { values } => {
-                    one += g.iter().zip(values.iter()).map(|(g, v)| *g * small.of(*v)).sum::<Fr>();
+                    one += g
+                        .iter()
+                        .zip(values.iter())
+                        .map(|(g, v)| *g * small.of(*v))
+                        .sum::<Fr>();
                 }
                 Node::Sum { terms } => {
                     for (c, x) in terms {
                         let add = g[0] * c;
-                        self.weight_of(&mut weight, *x).iter_mut().for_each(|w| *w += add);
+                        self.weight_of(&mut weight, *x)
+                            .iter_mut()
+                            .for_each(|w| *w += add);
                     }
                 }
                 Node::Pack { rows, constants } => {

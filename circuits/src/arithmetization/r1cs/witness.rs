@@ -1,11 +1,11 @@
 //! From integers to wires: filling, completing after the challenges, row values, checking.
 
 use super::circuit::{Class, Fill, LinComb, Node, Rid};
-use super::transpose::{bias_at, SmallInts};
+use super::transpose::{SmallInts, bias_at};
 use super::{Form, R1cs, Violation, ZeroDenominator};
 use crate::constraint::{Assignment, LinearMap};
 use ark_bn254::Fr;
-use ark_ff::{batch_inversion, One, PrimeField, Zero};
+use ark_ff::{One, PrimeField, Zero, batch_inversion};
 use rayon::prelude::*;
 use std::collections::BTreeMap;
 use zeroize::{Zeroize, ZeroizeOnDrop};
@@ -56,12 +56,23 @@ struct Known<'a> {
 impl R1cs {
     /// The whole witness of the plain form; `words[0]` is the context.
     pub fn assign_plain(&self, solved: &Assignment, words: &[Fr]) -> Witness {
-        let instance: Vec<Fr> = std::iter::once(Fr::one()).chain(words.iter().copied()).collect();
-        let known =
-            Known { instance: Some(&instance), solved: Some(solved), ..Known::default() };
+        let instance: Vec<Fr> = std::iter::once(Fr::one())
+            .chain(words.iter().copied())
+            .collect();
+        let known = Known {
+            instance: Some(&instance),
+            solved: Some(solved),
+            ..Known::default()
+        };
         // the plain form has no denominators
-        let values = self.evaluate(&known).expect("nothing to invert in the plain form");
-        Witness { committed: vec![], private: self.collect(&values, Class::Private), instance }
+        let values = self
+            .evaluate(&known)
+            .expect("nothing to invert in the plain form");
+        Witness {
+            committed: vec![],
+            private: self.collect(&values, Class::Private),
+            instance,
+        }
     }
 
     /// The values of the committed round.
@@ -85,9 +96,13 @@ impl R1cs {
             ..Known::default()
         };
         // inverses belong to the second phase
-        let values = self.evaluate(&known).expect("nothing to invert in the first phase");
+        let values = self
+            .evaluate(&known)
+            .expect("nothing to invert in the first phase");
         let packed = self.words.map_or(&[][..], |w| &values.0[w]);
-        let words = std::iter::once(context).chain(packed.iter().copied()).collect();
+        let words = std::iter::once(context)
+            .chain(packed.iter().copied())
+            .collect();
         (self.collect(&values, Class::Committed), words)
     }
 
@@ -107,8 +122,14 @@ impl R1cs {
             ..Known::default()
         };
         // the plain form has no denominators
-        let values = self.evaluate(&known).expect("nothing to invert in the plain form");
-        Witness { committed: vec![], private: self.collect(&values, Class::Private), instance }
+        let values = self
+            .evaluate(&known)
+            .expect("nothing to invert in the plain form");
+        Witness {
+            committed: vec![],
+            private: self.collect(&values, Class::Private),
+            instance,
+        }
     }
 
     /// Fills the second phase after the challenges; `words[0]` is the context.
@@ -133,7 +154,10 @@ impl R1cs {
         alpha: Fr,
         forged: &BTreeMap<usize, Fr>,
     ) -> Result<Witness, ZeroDenominator> {
-        let e = words.iter().rev().fold(Fr::zero(), |e, word| e * alpha + word);
+        let e = words
+            .iter()
+            .rev()
+            .fold(Fr::zero(), |e, word| e * alpha + word);
         let instance = vec![Fr::one(), rho, alpha, e];
         let known = Known {
             instance: Some(&instance),
@@ -144,7 +168,11 @@ impl R1cs {
         let values = self.evaluate(&known)?;
         let private = self.collect(&values, Class::Private);
         drop(values);
-        Ok(Witness { instance, committed, private })
+        Ok(Witness {
+            instance,
+            committed,
+            private,
+        })
     }
 
     /// A·z, B·z and C·z, each of [`R1cs::n_rows`] values.
@@ -191,8 +219,8 @@ impl R1cs {
     fn check_lookups(&self, values: &Values) -> Result<(), Violation> {
         for q in &self.queries {
             let table = &self.tables[q.table];
-            for i in 0..q.n {
-                let row = self.row_of(table, values.0[q.key][i]);
+            for (i, key) in values.0[q.key].iter().enumerate() {
+                let row = self.row_of(table, *key);
                 let value = q.value.map_or(Fr::zero(), |v| values.0[v][i]);
                 if row.is_none_or(|row| Fr::from(table.rows[row].1) != value) {
                     return Err(self.violation(Some(q.step), "lookup", i));
@@ -212,13 +240,20 @@ impl R1cs {
         let (node, name) = step.map_or(("circuit", "argument"), |s| {
             (self.program.node_of(s), s.instr.name())
         });
-        Violation { node: node.to_owned(), step: name, rule, index }
+        Violation {
+            node: node.to_owned(),
+            step: name,
+            rule,
+            index,
+        }
     }
 
     fn row_of(&self, table: &super::RTable, key: Fr) -> Option<usize> {
         let first = table.rows.first()?.0;
         let row = to_i64(key)?.checked_sub(first)?;
-        usize::try_from(row).ok().filter(|row| *row < table.rows.len())
+        usize::try_from(row)
+            .ok()
+            .filter(|row| *row < table.rows.len())
     }
 
     fn values_of(&self, w: &Witness) -> Values {
@@ -245,7 +280,11 @@ impl R1cs {
     /// One pass over the tensors in order: given wires are copied, the others filled from what came before.
     fn evaluate(&self, known: &Known<'_>) -> Result<Values, ZeroDenominator> {
         let small = SmallInts::shared();
-        let n = if known.first_phase_only { self.first_phase } else { self.tensors.len() };
+        let n = if known.first_phase_only {
+            self.first_phase
+        } else {
+            self.tensors.len()
+        };
         let mut values = Values(Vec::with_capacity(n));
         for tensor in &self.tensors[..n] {
             let v = match &tensor.node {
@@ -287,7 +326,8 @@ impl R1cs {
                     .iter()
                     .zip(constants)
                     .map(|(row, k)| {
-                        row.iter().fold(*k, |sum, (x, i, c)| sum + values.0[*x][*i] * c)
+                        row.iter()
+                            .fold(*k, |sum, (x, i, c)| sum + values.0[*x][*i] * c)
                     })
                     .collect(),
             };
@@ -309,7 +349,13 @@ impl R1cs {
             Fill::Given => vec![Fr::zero(); n],
             Fill::Context => vec![known.context],
             Fill::Value(id) => solved(*id).iter().map(|v| Fr::from(*v)).collect(),
-            Fill::Remainder { x, q, split, shift, bits } => {
+            Fill::Remainder {
+                x,
+                q,
+                split,
+                shift,
+                bits,
+            } => {
                 let (x, q) = (solved(*x), solved(*q));
                 let limb = |(x, q): (&i64, &i64)| {
                     Fr::from((x - (q << split)) >> shift & ((1 << bits) - 1))
@@ -322,7 +368,11 @@ impl R1cs {
                 .collect(),
             Fill::Product { a, b, plus } => {
                 let [a, b, plus] = [a, b, plus].map(|l| lincomb(values, l, n));
-                a.iter().zip(&b).zip(&plus).map(|((a, b), p)| *a * b + p).collect()
+                a.iter()
+                    .zip(&b)
+                    .zip(&plus)
+                    .map(|((a, b), p)| *a * b + p)
+                    .collect()
             }
             Fill::Inverse { of } => inverses(lincomb(values, of, n))?,
             Fill::Quotient { num, den } => {
@@ -339,8 +389,10 @@ impl R1cs {
         let table = &self.tables[index];
         let mut counts = vec![0u64; n];
         for q in self.queries.iter().filter(|q| q.table == index) {
-            for i in 0..q.n {
-                let Some(row) = self.row_of(table, values[q.key][i]) else { continue };
+            for (i, key) in values[q.key].iter().enumerate() {
+                let Some(row) = self.row_of(table, *key) else {
+                    continue;
+                };
                 let value = q.value.map_or(Fr::zero(), |v| values[v][i]);
                 if value == Fr::from(table.rows[row].1) {
                     counts[row] += 1;
@@ -450,4 +502,3 @@ fn bits_of(x: Fr, shift: u32, bits: u32) -> Fr {
     let limb = x.into_bigint() >> shift;
     Fr::from(limb.as_ref()[0] & ((1 << bits) - 1))
 }
-
