@@ -145,6 +145,12 @@ pub trait Gate: Debug + Send + Sync {
     /// Why it does not hold.
     fn verify(&self, parts: &ProofParts) -> Result<(), String>;
 
+    /// Checks that a statement shows the canonical quantized tensors `input`, as far as they are public.
+    ///
+    /// # Errors
+    /// It shows others.
+    fn check_input(&self, parts: &ProofParts, input: &[u8]) -> Result<(), String>;
+
     /// The digest of the key that `verify` uses.
     fn vk_digest(&self) -> [u8; 32];
 

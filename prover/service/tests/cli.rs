@@ -335,7 +335,7 @@ fn bad_models_are_refused_and_leave_nothing() {
     }
     let to = folder.path().join("bundle");
     fails(
-        compile(&model("digits-mlp.onnx"), &to).args(["--compile-memory-mib", "64"]),
+        compile(&model("digits-mlp.onnx"), &to).args(["--compile-memory-mib", "32"]),
         1,
         "MiB",
     );

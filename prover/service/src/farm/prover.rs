@@ -116,6 +116,13 @@ enum Product {
     },
 }
 
+/// What may be written down: a proof is in here only after the gateway verified it.
+enum Checked {
+    Compiled(CompileFacts),
+    Keys(SetupFacts),
+    Proof(NewProof),
+}
+
 async fn attempt(farm: &Arc<Farm>, bench: &Workbench, warm: &mut WarmKeys, job: Job) {
     let (id, epoch) = (job.id, job.epoch);
     let control = farm.live.begin(id, epoch);
@@ -175,20 +182,11 @@ async fn work_on(
                 }
             };
             let key_load = begun.elapsed();
-            let digest = job
-                .input
-                .ok_or_else(|| WorkError::internal("NO_INPUT", "the job has no input"))?;
-            let (blobs, context) = (Arc::clone(&farm.blobs), job.context);
+            let input = input_of(farm, job).await?;
+            let context = job.context;
             let begun = Instant::now();
             let proved = bench
-                .run(move || {
-                    let input = blobs
-                        .read(&digest, 8 * config::MAX_TENSOR_FILE_BYTES)
-                        .map_err(|e| {
-                            WorkError::fault("INPUT_UNREADABLE", format!("the stored input: {e}"))
-                        })?;
-                    prover.prove(&input, context, &*control)
-                })
+                .run(move || prover.prove(&input, context, &*control))
                 .await;
             if matches!(&proved, Err(WorkError::Failed(f)) if f.class != FailureClass::InvalidRequest)
             {
@@ -233,20 +231,22 @@ async fn compile_request(farm: &Farm, job: &Job) -> Result<CompileRequest, WorkE
     })
 }
 
-/// The gateway's check: with its own key, before anything is stored.
+/// The gateway's check, with its own key, before anything is stored: the proof holds, under the job's context, for the
+/// job's input as far as the statement shows it.
 async fn verified(
     farm: &Arc<Farm>,
     job: &Job,
     product: Product,
     control: &Arc<Attempt>,
-) -> Result<Product, WorkError> {
-    let Product::Proof {
-        parts,
-        key_load,
-        prove,
-    } = product
-    else {
-        return Ok(product);
+) -> Result<Checked, WorkError> {
+    let (parts, key_load, prove) = match product {
+        Product::Compiled(facts) => return Ok(Checked::Compiled(facts)),
+        Product::Keys(facts) => return Ok(Checked::Keys(facts)),
+        Product::Proof {
+            parts,
+            key_load,
+            prove,
+        } => (parts, key_load, prove),
     };
     if control.report(Phase::Verify, 1, 2).is_break() {
         return Err(WorkError::Cancelled);
@@ -254,20 +254,29 @@ async fn verified(
     let gate = crate::gateway::gate(farm, job.circuit)
         .await
         .map_err(|e| WorkError::fault("GATE", format!("cannot load the verifying key: {e}")))?;
+    let vk_digest = gate.vk_digest();
+    let input = input_of(farm, job).await?;
     let context = job.context;
+    let begun = Instant::now();
     let checked = tokio::task::spawn_blocking(move || {
         if parts.public_values.get(..32) != Some(&context[..]) {
             return Err("the proof carries another context".to_owned());
         }
-        gate.verify(&parts).map(|()| parts)
+        gate.verify(&parts)?;
+        gate.check_input(&parts, &input)?;
+        Ok(parts)
     })
     .await;
     match checked {
-        Ok(Ok(parts)) => Ok(Product::Proof {
-            parts,
-            key_load,
-            prove,
-        }),
+        Ok(Ok(parts)) => Ok(Checked::Proof(NewProof {
+            proof: parts.proof,
+            public_values: parts.public_values,
+            vk_digest,
+            verifier_version: env!("CARGO_PKG_VERSION").to_owned(),
+            verify_ms: millis(begun.elapsed()),
+            key_load_ms: millis(key_load),
+            prove_ms: millis(prove),
+        })),
         Ok(Err(reason)) => Err(WorkError::Failed(Failure::new(
             FailureClass::ProofInvalid,
             "PROOF_INVALID",
@@ -277,12 +286,25 @@ async fn verified(
     }
 }
 
+/// The stored quantized tensors of a PROVE job.
+async fn input_of(farm: &Arc<Farm>, job: &Job) -> Result<Vec<u8>, WorkError> {
+    let digest = job
+        .input
+        .ok_or_else(|| WorkError::internal("NO_INPUT", "the job has no input"))?;
+    let blobs = Arc::clone(&farm.blobs);
+    let read = move || blobs.read(&digest, 8 * config::MAX_TENSOR_FILE_BYTES);
+    tokio::task::spawn_blocking(read)
+        .await
+        .map_err(|_| WorkError::internal("PANIC", "reading the input met a defect"))?
+        .map_err(|e| WorkError::fault("INPUT_UNREADABLE", format!("the stored input: {e}")))
+}
+
 /// Writes down how the attempt ended; a store that fails is asked again until the process ends.
-async fn settle(farm: &Farm, job: &Job, result: Result<Product, WorkError>) {
+async fn settle(farm: &Farm, job: &Job, result: Result<Checked, WorkError>) {
     let mut wait = Duration::from_millis(50);
     loop {
         let written = match &result {
-            Ok(product) => commit(farm, job, product).await,
+            Ok(checked) => commit(farm, job, checked).await,
             Err(WorkError::Failed(failure)) => {
                 tracing::warn!(job = %job.id, code = failure.code, message = failure.message, "attempt failed");
                 farm.store
@@ -307,41 +329,12 @@ async fn settle(farm: &Farm, job: &Job, result: Result<Product, WorkError>) {
     }
 }
 
-async fn commit(farm: &Farm, job: &Job, product: &Product) -> Result<(), StoreError> {
-    let outcome = match product {
-        Product::Compiled(facts) => {
-            farm.store
-                .commit_compile(job.id, job.epoch, facts.clone())
-                .await?
-        }
-        Product::Keys(facts) => {
-            farm.store
-                .commit_setup(job.id, job.epoch, facts.clone())
-                .await?
-        }
-        Product::Proof {
-            parts,
-            key_load,
-            prove,
-        } => {
-            let vk_digest = farm
-                .store
-                .circuit(job.circuit)
-                .await?
-                .keys
-                .map(|k| k.vk_digest)
-                .unwrap_or_default();
-            let proof = NewProof {
-                proof: parts.proof.clone(),
-                public_values: parts.public_values.clone(),
-                vk_digest,
-                verifier_version: env!("CARGO_PKG_VERSION").to_owned(),
-                verify_ms: 0,
-                key_load_ms: millis(*key_load),
-                prove_ms: millis(*prove),
-            };
-            farm.store.commit_proof(job.id, job.epoch, proof).await?
-        }
+async fn commit(farm: &Farm, job: &Job, checked: &Checked) -> Result<(), StoreError> {
+    let (id, epoch) = (job.id, job.epoch);
+    let outcome = match checked {
+        Checked::Compiled(facts) => farm.store.commit_compile(id, epoch, facts.clone()).await?,
+        Checked::Keys(facts) => farm.store.commit_setup(id, epoch, facts.clone()).await?,
+        Checked::Proof(proof) => farm.store.commit_proof(id, epoch, proof.clone()).await?,
     };
     match outcome {
         CommitOutcome::Accepted => tracing::info!(job = %job.id, epoch = job.epoch, "done"),

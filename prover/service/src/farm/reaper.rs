@@ -12,7 +12,7 @@ const FILES_EVERY: u32 = 30;
 pub(super) async fn run(farm: Arc<Farm>) {
     let mut round = 0u32;
     loop {
-        if let Err(error) = turn(&farm, round % FILES_EVERY == 0).await {
+        if let Err(error) = turn(&farm, round.is_multiple_of(FILES_EVERY)).await {
             tracing::error!(%error, "the reaper failed");
         }
         round = round.wrapping_add(1);

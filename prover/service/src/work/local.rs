@@ -39,7 +39,7 @@ impl LocalWork {
     pub fn new(limits: ChildLimits) -> Self {
         Self {
             limits,
-            device: Arc::new(zkinfer_gpu::Cpu::default()),
+            device: Arc::new(zkinfer_gpu::Cpu),
         }
     }
 
@@ -367,6 +367,28 @@ impl Gate for LocalGate {
     fn verify(&self, parts: &ProofParts) -> Result<(), String> {
         let (statement, proof) = self.read(parts)?;
         zkinfer_verifier::verify(&self.vk, &statement, &proof).map_err(|e| e.to_string())
+    }
+
+    fn check_input(&self, parts: &ProofParts, input: &[u8]) -> Result<(), String> {
+        let (statement, _) = self.read(parts)?;
+        let shown = statement
+            .tensors(&self.vk.layout)
+            .map_err(|e| e.to_string())?;
+        let wanted: Vec<Tensor> =
+            serde_json::from_slice(input).map_err(|_| "the stored input is damaged".to_owned())?;
+        let inputs = self
+            .vk
+            .layout
+            .tensors
+            .iter()
+            .filter(|t| t.role == Role::Input);
+        for (spec, tensor) in inputs.zip(&wanted) {
+            let values = shown.iter().find(|(shown, _)| std::ptr::eq(*shown, spec));
+            if values.is_some_and(|(_, values)| *values != tensor.data) {
+                return Err(format!("the proof is about another {}", spec.name));
+            }
+        }
+        Ok(())
     }
 
     fn vk_digest(&self) -> [u8; 32] {

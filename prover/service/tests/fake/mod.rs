@@ -104,6 +104,14 @@ impl Gate for FakeGate {
         }
     }
 
+    fn check_input(&self, parts: &ProofParts, input: &[u8]) -> Result<(), String> {
+        if parts.public_values[32..] == Digest::of(input).0 {
+            Ok(())
+        } else {
+            Err("another input".to_owned())
+        }
+    }
+
     fn vk_digest(&self) -> [u8; 32] {
         VK
     }
