@@ -3,6 +3,8 @@
 //! Every gadget is searched exhaustively at tiny parameters (changes of one wire and of every pair of wires, with everything
 //! that depends on them recomputed), and the search itself is tested: with any group of rows deleted it must find a forgery.
 
+#![allow(clippy::unwrap_used)]
+
 use std::sync::Arc;
 use zkinfer_circuits::arithmetization::r1cs::{Form, R1cs};
 use zkinfer_circuits::constraint::{

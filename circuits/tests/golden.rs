@@ -1,5 +1,7 @@
 //! Counts and digests that only change on purpose: regenerate with `UPDATE_GOLDEN=1` and say why in the commit.
 
+#![allow(clippy::unwrap_used)]
+
 use std::fmt::Write;
 use std::path::Path;
 use std::sync::Arc;

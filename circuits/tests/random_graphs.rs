@@ -1,5 +1,7 @@
 //! Small random integer models: eval = solver = both R1CS forms, and a tampered witness is refused.
 
+#![allow(clippy::unwrap_used)]
+
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use std::sync::Arc;

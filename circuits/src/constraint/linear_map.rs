@@ -15,14 +15,14 @@ pub enum LinearMap {
         n_in: usize,
         /// Outputs of one row.
         n_out: usize,
-        /// [n_out][n_in], row-major.
+        /// `[n_out][n_in]`, row-major.
         weights: Vec<i64>,
     },
     /// Grouped convolution of x [C, H, W] → y [O, H', W']; padding contributes zero.
     Conv {
         /// Window geometry.
         geometry: ConvGeometry,
-        /// [O][C/groups][kernel₀][kernel₁], row-major.
+        /// `[O][C/groups][kernel₀][kernel₁]`, row-major.
         weights: Vec<i64>,
     },
     /// `y[i] = x[index[i]]`.

@@ -1,5 +1,5 @@
 //! # Max: the largest of several values, element by element
-//! Semantics: y[i] = max_j x_j[i].
+//! Semantics: `y[i] = max_j x_j[i]`.
 //! Constraints: hint m; `Π_j (m − x_j) = 0`; `m − x_j ≥ 0` for every j.
 //! Soundness: DESIGN.md#max. Cost: counted in tests/golden/cost.csv.
 

@@ -9,6 +9,7 @@
 //! `ZKINFER_MATRIX` also takes a part of a model's name.
 
 #![forbid(unsafe_code)]
+#![allow(clippy::unwrap_used)]
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -21,6 +22,9 @@ use serde_json::{Value, json};
 use zkinfer_contracts::creation_code;
 use zkinfer_contracts::evm::{Deployed, Evm, EvmError};
 use zkinfer_verifier::{Context, Proof, ProofSystem, Statement, VerifyingKey, verify};
+
+/// One of the byte strings of a claim.
+type Part = fn(&mut Claim) -> &mut [u8];
 
 /// Model, system, and whether continuous integration runs it.
 const MATRIX: [(&str, ProofSystem, bool); 9] = [
@@ -272,7 +276,7 @@ impl Case {
     /// Every byte of context, publics and proof, changed once.
     fn refuses_every_changed_byte(&self) -> usize {
         let mut rng = StdRng::seed_from_u64(7);
-        let parts: [(&str, fn(&mut Claim) -> &mut [u8]); 3] = [
+        let parts: [(&str, Part); 3] = [
             ("context", |c| &mut c.context),
             ("publics", |c| &mut c.publics),
             ("proof", |c| &mut c.proof),
