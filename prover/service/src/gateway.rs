@@ -62,7 +62,7 @@ pub enum GatewayError {
     Store(#[from] StoreError),
     /// A file could not be written or read.
     #[error("stored file: {0}")]
-    Blob(#[from] BlobError),
+    Blob(BlobError),
     /// A defect.
     #[error("{0}")]
     Internal(String),
@@ -78,6 +78,16 @@ impl GatewayError {
             field,
             reason,
             message: message.into(),
+        }
+    }
+}
+
+impl From<BlobError> for GatewayError {
+    fn from(e: BlobError) -> Self {
+        if e.is_disk_full() {
+            Self::Store(StoreError::DiskFull)
+        } else {
+            Self::Blob(e)
         }
     }
 }

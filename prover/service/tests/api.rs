@@ -798,6 +798,24 @@ async fn a_private_input_is_deleted_after_success_and_never_echoed() {
             .deduplicated
     );
     assert_eq!(served.blobs(), before, "a repeated request leaves nothing");
+
+    // The same for an input that was uploaded.
+    let input = b"{\"input_data\": [[42]]}";
+    served.upload(input, ArtifactKind::Input).await;
+    let request = CreateJobRequest {
+        circuit: name.clone(),
+        input: Some(Input::InputArtifact(digest(input).unwrap())),
+        ..Default::default()
+    };
+    let created = served.create(request).await.unwrap();
+    assert_eq!(served.wait(&created.name).await.state(), State::Succeeded);
+    for _ in 0..100 {
+        if served.blobs() == before {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(served.blobs(), before, "the uploaded input is gone");
 }
 
 #[tokio::test(flavor = "multi_thread")]

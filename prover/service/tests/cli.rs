@@ -466,6 +466,87 @@ fn a_second_server_on_the_same_data_or_port_is_told_why() {
 }
 
 #[test]
+fn a_private_input_appears_neither_in_the_log_nor_on_disk() {
+    const CANARY: &str = "0.123456789";
+    let folder = tempfile::tempdir().unwrap();
+    let (data, log) = (folder.path().join("data"), folder.path().join("log"));
+    let server = Server::start_logged(&data, &log);
+    let created = passes(
+        zkinfer()
+            .args([
+                "circuit",
+                "create",
+                "--wait",
+                "--input",
+                "private",
+                "--endpoint",
+            ])
+            .arg(&server.endpoint)
+            .arg("--calibration")
+            .arg(model("digits-mlp.calibration.npz"))
+            .arg(model("digits-mlp.onnx")),
+    );
+    let input = folder.path().join("input.json");
+    let submit = |values: String, words: Option<&str>| {
+        fs::write(&input, format!("{{\"input_data\": [[{values}]]}}")).unwrap();
+        let mut command = zkinfer();
+        command
+            .args([
+                "job",
+                "submit",
+                created["name"].as_str().unwrap(),
+                "--wait",
+                "-o",
+            ])
+            .arg(folder.path().join("proof.json"))
+            .arg("--input")
+            .arg(&input)
+            .args(["--endpoint", &server.endpoint]);
+        match words {
+            None => drop(passes(&mut command)),
+            Some(words) => drop(fails(&mut command, 1, words)),
+        }
+    };
+    submit(vec![CANARY; 64].join(","), None);
+    submit(vec![CANARY; 63].join(","), Some("input"));
+    submit(
+        format!("{},1e300", vec![CANARY; 63].join(",")),
+        Some("input"),
+    );
+    let blobs = || -> usize {
+        let folders = fs::read_dir(data.join("blobs")).unwrap().flatten();
+        folders
+            .map(|f| fs::read_dir(f.path()).unwrap().count())
+            .sum()
+    };
+    for _ in 0..100 {
+        if blobs() == 3 {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    assert_eq!(blobs(), 3, "model, calibration and settings are left");
+    server.kill();
+    let mut folders = vec![data];
+    let mut files = vec![log];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                files.push(path);
+            }
+        }
+    }
+    for file in files {
+        let bytes = fs::read(&file).unwrap();
+        let found = bytes.windows(CANARY.len()).any(|w| w == CANARY.as_bytes());
+        assert!(!found, "{} holds the input", file.display());
+    }
+}
+
+#[test]
 fn a_server_that_is_asked_to_stop_stops() {
     let data = tempfile::tempdir().unwrap();
     let mut child = zkinfer()

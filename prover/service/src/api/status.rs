@@ -67,7 +67,6 @@ fn classify(error: &GatewayError) -> (Code, ErrorDetails) {
         }
         GatewayError::UploadBusy => retry(Code::Aborted, "UPLOAD_BUSY", 1),
         GatewayError::Draining => retry(Code::Unavailable, "DRAINING", 5),
-        GatewayError::Blob(e) if e.is_disk_full() => disk_full(),
         GatewayError::Blob(_) | GatewayError::Internal(_) => {
             (Code::Internal, reason("INTERNAL", &[]))
         }

@@ -11,7 +11,7 @@ mod rows;
 use std::{path::Path, time::Duration};
 
 use sqlx::{
-    Row, Sqlite, SqlitePool, Transaction,
+    Connection as _, Row, Sqlite, SqlitePool, Transaction,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 use tokio::sync::watch;
@@ -59,14 +59,14 @@ impl SqliteStore {
             .synchronous(SqliteSynchronous::Full)
             .foreign_keys(true)
             .busy_timeout(Duration::from_secs(10));
-        let writer = SqlitePoolOptions::new()
+        let writer = pool_options()
             .max_connections(1)
             .idle_timeout(None)
             .max_lifetime(None)
             .connect_with(options.clone())
             .await?;
         migrate(&writer).await?;
-        let readers = SqlitePoolOptions::new()
+        let readers = pool_options()
             .max_connections(4)
             .connect_with(options)
             .await?;
@@ -88,6 +88,18 @@ impl SqliteStore {
         self.changed.send_modify(|n| *n = n.wrapping_add(1));
         Ok(())
     }
+}
+
+/// After some errors (a full disk among them) SQLite ends a transaction by itself; sqlx then counts it as open for ever.
+/// Such a connection is replaced before its next use.
+fn pool_options() -> SqlitePoolOptions {
+    SqlitePoolOptions::new().before_acquire(|connection, _| {
+        Box::pin(async move {
+            // The answer comes after a rollback that is still queued.
+            connection.ping().await?;
+            Ok(!connection.is_in_transaction())
+        })
+    })
 }
 
 async fn migrate(pool: &SqlitePool) -> Result<(), StoreError> {

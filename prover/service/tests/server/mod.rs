@@ -16,15 +16,27 @@ pub struct Server {
 impl Server {
     /// Serves `data` on a free port.
     pub fn start(data: &Path) -> Self {
-        let mut child = zkinfer()
-            .args(["serve", "--json", "--listen", "127.0.0.1:0", "--data"])
+        let log =
+            std::env::var_os("ZKINFER_TEST_LOG").map_or_else(Stdio::null, |_| Stdio::inherit());
+        Self::spawn(zkinfer().arg("serve").stderr(log), data)
+    }
+
+    /// Serves `data` and writes everything it logs to `log`.
+    pub fn start_logged(data: &Path, log: &Path) -> Self {
+        let file = std::fs::File::create(log).unwrap();
+        let mut command = zkinfer();
+        command
+            .env("ZKINFER_LOG", "debug")
+            .arg("serve")
+            .stderr(file);
+        Self::spawn(&mut command, data)
+    }
+
+    fn spawn(command: &mut Command, data: &Path) -> Self {
+        let mut child = command
+            .args(["--json", "--listen", "127.0.0.1:0", "--data"])
             .arg(data)
             .stdout(Stdio::piped())
-            .stderr(if std::env::var_os("ZKINFER_TEST_LOG").is_some() {
-                Stdio::inherit()
-            } else {
-                Stdio::null()
-            })
             .spawn()
             .unwrap();
         let mut line = String::new();

@@ -622,6 +622,26 @@ async fn a_newer_data_folder_is_refused() {
     ));
 }
 
+#[tokio::test]
+async fn a_full_disk_is_told_and_the_store_works_again_when_there_is_room() {
+    let folder = Folder::new().await;
+    let circuit = folder.ready_circuit().await;
+    // As long as this connection lives, the file may not grow.
+    sqlx::raw_sql("PRAGMA max_page_count = 1")
+        .execute(&folder.store.writer)
+        .await
+        .expect("set");
+    let labels = Labels::from([("long".to_owned(), "x".repeat(100_000))]);
+    let large = NewJob {
+        labels,
+        ..new_job(circuit, 1)
+    };
+    let refused = folder.store.create_job(large.clone()).await;
+    assert!(matches!(refused, Err(StoreError::DiskFull)), "{refused:?}");
+    let created = folder.store.create_job(large).await.expect("there is room");
+    assert!(!created.existed);
+}
+
 fn step() -> impl Strategy<Value = Step> {
     let class = prop::sample::select(FailureClass::ALL);
     prop_oneof![
