@@ -7,17 +7,19 @@
 use ark_ec::AffineRepr;
 use ark_ec::short_weierstrass::{Affine, SWCurveConfig};
 use ark_ff::{AdditiveGroup, Field};
+use zeroize::Zeroize;
 
-/// Adds batches of pairs, keeping its scratch memory between batches.
+/// Adds batches of pairs, keeping its scratch memory between batches and overwriting it at the end.
 #[derive(Debug)]
 pub(crate) struct BatchAdder<P: SWCurveConfig> {
     products: Vec<P::BaseField>,
 }
 
 impl<P: SWCurveConfig> BatchAdder<P> {
-    pub(crate) fn new() -> Self {
+    /// Room for batches of `capacity` pairs.
+    pub(crate) fn new(capacity: usize) -> Self {
         Self {
-            products: Vec::new(),
+            products: Vec::with_capacity(capacity),
         }
     }
 
@@ -71,6 +73,12 @@ impl<P: SWCurveConfig> BatchAdder<P> {
     }
 }
 
+impl<P: SWCurveConfig> Drop for BatchAdder<P> {
+    fn drop(&mut self) {
+        self.products.zeroize();
+    }
+}
+
 /// Whether the sum is on the line through two different finite points that are not opposite.
 #[inline(always)]
 fn is_chord<P: SWCurveConfig>(left: &Affine<P>, right: &Affine<P>, run: &P::BaseField) -> bool {
@@ -121,7 +129,7 @@ mod tests {
             .flat_map(|&p| values.iter().map(move |&q| (p, q)))
             .collect();
         let mut sums = vec![Affine::<Config>::identity(); pairs.len()];
-        BatchAdder::new().add_pairs(
+        BatchAdder::new(0).add_pairs(
             pairs.len(),
             &mut sums,
             |_, k| (multiple(pairs[k].0), multiple(pairs[k].1)),

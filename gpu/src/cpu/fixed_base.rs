@@ -8,6 +8,7 @@ use ark_ec::short_weierstrass::{Affine, Projective};
 use ark_ec::{AdditiveGroup, AffineRepr, CurveGroup};
 use ark_ff::PrimeField;
 use rayon::prelude::*;
+use zeroize::Zeroizing;
 
 use super::batch_affine::BatchAdder;
 use crate::curve::{AffineOf, Curve};
@@ -61,11 +62,11 @@ pub(crate) fn multiply<C: Curve>(base: &FixedBase<C>, scalars: &[Fr]) -> Vec<Aff
 
 fn multiply_batch<C: Curve>(base: &FixedBase<C>, scalars: &[Fr], products: &mut [AffineOf<C>]) {
     let n_windows = base.windows.len();
-    let mut digits = vec![0i16; scalars.len() * n_windows];
+    let mut digits = Zeroizing::new(vec![0i16; scalars.len() * n_windows]);
     for (scalar, digits) in scalars.iter().zip(digits.chunks_exact_mut(n_windows)) {
         signed_digits(&SignedScalar::from(*scalar), base.c, digits);
     }
-    let mut adder = BatchAdder::new();
+    let mut adder = BatchAdder::new(products.len());
     for (w, multiples) in base.windows.iter().enumerate() {
         adder.add_pairs(
             products.len(),

@@ -16,7 +16,7 @@ use ark_ec::short_weierstrass::{Affine, Bucket, Projective, SWCurveConfig};
 use ark_ec::{AdditiveGroup, AffineRepr};
 use ark_ff::Zero;
 use rayon::prelude::*;
-use zeroize::Zeroize;
+use zeroize::{Zeroize, Zeroizing};
 
 use super::batch_affine::BatchAdder;
 use crate::device::DeviceError;
@@ -40,7 +40,8 @@ pub(crate) fn msm<P: SWCurveConfig<ScalarField = Fr>>(
     scalars: &[Fr],
     class: ScalarClass,
 ) -> Result<Projective<P>, DeviceError> {
-    let mut terms = bases
+    // Bases that count, and where their scalars are: a copy of a scalar would have to be overwritten on every path.
+    let terms = bases
         .par_iter()
         .zip(scalars)
         .with_min_len(SCALARS_PER_TASK)
@@ -50,24 +51,22 @@ pub(crate) fn msm<P: SWCurveConfig<ScalarField = Fr>>(
             if !class.holds(&scalar) {
                 return Some(Err(DeviceError::OutOfClass { index, class }));
             }
-            (scalar.bits > 0 && !base.is_zero()).then_some(Ok((*base, scalar)))
+            (scalar.bits > 0 && !base.is_zero()).then_some(Ok((*base, index)))
         })
         .collect::<Result<Vec<_>, _>>()?;
 
-    let plan = Plan::new(terms.iter().map(|(_, scalar)| scalar.bits));
-    let mut digits = vec![0i16; terms.len() * plan.n_windows];
+    let signed = |index: usize| SignedScalar::from(scalars[index]);
+    let plan = Plan::new(&bit_lengths(&terms, |(_, index)| signed(*index).bits));
+    let mut digits = Zeroizing::new(vec![0i16; terms.len() * plan.n_windows]);
     digits
         .par_chunks_exact_mut(plan.n_windows)
-        .zip(&mut terms)
+        .zip(&terms)
         .with_min_len(SCALARS_PER_TASK)
-        .for_each(|(digits, (_, scalar))| {
-            signed_digits(scalar, plan.c, digits);
-            scalar.magnitude.0.zeroize();
-        });
+        .for_each(|(digits, (_, index))| signed_digits(&signed(*index), plan.c, digits));
 
     let n_parts = plan.n_parts(terms.len(), rayon::current_num_threads());
     let part_len = terms.len().div_ceil(n_parts).max(1);
-    let sums: Vec<Projective<P>> = (0..plan.n_windows * n_parts)
+    let sums: Zeroizing<Vec<Projective<P>>> = (0..plan.n_windows * n_parts)
         .into_par_iter()
         .with_max_len(1)
         .map(|task| {
@@ -82,8 +81,9 @@ pub(crate) fn msm<P: SWCurveConfig<ScalarField = Fr>>(
             });
             window_sum(1 << (plan.c - 1), entries)
         })
-        .collect();
-    digits.zeroize();
+        .collect::<Vec<_>>()
+        .into();
+    drop(digits);
 
     let mut total = Projective::zero();
     for window in sums.chunks(n_parts).rev() {
@@ -97,6 +97,21 @@ pub(crate) fn msm<P: SWCurveConfig<ScalarField = Fr>>(
     Ok(total)
 }
 
+/// How many terms have scalars of each number of bits.
+fn bit_lengths<T: Sync>(terms: &[T], bits: impl Fn(&T) -> u32 + Sync) -> [usize; 256] {
+    let none = || [0usize; 256];
+    terms
+        .par_iter()
+        .with_min_len(SCALARS_PER_TASK)
+        .fold(none, |mut histogram, term| {
+            histogram[bits(term) as usize] += 1;
+            histogram
+        })
+        .reduce(none, |left, right| {
+            std::array::from_fn(|bits| left[bits] + right[bits])
+        })
+}
+
 /// Window width and number of windows.
 #[derive(Debug, Clone, Copy)]
 struct Plan {
@@ -105,11 +120,7 @@ struct Plan {
 }
 
 impl Plan {
-    fn new(bits: impl Iterator<Item = u32>) -> Self {
-        let mut histogram = [0usize; 256];
-        for bits in bits {
-            histogram[bits as usize] += 1;
-        }
+    fn new(histogram: &[usize; 256]) -> Self {
         let n_windows = |c: u32, bits: usize| (bits + 1).div_ceil(c as usize);
         let widest = histogram.iter().rposition(|&n| n > 0).unwrap_or(0);
         let cost = |c: u32| {
@@ -142,15 +153,10 @@ fn window_sum<P: SWCurveConfig>(
     entries: impl Iterator<Item = (usize, Affine<P>)>,
 ) -> Projective<P> {
     let mut buckets = Buckets::new(n_buckets);
-    let mut block = Vec::with_capacity(BLOCK_POINTS);
-    for entry in entries {
-        block.push(entry);
-        if block.len() == BLOCK_POINTS {
-            buckets.add_block(&block);
-            block.clear();
-        }
+    for (bucket, point) in entries {
+        buckets.add(bucket, point);
     }
-    buckets.add_block(&block);
+    buckets.add_block();
 
     let mut running = Bucket::<P>::ZERO;
     let mut sum = Bucket::<P>::ZERO;
@@ -161,8 +167,14 @@ fn window_sum<P: SWCurveConfig>(
     sum.into()
 }
 
+/// The buckets of one window. Each buffer has its final capacity from the start, so that none leaves a copy
+/// behind by growing, and each is overwritten at the end: which points share a bucket tells the digits.
 struct Buckets<P: SWCurveConfig> {
     sums: Vec<Affine<P>>,
+    /// Bucket and point of every entry of the current block.
+    block: Vec<(usize, Affine<P>)>,
+    /// Where the points of each bucket end while the block is sorted.
+    ends: Vec<usize>,
     /// Points of the current block, those of one bucket side by side.
     points: Vec<Affine<P>>,
     /// Sums of the current round.
@@ -178,16 +190,27 @@ impl<P: SWCurveConfig> Buckets<P> {
     fn new(n_buckets: usize) -> Self {
         Self {
             sums: vec![Affine::identity(); n_buckets],
-            points: Vec::new(),
-            next: Vec::new(),
-            runs: Vec::new(),
-            pairs: Vec::new(),
-            adder: BatchAdder::new(),
+            block: Vec::with_capacity(BLOCK_POINTS),
+            ends: vec![0; n_buckets],
+            points: Vec::with_capacity(BLOCK_POINTS),
+            next: Vec::with_capacity(BLOCK_POINTS),
+            runs: Vec::with_capacity(BLOCK_POINTS.min(n_buckets)),
+            pairs: Vec::with_capacity(BLOCK_POINTS / 2),
+            adder: BatchAdder::new(BLOCK_POINTS),
         }
     }
 
-    fn add_block(&mut self, block: &[(usize, Affine<P>)]) {
-        self.sort(block);
+    fn add(&mut self, bucket: usize, point: Affine<P>) {
+        self.block.push((bucket, point));
+        if self.block.len() == BLOCK_POINTS {
+            self.add_block();
+        }
+    }
+
+    /// Adds the points of the block to their buckets and empties the block.
+    fn add_block(&mut self) {
+        self.sort();
+        self.block.clear();
         while self.runs.iter().any(|&(_, _, len)| len > 1) {
             self.add_neighbours();
         }
@@ -200,9 +223,10 @@ impl<P: SWCurveConfig> Buckets<P> {
         );
     }
 
-    /// Counting sort of a block by bucket.
-    fn sort(&mut self, block: &[(usize, Affine<P>)]) {
-        let mut ends = vec![0usize; self.sums.len()];
+    /// Counting sort of the block by bucket.
+    fn sort(&mut self) {
+        let (block, ends) = (&self.block, &mut self.ends);
+        ends.fill(0);
         for &(bucket, _) in block {
             ends[bucket] += 1;
         }
@@ -250,5 +274,17 @@ impl<P: SWCurveConfig> Buckets<P> {
         );
         self.next.truncate(out);
         std::mem::swap(&mut self.points, &mut self.next);
+    }
+}
+
+impl<P: SWCurveConfig> Drop for Buckets<P> {
+    fn drop(&mut self) {
+        for points in [&mut self.sums, &mut self.points, &mut self.next] {
+            points.zeroize();
+        }
+        self.block.zeroize();
+        self.ends.zeroize();
+        self.runs.zeroize();
+        self.pairs.zeroize();
     }
 }

@@ -10,7 +10,7 @@
 
 use ark_bn254::Fr;
 use ark_ff::{Field, Zero};
-use zeroize::Zeroize;
+use zeroize::{Zeroize, Zeroizing};
 use zkinfer_circuits::arithmetization::r1cs::{Matrix, R1cs, Witness};
 use zkinfer_gpu::{Device, DeviceError, Direction, Domain, FrVec, Points};
 
@@ -65,11 +65,11 @@ impl Qap {
 
     /// Evaluates every wire's polynomials at `tau`; `None` when τ is a root of unity.
     pub(crate) fn at(&self, r1cs: &R1cs, tau: Fr) -> Option<QapAtTau> {
-        let vanishing = self.domain.vanishing_at(tau);
+        let vanishing = Zeroizing::new(self.domain.vanishing_at(tau));
         if vanishing.is_zero() {
             return None;
         }
-        let mut lagrange = self.domain.lagrange_at(tau);
+        let lagrange = Zeroizing::new(self.domain.lagrange_at(tau));
         let rows = &lagrange[..self.n_rows];
         let ((mut u, v), w) = rayon::join(
             || {
@@ -87,9 +87,9 @@ impl Qap {
         {
             *u += row;
         }
-        lagrange.zeroize();
+        drop(lagrange);
         let mut quotient = self.domain.coset_lagrange_at(tau);
-        quotient.iter_mut().for_each(|value| *value *= vanishing);
+        quotient.iter_mut().for_each(|value| *value *= *vanishing);
         Some(QapAtTau { u, v, w, quotient })
     }
 
@@ -100,13 +100,14 @@ impl Qap {
         r1cs: &R1cs,
         witness: &Witness,
     ) -> Result<FrVec, DeviceError> {
-        let [mut a, mut b, mut c] = r1cs.row_values(witness);
-        a.extend_from_slice(&witness.instance);
-        let on_coset = |values: &mut Vec<Fr>| -> Result<FrVec, DeviceError> {
+        let [a, b, c] = r1cs.row_values(witness).map(Zeroizing::new);
+        let on_coset = |rows: Zeroizing<Vec<Fr>>, more: &[Fr]| -> Result<FrVec, DeviceError> {
+            // Never grows, since a vector that grows frees its old place as it is.
             let mut padded = Vec::with_capacity(self.n());
-            padded.extend_from_slice(values);
+            padded.extend_from_slice(&rows);
+            padded.extend_from_slice(more);
             padded.resize(self.n(), Fr::zero());
-            values.zeroize();
+            drop(rows);
             let mut vector = device.upload(padded)?;
             device.ntt(
                 &mut vector,
@@ -117,9 +118,9 @@ impl Qap {
             device.ntt(&mut vector, &self.domain, Direction::Forward, Points::Coset)?;
             Ok(vector)
         };
-        let mut a = on_coset(&mut a)?;
-        let b = on_coset(&mut b)?;
-        let c = on_coset(&mut c)?;
+        let mut a = on_coset(a, &witness.instance)?;
+        let b = on_coset(b, &[])?;
+        let c = on_coset(c, &[])?;
         let scale = self
             .domain
             .vanishing_on_coset()

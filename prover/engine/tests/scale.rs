@@ -1,5 +1,5 @@
 //! Times and peak memory at sizes that CI does not run. Run with
-//! `cargo test --release -p zkinfer-engine --test scale -- --ignored --nocapture`.
+//! `cargo test --release --workspace --test scale -- --ignored --nocapture`.
 
 mod small;
 
@@ -45,9 +45,14 @@ impl Progress for Clock {
     }
 }
 
-fn measure(system: ProofSystem, width: usize, n_layers: usize) {
+fn measure(system: ProofSystem, width: usize, n_layers: usize, log_domain: u32) {
     let program = layers(width, n_layers);
     let quoted = quote(&program, system).expect("a quote");
+    assert_eq!(
+        quoted.domain.ilog2(),
+        log_domain,
+        "the size in the test's name"
+    );
     println!();
     println!(
         "{system}: {} rows, domain 2^{}, {} wires ({} committed), key {} MiB",
@@ -89,17 +94,17 @@ fn measure(system: ProofSystem, width: usize, n_layers: usize) {
 #[test]
 #[ignore = "measures; run by hand"]
 fn ultragroth_of_a_domain_of_2_to_the_16() {
-    measure(ProofSystem::UltraGroth, 1200, 9);
+    measure(ProofSystem::UltraGroth, 1200, 9, 16);
 }
 
 #[test]
 #[ignore = "measures; run by hand"]
-fn groth16_of_a_domain_of_2_to_the_16() {
-    measure(ProofSystem::Groth16, 400, 2);
+fn groth16_of_a_domain_of_2_to_the_15() {
+    measure(ProofSystem::Groth16, 400, 2, 15);
 }
 
 #[test]
 #[ignore = "measures; run by hand"]
 fn groth16_of_a_domain_of_2_to_the_19() {
-    measure(ProofSystem::Groth16, 1200, 8);
+    measure(ProofSystem::Groth16, 1200, 8, 19);
 }

@@ -1,6 +1,7 @@
 //! # Making a key: fixed-base products, streamed
 //!
-//! Memory: the three evaluations of every wire and the coset's, 32 bytes each, and one chunk of points.
+//! Memory: the three evaluations of every wire and the coset's, 32 bytes each, and one chunk of points. Every vector of
+//! exponents is overwritten when dropped: the trapdoor can be computed from each.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -9,6 +10,7 @@ use ark_bn254::{Fr, G1Affine, G2Affine};
 use ark_ec::{AffineRepr, CurveGroup};
 use ark_ff::Field;
 use rayon::prelude::*;
+use zeroize::Zeroizing;
 use zkinfer_circuits::arithmetization::r1cs::R1cs;
 use zkinfer_circuits::constraint::Program;
 use zkinfer_gpu::curve::{AffineOf, encode_points};
@@ -94,7 +96,8 @@ impl<'a> KeyMaker<'a> {
         } = &self.trapdoor;
         let [instance, ..] = self.wire_classes();
         let inverse = inverse(gamma)?;
-        let ic: Vec<Fr> = instance.map(|j| self.combined(j) * inverse).collect();
+        let ic: Zeroizing<Vec<Fr>> =
+            Zeroizing::new(instance.map(|j| self.combined(j) * *inverse).collect());
         let key = VerifyingKey {
             system,
             setup: Setup::Development,
@@ -128,15 +131,16 @@ impl<'a> KeyMaker<'a> {
             circuit_digest: key.circuit_digest,
             program_digest: self.r1cs.program().digest(),
         })?;
-        let singles: Vec<Fr> = [self.trapdoor.alpha, self.trapdoor.beta]
-            .into_iter()
-            .chain(deltas.iter().copied())
-            .collect();
+        let mut singles = Zeroizing::new(Vec::with_capacity(2 + deltas.len()));
+        singles.extend_from_slice(&[self.trapdoor.alpha, self.trapdoor.beta]);
+        singles.extend_from_slice(deltas);
         self.section::<G1>(sink, SectionKind::PointsG1, singles.len(), |_, k| {
             singles[k]
         })?;
-        let singles = [self.trapdoor.beta, self.trapdoor.delta2];
-        self.section::<G2>(sink, SectionKind::PointsG2, 2, |_, k| singles[k])?;
+        self.section::<G2>(sink, SectionKind::PointsG2, 2, |maker, k| match k {
+            0 => maker.trapdoor.beta,
+            _ => maker.trapdoor.delta2,
+        })?;
         let n_wires = self.r1cs.n_wires();
         self.section::<G1>(sink, SectionKind::A, n_wires, |maker, j| maker.at_tau.u[j])?;
         self.section::<G1>(sink, SectionKind::B1, n_wires, |maker, j| maker.at_tau.v[j])?;
@@ -148,12 +152,12 @@ impl<'a> KeyMaker<'a> {
         &mut self,
         kind: SectionKind,
         wires: Range<usize>,
-        divisor: Fr,
+        divisor: &Fr,
         sink: &mut dyn KeySink,
     ) -> Result<(), SetupError> {
-        let inverse = inverse(&divisor)?;
+        let inverse = inverse(divisor)?;
         self.section::<G1>(sink, kind, wires.len(), move |maker, k| {
-            maker.combined(wires.start + k) * inverse
+            maker.combined(wires.start + k) * *inverse
         })
     }
 
@@ -162,7 +166,7 @@ impl<'a> KeyMaker<'a> {
         let inverse = inverse(&self.trapdoor.delta2)?;
         let n = self.at_tau.quotient.len();
         self.section::<G1>(sink, SectionKind::H, n, move |maker, i| {
-            maker.at_tau.quotient[i] * inverse
+            maker.at_tau.quotient[i] * *inverse
         })
     }
 
@@ -183,12 +187,10 @@ impl<'a> KeyMaker<'a> {
         let mut bytes = Vec::new();
         for start in (0..count).step_by(CHUNK) {
             let end = count.min(start + CHUNK);
-            let exponents: Vec<Fr> = {
+            let exponents: Zeroizing<Vec<Fr>> = {
                 let maker = &*self;
-                (start..end)
-                    .into_par_iter()
-                    .map(|k| exponent(maker, k))
-                    .collect()
+                let exponents = (start..end).into_par_iter().map(|k| exponent(maker, k));
+                Zeroizing::new(exponents.collect())
             };
             let points = C::generate(self, &exponents)?;
             bytes.clear();
@@ -219,6 +221,7 @@ impl Generate for G2 {
 }
 
 /// 1/x of a part of the trapdoor.
-fn inverse(x: &Fr) -> Result<Fr, SetupError> {
-    x.inverse().ok_or(SetupError::DegenerateTrapdoor)
+fn inverse(x: &Fr) -> Result<Zeroizing<Fr>, SetupError> {
+    let inverse = x.inverse().ok_or(SetupError::DegenerateTrapdoor)?;
+    Ok(Zeroizing::new(inverse))
 }

@@ -2,6 +2,7 @@
 
 use ark_bn254::{Fr, G1Affine, G1Projective, G2Affine, G2Projective};
 use rayon::prelude::*;
+use zeroize::Zeroizing;
 use zkinfer_circuits::arithmetization::r1cs::{R1cs, Witness};
 use zkinfer_gpu::{Bases, Curve, Device, FrVec, G1, G2, ScalarClass};
 use zkinfer_params::keys::{ProvingKeyFile, SectionKind};
@@ -105,7 +106,8 @@ impl ProvingKey {
         let b = device.msm_g2(&self.b2, wires.as_slice(), full)?;
         let b = b + self.beta_g2 + self.delta2_g2 * s;
         steps.advance(1)?;
-        c += a * s + b1 * r - self.delta2_g1 * (*r * s);
+        let rs = Zeroizing::new(*r * s);
+        c += a * s + b1 * r - self.delta2_g1 * *rs;
         steps.advance(1)?;
         Ok(Opening { a, b, c })
     }

@@ -5,6 +5,7 @@
 //! 3. A, B, C with fresh r, s (see `ProvingKey::open`).
 //! 4. Verify.
 
+use std::mem;
 use std::sync::Arc;
 
 use ark_bn254::Fr;
@@ -97,14 +98,14 @@ impl Prover for Groth16Prover {
         let solved = solve(program, &input.tensors)?;
         let statement = solved.statement(program, input.context)?;
         let witness = self.r1cs.assign_plain(&solved, &statement.words());
-        let outputs = solved.outputs(program);
+        let mut outputs = Zeroizing::new(solved.outputs(program));
         drop(solved);
         steps.advance(1)?;
         let proof = self.prove_witness(&statement, &witness, rng, progress)?;
         Ok(Proven {
             statement,
             proof,
-            outputs,
+            outputs: mem::take(&mut *outputs),
         })
     }
 

@@ -2,8 +2,10 @@
 //!
 //! Over γ: the instance (IC). Over δ, which is the trapdoor's δ2: the private wires and the quotient.
 
+use std::slice;
 use std::sync::Arc;
 
+use zeroize::Zeroizing;
 use zkinfer_circuits::constraint::Program;
 use zkinfer_gpu::Device;
 use zkinfer_params::dev_setup::Trapdoor;
@@ -24,11 +26,12 @@ pub(super) fn setup(
 ) -> Result<VerifyingKey, SetupError> {
     let system = ProofSystem::Groth16;
     let mut maker = KeyMaker::new(device, system, program, trapdoor, progress)?;
-    let delta = maker.trapdoor().delta2;
-    let key = maker.verifying_key(system, model_id, &[delta])?;
-    maker.write_common(&key, &[delta], sink)?;
+    let delta = Zeroizing::new(maker.trapdoor().delta2);
+    let deltas = slice::from_ref(&*delta);
+    let key = maker.verifying_key(system, model_id, deltas)?;
+    maker.write_common(&key, deltas, sink)?;
     let [_, _, private] = maker.wire_classes();
-    maker.write_bound(SectionKind::D2, private, delta, sink)?;
+    maker.write_bound(SectionKind::D2, private, &delta, sink)?;
     maker.write_quotient(sink)?;
     Ok(key)
 }

@@ -9,6 +9,7 @@
 //!
 //! k, r, s are fresh in every attempt. k makes C1 uniform: it hides the committed values.
 
+use std::mem;
 use std::sync::Arc;
 
 use ark_bn254::Fr;
@@ -72,11 +73,12 @@ impl UltraGrothProver {
         progress: &dyn Progress,
     ) -> Result<Option<Proof>, ProveError> {
         let device = &*self.device;
+        // First of all: a device's vector is overwritten when a later step fails.
+        let round = device.upload(committed)?;
         let words = statement.words();
 
         let mut steps = Steps::begin(progress, Phase::Commit, 2)?;
         let k = Zeroizing::new(Fr::rand(rng));
-        let round = device.upload(committed)?;
         let c1 = device.msm_g1(&self.key.d1, round.as_slice(), round.as_slice().class())?;
         let c1 = (c1 + self.key.delta2_g1 * *k).into_affine();
         steps.advance(1)?;
@@ -125,7 +127,7 @@ impl Prover for UltraGrothProver {
         let program = self.r1cs.program();
         let solved = solve(program, &input.tensors)?;
         let statement = solved.statement(program, input.context)?;
-        let outputs = solved.outputs(program);
+        let mut outputs = Zeroizing::new(solved.outputs(program));
         steps.advance(1)?;
         for _ in 0..MAX_ATTEMPTS {
             let committed = self.r1cs.commit(&solved, input.context.as_fr());
@@ -133,7 +135,7 @@ impl Prover for UltraGrothProver {
                 return Ok(Proven {
                     statement,
                     proof,
-                    outputs,
+                    outputs: mem::take(&mut *outputs),
                 });
             }
         }

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use zeroize::Zeroizing;
 use zkinfer_circuits::constraint::Program;
 use zkinfer_gpu::Device;
 use zkinfer_params::dev_setup::Trapdoor;
@@ -25,9 +26,10 @@ pub(super) fn setup(
 ) -> Result<VerifyingKey, SetupError> {
     let system = ProofSystem::UltraGroth;
     let mut maker = KeyMaker::new(device, system, program, trapdoor, progress)?;
-    let (delta1, delta2) = (maker.trapdoor().delta1, maker.trapdoor().delta2);
-    let key = maker.verifying_key(system, model_id, &[delta1, delta2])?;
-    maker.write_common(&key, &[delta1, delta2], sink)?;
+    let deltas = Zeroizing::new([maker.trapdoor().delta1, maker.trapdoor().delta2]);
+    let [delta1, delta2] = &*deltas;
+    let key = maker.verifying_key(system, model_id, &*deltas)?;
+    maker.write_common(&key, &*deltas, sink)?;
     let [_, committed, private] = maker.wire_classes();
     maker.write_bound(SectionKind::D1, committed, delta1, sink)?;
     maker.write_bound(SectionKind::D2, private, delta2, sink)?;
