@@ -19,12 +19,12 @@ const RAM_PER_POINT: u64 = 560;
 const RAM_PER_WIRE: u64 = 320;
 /// Core-microseconds of one proof: a point of the domain (transforms, and the quotient's multiplication), a wire with a small
 /// value, a private wire of UltraGroth, whose value is full-size.
-const PROVE_MICROS_PER_POINT: f64 = 9.0;
-const PROVE_MICROS_PER_SMALL_WIRE: f64 = 1.5;
-const PROVE_MICROS_PER_FULL_WIRE: f64 = 18.0;
+const PROVE_MICROS_PER_POINT: f64 = 11.0;
+const PROVE_MICROS_PER_SMALL_WIRE: f64 = 1.8;
+const PROVE_MICROS_PER_FULL_WIRE: f64 = 17.0;
 /// Core-microseconds of a set-up: for each G1 and each G2 point.
-const SETUP_MICROS_PER_G1: f64 = 7.0;
-const SETUP_MICROS_PER_G2: f64 = 25.0;
+const SETUP_MICROS_PER_G1: f64 = 6.0;
+const SETUP_MICROS_PER_G2: f64 = 21.0;
 /// Gas of execution: the pairing and what surrounds it, a public input of plain Groth16, a word of UltraGroth.
 const GAS_GROTH16: u64 = 183_100;
 const GAS_PER_PUBLIC: u64 = 6_640;
