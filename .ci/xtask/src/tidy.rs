@@ -99,8 +99,11 @@ fn tracked() -> Result<Vec<File>, String> {
         .collect())
 }
 
+/// Complaints about one file, with their lines.
+type Rule = fn(&File) -> Vec<(usize, String)>;
+
 fn check_file(file: &File) -> Vec<String> {
-    const RULES: &[fn(&File) -> Vec<(usize, String)>] = &[
+    const RULES: &[Rule] = &[
         operator_names,
         unsafe_code,
         protobuf_types,
@@ -442,7 +445,11 @@ mod tests {
 
     #[track_caller]
     fn passes(path: &str, text: &str) {
-        assert_eq!(complaints(path, text), [String::new(); 0], "{path}: {text}");
+        assert_eq!(
+            complaints(path, text),
+            Vec::<String>::new(),
+            "{path}: {text}"
+        );
     }
 
     #[test]
@@ -559,7 +566,7 @@ mod tests {
             "rust-toolchain.toml",
             "[toolchain]\nchannel = \"stable\"\n",
         ));
-        assert_eq!(check_layout(&files, &[]), [String::new(); 0]);
+        assert_eq!(check_layout(&files, &[]), Vec::<String>::new());
         files.push(file("docs/notes.md", ""));
         assert_eq!(check_layout(&files, &[]).len(), 1);
         files.retain(|file| file.path != "docs/notes.md" && file.path != "LICENSE-MIT");

@@ -1,5 +1,7 @@
 //! The one way to make a program: every step computes and checks the proved intervals of its result.
 
+mod replay;
+
 use super::program::{TensorDecl, TensorState};
 use super::{
     BuildError, HintKind, Hinted, Instr, LinearMap, Program, Step, Table, TableFunction, TableId,
@@ -12,6 +14,9 @@ use zkinfer_verifier::{StatementLayout, TensorSpec};
 /// Limits on what a program may hold: sizes are bounded before anything is allocated.
 const MAX_STEPS: usize = 1 << 16;
 const MAX_TENSOR_LEN: usize = 1 << 26;
+const MAX_ELEMENTS: usize = 1 << 25;
+const MAX_TABLE_ROWS: u64 = 1 << 22;
+const MAX_LINEAR_TERMS: u64 = 1 << 34;
 
 /// Builds a [`Program`] step by step; fails rather than build one whose values could wrap.
 #[derive(Debug, Default)]
@@ -22,6 +27,10 @@ pub struct Builder {
     tables: Vec<Table>,
     inputs: Vec<(TensorId, TensorSpec)>,
     outputs: Vec<(TensorId, TensorSpec)>,
+    /// Elements of all tensors so far.
+    elements: usize,
+    /// Terms of all linear rows so far.
+    linear_terms: u64,
 }
 
 impl Builder {
@@ -63,6 +72,7 @@ impl Builder {
                 reason: "an input is not declared as one",
             });
         }
+        self.room_for(len)?;
         let interval = Interval {
             lo: spec.dtype.min(),
             hi: spec.dtype.max(),
@@ -128,6 +138,16 @@ impl Builder {
                 got: bias.len(),
             });
         }
+        let terms = (n as u64).saturating_mul(map.row_terms());
+        self.linear_terms = self.linear_terms.saturating_add(terms);
+        if self.linear_terms > MAX_LINEAR_TERMS {
+            let max = MAX_LINEAR_TERMS as usize;
+            return Err(BuildError::TooLarge {
+                what: "multiply-accumulates",
+                max,
+            });
+        }
+        self.room_for(n)?;
         let mut intervals = Vec::with_capacity(n);
         for out in 0..n {
             let b = i128::from(match bias.len() {
@@ -135,16 +155,18 @@ impl Builder {
                 1 => bias[0],
                 _ => bias[out],
             });
-            let (mut lo, mut hi) = (b, b);
+            let mut ends = Some((b, b));
             map.row(out, |i, c| {
                 let (p, q) = (
                     i128::from(x.intervals[i].lo) * i128::from(c),
                     i128::from(x.intervals[i].hi) * i128::from(c),
                 );
-                // |p|, |q| ≤ 2^102 and a row has fewer than 2^24 terms of that size in 2^127
-                lo = lo.saturating_add(p.min(q));
-                hi = hi.saturating_add(p.max(q));
+                ends = ends.and_then(|(lo, hi)| {
+                    Some((lo.checked_add(p.min(q))?, hi.checked_add(p.max(q))?))
+                });
             });
+            // a sum beyond 2^127 is beyond ±2^62 too
+            let (lo, hi) = ends.unwrap_or((i128::MIN, i128::MAX));
             intervals.push(Interval::new(lo, hi).map_err(|e| self.interval("linear", out, e))?);
         }
         let id = self.push(
@@ -170,6 +192,7 @@ impl Builder {
             });
         };
         self.same_len("combine", n, terms.iter().map(|t| t.1))?;
+        self.room_for(n)?;
         let mut intervals = Vec::with_capacity(n);
         for i in 0..n {
             let sum = terms
@@ -204,6 +227,7 @@ impl Builder {
     /// When lengths differ or a product could leave ±2^62.
     pub fn mul(&mut self, a: &WireTensor, b: &WireTensor) -> Result<WireTensor, BuildError> {
         self.same_len("mul", a.len(), [b].into_iter())?;
+        self.room_for(a.len())?;
         let mut intervals = Vec::with_capacity(a.len());
         for (i, (x, y)) in a.intervals.iter().zip(b.intervals.iter()).enumerate() {
             intervals.push(x.mul(y).map_err(|e| self.interval("mul", i, e))?);
@@ -230,6 +254,7 @@ impl Builder {
                 max: 48,
             });
         }
+        self.room_for(x.len())?;
         let expected: Arc<[Interval]> = x.intervals.iter().map(|i| i.shift_right(shift)).collect();
         let state = TensorState::Expected(expected.clone());
         let id = self.push(Instr::Split { x: x.id, shift }, state)?;
@@ -298,6 +323,13 @@ impl Builder {
                 keys: span,
             }),
         }
+        if self.tables.iter().map(|t| t.keys.width()).sum::<u64>() > MAX_TABLE_ROWS {
+            return Err(BuildError::TooLarge {
+                what: "table rows",
+                max: MAX_TABLE_ROWS as usize,
+            });
+        }
+        self.room_for(keys.len())?;
         let intervals: Arc<[Interval]> = match &f.values {
             None => keys
                 .iter()
@@ -324,6 +356,7 @@ impl Builder {
     /// When `bits` is not in 1..=48 or no value can pass.
     pub fn range(&mut self, x: &WireTensor, bits: u32) -> Result<WireTensor, BuildError> {
         let top = self.range_top(bits)?;
+        self.room_for(x.len())?;
         let mut intervals = Vec::with_capacity(x.len());
         for i in x.intervals.iter() {
             let narrowed = Interval::new(i.lo.max(0).into(), i.hi.min(top).into());
@@ -359,6 +392,7 @@ impl Builder {
 
     fn range_id(&mut self, x: TensorId, len: usize, bits: u32) -> Result<WireTensor, BuildError> {
         let top = self.range_top(bits)?;
+        self.room_for(len)?;
         let state = TensorState::Proved(vec![Interval { lo: 0, hi: top }; len].into());
         let id = self.push(Instr::Range { x, bits }, state)?;
         Ok(self.wire(id))
@@ -398,6 +432,7 @@ impl Builder {
             });
         };
         self.same_len("hint", len, inputs.iter().copied())?;
+        self.room_for(len)?;
         let inputs = inputs.iter().map(|x| x.id).collect();
         let id = self.push(Instr::Hint { kind, inputs }, TensorState::Hinted(len))?;
         Ok(Hinted { id, len })
@@ -409,6 +444,7 @@ impl Builder {
     /// When there is no candidate or lengths differ.
     pub fn member(&mut self, x: Hinted, of: &[&WireTensor]) -> Result<WireTensor, BuildError> {
         self.same_len("member", x.len, of.iter().copied())?;
+        self.room_for(x.len)?;
         let union = |i: usize| of.iter().map(|c| c.intervals[i]).reduce(|a, b| a.union(&b));
         let intervals: Option<Arc<[Interval]>> = (0..x.len).map(union).collect();
         let Some(intervals) = intervals else {
@@ -464,6 +500,7 @@ impl Builder {
         let layout = StatementLayout {
             tensors: specs.collect(),
         };
+        layout.check().map_err(BuildError::Layout)?;
         Ok(Program {
             nodes: self.nodes,
             steps: self.steps,
@@ -484,10 +521,23 @@ impl Builder {
         WireTensor { id, intervals }
     }
 
+    /// Whether another tensor of `len` elements stays inside the budget; asked before its intervals are allocated.
+    fn room_for(&self, len: usize) -> Result<(), BuildError> {
+        match self.elements.checked_add(len) {
+            Some(total) if total <= MAX_ELEMENTS => Ok(()),
+            _ => Err(BuildError::TooLarge {
+                what: "tensor elements",
+                max: MAX_ELEMENTS,
+            }),
+        }
+    }
+
     fn push(&mut self, instr: Instr, state: TensorState) -> Result<TensorId, BuildError> {
         let id = TensorId(self.tensors.len() as u32);
         self.push_step(instr, Some(id))?;
-        self.tensors.push(TensorDecl { state });
+        let decl = TensorDecl { state };
+        self.elements = self.elements.saturating_add(decl.len());
+        self.tensors.push(decl);
         Ok(id)
     }
 
@@ -533,103 +583,6 @@ impl Builder {
             index,
             source,
         }
-    }
-
-    /// Repeats one decoded step; `program.rs` rebuilds every program it reads through this, so that a program on disk obeys
-    /// the same rules as a built one.
-    pub(super) fn replay(
-        &mut self,
-        instr: Instr,
-        functions: &[TableFunction],
-        specs: &[TensorSpec],
-    ) -> Result<(), BuildError> {
-        let missing = || BuildError::Interface {
-            reason: "an operand does not exist",
-        };
-        if instr
-            .operands()
-            .iter()
-            .any(|id| id.index() >= self.tensors.len())
-        {
-            return Err(missing());
-        }
-        let proved = |b: &Self, id: TensorId| match &b.tensors[id.index()].state {
-            TensorState::Proved(_) => Ok(b.wire(id)),
-            _ => Err(BuildError::Interface {
-                reason: "arithmetic on an unbound operand",
-            }),
-        };
-        match instr {
-            Instr::Input { io } => {
-                let spec = specs.get(io as usize).ok_or_else(missing)?.clone();
-                if io as usize != self.inputs.len() {
-                    return Err(BuildError::Interface {
-                        reason: "inputs out of order",
-                    });
-                }
-                self.input(spec)?;
-            }
-            Instr::Linear { map, x, bias } => {
-                let x = proved(self, x)?;
-                self.linear(map, &x, bias)?;
-            }
-            Instr::Combine { terms, constant } => {
-                let xs: Result<Vec<_>, _> = terms
-                    .iter()
-                    .map(|(c, x)| Ok((*c, proved(self, *x)?)))
-                    .collect();
-                let xs: Vec<(i64, WireTensor)> = xs?;
-                let terms: Vec<_> = xs.iter().map(|(c, x)| (*c, x)).collect();
-                self.combine(&terms, constant)?;
-            }
-            Instr::Mul { a, b } => {
-                let (a, b) = (proved(self, a)?, proved(self, b)?);
-                self.mul(&a, &b)?;
-            }
-            Instr::Split { x, shift } => {
-                let x = proved(self, x)?;
-                self.split(&x, shift)?;
-            }
-            Instr::Lookup { table, key } => {
-                let f = functions.get(table.0 as usize).ok_or_else(missing)?.clone();
-                match self.tensors[key.index()].state.clone() {
-                    TensorState::Proved(_) => self.lookup(&f, &proved(self, key)?)?,
-                    TensorState::Expected(expected) => {
-                        self.lookup_unbound(&f, Unbound { id: key, expected })?
-                    }
-                    TensorState::Hinted(_) => {
-                        return Err(BuildError::Interface {
-                            reason: "lookup of a hinted key",
-                        });
-                    }
-                };
-            }
-            Instr::Range { x, bits } => {
-                match self.tensors[x.index()].state.clone() {
-                    TensorState::Proved(_) => self.range(&proved(self, x)?, bits)?,
-                    TensorState::Expected(e) => self.range_id(x, e.len(), bits)?,
-                    TensorState::Hinted(len) => self.range_id(x, len, bits)?,
-                };
-            }
-            Instr::AssertZero { x } => {
-                let x = proved(self, x)?;
-                self.assert_zero(&x)?;
-            }
-            Instr::Member { x, of } => {
-                let TensorState::Hinted(len) = self.tensors[x.index()].state else {
-                    return Err(BuildError::Interface {
-                        reason: "membership of a bound tensor",
-                    });
-                };
-                let of: Result<Vec<_>, _> = of.into_iter().map(|c| proved(self, c)).collect();
-                self.member(Hinted { id: x, len }, &of?.iter().collect::<Vec<_>>())?;
-            }
-            Instr::Hint { kind, inputs } => {
-                let xs: Result<Vec<_>, _> = inputs.into_iter().map(|c| proved(self, c)).collect();
-                self.hint(kind, &xs?.iter().collect::<Vec<_>>())?;
-            }
-        }
-        Ok(())
     }
 
     /// Handle of a bound tensor of the program so far.

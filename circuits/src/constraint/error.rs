@@ -95,6 +95,9 @@ pub enum BuildError {
         /// What is wrong.
         reason: &'static str,
     },
+    /// The inputs and outputs are not a statement.
+    #[error("program interface: {0}")]
+    Layout(zkinfer_verifier::LayoutError),
     /// A hinted tensor that no step binds.
     #[error("{node}: tensor {tensor:?} is hinted and never bound")]
     UnboundHint {

@@ -38,7 +38,7 @@ pub enum LinearMap {
 }
 
 /// Largest |coefficient| of a map.
-const MAX_COEFFICIENT: i64 = 1 << 40;
+const MAX_COEFFICIENT: u64 = 1 << 40;
 
 impl LinearMap {
     /// Checks the map against an input of `n` elements and returns the number of outputs.
@@ -47,7 +47,7 @@ impl LinearMap {
             node: node.to_owned(),
             reason,
         };
-        let small = |c: &[i64]| c.iter().all(|c| c.abs() <= MAX_COEFFICIENT);
+        let small = |c: &[i64]| c.iter().all(|c| c.unsigned_abs() <= MAX_COEFFICIENT);
         match self {
             Self::Dense {
                 n_in,
@@ -88,6 +88,17 @@ impl LinearMap {
                 }
                 Ok(n)
             }
+        }
+    }
+
+    /// Most terms of one row.
+    pub(super) fn row_terms(&self) -> u64 {
+        match self {
+            Self::Dense { n_in, .. } => *n_in as u64,
+            Self::Conv { geometry, .. } => {
+                geometry.channels_in_per_group() as u64 * geometry.n_taps() as u64
+            }
+            Self::Gather { .. } | Self::Scale { .. } => 1,
         }
     }
 

@@ -42,7 +42,7 @@ pub enum SolveError {
         got: Vec<usize>,
     },
     /// A value outside its interval.
-    #[error("{node}: {step}: element {index} is {value}, outside [{lo}, {hi}]")]
+    #[error("{node}: {step}: element {index} is {}, outside [{lo}, {hi}]", shown(*value))]
     Outside {
         /// ONNX node.
         node: String,
@@ -50,8 +50,8 @@ pub enum SolveError {
         step: &'static str,
         /// Element index.
         index: usize,
-        /// The value.
-        value: i64,
+        /// The value; `None` when an input is private, since errors travel into logs.
+        value: Option<i64>,
         /// Least allowed.
         lo: i64,
         /// Most allowed.
@@ -67,6 +67,10 @@ pub enum SolveError {
         /// Element index.
         index: usize,
     },
+}
+
+fn shown(value: Option<i64>) -> String {
+    value.map_or_else(|| "a private value".to_owned(), |v| v.to_string())
 }
 
 /// Computes every tensor of `program` from its inputs.
@@ -127,12 +131,13 @@ fn run(program: &Program, inputs: &[Tensor], checked: bool) -> Result<Assignment
             &program.tensors[id.index()].state
         {
             check_inside(&y, i).map_err(|(index, value, Interval { lo, hi })| {
-                let node = program.node_of(step).to_owned();
+                let inputs = &program.layout.tensors[..program.inputs.len()];
+                let public = inputs.iter().all(|x| x.visibility == Visibility::Public);
                 SolveError::Outside {
-                    node,
+                    node: program.node_of(step).to_owned(),
                     step: step.instr.name(),
                     index,
-                    value,
+                    value: public.then_some(value),
                     lo,
                     hi,
                 }

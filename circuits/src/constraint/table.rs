@@ -66,7 +66,7 @@ impl TableFunction {
             if values.len() as i64 != self.hi - self.lo + 1 {
                 return Err("number of values differs from the clamp bounds");
             }
-            if values.iter().any(|v| v.abs() > LIMIT) {
+            if values.iter().any(|v| v.unsigned_abs() > LIMIT as u64) {
                 return Err("a value is beyond ±2^40");
             }
         }

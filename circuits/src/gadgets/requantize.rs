@@ -20,7 +20,7 @@ pub fn requantize(
     zero_point: i64,
     f: &TableFunction,
 ) -> Result<WireTensor, BuildError> {
-    if !(1..=48).contains(&shift) || zero_point.abs() > 1 << 16 {
+    if !(1..=48).contains(&shift) || zero_point.unsigned_abs() > 1 << 16 {
         return Err(BuildError::Table {
             node: "requantize".to_owned(),
             reason: "shift must be 1..=48 and the zero point within ±2^16",

@@ -113,6 +113,15 @@ impl ConvGeometry {
         {
             return fail("a tensor has more than 2^28 elements");
         }
+        // the work of one walk over all windows
+        let windows = [self.channels_out, rows, columns, self.taps_or_max()];
+        if !bounded(&windows) {
+            return fail("the windows have more than 2^28 taps");
+        }
+        let per_group = (self.channels_in / self.groups) as u128;
+        if windows.iter().map(|&n| n as u128).product::<u128>() * per_group > 1 << 34 {
+            return fail("more than 2^34 multiply-accumulates");
+        }
         Ok(())
     }
 

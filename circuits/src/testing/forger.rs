@@ -27,6 +27,9 @@ impl std::fmt::Display for Attack {
 /// Most elements of one wire tensor that are changed one by one.
 const SAMPLE: usize = 6;
 
+/// Circuits with more rows are changed at one element of every tensor.
+const LARGE: usize = 4000;
+
 /// An honest assignment of a circuit, ready to be bent.
 #[derive(Debug)]
 pub struct Forger<'a> {
@@ -224,7 +227,12 @@ impl<'a> Forger<'a> {
             .filter(|t| t.class != Class::Instance && !t.given)
             .filter(|t| !t.value.is_some_and(|id| inputs.contains(&id)))
             .flat_map(|t| {
-                let step = t.len.div_ceil(SAMPLE).max(1);
+                let sample = if self.circuit.n_rows() > LARGE {
+                    1
+                } else {
+                    SAMPLE
+                };
+                let step = t.len.div_ceil(sample).max(1);
                 (t.start..t.start + t.len).step_by(step)
             })
             .collect()
@@ -234,7 +242,7 @@ impl<'a> Forger<'a> {
         let honest = self.value(wire);
         let w = self.circuit.limb_bits().max(1);
         let one = Fr::from(1u64);
-        let mut all = vec![
+        let all = [
             honest + one,
             honest - one,
             -honest,
@@ -243,9 +251,6 @@ impl<'a> Forger<'a> {
             arbitrary(1000 + wire as u64),
             Fr::zero(),
         ];
-        all.extend(
-            (1..6).flat_map(|e| [honest + Fr::from(1u64 << e), honest - Fr::from(1u64 << e)]),
-        );
         let mut distinct: Vec<Fr> = vec![];
         for v in all {
             if v != honest && !distinct.contains(&v) {
@@ -268,6 +273,13 @@ impl<'a> Forger<'a> {
     pub fn small_changes(&self) -> Vec<BTreeMap<usize, Fr>> {
         let wires = self.hinted_wires();
         let mut all: Vec<BTreeMap<usize, Fr>> = self.single_changes().collect();
+        for wire in &wires {
+            let honest = self.value(*wire);
+            for step in (1..6).map(|e| Fr::from(1u64 << e)) {
+                all.push(BTreeMap::from([(*wire, honest + step)]));
+                all.push(BTreeMap::from([(*wire, honest - step)]));
+            }
+        }
         for (k, a) in wires.iter().enumerate() {
             for b in &wires[k + 1..] {
                 for va in self.near_values(*a) {

@@ -8,7 +8,7 @@ use ark_bn254::Fr;
 use ark_ff::{One, PrimeField, Zero, batch_inversion};
 use rayon::prelude::*;
 use std::collections::BTreeMap;
-use zeroize::{Zeroize, ZeroizeOnDrop};
+use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 /// Values of all wires. Holds private inputs: never shown, wiped on drop.
 #[derive(Clone, PartialEq, Eq, Zeroize, ZeroizeOnDrop)]
@@ -268,7 +268,11 @@ impl R1cs {
     }
 
     fn collect(&self, values: &Values, class: Class) -> Vec<Fr> {
-        let mut wires = vec![];
+        let mut wires = Vec::with_capacity(match class {
+            Class::Instance => self.n_instance,
+            Class::Committed => self.n_committed,
+            Class::Private => self.n_private,
+        });
         for (tensor, v) in self.tensors.iter().zip(&values.0) {
             if matches!(&tensor.node, Node::Wires { class: c, .. } if *c == class) {
                 wires.extend_from_slice(v);
@@ -367,10 +371,10 @@ impl R1cs {
                 .map(|x| bits_of(x, *shift, *bits))
                 .collect(),
             Fill::Product { a, b, plus } => {
-                let [a, b, plus] = [a, b, plus].map(|l| lincomb(values, l, n));
+                let [a, b, plus] = [a, b, plus].map(|l| Zeroizing::new(lincomb(values, l, n)));
                 a.iter()
-                    .zip(&b)
-                    .zip(&plus)
+                    .zip(b.iter())
+                    .zip(plus.iter())
                     .map(|((a, b), p)| *a * b + p)
                     .collect()
             }
@@ -467,7 +471,12 @@ fn lincomb(values: &[Vec<Fr>], l: &LinComb, n: usize) -> Vec<Fr> {
 
 /// W·x + bias. Honest values are small integers and are added as such; anything else takes the field's way.
 fn apply(map: &LinearMap, bias: &[i64], x: &[Fr], n: usize, small: &SmallInts) -> Vec<Fr> {
-    let integers: Option<Vec<i64>> = x.iter().map(|x| to_i64(*x)).collect();
+    // a copy of activations: wiped like them
+    let integers: Option<Zeroizing<Vec<i64>>> = x
+        .iter()
+        .map(|x| to_i64(*x))
+        .collect::<Option<Vec<i64>>>()
+        .map(Zeroizing::new);
     let output = |out: usize| match &integers {
         Some(x) => {
             // |c| ≤ 2^40, |x| < 2^62, fewer than 2^24 terms
