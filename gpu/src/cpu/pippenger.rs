@@ -79,7 +79,7 @@ pub(crate) fn msm<P: SWCurveConfig<ScalarField = Fr>>(
                 d if d < 0 => Some((d.unsigned_abs() as usize - 1, -terms[k].0)),
                 d => Some((d as usize - 1, terms[k].0)),
             });
-            window_sum(1 << (plan.c - 1), entries)
+            window_sum(1 << (plan.c - 1), end - start, entries)
         })
         .collect::<Vec<_>>()
         .into();
@@ -150,9 +150,10 @@ impl Plan {
 /// Σ_k (k + 1)·B_k where B_k is the sum of the points of bucket k.
 fn window_sum<P: SWCurveConfig>(
     n_buckets: usize,
+    max_entries: usize,
     entries: impl Iterator<Item = (usize, Affine<P>)>,
 ) -> Projective<P> {
-    let mut buckets = Buckets::new(n_buckets);
+    let mut buckets = Buckets::new(n_buckets, BLOCK_POINTS.min(max_entries));
     for (bucket, point) in entries {
         buckets.add(bucket, point);
     }
@@ -187,16 +188,16 @@ struct Buckets<P: SWCurveConfig> {
 }
 
 impl<P: SWCurveConfig> Buckets<P> {
-    fn new(n_buckets: usize) -> Self {
+    fn new(n_buckets: usize, block_points: usize) -> Self {
         Self {
             sums: vec![Affine::identity(); n_buckets],
-            block: Vec::with_capacity(BLOCK_POINTS),
+            block: Vec::with_capacity(block_points),
             ends: vec![0; n_buckets],
-            points: Vec::with_capacity(BLOCK_POINTS),
-            next: Vec::with_capacity(BLOCK_POINTS),
-            runs: Vec::with_capacity(BLOCK_POINTS.min(n_buckets)),
-            pairs: Vec::with_capacity(BLOCK_POINTS / 2),
-            adder: BatchAdder::new(BLOCK_POINTS),
+            points: Vec::with_capacity(block_points),
+            next: Vec::with_capacity(block_points),
+            runs: Vec::with_capacity(block_points.min(n_buckets)),
+            pairs: Vec::with_capacity(block_points / 2),
+            adder: BatchAdder::new(block_points),
         }
     }
 
