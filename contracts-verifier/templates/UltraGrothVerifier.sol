@@ -11,7 +11,7 @@ pragma solidity ^0.8.24;
 contract UltraGrothVerifier {
     /// The calldata is not the canonical ABI encoding of arguments with the lengths that the key fixes.
     error InvalidLength();
-    /// A word is not below the scalar-field modulus, or the context is not below 2^253.
+    /// The context is not below 2^253, another word is not below 2^248, or the padding of the last is not zero.
     error InvalidWord();
     /// A coordinate of the proof is not below the base-field modulus, or a point of the proof is infinity.
     error InvalidPoint();
@@ -20,8 +20,6 @@ contract UltraGrothVerifier {
 
     /// Order of the groups.
     uint256 private constant R = 0x30644e72e131a029b85045b68181585d2833e84879b9709143e1f593f0000001;
-    /// The largest scalar, R − 1.
-    uint256 private constant R_MAX = 0x30644e72e131a029b85045b68181585d2833e84879b9709143e1f593f0000000;
     /// The largest coordinate, one less than the modulus of the base field.
     uint256 private constant Q_MAX = 0x30644e72e131a029b85045b68181585d97816a916871ca8d3c208c16d87cfd46;
     /// "zkinfer/ultragroth/challenge/v1" and a zero byte.
@@ -95,11 +93,12 @@ contract UltraGrothVerifier {
     }
 
     /// @notice Checks a proof of a statement given as its words.
-    /// @param words  The context (below 2^253), then the packed public tensors (each below r).
+    /// @param words  The context (below 2^253), then the packed public tensors (each below 2^248, the last padded with
+    ///               zeros on the right).
     /// @param proof  A ‖ B ‖ C1 ‖ C2 in the encoding of EIP-197.
     /// @return valid Always true; an invalid proof reverts.
     function verifyProof(uint256[] calldata words, bytes calldata proof) external view returns (bool valid) {
-        (uint256 transcript, uint256 count,) = _open();
+        (uint256 transcript, uint256 count, uint256 publicBytes) = _open();
         uint256 body;
         assembly ("memory-safe") {
             body := proof.offset
@@ -112,19 +111,25 @@ contract UltraGrothVerifier {
                 mstore(0, 0x947d5a84) // InvalidLength()
                 revert(0x1c, 4)
             }
-            let bad := shr(253, calldataload(0x64))
-            let word := add(transcript, 0x40)
-            let end := add(word, shl(5, count))
-            calldatacopy(word, 0x64, shl(5, count))
-            // Eight at a time, over zeros behind the last.
+            let start := add(transcript, 0x40)
+            let end := add(start, shl(5, count))
+            calldatacopy(start, 0x64, shl(5, count))
+            // Eight at a time, over zeros behind the last and, for now, in place of the context.
             calldatacopy(end, calldatasize(), 224)
-            for {} lt(word, end) { word := add(word, 0x100) } {
-                let a := or(gt(mload(word), R_MAX), gt(mload(add(word, 0x20)), R_MAX))
-                let b := or(gt(mload(add(word, 0x40)), R_MAX), gt(mload(add(word, 0x60)), R_MAX))
-                let c := or(gt(mload(add(word, 0x80)), R_MAX), gt(mload(add(word, 0xa0)), R_MAX))
-                let d := or(gt(mload(add(word, 0xc0)), R_MAX), gt(mload(add(word, 0xe0)), R_MAX))
-                bad := or(bad, or(or(a, b), or(c, d)))
+            mstore(start, 0)
+            let data := 0
+            for { let word := start } lt(word, end) { word := add(word, 0x100) } {
+                let a := or(mload(word), mload(add(word, 0x20)))
+                let b := or(mload(add(word, 0x40)), mload(add(word, 0x60)))
+                let c := or(mload(add(word, 0x80)), mload(add(word, 0xa0)))
+                let d := or(mload(add(word, 0xc0)), mload(add(word, 0xe0)))
+                data := or(data, or(or(a, b), or(c, d)))
             }
+            mstore(start, calldataload(0x64))
+            let bad := or(shr(253, mload(start)), shr(248, data))
+            // Bits of the last word behind the tensors; none of the context, if there are no tensors.
+            let spare := shl(3, sub(mul(sub(count, 1), 31), publicBytes))
+            bad := or(bad, shl(sub(256, spare), mload(sub(end, 32))))
             if bad {
                 mstore(0, 0xd1bf1a92) // InvalidWord()
                 revert(0x1c, 4)

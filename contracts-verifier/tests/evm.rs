@@ -6,7 +6,8 @@ mod vectors;
 
 use ark_bn254::Fr;
 use simulator::{
-    Q, R, SYSTEMS, Simulator, add_modulus, each_byte_changed, layout, off_subgroup, valid,
+    Q, R, SYSTEMS, Simulator, add_modulus, each_byte_changed, greatest, layout, non_canonical,
+    off_subgroup, valid,
 };
 use vectors::{Call, encode_words, selector, word};
 use zkinfer_contracts::{
@@ -15,7 +16,8 @@ use zkinfer_contracts::{
     solidity::{DEVELOPMENT_CHAIN_ID, calldata_verify, calldata_verify_proof},
 };
 use zkinfer_verifier::{
-    Proof, ProofSystem, Setup, Statement, VerifyingKey, curve::scalar_to_bytes,
+    Proof, ProofSystem, Setup, Statement, StatementError, VerifyingKey, curve::scalar_to_bytes,
+    verify_words,
 };
 
 const SIZES: [u32; 8] = [0, 1, 30, 31, 32, 62, 63, 794];
@@ -263,9 +265,43 @@ fn refuses_words_that_are_not_canonical() {
             chain.refuses_data(&encode_words(&changed, &good.proof), "InvalidWord()");
             let mut changed = words.clone();
             changed[i][31] ^= 1;
+            // 63 bytes leave one byte of data in the last word; the rest is padding.
+            let error = if i + 1 == words.len() {
+                "InvalidWord()"
+            } else {
+                "InvalidProof()"
+            };
+            chain.refuses_data(&encode_words(&changed, &good.proof), error);
+            let mut changed = words.clone();
+            changed[i][1] ^= 1;
             chain.refuses_data(&encode_words(&changed, &good.proof), "InvalidProof()");
         }
     }
+}
+
+#[test]
+fn refuses_words_that_no_statement_has_like_the_native_verifier() {
+    let mut refused = 0;
+    for system in SYSTEMS {
+        for size in [0, 1, 30, 31, 32, 217, 218, 248, 249, 794] {
+            let (simulator, statement, _) = valid(system, size);
+            let (key, words) = (&simulator.key, statement.words());
+            let mut chain = Chain::new(key);
+            for (index, words) in non_canonical(&key.layout, &words) {
+                // The equation holds for these words: only their form is wrong.
+                let proof = simulator.prove_words(&words, 3);
+                let error = StatementError::NonCanonicalWord { index };
+                assert_eq!(verify_words(key, &words, &proof), Err(error.into()));
+                chain.refuses_data(&calldata_verify_proof(&words, &proof), "InvalidWord()");
+                refused += 1;
+            }
+            let words = greatest(&key.layout);
+            let proof = simulator.prove_words(&words, 4);
+            assert_eq!(verify_words(key, &words, &proof), Ok(()));
+            assert!(chain.accepts(&calldata_verify_proof(&words, &proof)));
+        }
+    }
+    println!("{refused} vectors of words refused by both verifiers");
 }
 
 #[test]

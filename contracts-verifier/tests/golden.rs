@@ -8,6 +8,7 @@ mod vectors;
 
 use std::{fmt::Write, fs, path::PathBuf};
 
+use ark_bn254::Fr;
 use simulator::{SYSTEMS, add_modulus, valid};
 use solc::{EMBEDDED, Settings, compile};
 use vectors::{Call, encode_words, selector, word};
@@ -239,8 +240,12 @@ fn every_check_is_what_stops_its_attack() {
     let padding = 4 + 96 + 32 + 40;
     dirty[padding] = 1;
     let mut aliased_words = words.clone();
-    aliased_words[2] = plus_r(&words[2]);
+    aliased_words[1] = plus_r(&words[1]);
     let aliased_words = encode_words(&aliased_words, &call.proof);
+    let mut padded_words = statement.words();
+    padded_words[2] += Fr::from(1_u64);
+    let padded_proof = simulator.prove_words(&padded_words, 3);
+    let padded_words = calldata_verify_proof(&padded_words, &padded_proof);
     let aliased_context = Call {
         context: plus_r(&call.context),
         ..call.clone()
@@ -256,7 +261,11 @@ fn every_check_is_what_stops_its_attack() {
             "if used { wrong := or(wrong, shl(shl(3, used), calldataload(add(tensors, sub(head, 32))))) }",
             dirty,
         ),
-        ("bad := or(bad, or(or(a, b), or(c, d)))", aliased_words),
+        ("data := or(data, or(or(a, b), or(c, d)))", aliased_words),
+        (
+            "bad := or(bad, shl(sub(256, spare), mload(sub(end, 32))))",
+            padded_words,
+        ),
         ("if shr(253, context) {", aliased_context),
     ];
     let accepts_in = |source: &str| {

@@ -9,11 +9,12 @@ mod codec;
 use alloc::vec::Vec;
 use core::fmt;
 
-use ark_bn254::{G1Affine, G2Affine};
+use ark_bn254::{Fq2, G1Affine, G2Affine};
 use ark_ec::AffineRepr;
+use ark_ff::PrimeField;
 
 use crate::{
-    curve::{PointError, check_g1, check_g2, write_g1},
+    curve::{PointError, check_g1, check_g2},
     keccak256,
     statement::{LayoutError, StatementLayout},
     system::{ProofSystem, Setup},
@@ -130,7 +131,7 @@ pub enum KeyError {
         /// What is wrong with it.
         error: PointError,
     },
-    /// Two of γ, δ's are equal up to sign, or two IC points are equal: proofs can be forged.
+    /// Two of β, γ, δ's or two IC points are equal up to sign: proofs can be forged.
     #[error("key points {first} and {second} coincide: anyone could forge proofs")]
     Coincide {
         /// One of them.
@@ -138,12 +139,12 @@ pub enum KeyError {
         /// The other.
         second: KeyPoint,
     },
-    /// A δ is ± the generator, as in a key that no contribution has touched.
+    /// α, β or a δ is ± the generator, as in a key that no contribution has touched.
     #[error(
-        "key point {point} is the generator: no one contributed to this key, anyone could forge proofs"
+        "key point {point} is the generator: no one contributed to this key, its secret is known to all"
     )]
     Generator {
-        /// Which δ.
+        /// Which point.
         point: KeyPoint,
     },
 }
@@ -197,8 +198,8 @@ impl VerifyingKey {
         }
     }
 
-    /// The key linter: bounds of the layout, counts, every point finite, on its curve and in its subgroup, γ and the δ's
-    /// pairwise distinct up to sign, no δ equal to ± the generator, IC points distinct.
+    /// The key linter: bounds of the layout, counts, every point finite, on its curve and in its subgroup, β, γ and
+    /// the δ's pairwise distinct up to sign, none of α, β and the δ's equal to ± the generator, IC points distinct up to sign.
     ///
     /// # Errors
     /// The first rule broken.
@@ -215,48 +216,42 @@ impl VerifyingKey {
         for (i, ic) in self.ic.iter().enumerate() {
             check_g1(ic).map_err(at(KeyPoint::Ic(i)))?;
         }
-        self.check_denominators()?;
+        self.check_pairing_points()?;
         self.check_ic_distinct()
     }
 
-    fn check_denominators(&self) -> Result<(), KeyError> {
+    fn check_pairing_points(&self) -> Result<(), KeyError> {
         // Finite points of one curve have equal x exactly when they are equal up to sign.
-        let generator = G2Affine::generator();
-        for (i, delta) in self.deltas_g2.iter().enumerate() {
-            let second = KeyPoint::Delta(i);
-            if delta.x == generator.x {
+        if self.alpha_g1.x == G1Affine::generator().x {
+            return Err(KeyError::Generator {
+                point: KeyPoint::Alpha,
+            });
+        }
+        let deltas = self.deltas_g2.iter().enumerate();
+        let points: Vec<(KeyPoint, Fq2)> = [
+            (KeyPoint::Beta, self.beta_g2.x),
+            (KeyPoint::Gamma, self.gamma_g2.x),
+        ]
+        .into_iter()
+        .chain(deltas.map(|(i, delta)| (KeyPoint::Delta(i), delta.x)))
+        .collect();
+        let generator = G2Affine::generator().x;
+        for (i, &(second, x)) in points.iter().enumerate() {
+            if x == generator && second != KeyPoint::Gamma {
                 return Err(KeyError::Generator { point: second });
             }
-            if delta.x == self.gamma_g2.x {
-                return Err(KeyError::Coincide {
-                    first: KeyPoint::Gamma,
-                    second,
-                });
-            }
-            if let Some(first) = self
-                .deltas_g2
-                .iter()
-                .take(i)
-                .position(|other| other.x == delta.x)
-            {
-                return Err(KeyError::Coincide {
-                    first: KeyPoint::Delta(first),
-                    second,
-                });
+            if let Some(&(first, _)) = points.iter().take(i).find(|(_, other)| *other == x) {
+                return Err(KeyError::Coincide { first, second });
             }
         }
         Ok(())
     }
 
     fn check_ic_distinct(&self) -> Result<(), KeyError> {
-        let mut encoded: Vec<(Vec<u8>, usize)> = Vec::with_capacity(self.ic.len());
-        for (i, ic) in self.ic.iter().enumerate() {
-            let mut bytes = Vec::with_capacity(crate::curve::G1_BYTES);
-            write_g1(&mut bytes, ic);
-            encoded.push((bytes, i));
-        }
-        encoded.sort_unstable();
-        for pair in encoded.windows(2) {
+        let points = self.ic.iter().enumerate();
+        let mut sorted: Vec<_> = points.map(|(i, ic)| (ic.x.into_bigint(), i)).collect();
+        sorted.sort_unstable();
+        for pair in sorted.windows(2) {
             if let [(first, i), (second, j)] = pair
                 && first == second
             {

@@ -1,5 +1,5 @@
 //! # The verifier: the only function that says yes
-//! Order: counts of the key, system, lengths, points of the proof, then one product of pairings with one final exponentiation.
+//! Order: form of the words, counts of the key, system, points of the proof, then one product of pairings with one final exponentiation.
 //! The key itself is checked when it is decoded; this function re-checks only what it indexes.
 
 use alloc::vec::Vec;
@@ -51,24 +51,27 @@ pub fn verify(vk: &VerifyingKey, statement: &Statement, proof: &Proof) -> Result
     if expected != got {
         return Err(StatementError::PublicBytes { expected, got }.into());
     }
-    verify_words(vk, &statement.words(), proof)
+    check_equation(vk, &statement.words(), proof)
 }
 
-/// Accepts exactly if `proof` proves the statement with these words under `vk`; [`verify`] is this after packing.
+/// Accepts exactly if `proof` proves the statement with these words under `vk`. Words that no statement of the layout has
+/// ([`Statement::from_words`]) are refused whatever the proof.
 ///
 /// # Errors
 /// [`VerifyError`], which says what was wrong.
 pub fn verify_words(vk: &VerifyingKey, words: &[Fr], proof: &Proof) -> Result<(), VerifyError> {
+    Statement::from_words(&vk.layout, words)?;
+    check_equation(vk, words, proof)
+}
+
+/// The equation for words in the form of a statement of the layout.
+fn check_equation(vk: &VerifyingKey, words: &[Fr], proof: &Proof) -> Result<(), VerifyError> {
     vk.check_counts()?;
     if proof.system() != vk.system {
         return Err(VerifyError::System {
             expected: vk.system,
             got: proof.system(),
         });
-    }
-    let (expected, got) = (vk.layout.n_words(), words.len());
-    if expected != got {
-        return Err(StatementError::Words { expected, got }.into());
     }
     proof.check()?;
     let (a, b, public, closing) = match proof {

@@ -3,11 +3,13 @@
 mod simulator;
 
 use ark_bn254::{Fr, G1Affine, G2Affine};
-use ark_ec::AffineRepr;
+use ark_ec::{AffineRepr, CurveGroup};
 use simulator::{SYSTEMS, each_byte_changed, g2, off_subgroup, tensor, valid};
 use zkinfer_verifier::{
-    Dtype, KeyError, KeyPoint, LayoutError, PointError, ProofSystem, Role, StatementLayout,
-    VerifyError, VerifyingKey, Visibility, verify,
+    Dtype, KeyError, KeyPoint, LayoutError, PointError, Proof, ProofSystem, Role, Statement,
+    StatementLayout, VerifyError, VerifyingKey, Visibility,
+    transcript::{challenges, evaluate_words},
+    verify,
 };
 
 /// Bytes before the layout in an encoded key.
@@ -100,6 +102,22 @@ fn refuses_keys_that_let_anyone_forge() {
             check(&|key| key.deltas_g2[last] = -generator),
             KeyError::Generator { point: delta(last) }
         );
+        for generator in [generator, -generator] {
+            assert_eq!(
+                check(&|key| key.beta_g2 = generator),
+                KeyError::Generator {
+                    point: KeyPoint::Beta
+                }
+            );
+        }
+        for generator in [G1Affine::generator(), -G1Affine::generator()] {
+            assert_eq!(
+                check(&|key| key.alpha_g1 = generator),
+                KeyError::Generator {
+                    point: KeyPoint::Alpha
+                }
+            );
+        }
         let infinity = PointError::Infinity;
         assert_eq!(
             check(&|key| key.deltas_g2[last] = G2Affine::zero()),
@@ -165,6 +183,99 @@ fn refuses_keys_that_let_anyone_forge() {
         verify(&key, &statement, &proof),
         Err(VerifyError::Key(KeyError::Count { .. }))
     ));
+}
+
+/// A proof of any statement from the key alone, where β is ± γ (plain) or ± the first δ; `alpha` is ± α with that sign.
+fn forge(key: &VerifyingKey, statement: &Statement, equal: KeyPoint, alpha: G1Affine) -> Proof {
+    let (t, words) = (Fr::from(5_u64), statement.words());
+    let public = |inputs: &[Fr]| {
+        let terms = key.ic[1..].iter().zip(inputs);
+        terms.fold(key.ic[0].into_group(), |sum, (ic, input)| sum + *ic * input)
+    };
+    let last = key.deltas_g2[key.deltas_g2.len() - 1];
+    let b = (last * t + key.gamma_g2).into_affine();
+    if key.system == ProofSystem::Groth16 {
+        let point = public(&words);
+        let (a, c) = if equal == KeyPoint::Gamma {
+            (point + alpha, (point + alpha) * t)
+        } else {
+            (point, point * t - alpha)
+        };
+        let (a, c) = (a.into_affine(), c.into_affine());
+        return Proof::Groth16 { a, b, c };
+    }
+    let c1 = -alpha;
+    let challenges = challenges(&key.digest(), &words, &c1);
+    let e = evaluate_words(&words, challenges.alpha);
+    let point = public(&[challenges.rho, challenges.alpha, e]);
+    Proof::UltraGroth {
+        a: point.into_affine(),
+        b,
+        c1,
+        c2: (point * t).into_affine(),
+    }
+}
+
+#[test]
+fn refuses_keys_whose_beta_is_another_point_and_lets_anyone_forge() {
+    for system in SYSTEMS {
+        for second in [KeyPoint::Gamma, KeyPoint::Delta(0), KeyPoint::Delta(1)] {
+            for negative in [false, true] {
+                let (simulator, statement, _) = valid(system, 40);
+                let mut key = simulator.key;
+                let same = match second {
+                    KeyPoint::Delta(i) => key.deltas_g2.get(i).copied(),
+                    _ => Some(key.gamma_g2),
+                };
+                let Some(same) = same else {
+                    continue;
+                };
+                let (beta, alpha) = if negative {
+                    (-same, -key.alpha_g1)
+                } else {
+                    (same, key.alpha_g1)
+                };
+                key.beta_g2 = beta;
+                // The equation does hold: only the linter stands between this key and a forged proof. In ultragroth the
+                // pairing with δ1 leaves one of the three equalities.
+                if system == ProofSystem::Groth16 || second == KeyPoint::Delta(0) {
+                    let forged = forge(&key, &statement, second, alpha);
+                    assert_eq!(verify(&key, &statement, &forged), Ok(()));
+                }
+                let error = KeyError::Coincide {
+                    first: KeyPoint::Beta,
+                    second,
+                };
+                assert_eq!(key.check(), Err(error));
+                assert_eq!(VerifyingKey::decode(&key.encode()), Err(error));
+            }
+        }
+    }
+}
+
+#[test]
+fn refuses_keys_with_opposite_ic_points_which_prove_two_statements_at_once() {
+    for system in SYSTEMS {
+        let (mut simulator, statement, _) = valid(system, 40);
+        simulator.oppose(1, 2);
+        let error = KeyError::Coincide {
+            first: KeyPoint::Ic(1),
+            second: KeyPoint::Ic(2),
+        };
+        let key = &simulator.key;
+        assert_eq!(key.check(), Err(error));
+        assert_eq!(VerifyingKey::decode(&key.encode()), Err(error));
+        if system == ProofSystem::Groth16 {
+            let mut words = statement.words();
+            words[0] += Fr::from(1_u64);
+            words[1] += Fr::from(1_u64);
+            let other = Statement::from_words(&key.layout, &words).expect("canonical words");
+            let proof = simulator.prove(&statement, 3);
+            assert_ne!(other, statement);
+            assert_eq!(verify(key, &statement, &proof), Ok(()));
+            assert_eq!(verify(key, &other, &proof), Ok(()));
+        }
+    }
 }
 
 #[test]

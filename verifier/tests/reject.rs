@@ -5,7 +5,8 @@ mod simulator;
 use ark_bn254::{Fr, G1Affine};
 use ark_ec::AffineRepr;
 use simulator::{
-    Q, R, SYSTEMS, add_modulus, each_byte_changed, layout, off_subgroup, tensor, valid,
+    Q, R, SYSTEMS, add_modulus, each_byte_changed, greatest, layout, non_canonical, off_subgroup,
+    tensor, valid,
 };
 use zkinfer_verifier::{
     Context, ContextError, Dtype, PointError, Proof, ProofError, ProofPoint, ProofSystem, Role,
@@ -278,6 +279,24 @@ fn rejects_wrong_lengths_and_counts() {
         });
         assert_eq!(verify_words(&simulator.key, &words, &proof), Err(error));
         assert!(verify_words(&simulator.key, &words[..2], &proof).is_err());
+    }
+}
+
+#[test]
+fn rejects_proofs_of_words_that_no_statement_has() {
+    for system in SYSTEMS {
+        for size in [0, 1, 31, 40] {
+            let (simulator, statement, _) = valid(system, size);
+            let (key, words) = (&simulator.key, statement.words());
+            for (index, words) in non_canonical(&key.layout, &words) {
+                let proof = simulator.prove_words(&words, 3);
+                let error = VerifyError::Statement(StatementError::NonCanonicalWord { index });
+                assert_eq!(verify_words(key, &words, &proof), Err(error));
+            }
+            let words = greatest(&key.layout);
+            let proof = simulator.prove_words(&words, 4);
+            assert_eq!(verify_words(key, &words, &proof), Ok(()));
+        }
     }
 }
 

@@ -135,10 +135,20 @@ impl Simulator {
         Statement::new(&self.key.layout, context, &values).expect("values of the dtype")
     }
 
+    /// Makes an IC point the negative of another.
+    pub fn oppose(&mut self, first: usize, second: usize) {
+        self.ic[second] = -self.ic[first];
+        self.key.ic[second] = -self.key.ic[first];
+    }
+
     /// A proof of any statement, true or not.
     pub fn prove(&self, statement: &Statement, seed: u64) -> Proof {
+        self.prove_words(&statement.words(), seed)
+    }
+
+    /// A proof of any words, those of a statement or not.
+    pub fn prove_words(&self, words: &[Fr], seed: u64) -> Proof {
         let mut rng = StdRng::seed_from_u64(seed);
-        let words = statement.words();
         let (a, b) = (Fr::rand(&mut rng), Fr::rand(&mut rng));
         let left = a * b - self.alpha * self.beta;
         let public = |inputs: &[Fr]| {
@@ -152,7 +162,7 @@ impl Simulator {
         let inverse = |scalar: Fr| scalar.inverse().expect("a random scalar is not zero");
         match self.key.system {
             ProofSystem::Groth16 => {
-                let c = (left - self.gamma * public(&words)) * inverse(self.deltas[0]);
+                let c = (left - self.gamma * public(words)) * inverse(self.deltas[0]);
                 Proof::Groth16 {
                     a: g1(a),
                     b: g2(b),
@@ -161,8 +171,8 @@ impl Simulator {
             }
             ProofSystem::UltraGroth => {
                 let c1 = Fr::rand(&mut rng);
-                let challenges = challenges(&self.key.digest(), &words, &g1(c1));
-                let e = evaluate_words(&words, challenges.alpha);
+                let challenges = challenges(&self.key.digest(), words, &g1(c1));
+                let e = evaluate_words(words, challenges.alpha);
                 let public = public(&[challenges.rho, challenges.alpha, e]);
                 let c2 =
                     (left - self.gamma * public - c1 * self.deltas[0]) * inverse(self.deltas[1]);
@@ -225,6 +235,45 @@ pub fn add_modulus(bytes: &[u8], at: usize, modulus: &[u8; 32]) -> Option<Vec<u8
         carry = sum >> 8;
     }
     (carry == 0).then_some(out)
+}
+
+/// Words that no statement of the layout has, each with the position of the bad one: a context of 2^253 and more, data of 2^248
+/// and more, padding that is not zero.
+pub fn non_canonical(layout: &StatementLayout, words: &[Fr]) -> Vec<(usize, Vec<Fr>)> {
+    let power = |n: u64| Fr::from(2_u64).pow([n]);
+    let spare = 8 * (31 * (words.len() - 1) - layout.public_bytes()) as u64;
+    let mut bad = Vec::new();
+    let mut push = |i: usize, word: Fr| {
+        let mut changed = words.to_vec();
+        changed[i] = word;
+        bad.push((i, changed));
+    };
+    for (i, word) in words.iter().enumerate() {
+        let bits = if i == 0 { 253 } else { 248 };
+        push(i, power(bits));
+        push(i, -Fr::from(1_u64));
+        if i > 0 {
+            push(i, *word + power(248));
+            push(i, *word + power(252));
+        }
+    }
+    for bit in [0, spare / 2, spare.saturating_sub(1)] {
+        if bit < spare {
+            push(words.len() - 1, words[words.len() - 1] + power(bit));
+        }
+    }
+    bad
+}
+
+/// The greatest words of a statement of the layout.
+pub fn greatest(layout: &StatementLayout) -> Vec<Fr> {
+    let mut context = [0xff; 32];
+    context[0] = 0x1f;
+    Statement {
+        context: Context::from_bytes(context).expect("below 2^253"),
+        public_bytes: vec![0xff; layout.public_bytes()],
+    }
+    .words()
 }
 
 /// Every byte of `bytes` changed once, by xor with a random non-zero value.
