@@ -20,6 +20,7 @@ use crate::{
 };
 
 pub(crate) use cache::Recent;
+pub(crate) use live::overall;
 pub use live::{Live, LiveProgress};
 
 /// What every part of the service shares.

@@ -9,7 +9,7 @@ use std::{
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::{store::Phase, work::Control};
+use crate::{farm::overall, store::Phase, work::Control};
 
 const QUIET: Duration = Duration::from_secs(1);
 const LINE_EVERY: Duration = Duration::from_secs(5);
@@ -21,13 +21,8 @@ pub(crate) struct Bar {
     what: &'static str,
     begun: Instant,
     bar: Option<ProgressBar>,
-    state: Mutex<State>,
-}
-
-#[derive(Debug)]
-struct State {
-    phase: String,
-    line: Instant,
+    /// When the last line was written, where there is no terminal.
+    line: Mutex<Option<Instant>>,
 }
 
 impl Bar {
@@ -41,15 +36,11 @@ impl Bar {
             bar.set_prefix(what);
             bar
         });
-        let now = Instant::now();
         Self {
             what,
-            begun: now,
+            begun: Instant::now(),
             bar,
-            state: Mutex::new(State {
-                phase: String::new(),
-                line: now,
-            }),
+            line: Mutex::default(),
         }
     }
 
@@ -58,27 +49,30 @@ impl Bar {
         if self.begun.elapsed() < QUIET {
             return;
         }
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let changed = state.phase != phase;
-        phase.clone_into(&mut state.phase);
+        let mut line = self.line.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(bar) = &self.bar {
             if bar.is_hidden() {
                 bar.set_draw_target(ProgressDrawTarget::stderr());
             }
             bar.set_message(phase.to_owned());
             bar.set_position((part.clamp(0.0, 1.0) * 1000.0) as u64);
-        } else if changed || state.line.elapsed() >= LINE_EVERY {
-            state.line = Instant::now();
+        } else if line.is_none_or(|at| at.elapsed() >= LINE_EVERY) {
+            *line = Some(Instant::now());
             let elapsed = self.begun.elapsed().as_secs_f64();
             let eta = if part > 0.02 {
                 format!(", about {:.0} s left", elapsed * (1.0 - part) / part)
             } else {
                 String::new()
             };
+            let phase = if phase.is_empty() {
+                ""
+            } else {
+                &format!(" {phase}")
+            };
+            let percent = part * 100.0;
             eprintln!(
-                "{}: {phase} {:.0}% after {elapsed:.0} s{eta}",
-                self.what,
-                part * 100.0
+                "{}:{phase} {percent:.0}% after {elapsed:.0} s{eta}",
+                self.what
             );
         }
     }
@@ -99,13 +93,17 @@ impl Drop for Bar {
 
 impl Control for Bar {
     fn report(&self, phase: Phase, done: u64, total: u64) -> ControlFlow<()> {
-        let part = if total == 0 {
-            0.0
+        if self.what == "prove" {
+            let name = phase.name().to_lowercase().replace('_', " ");
+            self.show(&name, f64::from(overall(phase, done, total)));
         } else {
-            done as f64 / total as f64
-        };
-        let name = phase.name().to_lowercase().replace('_', " ");
-        self.show(&name, part);
+            let part = if total == 0 {
+                0.0
+            } else {
+                done as f64 / total as f64
+            };
+            self.show("", part);
+        }
         ControlFlow::Continue(())
     }
 }

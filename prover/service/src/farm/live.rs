@@ -157,18 +157,24 @@ fn span(phase: Phase) -> (f32, f32) {
     }
 }
 
+/// How much of a proof is done when `done` of `total` steps of `phase` are.
+pub(crate) fn overall(phase: Phase, done: u64, total: u64) -> f32 {
+    let (before, own) = span(phase);
+    let part = if total == 0 {
+        0.0
+    } else {
+        (done.min(total) as f32) / (total as f32)
+    };
+    before + own * part
+}
+
 impl Control for Attempt {
     fn report(&self, phase: Phase, done: u64, total: u64) -> ControlFlow<()> {
-        let (before, own) = span(phase);
-        let part = if total == 0 {
-            0.0
-        } else {
-            (done.min(total) as f32) / (total as f32)
-        };
+        let progress = overall(phase, done, total);
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let changed = state.phase != phase;
         state.phase = phase;
-        state.progress = state.progress.max(before + own * part);
+        state.progress = state.progress.max(progress);
         if changed
             || state
                 .sent
