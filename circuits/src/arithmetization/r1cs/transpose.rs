@@ -8,6 +8,7 @@ use ark_ff::{One, Zero};
 use rayon::prelude::*;
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
+use zeroize::Zeroizing;
 
 /// Small integers as field elements without a conversion each time.
 pub(super) struct SmallInts(Vec<Fr>);
@@ -49,7 +50,8 @@ impl R1cs {
         }
         let small = SmallInts::shared();
         for id in (0..self.tensors.len()).rev() {
-            let g = std::mem::take(&mut weight[id]);
+            // in key generation the weights follow from τ
+            let g = Zeroizing::new(std::mem::take(&mut weight[id]));
             if g.is_empty() {
                 continue;
             }
@@ -97,7 +99,7 @@ impl R1cs {
                     }
                 }
                 Node::Pack { rows, constants } => {
-                    for ((row, constant), g) in rows.iter().zip(constants).zip(&g) {
+                    for ((row, constant), g) in rows.iter().zip(constants).zip(g.iter()) {
                         one += *g * constant;
                         for (x, i, c) in row {
                             self.weight_of(&mut weight, *x)[*i] += *g * c;

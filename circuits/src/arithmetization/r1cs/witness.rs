@@ -181,7 +181,7 @@ impl R1cs {
         let mut rows = [(); 3].map(|()| Vec::with_capacity(self.n_rows));
         for group in &self.groups {
             for (rows, l) in rows.iter_mut().zip([&group.a, &group.b, &group.c]) {
-                rows.extend(lincomb(&values.0, l, group.n));
+                rows.extend_from_slice(&Zeroizing::new(lincomb(&values.0, l, group.n)));
             }
         }
         rows
@@ -207,7 +207,8 @@ impl R1cs {
             if Some(g) == except {
                 continue;
             }
-            let [a, b, c] = [&group.a, &group.b, &group.c].map(|l| lincomb(&values.0, l, group.n));
+            let [a, b, c] = [&group.a, &group.b, &group.c]
+                .map(|l| Zeroizing::new(lincomb(&values.0, l, group.n)));
             let bad = (0..group.n).find(|&i| a[i] * b[i] != c[i]);
             if let Some(index) = bad {
                 return Err(self.violation(group.step, group.rule, index));
