@@ -32,7 +32,7 @@ impl Target for Solidity {
     fn generate(&self, key: &VerifyingKey) -> Result<SourceTree, GenerateError> {
         let creation = creation_code(key, self.allow_dev_key)?;
         Ok(SourceTree::from([
-            ("ZkinferVerifier.sol".to_owned(), source::per_key(key)),
+            ("ZkinferVerifier.sol".to_owned(), source::per_key(key)?),
             (
                 "ZkinferVerifier.bin".to_owned(),
                 hex::encode(creation) + "\n",

@@ -49,6 +49,12 @@ pub enum GenerateError {
         /// The limit of EIP-170.
         max: usize,
     },
+    /// No contract of this kind exists for the system.
+    #[error("there is no {system} contract of this kind")]
+    System {
+        /// The key's system.
+        system: ProofSystem,
+    },
     /// A point of the proof is not acceptable.
     #[error("{0}")]
     Proof(#[from] ProofError),

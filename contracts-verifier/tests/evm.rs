@@ -189,9 +189,9 @@ fn refuses_wrong_lengths_and_offsets() {
         for len in [
             0,
             1,
-            system.proof_bytes() - 1,
-            system.proof_bytes() + 1,
-            system.proof_bytes() + 32,
+            simulator.key.proof_bytes() - 1,
+            simulator.key.proof_bytes() + 1,
+            simulator.key.proof_bytes() + 32,
             other,
         ] {
             let mut call = good.clone();
@@ -362,6 +362,7 @@ fn refuses_swapped_negated_and_foreign_points() {
             ]
             .map(|(a, b, c1, c2)| Proof::UltraGroth { a, b, c1, c2 })
             .to_vec(),
+            Proof::Halo2Kzg { .. } => panic!("a groth16 system"),
         };
         for proof in bad {
             chain.refuses(&Call::new(&statement, &proof), "InvalidProof()");
@@ -449,7 +450,7 @@ fn the_deployer_refuses_a_key_of_wrong_length() {
     for system in SYSTEMS {
         let (simulator, ..) = valid(system, 40);
         let creation = creation_code(&simulator.key, true).expect("a good key");
-        let key_bytes = 64 * simulator.key.ic.len()
+        let key_bytes = 64 * simulator::groth(&simulator.key).ic.len()
             + if system == ProofSystem::Groth16 {
                 512
             } else {
@@ -472,7 +473,8 @@ fn the_deployer_refuses_a_key_of_wrong_length() {
 fn refuses_keys_that_fail_the_linter_or_do_not_fit() {
     let (simulator, ..) = valid(ProofSystem::UltraGroth, 40);
     let mut key = simulator.key;
-    key.deltas_g2[1] = key.gamma_g2;
+    let points = simulator::groth_mut(&mut key);
+    points.deltas_g2[1] = points.gamma_g2;
     assert!(matches!(
         creation_code(&key, true),
         Err(GenerateError::Key(_))

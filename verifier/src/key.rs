@@ -1,6 +1,7 @@
 //! # Verifying keys: contents, encoding, digest, linter
-//! An encoding is: magic and version (8 bytes) ‖ system ‖ setup ‖ model_id ‖ circuit_digest ‖ layout ‖ α ‖ β ‖ γ ‖ number of δ's (1)
-//! ‖ δ's ‖ number of IC points (4) ‖ IC points; integers big-endian, points as in [`crate::curve`]. The digest covers all of it.
+//! An encoding is: magic and version (8 bytes) ‖ system ‖ setup ‖ model_id ‖ circuit_digest ‖ layout ‖ material; the material of the
+//! Groth16 systems is α ‖ β ‖ γ ‖ number of δ's (1) ‖ δ's ‖ number of IC points (4) ‖ IC points, that of halo2-kzg a protocol
+//! description ([`crate::halo2_kzg`]); integers big-endian, points as in [`crate::curve`]. The digest covers all of it.
 //! Decoding accepts only what [`VerifyingKey::encode`] writes, and only keys that pass [`VerifyingKey::check`].
 //! Rules and the forgeries they stop: DESIGN.md#keys.
 
@@ -15,6 +16,7 @@ use ark_ff::PrimeField;
 
 use crate::{
     curve::{PointError, check_g1, check_g2},
+    halo2_kzg::{Protocol, ProtocolError, check::check_words},
     keccak256,
     statement::{LayoutError, StatementLayout},
     system::{ProofSystem, Setup},
@@ -33,6 +35,22 @@ pub struct VerifyingKey {
     pub circuit_digest: [u8; 32],
     /// What the statement shows.
     pub layout: StatementLayout,
+    /// What the proofs are checked with.
+    pub material: KeyMaterial,
+}
+
+/// The part of a key that depends on the proof system.
+#[derive(Clone, Debug, PartialEq)]
+pub enum KeyMaterial {
+    /// Points of `groth16` and `ultragroth`.
+    Groth(GrothKey),
+    /// The protocol description of `halo2-kzg`.
+    Halo2Kzg(Protocol),
+}
+
+/// The points of a key of `groth16` or `ultragroth`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GrothKey {
     /// \[α\] in G1.
     pub alpha_g1: G1Affine,
     /// \[β\] in G2.
@@ -54,6 +72,9 @@ pub enum KeyPoint {
     Gamma,
     Delta(usize),
     Ic(usize),
+    Fixed(usize),
+    Sigma(usize),
+    S,
 }
 
 impl fmt::Display for KeyPoint {
@@ -64,6 +85,9 @@ impl fmt::Display for KeyPoint {
             Self::Gamma => f.write_str("gamma"),
             Self::Delta(i) => write!(f, "delta {}", i + 1),
             Self::Ic(i) => write!(f, "IC {i}"),
+            Self::Fixed(i) => write!(f, "fixed {i}"),
+            Self::Sigma(i) => write!(f, "sigma {i}"),
+            Self::S => f.write_str("s"),
         }
     }
 }
@@ -113,6 +137,18 @@ pub enum KeyError {
     /// The layout breaks a bound.
     #[error("layout: {0}")]
     Layout(#[from] LayoutError),
+    /// The protocol description breaks a rule.
+    #[error("protocol: {0}")]
+    Protocol(#[from] ProtocolError),
+    /// A scalar is not less than the order of the group.
+    #[error("a scalar of the key is not less than the group order")]
+    Scalar,
+    /// The material is not that of the key's system.
+    #[error("the key is marked {system}, its contents are of another system")]
+    Material {
+        /// The system of the key's tag.
+        system: ProofSystem,
+    },
     /// A count does not match the system and the layout.
     #[error("{what}: expected {expected}, got {got}")]
     Count {
@@ -172,18 +208,71 @@ impl VerifyingKey {
         keccak256(&self.encode())
     }
 
-    /// Checks that the counts match the system and the layout.
+    /// The points of a key of `groth16` or `ultragroth`.
+    #[must_use]
+    pub const fn groth(&self) -> Option<&GrothKey> {
+        match &self.material {
+            KeyMaterial::Groth(groth) => Some(groth),
+            KeyMaterial::Halo2Kzg(_) => None,
+        }
+    }
+
+    /// The protocol description of a key of `halo2-kzg`.
+    #[must_use]
+    pub const fn halo2_kzg(&self) -> Option<&Protocol> {
+        match &self.material {
+            KeyMaterial::Groth(_) => None,
+            KeyMaterial::Halo2Kzg(protocol) => Some(protocol),
+        }
+    }
+
+    /// Length of an encoded proof under this key.
+    #[must_use]
+    pub fn proof_bytes(&self) -> usize {
+        match &self.material {
+            KeyMaterial::Groth(_) => self.system.proof_bytes().unwrap_or_default(),
+            KeyMaterial::Halo2Kzg(protocol) => protocol.proof_bytes(),
+        }
+    }
+
+    /// Checks that the material is of the system and its counts match the system and the layout.
     ///
     /// # Errors
-    /// [`KeyError::Count`].
+    /// [`KeyError::Material`], [`KeyError::Count`], [`KeyError::Protocol`].
     pub fn check_counts(&self) -> Result<(), KeyError> {
+        let system = self.system;
+        match (&self.material, system) {
+            (KeyMaterial::Groth(groth), ProofSystem::Groth16 | ProofSystem::UltraGroth) => {
+                groth.check_counts(system, self.layout.n_words())
+            }
+            (KeyMaterial::Halo2Kzg(protocol), ProofSystem::Halo2Kzg) => {
+                Ok(check_words(protocol, self.layout.n_words())?)
+            }
+            _ => Err(KeyError::Material { system }),
+        }
+    }
+
+    /// The key linter: bounds of the layout, counts, and for `groth16` and `ultragroth` every point finite, on its curve and in its
+    /// subgroup, β, γ and the δ's pairwise distinct up to sign, none of α, β and the δ's equal to ± the generator, IC points
+    /// distinct up to sign; for `halo2-kzg` [`Protocol::check`].
+    ///
+    /// # Errors
+    /// The first rule broken.
+    pub fn check(&self) -> Result<(), KeyError> {
+        self.layout.check()?;
+        self.check_counts()?;
+        match &self.material {
+            KeyMaterial::Groth(groth) => groth.check(),
+            KeyMaterial::Halo2Kzg(protocol) => Ok(protocol.check()?),
+        }
+    }
+}
+
+impl GrothKey {
+    fn check_counts(&self, system: ProofSystem, n_words: usize) -> Result<(), KeyError> {
         let counts = [
-            ("deltas", self.system.n_deltas(), self.deltas_g2.len()),
-            (
-                "IC points",
-                self.system.n_ic(self.layout.n_words()),
-                self.ic.len(),
-            ),
+            ("deltas", system.n_deltas(), self.deltas_g2.len()),
+            ("IC points", system.n_ic(n_words), self.ic.len()),
         ];
         match counts
             .into_iter()
@@ -198,14 +287,7 @@ impl VerifyingKey {
         }
     }
 
-    /// The key linter: bounds of the layout, counts, every point finite, on its curve and in its subgroup, β, γ and
-    /// the δ's pairwise distinct up to sign, none of α, β and the δ's equal to ± the generator, IC points distinct up to sign.
-    ///
-    /// # Errors
-    /// The first rule broken.
-    pub fn check(&self) -> Result<(), KeyError> {
-        self.layout.check()?;
-        self.check_counts()?;
+    fn check(&self) -> Result<(), KeyError> {
         let at = |point| move |error| KeyError::Point { point, error };
         check_g1(&self.alpha_g1).map_err(at(KeyPoint::Alpha))?;
         check_g2(&self.beta_g2).map_err(at(KeyPoint::Beta))?;

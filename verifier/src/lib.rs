@@ -7,6 +7,7 @@
 //! | [`key`] | verifying keys: encoding, digest, linter |
 //! | [`proof`] | proofs: encoding |
 //! | [`transcript`] | the challenges of the committed round and the evaluation of the words |
+//! | [`halo2_kzg`] | protocol descriptions, transcript and linter of the Halo2 side |
 //! | [`curve`] | canonical encodings of BN254 points and scalars |
 //! | [`snarkjs`] | the JSON files of snarkjs for plain Groth16 |
 //!
@@ -17,8 +18,10 @@
 
 extern crate alloc;
 
+mod cursor;
 pub mod curve;
 mod groth16;
+pub mod halo2_kzg;
 pub mod key;
 pub mod proof;
 pub mod snarkjs;
@@ -29,7 +32,7 @@ mod ultragroth;
 mod verify;
 
 pub use curve::PointError;
-pub use key::{KeyError, KeyPoint, VerifyingKey};
+pub use key::{GrothKey, KeyError, KeyMaterial, KeyPoint, VerifyingKey};
 pub use proof::{Proof, ProofError, ProofPoint};
 pub use statement::{
     Context, ContextError, Dtype, LayoutError, Role, Statement, StatementError, StatementLayout,

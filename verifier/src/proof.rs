@@ -1,5 +1,6 @@
 //! # Proofs and their encoding
-//! groth16: A ‖ B ‖ C, 256 bytes. ultragroth: A ‖ B ‖ C1 ‖ C2, 320 bytes. Points as in [`crate::curve`]; infinity is refused
+//! groth16: A ‖ B ‖ C, 256 bytes. ultragroth: A ‖ B ‖ C1 ‖ C2, 320 bytes. halo2-kzg: commitments, evaluations and two opening points,
+//! as many as the key says ([`crate::halo2_kzg::protocol`]); read by the verifier only. Points as in [`crate::curve`]; infinity is refused
 //! everywhere. Groth16 proofs can be re-randomized by anyone: proof bytes identify nothing, [`crate::Statement::digest`] does.
 
 use alloc::vec::Vec;
@@ -13,7 +14,7 @@ use crate::{
 };
 
 /// A proof of one of the systems.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Proof {
     /// Plain Groth16.
     Groth16 {
@@ -35,7 +36,15 @@ pub enum Proof {
         /// What closes the equation.
         c2: G1Affine,
     },
+    /// PLONK over KZG.
+    Halo2Kzg {
+        /// The encoding, whole 32-byte words. Only a key says what is in it: `verify` checks every byte.
+        bytes: Vec<u8>,
+    },
 }
+
+/// The greatest length of a halo2-kzg proof: more than any protocol description within its bounds asks for.
+pub const MAX_PROOF_BYTES: usize = 1 << 18;
 
 /// A point of a proof, by its name in the equations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,11 +55,15 @@ pub enum ProofPoint {
     C,
     C1,
     C2,
+    Commitment(usize),
 }
 
 impl fmt::Display for ProofPoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(self, f)
+        match self {
+            Self::Commitment(i) => write!(f, "commitment {i}"),
+            named => fmt::Debug::fmt(named, f),
+        }
     }
 }
 
@@ -67,6 +80,22 @@ pub enum ProofError {
         expected: usize,
         /// Bytes given.
         got: usize,
+    },
+    /// Not whole words, or more of them than any key asks for.
+    #[error("a {system} proof is a number of 32-byte words, {max} bytes at most; got {got} bytes")]
+    Words {
+        /// The system asked for.
+        system: ProofSystem,
+        /// The most bytes.
+        max: usize,
+        /// Bytes given.
+        got: usize,
+    },
+    /// An evaluation is not less than the order of the group.
+    #[error("evaluation {index} of the proof is not less than the group order")]
+    Scalar {
+        /// Position of the evaluation.
+        index: usize,
     },
     /// A point is not acceptable.
     #[error("proof point {point}: {error}")]
@@ -89,14 +118,16 @@ impl Proof {
         match self {
             Self::Groth16 { .. } => ProofSystem::Groth16,
             Self::UltraGroth { .. } => ProofSystem::UltraGroth,
+            Self::Halo2Kzg { .. } => ProofSystem::Halo2Kzg,
         }
     }
 
-    /// The encoding; its length is [`ProofSystem::proof_bytes`].
+    /// The encoding; its length is [`crate::VerifyingKey::proof_bytes`].
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(self.system().proof_bytes());
+        let mut bytes = Vec::with_capacity(self.system().proof_bytes().unwrap_or_default());
         let (a, b, rest) = match self {
+            Self::Halo2Kzg { bytes } => return bytes.clone(),
             Self::Groth16 { a, b, c } => (a, b, [Some(c), None]),
             Self::UltraGroth { a, b, c1, c2 } => (a, b, [Some(c1), Some(c2)]),
         };
@@ -111,12 +142,20 @@ impl Proof {
     /// The proof of an encoding.
     ///
     /// # Errors
-    /// [`ProofError`] unless the bytes are exactly one canonical proof of `system`.
+    /// [`ProofError`] unless the bytes are exactly one canonical proof of `system`; of `halo2-kzg`, whose proofs only a key can
+    /// read, unless they are whole words and not more than [`MAX_PROOF_BYTES`].
     pub fn from_bytes(system: ProofSystem, bytes: &[u8]) -> Result<Self, ProofError> {
+        let got = bytes.len();
+        let Some(expected) = system.proof_bytes() else {
+            check_words(system, got)?;
+            return Ok(Self::Halo2Kzg {
+                bytes: bytes.to_vec(),
+            });
+        };
         let length = ProofError::Length {
             system,
-            expected: system.proof_bytes(),
-            got: bytes.len(),
+            expected,
+            got,
         };
         let (a, rest) = bytes.split_first_chunk().ok_or(length)?;
         let (b, rest) = rest.split_first_chunk().ok_or(length)?;
@@ -140,10 +179,10 @@ impl Proof {
         }
     }
 
-    /// Checks that every point is finite, on its curve and in its subgroup.
+    /// Checks that every point is finite, on its curve and in its subgroup; of a `halo2-kzg` proof, the form of the length.
     ///
     /// # Errors
-    /// [`ProofError::Point`] naming the first point that is not.
+    /// [`ProofError::Point`] naming the first point that is not; [`ProofError::Words`].
     pub fn check(&self) -> Result<(), ProofError> {
         match self {
             Self::Groth16 { a, b, c } => {
@@ -157,6 +196,15 @@ impl Proof {
                 check_g1(c1).map_err(at(ProofPoint::C1))?;
                 check_g1(c2).map_err(at(ProofPoint::C2))
             }
+            Self::Halo2Kzg { bytes } => check_words(self.system(), bytes.len()),
         }
     }
+}
+
+fn check_words(system: ProofSystem, got: usize) -> Result<(), ProofError> {
+    if got.is_multiple_of(32) && got <= MAX_PROOF_BYTES {
+        return Ok(());
+    }
+    let max = MAX_PROOF_BYTES;
+    Err(ProofError::Words { system, max, got })
 }

@@ -183,18 +183,20 @@ pub fn public_from_json(layout: &StatementLayout, text: &str) -> Result<Statemen
 /// # Errors
 /// [`SnarkjsError::System`] unless the key is plain Groth16.
 pub fn verification_key_to_json(key: &VerifyingKey) -> Result<String, SnarkjsError> {
-    let (ProofSystem::Groth16, [delta]) = (key.system, key.deltas_g2.as_slice()) else {
-        return Err(SnarkjsError::System { got: key.system });
+    let got = key.system;
+    let groth = key.groth().ok_or(SnarkjsError::System { got })?;
+    let (ProofSystem::Groth16, [delta]) = (key.system, groth.deltas_g2.as_slice()) else {
+        return Err(SnarkjsError::System { got });
     };
     write(&VerificationKeyJson {
         protocol: "groth16",
         curve: "bn128",
-        n_public: key.ic.len().saturating_sub(1),
-        vk_alpha_1: g1_json(&key.alpha_g1),
-        vk_beta_2: g2_json(&key.beta_g2),
-        vk_gamma_2: g2_json(&key.gamma_g2),
+        n_public: groth.ic.len().saturating_sub(1),
+        vk_alpha_1: g1_json(&groth.alpha_g1),
+        vk_beta_2: g2_json(&groth.beta_g2),
+        vk_gamma_2: g2_json(&groth.gamma_g2),
         vk_delta_2: g2_json(delta),
-        ic: key.ic.iter().map(g1_json).collect(),
+        ic: groth.ic.iter().map(g1_json).collect(),
     })
 }
 

@@ -15,11 +15,14 @@ pub enum ProofSystem {
     Groth16 = 1,
     /// Groth16 with one committed round (eprint 2020/278): words are hashed and evaluated.
     UltraGroth = 2,
+    /// PLONK over KZG (Halo2, SHPLONK): a universal setup.
+    #[serde(rename = "halo2-kzg")]
+    Halo2Kzg = 3,
 }
 
 impl ProofSystem {
     /// Every system, in the order of the tags.
-    pub const ALL: [Self; 2] = [Self::Groth16, Self::UltraGroth];
+    pub const ALL: [Self; 3] = [Self::Groth16, Self::UltraGroth, Self::Halo2Kzg];
 
     /// The name used on command lines, in manifests and in proof files.
     #[must_use]
@@ -27,6 +30,7 @@ impl ProofSystem {
         match self {
             Self::Groth16 => "groth16",
             Self::UltraGroth => "ultragroth",
+            Self::Halo2Kzg => "halo2-kzg",
         }
     }
 
@@ -36,34 +40,38 @@ impl ProofSystem {
         match tag {
             1 => Some(Self::Groth16),
             2 => Some(Self::UltraGroth),
+            3 => Some(Self::Halo2Kzg),
             _ => None,
         }
     }
 
-    /// How many δ's a key of this system has: one per round of private wires.
+    /// How many δ's a key of this system has: one per round of private wires, none in `halo2-kzg`.
     #[must_use]
     pub const fn n_deltas(self) -> usize {
         match self {
             Self::Groth16 => 1,
             Self::UltraGroth => 2,
+            Self::Halo2Kzg => 0,
         }
     }
 
-    /// Length of an encoded proof.
+    /// Length of an encoded proof, where it is the same for all keys; [`crate::VerifyingKey::proof_bytes`] knows every one.
     #[must_use]
-    pub const fn proof_bytes(self) -> usize {
+    pub const fn proof_bytes(self) -> Option<usize> {
         match self {
-            Self::Groth16 => 256,
-            Self::UltraGroth => 320,
+            Self::Groth16 => Some(256),
+            Self::UltraGroth => Some(320),
+            Self::Halo2Kzg => None,
         }
     }
 
-    /// How many points combine into the public-input point of a statement of `n_words` words.
+    /// How many points combine into the public-input point of a statement of `n_words` words; `halo2-kzg` has none.
     #[must_use]
     pub const fn n_ic(self, n_words: usize) -> usize {
         match self {
             Self::Groth16 => n_words.saturating_add(1),
             Self::UltraGroth => 4,
+            Self::Halo2Kzg => 0,
         }
     }
 }
@@ -92,7 +100,7 @@ impl FromStr for ProofSystem {
             .into_iter()
             .find(|system| system.name() == name)
             .ok_or_else(|| UnknownName {
-                expected: "groth16, ultragroth",
+                expected: "groth16, ultragroth, halo2-kzg",
                 got: name.chars().take(64).collect(),
             })
     }

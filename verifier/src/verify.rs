@@ -1,5 +1,6 @@
 //! # The verifier: the only function that says yes
 //! Order: form of the words, counts of the key, system, points of the proof, then one product of pairings with one final exponentiation.
+//! `halo2-kzg` goes its own way after the system ([`crate::halo2_kzg`]).
 //! The key itself is checked when it is decoded; this function re-checks only what it indexes.
 
 use alloc::vec::Vec;
@@ -9,7 +10,8 @@ use ark_ec::pairing::Pairing;
 
 use crate::{
     groth16::public_point,
-    key::{KeyError, VerifyingKey},
+    halo2_kzg,
+    key::{KeyError, KeyMaterial, VerifyingKey},
     proof::{Proof, ProofError},
     statement::{Statement, StatementError},
     system::ProofSystem,
@@ -74,19 +76,27 @@ fn check_equation(vk: &VerifyingKey, words: &[Fr], proof: &Proof) -> Result<(), 
         });
     }
     proof.check()?;
+    let (groth, proof) = match (&vk.material, proof) {
+        (KeyMaterial::Halo2Kzg(protocol), Proof::Halo2Kzg { bytes }) => {
+            return halo2_kzg::verify(protocol, &vk.digest(), words, bytes);
+        }
+        (KeyMaterial::Groth(groth), proof) => (groth, proof),
+        _ => return Err(VerifyError::Rejected),
+    };
     let (a, b, public, closing) = match proof {
-        Proof::Groth16 { a, b, c } => (a, b, public_point(&vk.ic, words), [Some(c), None]),
+        Proof::Groth16 { a, b, c } => (a, b, public_point(&groth.ic, words), [Some(c), None]),
         Proof::UltraGroth { a, b, c1, c2 } => (
             a,
             b,
-            challenged_point(&vk.digest(), &vk.ic, words, c1),
+            challenged_point(&vk.digest(), &groth.ic, words, c1),
             [Some(c1), Some(c2)],
         ),
+        Proof::Halo2Kzg { .. } => return Err(VerifyError::Rejected),
     };
     let public = public.ok_or(VerifyError::Rejected)?;
-    let mut g1: Vec<G1Affine> = Vec::from([*a, -vk.alpha_g1, -public]);
-    let mut g2: Vec<G2Affine> = Vec::from([*b, vk.beta_g2, vk.gamma_g2]);
-    for (point, delta) in closing.into_iter().flatten().zip(&vk.deltas_g2) {
+    let mut g1: Vec<G1Affine> = Vec::from([*a, -groth.alpha_g1, -public]);
+    let mut g2: Vec<G2Affine> = Vec::from([*b, groth.beta_g2, groth.gamma_g2]);
+    for (point, delta) in closing.into_iter().flatten().zip(&groth.deltas_g2) {
         g1.push(-*point);
         g2.push(*delta);
     }

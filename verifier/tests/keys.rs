@@ -4,10 +4,10 @@ mod simulator;
 
 use ark_bn254::{Fr, G1Affine, G2Affine};
 use ark_ec::{AffineRepr, CurveGroup};
-use simulator::{SYSTEMS, each_byte_changed, g2, off_subgroup, tensor, valid};
+use simulator::{SYSTEMS, each_byte_changed, g2, groth, groth_mut, off_subgroup, tensor, valid};
 use zkinfer_verifier::{
-    Dtype, KeyError, KeyPoint, LayoutError, PointError, Proof, ProofSystem, Role, Statement,
-    StatementLayout, VerifyError, VerifyingKey, Visibility,
+    Dtype, GrothKey, KeyError, KeyPoint, LayoutError, PointError, Proof, ProofSystem, Role,
+    Statement, StatementLayout, VerifyError, VerifyingKey, Visibility,
     transcript::{challenges, evaluate_words},
     verify,
 };
@@ -21,9 +21,9 @@ fn rejects_every_changed_byte_of_the_key() {
         let (simulator, statement, proof) = valid(system, 40);
         let encoded = simulator.key.encode();
         let points_at = encoded.len()
-            - 64 * simulator.key.ic.len()
+            - 64 * groth(&simulator.key).ic.len()
             - 4
-            - 128 * simulator.key.deltas_g2.len()
+            - 128 * groth(&simulator.key).deltas_g2.len()
             - 1
             - 320;
         for (i, bytes) in each_byte_changed(&encoded, 4) {
@@ -66,10 +66,10 @@ fn refuses_keys_that_are_cut_or_continued() {
 fn refuses_keys_that_let_anyone_forge() {
     let (gamma, delta) = (KeyPoint::Gamma, KeyPoint::Delta);
     for system in SYSTEMS {
-        let check = |change: &dyn Fn(&mut VerifyingKey)| {
+        let check = |change: &dyn Fn(&mut GrothKey)| {
             let (simulator, ..) = valid(system, 40);
             let mut key = simulator.key;
-            change(&mut key);
+            change(groth_mut(&mut key));
             let error = key.check().expect_err("a bad key");
             assert_eq!(
                 VerifyingKey::decode(&key.encode()),
@@ -163,10 +163,11 @@ fn refuses_keys_that_let_anyone_forge() {
     let (simulator, ..) = valid(ProofSystem::UltraGroth, 40);
     for sign in [1, -1] {
         let mut key = simulator.key.clone();
-        key.deltas_g2[1] = if sign == 1 {
-            key.deltas_g2[0]
+        let points = groth_mut(&mut key);
+        points.deltas_g2[1] = if sign == 1 {
+            points.deltas_g2[0]
         } else {
-            -key.deltas_g2[0]
+            -points.deltas_g2[0]
         };
         assert_eq!(
             key.check(),
@@ -177,7 +178,7 @@ fn refuses_keys_that_let_anyone_forge() {
         );
     }
     let mut key = simulator.key;
-    key.ic.clear();
+    groth_mut(&mut key).ic.clear();
     let (_, statement, proof) = valid(ProofSystem::UltraGroth, 40);
     assert!(matches!(
         verify(&key, &statement, &proof),
@@ -188,12 +189,15 @@ fn refuses_keys_that_let_anyone_forge() {
 /// A proof of any statement from the key alone, where β is ± γ (plain) or ± the first δ; `alpha` is ± α with that sign.
 fn forge(key: &VerifyingKey, statement: &Statement, equal: KeyPoint, alpha: G1Affine) -> Proof {
     let (t, words) = (Fr::from(5_u64), statement.words());
+    let points = groth(key);
     let public = |inputs: &[Fr]| {
-        let terms = key.ic[1..].iter().zip(inputs);
-        terms.fold(key.ic[0].into_group(), |sum, (ic, input)| sum + *ic * input)
+        let terms = points.ic[1..].iter().zip(inputs);
+        terms.fold(points.ic[0].into_group(), |sum, (ic, input)| {
+            sum + *ic * input
+        })
     };
-    let last = key.deltas_g2[key.deltas_g2.len() - 1];
-    let b = (last * t + key.gamma_g2).into_affine();
+    let last = points.deltas_g2[points.deltas_g2.len() - 1];
+    let b = (last * t + points.gamma_g2).into_affine();
     if key.system == ProofSystem::Groth16 {
         let point = public(&words);
         let (a, c) = if equal == KeyPoint::Gamma {
@@ -224,18 +228,18 @@ fn refuses_keys_whose_beta_is_another_point_and_lets_anyone_forge() {
                 let (simulator, statement, _) = valid(system, 40);
                 let mut key = simulator.key;
                 let same = match second {
-                    KeyPoint::Delta(i) => key.deltas_g2.get(i).copied(),
-                    _ => Some(key.gamma_g2),
+                    KeyPoint::Delta(i) => groth(&key).deltas_g2.get(i).copied(),
+                    _ => Some(groth(&key).gamma_g2),
                 };
                 let Some(same) = same else {
                     continue;
                 };
                 let (beta, alpha) = if negative {
-                    (-same, -key.alpha_g1)
+                    (-same, -groth(&key).alpha_g1)
                 } else {
-                    (same, key.alpha_g1)
+                    (same, groth(&key).alpha_g1)
                 };
-                key.beta_g2 = beta;
+                groth_mut(&mut key).beta_g2 = beta;
                 // The equation does hold: only the linter stands between this key and a forged proof. In ultragroth the
                 // pairing with δ1 leaves one of the three equalities.
                 if system == ProofSystem::Groth16 || second == KeyPoint::Delta(0) {

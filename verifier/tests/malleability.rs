@@ -29,6 +29,7 @@ fn anyone_can_rerandomize_a_proof_and_the_statement_digest_stays() {
                     c1,
                     c2,
                 },
+                Proof::Halo2Kzg { .. } => panic!("a groth16 system"),
             };
             assert_ne!(keccak256(&other.to_bytes()), keccak256(&proof.to_bytes()));
             assert_eq!(verify(&simulator.key, &statement, &other), Ok(()));

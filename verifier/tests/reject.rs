@@ -24,6 +24,7 @@ fn points(system: ProofSystem) -> Vec<(ProofPoint, usize, usize)> {
             (ProofPoint::B, 64, 128),
             (ProofPoint::C, 192, 64),
         ],
+        ProofSystem::Halo2Kzg => panic!("a groth16 system"),
         ProofSystem::UltraGroth => {
             vec![
                 (ProofPoint::A, 0, 64),
@@ -159,6 +160,7 @@ fn rejects_infinity_in_every_place() {
         let built = match proof {
             Proof::Groth16 { a, b, .. } => Proof::Groth16 { a, b, c: zero },
             Proof::UltraGroth { a, b, c2, .. } => Proof::UltraGroth { a, b, c1: zero, c2 },
+            Proof::Halo2Kzg { .. } => panic!("a groth16 system"),
         };
         assert!(matches!(
             verify(&simulator.key, &statement, &built),
@@ -179,6 +181,7 @@ fn rejects_infinity_in_every_place() {
                 c1,
                 c2,
             },
+            Proof::Halo2Kzg { .. } => panic!("a groth16 system"),
         };
         let expected = ProofError::Point {
             point: ProofPoint::B,
@@ -247,7 +250,7 @@ fn rejects_wrong_lengths_and_counts() {
     for system in SYSTEMS {
         let (simulator, statement, proof) = valid(system, 40);
         let bytes = proof.to_bytes();
-        let expected = system.proof_bytes();
+        let expected = simulator.key.proof_bytes();
         for len in 0..bytes.len() {
             let got = ProofError::Length {
                 system,

@@ -19,10 +19,10 @@ const ULTRAGROTH_HEX: &str = include_str!("ultragroth.hex");
 static GROTH16: [u8; GROTH16_HEX.len() / 2] = decode_hex(GROTH16_HEX);
 static ULTRAGROTH: [u8; ULTRAGROTH_HEX.len() / 2] = decode_hex(ULTRAGROTH_HEX);
 
-/// The fixed contract of a system: its name without the suffix `Verifier` or `Deployer`, and its source.
+/// The fixed contract of a Groth16 system: its name without the suffix `Verifier` or `Deployer`, and its source.
 #[must_use]
-pub const fn deployer_source(system: ProofSystem) -> (&'static str, &'static str) {
-    match system {
+pub const fn deployer_source(system: ProofSystem) -> Option<(&'static str, &'static str)> {
+    Some(match system {
         ProofSystem::Groth16 => (
             "Groth16",
             include_str!("../../templates/Groth16Verifier.sol"),
@@ -31,7 +31,8 @@ pub const fn deployer_source(system: ProofSystem) -> (&'static str, &'static str
             "UltraGroth",
             include_str!("../../templates/UltraGrothVerifier.sol"),
         ),
-    }
+        ProofSystem::Halo2Kzg => return None,
+    })
 }
 
 /// The code that creates the verifier contract of a key.
@@ -44,14 +45,17 @@ pub fn creation_code(key: &VerifyingKey, allow_dev_key: bool) -> Result<Vec<u8>,
     if development && !allow_dev_key {
         return Err(GenerateError::DevelopmentKey);
     }
-    let deployer: &[u8] = match key.system {
+    let system = key.system;
+    let groth = key.groth().ok_or(GenerateError::System { system })?;
+    let deployer: &[u8] = match system {
         ProofSystem::Groth16 => &GROTH16,
         ProofSystem::UltraGroth => &ULTRAGROTH,
+        ProofSystem::Halo2Kzg => return Err(GenerateError::System { system }),
     };
     // The deployer contains the verifier's code, so this is a little more than what will be deployed.
     let bytes = deployer
         .len()
-        .saturating_add(64 * key.ic.len())
+        .saturating_add(64 * groth.ic.len())
         .saturating_add(512 + 64);
     if bytes > MAX_CODE_BYTES {
         let n_words = key.layout.n_words();
@@ -65,7 +69,7 @@ pub fn creation_code(key: &VerifyingKey, allow_dev_key: bool) -> Result<Vec<u8>,
     let mut code = deployer.to_vec();
     code.extend_from_slice(&word(usize::from(development)));
     code.extend_from_slice(&word(0x40));
-    let key_bytes: Vec<u8> = key_words(key)
+    let key_bytes: Vec<u8> = key_words(key, groth)
         .into_iter()
         .flat_map(|word| word.bytes)
         .collect();

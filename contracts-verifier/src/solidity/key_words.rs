@@ -4,7 +4,7 @@
 
 use ark_bn254::{G1Affine, G2Affine};
 use zkinfer_verifier::{
-    VerifyingKey,
+    GrothKey, VerifyingKey,
     curve::{write_g1, write_g2},
 };
 
@@ -19,23 +19,23 @@ pub struct KeyWord {
     pub bytes: Vec<u8>,
 }
 
-/// The pieces of a key, in the order of the contract's code.
+/// The pieces of a key and its points, in the order of the contract's code.
 #[must_use]
-pub fn key_words(key: &VerifyingKey) -> Vec<KeyWord> {
+pub fn key_words(key: &VerifyingKey, groth: &GrothKey) -> Vec<KeyWord> {
     let mut words = vec![
-        g1("−α in G1: x, y".to_owned(), &-key.alpha_g1),
-        g2("β in G2: x.c1, x.c0, y.c1, y.c0".to_owned(), &key.beta_g2),
-        g2("−γ in G2".to_owned(), &-key.gamma_g2),
+        g1("−α in G1: x, y".to_owned(), &-groth.alpha_g1),
+        g2("β in G2: x.c1, x.c0, y.c1, y.c0".to_owned(), &groth.beta_g2),
+        g2("−γ in G2".to_owned(), &-groth.gamma_g2),
     ];
-    for (i, delta) in key.deltas_g2.iter().enumerate() {
-        let name = if key.deltas_g2.len() == 1 {
+    for (i, delta) in groth.deltas_g2.iter().enumerate() {
+        let name = if groth.deltas_g2.len() == 1 {
             "−δ in G2".to_owned()
         } else {
             format!("−δ{} in G2", i + 1)
         };
         words.push(g2(name, &-*delta));
     }
-    for (i, ic) in key.ic.iter().enumerate() {
+    for (i, ic) in groth.ic.iter().enumerate() {
         words.push(g1(format!("IC_{i} in G1"), ic));
     }
     words.push(KeyWord {

@@ -4,19 +4,27 @@
 
 use std::fmt::Write;
 
-use zkinfer_verifier::{VerifyingKey, Visibility};
+use zkinfer_verifier::{GrothKey, VerifyingKey, Visibility};
 
 use super::{creation::deployer_source, key_words::key_words};
+use crate::target::GenerateError;
 
-pub(super) fn per_key(key: &VerifyingKey) -> String {
-    let (name, template) = deployer_source(key.system);
+pub(super) fn per_key(key: &VerifyingKey) -> Result<String, GenerateError> {
+    let system = key.system;
+    let source = deployer_source(system).zip(key.groth());
+    let ((name, template), groth) = source.ok_or(GenerateError::System { system })?;
     let mut text = template.to_owned();
     // Writing to a String does not fail.
-    let _ = write_contract(&mut text, name, key);
-    text
+    let _ = write_contract(&mut text, name, key, groth);
+    Ok(text)
 }
 
-fn write_contract(out: &mut String, name: &str, key: &VerifyingKey) -> std::fmt::Result {
+fn write_contract(
+    out: &mut String,
+    name: &str,
+    key: &VerifyingKey,
+    groth: &GrothKey,
+) -> std::fmt::Result {
     let development = key.setup == zkinfer_verifier::Setup::Development;
     writeln!(out)?;
     writeln!(
@@ -53,7 +61,7 @@ fn write_contract(out: &mut String, name: &str, key: &VerifyingKey) -> std::fmt:
     writeln!(out, "    constructor()")?;
     writeln!(out, "        {name}Deployer(")?;
     writeln!(out, "            {development}, // {} key", key.setup)?;
-    for word in key_words(key) {
+    for word in key_words(key, groth) {
         writeln!(out, "            // {}", word.name)?;
         for chunk in word.bytes.chunks(32) {
             writeln!(out, "            hex\"{}\"", hex::encode(chunk))?;

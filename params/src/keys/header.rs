@@ -62,6 +62,7 @@ pub(super) fn decode(
         system: match page[12] {
             1 => ProofSystem::Groth16,
             2 => ProofSystem::UltraGroth,
+            3 => ProofSystem::Halo2Kzg,
             _ => return Err(malformed("proof system")),
         },
         setup: match page[13] {

@@ -17,7 +17,7 @@ use zkinfer_params::keys::{KeySink, ProvingKeyFile};
 use zkinfer_verifier::{Context, Proof, ProofSystem, Statement, VerifyingKey};
 
 use crate::error::{PrepareError, ProveError, SetupError};
-use crate::{groth16, ultragroth};
+use crate::{groth16, halo2_kzg, ultragroth};
 
 /// A proof system on a device.
 pub trait Backend: Debug + Send + Sync {
@@ -140,15 +140,17 @@ pub fn backend(system: ProofSystem, device: Arc<dyn Device>) -> Box<dyn Backend>
     match system {
         ProofSystem::Groth16 => Box::new(groth16::Groth16::new(device)),
         ProofSystem::UltraGroth => Box::new(ultragroth::UltraGroth::new(device)),
+        ProofSystem::Halo2Kzg => Box::new(halo2_kzg::Halo2Kzg::new(device)),
     }
 }
 
-/// The form of circuit that a proof system proves.
+/// The form of R1CS that a proof system proves; `None` for a system that proves no R1CS.
 #[must_use]
-pub fn form_of(system: ProofSystem) -> Form {
+pub fn form_of(system: ProofSystem) -> Option<Form> {
     match system {
-        ProofSystem::Groth16 => Form::Plain,
-        ProofSystem::UltraGroth => Form::Committed,
+        ProofSystem::Groth16 => Some(Form::Plain),
+        ProofSystem::UltraGroth => Some(Form::Committed),
+        ProofSystem::Halo2Kzg => None,
     }
 }
 

@@ -13,6 +13,12 @@ use crate::backend::Cancelled;
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum SetupError {
+    /// The system is not one this operation works for.
+    #[error("this set-up does not make {system} keys")]
+    System {
+        /// The system asked for.
+        system: ProofSystem,
+    },
     /// The program has no circuit of the system's form.
     #[error(transparent)]
     Lower(#[from] LowerError),

@@ -2,6 +2,7 @@
 //!
 //! * [`mod@backend`]: one proof system behind the traits [`Backend`] and [`Prover`]; progress and cancellation.
 //! * [`mod@quote`]: what a key and a proof will cost, before any key is made.
+//! * [`mod@halo2_kzg`]: PLONK over KZG: transcript and protocol descriptions.
 //! * `groth16`, `ultragroth`: the two systems, each a `setup` and a `prove` that read like the equations.
 //! * `qap`, `crs`: what they share: the quadratic arithmetic program, and keys on disk.
 //!
@@ -13,6 +14,7 @@ pub mod backend;
 mod crs;
 mod error;
 mod groth16;
+pub mod halo2_kzg;
 mod qap;
 pub mod quote;
 mod ultragroth;
@@ -21,4 +23,4 @@ pub use backend::{
     Backend, CryptoRngCore, Phase, Progress, ProofInput, Proven, Prover, Silent, backend, form_of,
 };
 pub use error::{PrepareError, ProveError, SetupError};
-pub use quote::{Quote, quote};
+pub use quote::{Quote, QuoteError, quote};

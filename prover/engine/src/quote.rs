@@ -31,6 +31,21 @@ const GAS_PER_PUBLIC: u64 = 6_640;
 const GAS_ULTRAGROTH: u64 = 237_600;
 const GAS_PER_WORD: u64 = 100;
 
+/// Why there is no quote.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum QuoteError {
+    /// The program has no circuit of the system's form.
+    #[error(transparent)]
+    Lower(#[from] LowerError),
+    /// No cost model of the system.
+    #[error("there is no quote for {system}")]
+    System {
+        /// The system asked for.
+        system: ProofSystem,
+    },
+}
+
 /// What a key and a proof will cost.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Quote {
@@ -65,9 +80,10 @@ pub struct Quote {
 /// Lowers `program` for `system` and says what its keys and proofs will cost.
 ///
 /// # Errors
-/// [`LowerError`] when the program has no circuit of the system's form.
-pub fn quote(program: &Arc<Program>, system: ProofSystem) -> Result<Quote, LowerError> {
-    let r1cs = R1cs::lower(program, form_of(system))?;
+/// [`QuoteError`] when the program has no circuit of the system's form.
+pub fn quote(program: &Arc<Program>, system: ProofSystem) -> Result<Quote, QuoteError> {
+    let form = form_of(system).ok_or(QuoteError::System { system })?;
+    let r1cs = R1cs::lower(program, form)?;
     let rows = r1cs.n_rows().saturating_add(r1cs.n_instance());
     let qap = Qap::new(&r1cs).ok_or(LowerError::TooLarge { rows })?;
     let (domain, wires) = (qap.n(), r1cs.n_wires());
@@ -75,6 +91,7 @@ pub fn quote(program: &Arc<Program>, system: ProofSystem) -> Result<Quote, Lower
     let n_full = match system {
         ProofSystem::Groth16 => 0,
         ProofSystem::UltraGroth => r1cs.n_private(),
+        ProofSystem::Halo2Kzg => return Err(QuoteError::System { system }),
     };
     let prove_core_seconds = (domain as f64 * PROVE_MICROS_PER_POINT
         + n_full as f64 * PROVE_MICROS_PER_FULL_WIRE
@@ -91,7 +108,7 @@ pub fn quote(program: &Arc<Program>, system: ProofSystem) -> Result<Quote, Lower
         domain,
         wires,
         key_bytes: key_bytes(&r1cs, domain, system),
-        proof_bytes: system.proof_bytes(),
+        proof_bytes: system.proof_bytes().unwrap_or_default(),
         ram_bytes: RAM_BASE + domain as u64 * RAM_PER_POINT + wires as u64 * RAM_PER_WIRE,
         setup_core_seconds,
         prove_core_seconds,
@@ -100,6 +117,7 @@ pub fn quote(program: &Arc<Program>, system: ProofSystem) -> Result<Quote, Lower
         gas: match system {
             ProofSystem::Groth16 => GAS_GROTH16 + GAS_PER_PUBLIC * n_words as u64,
             ProofSystem::UltraGroth => GAS_ULTRAGROTH + GAS_PER_WORD * n_words as u64,
+            ProofSystem::Halo2Kzg => return Err(QuoteError::System { system }),
         },
     })
 }

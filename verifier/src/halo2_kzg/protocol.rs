@@ -293,7 +293,10 @@ impl Protocol {
             push(Poly::Fixed(column), at);
         }
         for (i, poly) in (0..self.sigma.len()).zip(0..) {
-            push(Poly::Sigma(poly), vec![(0, Eval::Given(self.sigma_eval(i)))]);
+            push(
+                Poly::Sigma(poly),
+                vec![(0, Eval::Given(self.sigma_eval(i)))],
+            );
         }
         push(Poly::Quotient, vec![(0, Eval::Quotient)]);
         push(Poly::Random, vec![(0, Eval::Given(self.random_eval()))]);

@@ -1,12 +1,13 @@
 //! # The bytes of a verifying key
-//! A cursor over the input that never reads past the end; every count is bounded, and checked against the bytes left, before anything
-//! is allocated for it.
+//! Every count is bounded, and checked against the bytes left, before anything is allocated for it.
 
 use alloc::{string::String, vec::Vec};
 
-use super::{KeyError, KeyPoint, VerifyingKey};
+use super::{GrothKey, KeyError, KeyMaterial, KeyPoint, VerifyingKey};
 use crate::{
+    cursor::Cursor,
     curve::{G1_BYTES, G2_BYTES, g1_from_bytes, g2_from_bytes, write_g1, write_g2},
+    halo2_kzg,
     statement::{
         Dtype, LayoutError, MAX_DIMS, MAX_NAME_BYTES, MAX_TENSORS, Role, StatementLayout,
         TensorSpec, Visibility,
@@ -45,24 +46,29 @@ pub(super) fn encode(key: &VerifyingKey) -> Vec<u8> {
         out.extend_from_slice(&tensor.scale.to_bits().to_be_bytes());
         out.extend_from_slice(&tensor.zero_point.to_be_bytes());
     }
-    write_g1(&mut out, &key.alpha_g1);
-    write_g2(&mut out, &key.beta_g2);
-    write_g2(&mut out, &key.gamma_g2);
+    match &key.material {
+        KeyMaterial::Groth(groth) => encode_groth(&mut out, groth),
+        KeyMaterial::Halo2Kzg(protocol) => halo2_kzg::encode(&mut out, protocol),
+    }
+    out
+}
+
+fn encode_groth(out: &mut Vec<u8>, key: &GrothKey) {
+    write_g1(out, &key.alpha_g1);
+    write_g2(out, &key.beta_g2);
+    write_g2(out, &key.gamma_g2);
     out.push(u8::try_from(key.deltas_g2.len()).unwrap_or(u8::MAX));
-    key.deltas_g2
-        .iter()
-        .for_each(|delta| write_g2(&mut out, delta));
+    key.deltas_g2.iter().for_each(|delta| write_g2(out, delta));
     out.extend_from_slice(
         &u32::try_from(key.ic.len())
             .unwrap_or(u32::MAX)
             .to_be_bytes(),
     );
-    key.ic.iter().for_each(|ic| write_g1(&mut out, ic));
-    out
+    key.ic.iter().for_each(|ic| write_g1(out, ic));
 }
 
 pub(super) fn decode(bytes: &[u8]) -> Result<VerifyingKey, KeyError> {
-    let mut input = Cursor { bytes, at: 0 };
+    let mut input = Cursor::new(bytes);
     if input.array::<8>().ok() != Some(MAGIC) {
         return Err(KeyError::Magic { version: VERSION });
     }
@@ -71,6 +77,28 @@ pub(super) fn decode(bytes: &[u8]) -> Result<VerifyingKey, KeyError> {
     let model_id = input.array()?;
     let circuit_digest = input.array()?;
     let layout = decode_layout(&mut input)?;
+    let material = match system {
+        ProofSystem::Halo2Kzg => KeyMaterial::Halo2Kzg(halo2_kzg::decode(&mut input)?),
+        groth => KeyMaterial::Groth(decode_groth(&mut input, groth, layout.n_words())?),
+    };
+    match input.left() {
+        0 => Ok(VerifyingKey {
+            system,
+            setup,
+            model_id,
+            circuit_digest,
+            layout,
+            material,
+        }),
+        extra => Err(KeyError::Trailing { extra }),
+    }
+}
+
+fn decode_groth(
+    input: &mut Cursor<'_>,
+    system: ProofSystem,
+    n_words: usize,
+) -> Result<GrothKey, KeyError> {
     let alpha_g1 = g1_from_bytes(&input.array()?).map_err(at(KeyPoint::Alpha))?;
     let beta_g2 = g2_from_bytes(&input.array()?).map_err(at(KeyPoint::Beta))?;
     let gamma_g2 = g2_from_bytes(&input.array()?).map_err(at(KeyPoint::Gamma))?;
@@ -84,27 +112,19 @@ pub(super) fn decode(bytes: &[u8]) -> Result<VerifyingKey, KeyError> {
     }
 
     let n_ic = usize::try_from(u32::from_be_bytes(input.array()?)).unwrap_or(usize::MAX);
-    check_count("IC points", system.n_ic(layout.n_words()), n_ic)?;
+    check_count("IC points", system.n_ic(n_words), n_ic)?;
     input.check_left(n_ic.saturating_mul(G1_BYTES))?;
     let mut ic = Vec::with_capacity(n_ic);
     for i in 0..n_ic {
         ic.push(g1_from_bytes(&input.array()?).map_err(at(KeyPoint::Ic(i)))?);
     }
-    match input.left() {
-        0 => Ok(VerifyingKey {
-            system,
-            setup,
-            model_id,
-            circuit_digest,
-            layout,
-            alpha_g1,
-            beta_g2,
-            gamma_g2,
-            deltas_g2,
-            ic,
-        }),
-        extra => Err(KeyError::Trailing { extra }),
-    }
+    Ok(GrothKey {
+        alpha_g1,
+        beta_g2,
+        gamma_g2,
+        deltas_g2,
+        ic,
+    })
 }
 
 fn decode_layout(input: &mut Cursor<'_>) -> Result<StatementLayout, KeyError> {
@@ -173,65 +193,5 @@ fn check_count(what: &'static str, expected: usize, got: usize) -> Result<(), Ke
             expected,
             got,
         })
-    }
-}
-
-struct Cursor<'b> {
-    bytes: &'b [u8],
-    at: usize,
-}
-
-impl<'b> Cursor<'b> {
-    fn left(&self) -> usize {
-        self.bytes.len().saturating_sub(self.at)
-    }
-
-    fn check_left(&self, needed: usize) -> Result<(), KeyError> {
-        let left = self.left();
-        if needed <= left {
-            Ok(())
-        } else {
-            Err(KeyError::Truncated {
-                at: self.at,
-                needed,
-                left,
-            })
-        }
-    }
-
-    fn slice(&mut self, len: usize) -> Result<&'b [u8], KeyError> {
-        self.check_left(len)?;
-        let truncated = KeyError::Truncated {
-            at: self.at,
-            needed: len,
-            left: self.left(),
-        };
-        let slice = self
-            .bytes
-            .get(self.at..)
-            .and_then(|rest| rest.get(..len))
-            .ok_or(truncated)?;
-        self.at += len;
-        Ok(slice)
-    }
-
-    fn array<const N: usize>(&mut self) -> Result<[u8; N], KeyError> {
-        let truncated = KeyError::Truncated {
-            at: self.at,
-            needed: N,
-            left: self.left(),
-        };
-        let slice = self.slice(N)?;
-        slice.first_chunk::<N>().copied().ok_or(truncated)
-    }
-
-    fn tag<T>(
-        &mut self,
-        field: &'static str,
-        from_tag: impl Fn(u8) -> Option<T>,
-    ) -> Result<T, KeyError> {
-        let at = self.at;
-        let [got] = self.array()?;
-        from_tag(got).ok_or(KeyError::Tag { field, at, got })
     }
 }

@@ -8,8 +8,8 @@ use ark_ec::{AffineRepr, CurveGroup};
 use ark_ff::{Field, UniformRand};
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use zkinfer_verifier::{
-    Context, Dtype, Proof, ProofSystem, Role, Setup, Statement, StatementLayout, TensorSpec,
-    VerifyingKey, Visibility,
+    Context, Dtype, GrothKey, KeyMaterial, Proof, ProofSystem, Role, Setup, Statement,
+    StatementLayout, TensorSpec, VerifyingKey, Visibility,
     transcript::{challenges, evaluate_words},
 };
 
@@ -24,6 +24,19 @@ pub struct Simulator {
     gamma: Fr,
     deltas: Vec<Fr>,
     ic: Vec<Fr>,
+}
+
+/// The points of a key.
+pub fn groth(key: &VerifyingKey) -> &GrothKey {
+    key.groth().expect("a key of groth16 or ultragroth")
+}
+
+/// The points of a key, to change them.
+pub fn groth_mut(key: &mut VerifyingKey) -> &mut GrothKey {
+    match &mut key.material {
+        KeyMaterial::Groth(groth) => groth,
+        KeyMaterial::Halo2Kzg(_) => panic!("a key of groth16 or ultragroth"),
+    }
 }
 
 pub fn g1(scalar: Fr) -> G1Affine {
@@ -98,11 +111,13 @@ impl Simulator {
             model_id: [0x11; 32],
             circuit_digest: [0x22; 32],
             layout,
-            alpha_g1: g1(alpha),
-            beta_g2: g2(beta),
-            gamma_g2: g2(gamma),
-            deltas_g2: deltas.iter().map(|delta| g2(*delta)).collect(),
-            ic: ic.iter().map(|scalar| g1(*scalar)).collect(),
+            material: KeyMaterial::Groth(GrothKey {
+                alpha_g1: g1(alpha),
+                beta_g2: g2(beta),
+                gamma_g2: g2(gamma),
+                deltas_g2: deltas.iter().map(|delta| g2(*delta)).collect(),
+                ic: ic.iter().map(|scalar| g1(*scalar)).collect(),
+            }),
         };
         Self {
             key,
@@ -138,7 +153,8 @@ impl Simulator {
     /// Makes an IC point the negative of another.
     pub fn oppose(&mut self, first: usize, second: usize) {
         self.ic[second] = -self.ic[first];
-        self.key.ic[second] = -self.key.ic[first];
+        let key = groth_mut(&mut self.key);
+        key.ic[second] = -key.ic[first];
     }
 
     /// A proof of any statement, true or not.
@@ -169,6 +185,7 @@ impl Simulator {
                     c: g1(c),
                 }
             }
+            ProofSystem::Halo2Kzg => panic!("no trapdoor of halo2-kzg is simulated"),
             ProofSystem::UltraGroth => {
                 let c1 = Fr::rand(&mut rng);
                 let challenges = challenges(&self.key.digest(), words, &g1(c1));

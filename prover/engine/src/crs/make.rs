@@ -17,7 +17,7 @@ use zkinfer_gpu::curve::{AffineOf, encode_points};
 use zkinfer_gpu::{Curve, Device, DeviceError, FixedBase, G1, G2};
 use zkinfer_params::dev_setup::Trapdoor;
 use zkinfer_params::keys::{KeyHeader, KeySink, SectionKind};
-use zkinfer_verifier::{ProofSystem, Setup, VerifyingKey};
+use zkinfer_verifier::{GrothKey, KeyMaterial, ProofSystem, Setup, VerifyingKey};
 
 use crate::backend::{Phase, Progress, Steps, form_of};
 use crate::error::SetupError;
@@ -47,7 +47,8 @@ impl<'a> KeyMaker<'a> {
         progress: &'a dyn Progress,
     ) -> Result<Self, SetupError> {
         let mut lowering = Steps::begin(progress, Phase::Lower, 2)?;
-        let r1cs = R1cs::lower(program, form_of(system))?;
+        let form = form_of(system).ok_or(SetupError::System { system })?;
+        let r1cs = R1cs::lower(program, form)?;
         lowering.advance(1)?;
         let qap = Qap::new(&r1cs).ok_or(SetupError::DomainTooLarge {
             rows: r1cs.n_rows().saturating_add(r1cs.n_instance()),
@@ -104,14 +105,16 @@ impl<'a> KeyMaker<'a> {
             model_id,
             circuit_digest: self.r1cs.digest(),
             layout: self.r1cs.program().layout().clone(),
-            alpha_g1: (G1Affine::generator() * alpha).into_affine(),
-            beta_g2: (G2Affine::generator() * beta).into_affine(),
-            gamma_g2: (G2Affine::generator() * gamma).into_affine(),
-            deltas_g2: deltas
-                .iter()
-                .map(|delta| (G2Affine::generator() * delta).into_affine())
-                .collect(),
-            ic: self.device.fixed_base_g1(&self.g1, &ic)?,
+            material: KeyMaterial::Groth(GrothKey {
+                alpha_g1: (G1Affine::generator() * alpha).into_affine(),
+                beta_g2: (G2Affine::generator() * beta).into_affine(),
+                gamma_g2: (G2Affine::generator() * gamma).into_affine(),
+                deltas_g2: deltas
+                    .iter()
+                    .map(|delta| (G2Affine::generator() * delta).into_affine())
+                    .collect(),
+                ic: self.device.fixed_base_g1(&self.g1, &ic)?,
+            }),
         };
         key.check()?;
         Ok(key)

@@ -61,7 +61,7 @@ impl ProvingKey {
             b1: section(file, SectionKind::B1, n_wires)?,
             b2: section(file, SectionKind::B2, n_wires)?,
             d1: match system {
-                ProofSystem::Groth16 => Bases::from_points(Vec::new()),
+                ProofSystem::Groth16 | ProofSystem::Halo2Kzg => Bases::from_points(Vec::new()),
                 ProofSystem::UltraGroth => section(file, SectionKind::D1, r1cs.n_committed())?,
             },
             d2: section(file, SectionKind::D2, r1cs.n_private())?,
