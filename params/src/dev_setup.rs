@@ -6,12 +6,19 @@
 
 use std::fmt;
 
-use ark_bn254::Fr;
-use ark_ff::Zero;
+use ark_bn254::{Fr, G1Projective, G2Projective};
+use ark_ec::scalar_mul::BatchMulPreprocessing;
+use ark_ec::{CurveGroup, PrimeGroup};
+use ark_ff::{FftField, Field, One, Zero, batch_inversion};
 use ark_std::UniformRand;
 use rand::rngs::{OsRng, StdRng};
 use rand::{CryptoRng, RngCore, SeedableRng};
-use zeroize::{Zeroize, ZeroizeOnDrop};
+use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
+
+use crate::srs::{
+    MAX_K, Origin, Place, Srs, SrsError, SrsPart, SrsSection, SrsStep, SrsWriter, Watch,
+    encode_g1_all, encode_g2, geometric, tell, to_library,
+};
 
 /// The secret exponents of a development set-up, independent and non-zero.
 #[derive(Zeroize, ZeroizeOnDrop)]
@@ -59,6 +66,137 @@ impl Trapdoor {
             delta1: draw(),
             delta2: draw(),
         }
+    }
+}
+
+/// Points made at once.
+const CHUNK: u64 = 1 << 15;
+
+/// Makes a reference string of 2ᵏ powers from τ. **Whoever saw τ can prove anything under every key made from it**, which is why
+/// the file says `Development`, and so does every key.
+///
+/// # Errors
+/// [`SrsError`], when k is out of range or the file cannot be written.
+pub fn development_srs(
+    trapdoor: &Trapdoor,
+    k: u32,
+    to: Place<'_>,
+    watch: &mut Watch<'_>,
+) -> Result<Srs, SrsError> {
+    let mut writer = SrsWriter::begin(k, &to)?;
+    let maker = Maker::new(trapdoor, k)?;
+    let total = 3 << k;
+    let mut done = 0;
+    maker.powers(k, &mut |raw, n| {
+        done += n;
+        writer.append(SrsSection::Monomial, raw)?;
+        tell(watch, SrsStep::Make, done, total)
+    })?;
+    for level in 0..=k {
+        maker.lagrange(level, &mut |raw, n| {
+            done += n;
+            writer.append(SrsSection::Lagrange, raw)?;
+            tell(watch, SrsStep::Make, done, total)
+        })?;
+    }
+    writer.finish(0, Origin::Development, maker.s_g2())
+}
+
+/// The same in memory, for one circuit of 2ᵏ rows.
+///
+/// # Errors
+/// [`SrsError`], when k is out of range.
+pub fn development_srs_part(
+    trapdoor: &Trapdoor,
+    k: u32,
+    watch: &mut Watch<'_>,
+) -> Result<SrsPart, SrsError> {
+    let maker = Maker::new(trapdoor, k)?;
+    let total = 2 << k;
+    let mut done = 0;
+    let (mut monomial, mut lagrange) = (Vec::new(), Vec::new());
+    maker.powers(k, &mut |raw, n| {
+        done += n;
+        monomial.extend_from_slice(raw);
+        tell(watch, SrsStep::Make, done, total)
+    })?;
+    maker.lagrange(k, &mut |raw, n| {
+        done += n;
+        lagrange.extend_from_slice(raw);
+        tell(watch, SrsStep::Make, done, total)
+    })?;
+    Ok(SrsPart {
+        k,
+        monomial,
+        lagrange: to_library(&lagrange),
+        s_g2: maker.s_g2(),
+    })
+}
+
+/// Points from τ by multiplications of the generator.
+struct Maker {
+    tau: Zeroizing<Fr>,
+    table: BatchMulPreprocessing<G1Projective>,
+}
+
+/// Takes raw points and their number.
+type Take<'a> = dyn FnMut(&[u8], u64) -> Result<(), SrsError> + 'a;
+
+impl Maker {
+    fn new(trapdoor: &Trapdoor, k: u32) -> Result<Self, SrsError> {
+        if !(1..=MAX_K).contains(&k) {
+            return Err(SrsError::K { got: k });
+        }
+        let tau = Zeroizing::new(trapdoor.tau);
+        if tau.is_zero() || tau.pow([1u64 << MAX_K]).is_one() {
+            return Err(SrsError::DegenerateTrapdoor);
+        }
+        Ok(Self {
+            tau,
+            table: BatchMulPreprocessing::new(G1Projective::generator(), CHUNK as usize),
+        })
+    }
+
+    fn s_g2(&self) -> [u8; crate::srs::G2_BYTES] {
+        encode_g2(&(G2Projective::generator() * *self.tau).into_affine())
+    }
+
+    fn powers(&self, k: u32, take: &mut Take<'_>) -> Result<(), SrsError> {
+        self.make(k, take, |from, n| geometric(*self.tau, from, n))
+    }
+
+    /// L_i(τ) = ωⁱ·(τⁿ − 1)/(n·(τ − ωⁱ)) over the root 5ᵗ.
+    fn lagrange(&self, k: u32, take: &mut Take<'_>) -> Result<(), SrsError> {
+        let n = Fr::from(1u64 << k);
+        let degenerate = || SrsError::DegenerateTrapdoor;
+        let omega = Fr::get_root_of_unity(1 << k).ok_or_else(degenerate)?;
+        let scale = (self.tau.pow([1u64 << k]) - Fr::one()) / n;
+        let scale = Zeroizing::new(scale);
+        self.make(k, take, |from, count| {
+            let roots = geometric(omega, from, count);
+            let mut values: Vec<Fr> = roots.iter().map(|root| *self.tau - root).collect();
+            batch_inversion(&mut values);
+            for (value, root) in values.iter_mut().zip(roots) {
+                *value *= root * *scale;
+            }
+            values
+        })
+    }
+
+    fn make(
+        &self,
+        k: u32,
+        take: &mut Take<'_>,
+        scalars: impl Fn(u64, u64) -> Vec<Fr>,
+    ) -> Result<(), SrsError> {
+        let mut from = 0;
+        while from < 1u64 << k {
+            let n = CHUNK.min((1 << k) - from);
+            let scalars = Zeroizing::new(scalars(from, n));
+            take(&encode_g1_all(&self.table.batch_mul(&scalars)), n)?;
+            from += n;
+        }
+        Ok(())
     }
 }
 

@@ -43,13 +43,13 @@ pub struct KeyHeader {
     pub program_digest: [u8; 32],
 }
 
-/// The sections of a proving key, named as in groth16 papers.
+/// The sections of a proving key, named as in the papers of the two families.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u32)]
 pub enum SectionKind {
     /// Single G1 points: \[α\], \[β\], \[δ1\] (UltraGroth only), \[δ2\].
     PointsG1 = 1,
-    /// Single G2 points: \[β\], \[δ2\].
+    /// Single G2 points: \[β\], \[δ2\]; \[τ\] for halo2-kzg.
     PointsG2 = 2,
     /// \[u_j(τ)\] in G1 for every wire.
     A = 3,
@@ -63,11 +63,15 @@ pub enum SectionKind {
     D2 = 7,
     /// The quotient's query in G1, one point for each point of the coset.
     H = 8,
+    /// \[τⁱ\] in G1 for every row (halo2-kzg only).
+    Monomial = 9,
+    /// \[L_i(τ)\] in G1 for every row, over the library's domain (halo2-kzg only).
+    Lagrange = 10,
 }
 
 impl SectionKind {
     /// Every kind.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::PointsG1,
         Self::PointsG2,
         Self::A,
@@ -76,6 +80,8 @@ impl SectionKind {
         Self::D1,
         Self::D2,
         Self::H,
+        Self::Monomial,
+        Self::Lagrange,
     ];
 
     /// Bytes of one point of the section.
@@ -201,6 +207,33 @@ impl ProvingKeyFile {
             .ok_or(KeyOpenError::MissingSection { kind })
     }
 
+    /// Reads a section of `expected` points and compares its SHA-256 with the header's.
+    ///
+    /// # Errors
+    /// [`KeyOpenError`]; nothing is allocated for a section of another length.
+    pub fn read_section(&self, kind: SectionKind, expected: u64) -> Result<Vec<u8>, KeyOpenError> {
+        let section = self.section(kind)?;
+        if section.count != expected {
+            return Err(KeyOpenError::SectionCount {
+                kind,
+                expected,
+                got: section.count,
+            });
+        }
+        let mut bytes = vec![0u8; section.len_bytes() as usize];
+        self.file
+            .read_exact_at(&mut bytes, section.offset)
+            .map_err(|source| KeyOpenError::Io {
+                path: self.path.clone(),
+                source,
+            })?;
+        if <[u8; 32]>::from(Sha256::digest(&bytes)) == section.sha256 {
+            Ok(bytes)
+        } else {
+            Err(KeyOpenError::Damaged { kind })
+        }
+    }
+
     /// Reads a section and compares its SHA-256 with the header's.
     ///
     /// # Errors
@@ -293,6 +326,16 @@ pub enum KeyOpenError {
     MissingSection {
         /// The section.
         kind: SectionKind,
+    },
+    /// A section has another number of points than the circuit needs.
+    #[error("section {kind:?} of the proving key: expected {expected} points, got {got}")]
+    SectionCount {
+        /// The section.
+        kind: SectionKind,
+        /// By the circuit.
+        expected: u64,
+        /// By the key.
+        got: u64,
     },
     /// A section's bytes do not have the digest in the header.
     #[error("section {kind:?} of the proving key is damaged; make the key again with `setup`")]

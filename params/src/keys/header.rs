@@ -22,7 +22,7 @@ pub(super) fn encode(header: &KeyHeader, sections: &[Section], file_bytes: u64) 
     put(0, &MAGIC);
     put(8, &FORMAT_VERSION.to_le_bytes());
     put(12, &[header.system as u8, header.setup as u8]);
-    // Each kind occurs once, so there are at most eight.
+    // Each kind occurs once, so there are at most ten.
     put(14, &(sections.len() as u16).to_le_bytes());
     put(16, &file_bytes.to_le_bytes());
     put(24, &header.vk_digest);
