@@ -19,3 +19,4 @@ pub use check::ProtocolError;
 pub(crate) use codec::{decode, encode};
 pub use protocol::{Column, Eval, Op, OpeningSet, Poly, Protocol, Query};
 pub(crate) use verify::verify;
+pub use verify::{DELTA, omega};
