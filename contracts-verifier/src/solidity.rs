@@ -1,17 +1,21 @@
 //! # Solidity: one fixed contract per proof system, its key at the end of its code
 //! `templates/*.sol` hold the contracts. The per-key source is the template and a thin contract whose constructor hands the key, as
-//! annotated constants, to the deployer of the template; the deployer leaves behind `runtime ‖ key`. The creation code of the deployer is embedded
-//! here as solc wrote it (a test compares), so nobody needs solc to deploy. Layout of the key and soundness: DESIGN.md.
+//! annotated constants, to the deployer of the template; the deployer leaves behind `runtime ‖ key`, or, for halo2-kzg, a forwarder to the
+//! one reusable verifier and the key. The creation code of the deployer is embedded here as solc wrote it (a test compares), so nobody needs
+//! solc to deploy. halo2-kzg also has a specialised contract, source only. Layout of the keys and soundness: DESIGN.md.
 
 mod calldata;
 mod creation;
+mod halo2_kzg;
 mod key_words;
 mod source;
 
 use zkinfer_verifier::{Proof, Statement, VerifyingKey};
 
 pub use calldata::{calldata_verify, calldata_verify_proof};
-pub use creation::{MAX_CODE_BYTES, creation_code, deployer_source};
+pub use creation::{
+    MAX_CODE_BYTES, creation_code, deployer_source, key_creation_code, verifier_creation_code,
+};
 pub use key_words::{KeyWord, key_words};
 
 use crate::target::{GenerateError, SourceTree, Target};
@@ -27,17 +31,25 @@ pub struct Solidity {
 }
 
 impl Target for Solidity {
-    /// `ZkinferVerifier.sol`, self-contained, and `ZkinferVerifier.bin`, the creation code in hexadecimal: the same contract for
-    /// those without solc.
+    /// groth16, ultragroth: `ZkinferVerifier.sol`, self-contained, and `ZkinferVerifier.bin`, the creation code in hexadecimal: the same
+    /// contract for those without solc. halo2-kzg: `ZkinferVerifier.sol`, the specialised contract; `ZkinferReusable.sol` and
+    /// `ZkinferReusable.bin`, the key contract for the reusable verifier, as source and as creation code.
     fn generate(&self, key: &VerifyingKey) -> Result<SourceTree, GenerateError> {
-        let creation = creation_code(key, self.allow_dev_key)?;
-        Ok(SourceTree::from([
-            ("ZkinferVerifier.sol".to_owned(), source::per_key(key)?),
-            (
-                "ZkinferVerifier.bin".to_owned(),
-                hex::encode(creation) + "\n",
-            ),
-        ]))
+        let creation = hex::encode(creation_code(key, self.allow_dev_key)?) + "\n";
+        let source = source::per_key(key)?;
+        let files = match key.halo2_kzg() {
+            None => vec![
+                ("ZkinferVerifier.sol", source),
+                ("ZkinferVerifier.bin", creation),
+            ],
+            Some(protocol) => vec![
+                ("ZkinferVerifier.sol", source::specialised(key, protocol)),
+                ("ZkinferReusable.sol", source),
+                ("ZkinferReusable.bin", creation),
+            ],
+        };
+        let files = files.into_iter();
+        Ok(files.map(|(name, text)| (name.to_owned(), text)).collect())
     }
 
     /// Calldata of `verify(uint256 context, bytes publicTensors, bytes proof)`.

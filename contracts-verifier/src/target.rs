@@ -49,11 +49,13 @@ pub enum GenerateError {
         /// The limit of EIP-170.
         max: usize,
     },
-    /// No contract of this kind exists for the system.
-    #[error("there is no {system} contract of this kind")]
-    System {
+    /// The statement or the circuit is beyond what a contract of the system can address.
+    #[error("no {system} contract can check this circuit with statements of {n_words} words")]
+    Statement {
         /// The key's system.
         system: ProofSystem,
+        /// Words of its statements.
+        n_words: usize,
     },
     /// A point of the proof is not acceptable.
     #[error("{0}")]

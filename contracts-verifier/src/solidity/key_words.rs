@@ -1,14 +1,15 @@
 //! # The key as the contracts read it
-//! −α ‖ β ‖ −γ ‖ −δ's ‖ IC points ‖ vk digest ‖ number of public bytes, in 32-byte words. The negations are made here, once, so that no contract
-//! negates a point that a prover chose.
+//! groth16, ultragroth: −α ‖ β ‖ −γ ‖ −δ's ‖ IC points ‖ vk digest ‖ number of public bytes, in 32-byte words. The negations are made here,
+//! once, so that no contract negates a point that a prover chose. halo2-kzg: [`super::halo2_kzg`].
 
 use ark_bn254::{G1Affine, G2Affine};
 use zkinfer_verifier::{
-    GrothKey, VerifyingKey,
+    GrothKey, KeyMaterial, VerifyingKey,
     curve::{write_g1, write_g2},
 };
 
-use super::calldata::word;
+use super::{calldata::word, halo2_kzg};
+use crate::target::GenerateError;
 
 /// One named piece of the key: a point or a number.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,9 +20,21 @@ pub struct KeyWord {
     pub bytes: Vec<u8>,
 }
 
-/// The pieces of a key and its points, in the order of the contract's code.
-#[must_use]
-pub fn key_words(key: &VerifyingKey, groth: &GrothKey) -> Vec<KeyWord> {
+/// The pieces of a key, in the order of the contract's code.
+///
+/// # Errors
+/// [`GenerateError::Statement`]: more words than a contract of the system can address.
+pub fn key_words(key: &VerifyingKey) -> Result<Vec<KeyWord>, GenerateError> {
+    match &key.material {
+        KeyMaterial::Groth(groth) => Ok(groth_words(key, groth)),
+        KeyMaterial::Halo2Kzg(protocol) => {
+            let (system, n_words) = (key.system, key.layout.n_words());
+            halo2_kzg::key_pieces(key, protocol).ok_or(GenerateError::Statement { system, n_words })
+        }
+    }
+}
+
+fn groth_words(key: &VerifyingKey, groth: &GrothKey) -> Vec<KeyWord> {
     let mut words = vec![
         g1("−α in G1: x, y".to_owned(), &-groth.alpha_g1),
         g2("β in G2: x.c1, x.c0, y.c1, y.c0".to_owned(), &groth.beta_g2),

@@ -1,36 +1,82 @@
 //! # The per-key source
-//! The template, and behind it a contract with the key as annotated constants. Text from the model (tensor names) is written into comments
-//! with everything but plain letters, digits and `._/:-` replaced, so that a model cannot write Solidity.
+//! The template, and behind it a contract with the key as annotated constants; for halo2-kzg also the specialised contract. Text from the
+//! model (tensor names) is written into comments with everything but plain letters, digits and `._/:-` replaced, so that a model
+//! cannot write Solidity.
 
-use std::fmt::Write;
+use std::fmt::{Result as Written, Write};
 
-use zkinfer_verifier::{GrothKey, VerifyingKey, Visibility};
+use zkinfer_verifier::{ProofSystem, Setup, VerifyingKey, Visibility, halo2_kzg::Protocol};
 
-use super::{creation::deployer_source, key_words::key_words};
+use super::{creation::deployer_source, halo2_kzg, key_words::key_words};
 use crate::target::GenerateError;
 
+/// What a contract of a development key adds: it cannot be deployed on a chain that matters.
+const DEVELOPMENT_GUARD: &str = "    /// The key was made by one party, who can forge proofs: it may be deployed on chain id 31337 only.
+    error DevelopmentKey();
+
+    constructor() {
+        if (block.chainid != 31337) revert DevelopmentKey();
+    }
+";
+
+/// The template of the key's system and a contract that deploys it with this key.
 pub(super) fn per_key(key: &VerifyingKey) -> Result<String, GenerateError> {
-    let system = key.system;
-    let source = deployer_source(system).zip(key.groth());
-    let ((name, template), groth) = source.ok_or(GenerateError::System { system })?;
+    let (name, template) = deployer_source(key.system);
     let mut text = template.to_owned();
+    let words = key_words(key)?;
+    let mut write = || -> Written {
+        let development = key.setup == Setup::Development;
+        // The contract of halo2-kzg can use a verifier that stands already.
+        let (parameter, argument) = match key.system {
+            ProofSystem::Halo2Kzg => ("address verifier", "            verifier,\n"),
+            _ => ("", ""),
+        };
+        let out = &mut text;
+        writeln!(out)?;
+        writeln!(
+            out,
+            "/// @title ZkinferVerifier: deploys the {name}Verifier of one key"
+        )?;
+        about(out, key)?;
+        if key.system == ProofSystem::Halo2Kzg {
+            writeln!(
+                out,
+                "/// @param verifier A Halo2KzgVerifier that stands already, or zero: then one is created."
+            )?;
+        }
+        writeln!(out, "contract ZkinferVerifier is {name}Deployer {{")?;
+        writeln!(out, "    constructor({parameter})")?;
+        writeln!(out, "        {name}Deployer(")?;
+        writeln!(out, "            {development}, // {} key", key.setup)?;
+        write!(out, "{argument}")?;
+        for word in &words {
+            writeln!(out, "            // {}", word.name)?;
+            for chunk in word.bytes.chunks(32) {
+                writeln!(out, "            hex\"{}\"", hex::encode(chunk))?;
+            }
+        }
+        writeln!(out, "        )")?;
+        writeln!(out, "    {{}}")?;
+        writeln!(out, "}}")
+    };
     // Writing to a String does not fail.
-    let _ = write_contract(&mut text, name, key, groth);
+    let _ = write();
     Ok(text)
 }
 
-fn write_contract(
-    out: &mut String,
-    name: &str,
-    key: &VerifyingKey,
-    groth: &GrothKey,
-) -> std::fmt::Result {
-    let development = key.setup == zkinfer_verifier::Setup::Development;
-    writeln!(out)?;
-    writeln!(
-        out,
-        "/// @title ZkinferVerifier: deploys the {name}Verifier of one key"
-    )?;
+/// The specialised contract of a halo2-kzg key.
+pub(super) fn specialised(key: &VerifyingKey, protocol: &Protocol) -> String {
+    let mut text = String::new();
+    let _ = about(&mut text, key);
+    let guard = match key.setup {
+        Setup::Development => DEVELOPMENT_GUARD,
+        _ => "",
+    };
+    halo2_kzg::specialised_source(key, protocol, &text, guard)
+}
+
+/// What the key is for, in comments.
+fn about(out: &mut String, key: &VerifyingKey) -> Written {
     writeln!(
         out,
         "/// @notice Setup: {}. Public tensors, {} bytes in all:",
@@ -56,20 +102,7 @@ fn write_contract(
         )?;
     }
     writeln!(out, "/// @dev model {}", hex::encode(key.model_id))?;
-    writeln!(out, "///      circuit {}", hex::encode(key.circuit_digest))?;
-    writeln!(out, "contract ZkinferVerifier is {name}Deployer {{")?;
-    writeln!(out, "    constructor()")?;
-    writeln!(out, "        {name}Deployer(")?;
-    writeln!(out, "            {development}, // {} key", key.setup)?;
-    for word in key_words(key, groth) {
-        writeln!(out, "            // {}", word.name)?;
-        for chunk in word.bytes.chunks(32) {
-            writeln!(out, "            hex\"{}\"", hex::encode(chunk))?;
-        }
-    }
-    writeln!(out, "        )")?;
-    writeln!(out, "    {{}}")?;
-    writeln!(out, "}}")
+    writeln!(out, "///      circuit {}", hex::encode(key.circuit_digest))
 }
 
 fn is_plain(c: char) -> bool {
