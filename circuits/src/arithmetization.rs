@@ -1,3 +1,7 @@
 //! From program to circuit: each proof system's reading of the same instructions.
 
+mod error;
+pub mod halo2;
 pub mod r1cs;
+
+pub use error::{LowerError, Violation, ZeroDenominator};

@@ -1,13 +1,16 @@
 //! The ladder every operator climbs, on every arithmetization that exists.
 //!
-//! [`check_case`]: infer = eval → solver = eval → both R1CS forms accept → every hinted wire changed is refused, by name.
+//! [`check_case`]: infer = eval → solver = eval → both R1CS forms and Halo2 (its mock prover too) accept → every hinted wire changed is
+//! refused, by name.
 //! The forger is as strong as a prover can be without breaking a hash: it changes a wire and recomputes honestly everything
 //! that depends on it, multiplicities and inverses included.
 
 mod forger;
+mod halo2_forger;
 mod ladder;
 
 pub use forger::{Attack, Forger};
+pub use halo2_forger::{Halo2Forger, Halo2Lie};
 pub use ladder::{Measured, check_case, inputs_of, program_of};
 
 use crate::arithmetization::r1cs::{Form, LowerError, Violation};
@@ -64,6 +67,21 @@ pub enum Failure {
         form: Form,
         /// The forgery.
         attack: Attack,
+    },
+    /// There is no Halo2 circuit.
+    #[error("halo2: {0}")]
+    Halo2Lower(LowerError),
+    /// An honest witness is refused by the Halo2 form.
+    #[error("halo2: honest witness refused: {violation}")]
+    Halo2Refused {
+        /// What it breaks.
+        violation: Violation,
+    },
+    /// A lying witness is accepted by the Halo2 form.
+    #[error("halo2: lying witness accepted: {lie}")]
+    Halo2Accepted {
+        /// The lie.
+        lie: String,
     },
     /// A forged witness is refused, but the violation names another node.
     #[error("{form:?}: {attack}: the violation names {violation}")]

@@ -7,18 +7,18 @@
 mod circuit;
 mod committed;
 mod cost;
-mod error;
 pub mod export;
 mod lower;
 mod plain;
 mod transpose;
 mod witness;
 
+pub use super::error::{LowerError, Violation, ZeroDenominator};
 pub use cost::{Cost, TableCost, cost};
-pub use error::{LowerError, Violation, ZeroDenominator};
 pub use witness::Witness;
 
 pub(crate) use circuit::{Class, Group};
+pub(crate) use transpose::bias_at;
 
 use crate::constraint::Program;
 use ark_bn254::Fr;

@@ -94,7 +94,7 @@ impl Instr {
     }
 
     /// Whether the instruction makes a new tensor (otherwise it constrains an existing one, or renames it).
-    pub(super) fn operands(&self) -> Vec<TensorId> {
+    pub(crate) fn operands(&self) -> Vec<TensorId> {
         match self {
             Self::Input { .. } => vec![],
             Self::Linear { x, .. }

@@ -92,7 +92,7 @@ impl LinearMap {
     }
 
     /// Most terms of one row.
-    pub(super) fn row_terms(&self) -> u64 {
+    pub(crate) fn row_terms(&self) -> u64 {
         match self {
             Self::Dense { n_in, .. } => *n_in as u64,
             Self::Conv { geometry, .. } => {

@@ -1,6 +1,7 @@
 //! From one operator case to a program, two circuits and a list of refused forgeries.
 
-use super::{Failure, Forger, spec};
+use super::{Failure, Forger, Halo2Forger, spec};
+use crate::arithmetization::halo2::{Halo2Circuit, Halo2Cost};
 use crate::arithmetization::r1cs::{Cost, Form, R1cs};
 use crate::constraint::{Builder, Program, WireTensor, solve};
 use crate::ops::{Case, Op};
@@ -17,6 +18,8 @@ pub struct Measured {
     pub plain: Cost,
     /// Rows of the committed form.
     pub committed: Cost,
+    /// Rows and columns of the Halo2 form.
+    pub halo2: Halo2Cost,
     /// Forgeries tried, all refused.
     pub forgeries: usize,
 }
@@ -153,6 +156,7 @@ pub fn check_case(case: &Case<Op>) -> Result<Measured, Failure> {
         .map(|form| R1cs::lower(&program, form).map_err(|source| Failure::Lower { form, source }));
     let [plain, committed] = forms;
     let circuits = [plain?, committed?];
+    let halo2 = Halo2Circuit::lower(&program).map_err(Failure::Halo2Lower)?;
     let mut forgeries = 0;
     for (index, run) in case.runs.iter().enumerate() {
         let y = case.op.eval(&run.iter().collect::<Vec<_>>())?;
@@ -165,6 +169,19 @@ pub fn check_case(case: &Case<Op>) -> Result<Measured, Failure> {
         let solved = solve(&program, &inputs_of(case, run))?;
         if solved.outputs(&program)[0].data != y.data {
             return Err(Failure::Differ("solver and eval"));
+        }
+        let forger = Halo2Forger::new(&halo2, &solved);
+        forger.check_honest()?;
+        if index == 0 {
+            let lies = forger.lies(false);
+            forgeries += forger.check_lies(&lies)?;
+            // a few through the library as well
+            let some: Vec<_> = lies
+                .iter()
+                .step_by(lies.len().div_ceil(5))
+                .cloned()
+                .collect();
+            forger.check_lies_in_mock_prover(&some)?;
         }
         for circuit in &circuits {
             let forger = Forger::new(circuit, &solved);
@@ -180,6 +197,7 @@ pub fn check_case(case: &Case<Op>) -> Result<Measured, Failure> {
         digest: program.digest(),
         plain,
         committed,
+        halo2: halo2.cost(),
         forgeries,
     })
 }

@@ -191,7 +191,7 @@ impl R1cs {
     }
 }
 
-pub(super) fn bias_at(bias: &[i64], out: usize) -> i64 {
+pub(crate) fn bias_at(bias: &[i64], out: usize) -> i64 {
     match bias.len() {
         0 => 0,
         1 => bias[0],

@@ -44,8 +44,18 @@ pub enum LowerError {
         /// Tensor name.
         tensor: String,
     },
-    /// More rows than the field has roots of unity for.
-    #[error("the circuit has {rows} rows, at most 2^27 are possible")]
+    /// The instruction is used in a way that this arithmetization has no rows for.
+    #[error("{node}: {step}: {reason}")]
+    Unsupported {
+        /// ONNX node.
+        node: String,
+        /// Instruction.
+        step: &'static str,
+        /// What is not possible.
+        reason: &'static str,
+    },
+    /// More rows than the field has roots of unity for, or than a prover can hold.
+    #[error("the circuit has {rows} rows, more than are possible")]
     TooLarge {
         /// Rows.
         rows: usize,
