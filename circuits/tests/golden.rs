@@ -5,6 +5,7 @@
 use std::fmt::Write;
 use std::path::Path;
 use std::sync::Arc;
+use zkinfer_circuits::arithmetization::halo2::Halo2Circuit;
 use zkinfer_circuits::arithmetization::r1cs::{Cost, Form, R1cs};
 use zkinfer_circuits::constraint::Program;
 use zkinfer_circuits::ops::Op;
@@ -64,6 +65,16 @@ fn row(out: &mut String, name: &str, program: &Arc<Program>, form: Form) {
     .unwrap();
 }
 
+fn halo2_row(out: &mut String, name: &str, circuit: &Halo2Circuit) {
+    let c = circuit.cost();
+    writeln!(
+        out,
+        "{name},{},{},{},{},{},{}",
+        c.k, c.tape_rows, c.lookup_rows, c.table_rows, c.width, c.limb_bits
+    )
+    .unwrap();
+}
+
 fn model(name: &str) -> Arc<Program> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/models");
     let onnx = std::fs::read(folder.join(format!("{name}.onnx"))).unwrap();
@@ -78,12 +89,14 @@ fn costs_and_digests_are_golden() {
     let mut costs =
         "case,form,rows,node rows,table rows,statement rows,private wires,limb bits\n".to_owned();
     let mut digests = String::new();
+    let mut halo2 = "case,k,tape rows,lookup rows,table rows,width,limb bits\n".to_owned();
     for case in Op::cases() {
         let name = format!("{}: {}", case.op.name(), case.name).replace(',', ";");
         let program = program_of(&case).unwrap();
         for form in [Form::Plain, Form::Committed] {
             row(&mut costs, &name, &program, form);
         }
+        halo2_row(&mut halo2, &name, &Halo2Circuit::lower(&program).unwrap());
         writeln!(digests, "{} {name}", hex(program.digest())).unwrap();
     }
     for name in MODELS {
@@ -99,8 +112,12 @@ fn costs_and_digests_are_golden() {
             hex(circuit.digest())
         )
         .unwrap();
+        let circuit = Halo2Circuit::lower(&program).unwrap();
+        halo2_row(&mut halo2, name, &circuit);
+        writeln!(digests, "{} {name} halo2 circuit", hex(circuit.digest())).unwrap();
     }
     check("cost.csv", &costs);
+    check("halo2.csv", &halo2);
     check("digests.txt", &digests);
 }
 

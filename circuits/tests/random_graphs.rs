@@ -1,16 +1,17 @@
-//! Small random integer models: eval = solver = both R1CS forms, and a tampered witness is refused.
+//! Small random integer models: eval = solver = both R1CS forms = Halo2 in several layouts, and a tampered witness is refused.
 
 #![allow(clippy::unwrap_used)]
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use std::sync::Arc;
+use zkinfer_circuits::arithmetization::halo2::{Halo2Circuit, Plan, Products};
 use zkinfer_circuits::arithmetization::r1cs::{Form, R1cs};
 use zkinfer_circuits::constraint::{Program, solve};
 use zkinfer_circuits::model::{Model, ModelBuilder, Visibilities};
 use zkinfer_circuits::ops::{Add, Conv, Layout, MatMul, MaxPool, Op, Requantize, SumPool, Table};
 use zkinfer_circuits::tensor::{ConvGeometry, Quantization, Tensor};
-use zkinfer_circuits::testing::Forger;
+use zkinfer_circuits::testing::{Forger, Halo2Forger};
 use zkinfer_verifier::Visibility;
 
 const GRAPHS: u64 = 40;
@@ -287,6 +288,25 @@ fn random_graphs_agree_in_every_form_and_refuse_tampering() {
                 );
                 forgeries += 1;
             }
+        }
+        for products in [Products::Always, Products::Never] {
+            let plan = Plan {
+                limb_bits: rng.gen_range(4..=9),
+                width: [1, 2, 3, 8][rng.gen_range(0..4)],
+                products,
+            };
+            let circuit = Halo2Circuit::lower_with(&program, plan).unwrap();
+            let forger = Halo2Forger::new(&circuit, &solved);
+            forger
+                .check_honest()
+                .unwrap_or_else(|e| panic!("seed {seed}, {plan:?}: {e}"));
+            let lies = forger.lies(false);
+            let some: Vec<_> = (0..lies.len().min(40))
+                .map(|_| lies[rng.gen_range(0..lies.len())].clone())
+                .collect();
+            forgeries += forger
+                .check_lies(&some)
+                .unwrap_or_else(|e| panic!("seed {seed}, {plan:?}: {e}"));
         }
     }
     println!("{GRAPHS} graphs, {forgeries} forgeries refused");

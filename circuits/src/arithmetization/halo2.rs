@@ -34,6 +34,17 @@ use tape::Tape;
 /// The library's scalar field.
 pub use halo2curves::bn256::Fr;
 
+/// How convolutions and dense layers are lowered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Products {
+    /// Whichever takes fewer rows, layer by layer.
+    Cheapest,
+    /// As products of polynomials wherever possible.
+    Always,
+    /// Term by term.
+    Never,
+}
+
 /// What the layout search decides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Plan {
@@ -41,6 +52,8 @@ pub struct Plan {
     pub limb_bits: u32,
     /// Fixed addends per row of the tape: weights that are folded at once.
     pub width: usize,
+    /// How convolutions and dense layers are lowered.
+    pub products: Products,
 }
 
 /// A program lowered to Halo2: the layout, without any witness.

@@ -2,7 +2,7 @@
 
 use super::Failure;
 use crate::arithmetization::halo2::{Cells, Fr, Halo2Circuit, Lie, Rule};
-use crate::constraint::{Assignment, Instr};
+use crate::constraint::{Assignment, Instr, TensorId};
 use halo2curves::ff::Field;
 use zkinfer_verifier::Context;
 
@@ -232,6 +232,23 @@ impl<'a> Halo2Forger<'a> {
         self.circuit
             .bends_without(&mut self.cells(&Lie::default()), rule)
             || lies.iter().any(|lie| self.accepts(&lie.0, Some(rule)))
+    }
+
+    /// Two outputs of `y` changed so that their sum under the checker's own challenges stays: what a prover could do who knew them.
+    ///
+    /// # Panics
+    /// When `y` has fewer than two elements.
+    pub fn kernel_lie(&self, y: TensorId) -> Halo2Lie {
+        let eta = self.circuit.check_eta();
+        let (a, b) = (
+            self.circuit.element(self.solved, y, 0),
+            self.circuit.element(self.solved, y, 1),
+        );
+        // y_0 + η·y_1 is what the first row of the fold adds
+        let mut lie = Lie::default();
+        lie.tensors.insert((y.0, 0), a + eta);
+        lie.tensors.insert((y.0, 1), b - Fr::ONE);
+        Halo2Lie(lie)
     }
 
     /// Bends single cells of every column, nothing recomputed; each must be refused. Returns how many.

@@ -2,7 +2,7 @@
 
 use super::check::{Cells, Rule};
 use super::table::KeyFill;
-use super::tape::Operand;
+use super::tape::{HomeFill, Operand};
 use super::values::fr;
 use super::{Fr, Halo2Circuit};
 use crate::constraint::{Assignment, TensorId};
@@ -84,24 +84,55 @@ impl Halo2Circuit {
                 };
                 *word += Fr::ONE;
             }
-            Rule::FactorA | Rule::FactorB => {
-                // a product whose other factor or coefficient hides the change from its sum
+            Rule::FactorA => {
+                // a product whose other factor is zero
                 let rows = self.tape.rows.iter().enumerate();
-                let other_is_zero = |row: usize| match rule {
-                    Rule::FactorA => c.second.b[row] == Fr::ZERO,
-                    _ => c.second.a[row] == Fr::ZERO,
-                };
                 let found = rows
                     .filter(|(_, op)| op.a != Operand::None)
-                    .find(|(row, _)| other_is_zero(*row))
-                    .map(|(row, _)| row);
-                let Some(row) = found else { return false };
-                match rule {
-                    Rule::FactorA => c.second.a[row] += Fr::ONE,
-                    _ => c.second.b[row] += Fr::ONE,
+                    .find(|(row, _)| c.second.b[*row] == Fr::ZERO);
+                let Some((row, _)) = found else {
+                    return self.flips_without(c, rule);
+                };
+                c.second.a[row] += Fr::ONE;
+            }
+            _ => return self.flips_without(c, rule),
+        }
+        self.check_cells(c, Some(rule)).is_ok()
+    }
+
+    /// Whether, without one kind of constraints, a Bool input can be the other one while all that follows from it stays.
+    fn flips_without(&self, c: &mut Cells, rule: Rule) -> bool {
+        let flipped = self.rows.iter().position(|row| {
+            let home = row.home.map(|home| self.homes[home as usize].fill);
+            matches!(home, Some(HomeFill::Offset(..)))
+        });
+        let Some(row) = flipped else { return false };
+        for cell in [&mut c.first.h[row], &mut c.first.l[row]] {
+            *cell = Fr::ONE - *cell;
+        }
+        self.count(&mut c.first);
+        let honest = self.second(&c.first, &c.challenges);
+        c.second.phi = honest.phi.clone();
+        match rule {
+            // the results stay what they were
+            Rule::Tape => {
+                for (row, op) in self.tape.rows.iter().enumerate() {
+                    for (cell, operand) in
+                        [(&mut c.second.a[row], op.a), (&mut c.second.b[row], op.b)]
+                    {
+                        if let Operand::Home(home) = operand {
+                            *cell = self.home_value(&c.first, home);
+                        }
+                    }
                 }
             }
-            _ => return false,
+            // the results follow, what they are tied to does not
+            Rule::Tie => {
+                c.second.a = honest.a.clone();
+                c.second.b = honest.b.clone();
+                c.second.s = honest.s.clone();
+            }
+            _ => {}
         }
         self.check_cells(c, Some(rule)).is_ok()
     }

@@ -231,6 +231,11 @@ impl Halo2Circuit {
         }
     }
 
+    /// η of the checks without a transcript.
+    pub(crate) fn check_eta(&self) -> Fr {
+        fixed_challenges().eta
+    }
+
     /// Rules that this circuit uses.
     pub(crate) fn rules(&self) -> Vec<Rule> {
         let mut rules = vec![Rule::Word, Rule::Tape, Rule::FactorA, Rule::FactorB];

@@ -1,7 +1,7 @@
 //! What a layout costs, and the search for the cheapest, from exact row counts and before any key exists.
 
 use super::lower::Lowering;
-use super::{Halo2Circuit, MAX_K, Plan};
+use super::{Halo2Circuit, MAX_K, Plan, Products};
 use crate::arithmetization::LowerError;
 use crate::constraint::Program;
 use std::sync::Arc;
@@ -61,6 +61,7 @@ pub(super) fn search(program: &Arc<Program>) -> Result<Plan, LowerError> {
         let start = Plan {
             limb_bits: 8,
             width,
+            products: Products::Cheapest,
         };
         let l = Lowering::run(program, start)?;
         let functions: usize = l.tables.iter().skip(1).map(|t| t.values.len()).sum();
@@ -87,7 +88,7 @@ pub(super) fn search(program: &Arc<Program>) -> Result<Plan, LowerError> {
             let rows = rows + longest.max(3) + 4;
             let k = rows.next_power_of_two().trailing_zeros();
             let cost = weight(k, width, kinds.len(), longest);
-            let plan = Plan { limb_bits, width };
+            let plan = Plan { limb_bits, ..start };
             if k <= MAX_K && best.is_none_or(|(least, _)| cost < least) {
                 best = Some((cost, plan));
             }

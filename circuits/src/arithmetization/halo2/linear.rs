@@ -6,10 +6,10 @@
 //! Cost: |x| + |y| + |W|/width rows, not the number of multiplications. Soundness: DESIGN.md#products. Sources: vCNN, eprint
 //! 2020/584 (convolution as polynomial product); Freivalds 1979.
 
-use super::Fr;
 use super::lower::{Lowering, Scale};
 use super::tape::{HomeFill, Mode, Operand, Target};
 use super::values::fr;
+use super::{Fr, Products};
 use crate::arithmetization::LowerError;
 use crate::arithmetization::r1cs::bias_at;
 use crate::constraint::{LinearMap, TensorId};
@@ -198,12 +198,17 @@ impl Lowering<'_> {
     ) -> Result<(), LowerError> {
         let n = self.views[x.index()].len();
         let direct = homes.len().saturating_mul(map.row_terms() as usize);
-        match Product::of(map, x, step, n) {
-            Some(product) if product.rows(self.tape.width) < direct => {
+        let product = Product::of(map, x, step, n).filter(|product| match self.plan.products {
+            Products::Cheapest => product.rows(self.tape.width) < direct,
+            Products::Always => true,
+            Products::Never => false,
+        });
+        match product {
+            Some(product) => {
                 self.room(product.rows(self.tape.width))?;
                 self.product_form(product, map, bias, homes, scales);
             }
-            _ => {
+            None => {
                 self.room(direct)?;
                 self.term_by_term(step, map, x, bias, homes, scales);
             }

@@ -166,7 +166,7 @@ impl Halo2Circuit {
     }
 
     /// How often each table row is asked for; what is in no table is not counted (and cannot be proved).
-    fn count(&self, first: &mut First) {
+    pub(super) fn count(&self, first: &mut First) {
         let mut counts = vec![0u64; first.m.len()];
         counts[0] += (self.active_rows() - self.rows.len()) as u64;
         for (row, lookup) in self.rows.iter().enumerate() {
