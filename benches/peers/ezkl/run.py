@@ -3,7 +3,7 @@
 
     cargo build --release --bin zkinfer
     npm ci --prefix .ci --ignore-scripts
-    benches/peers/ezkl/run.py digits-mlp [MODEL ...] [--repeats 3] [--system ultragroth] [--out FILE.md]
+    benches/peers/ezkl/run.py digits-mlp [MODEL ...] [--repeats 3] [--system ultragroth ...] [--out FILE.md]
 
 The models and inputs are those of circuits/tests/models. EZKL comes from PyPI into .venv beside this file. Every step is a child
 process of its own; memory is that child's maximum resident set (ru_maxrss). EZKL's seconds are those of the library call alone
@@ -172,7 +172,11 @@ def run_zkinfer(name, repeats, system, binary):
     try:
         timed([binary, "verifier", bundle, "--target", "solidity", "--allow-dev-key", "-o", folder / "solidity"])
         calldata = timed([binary, "calldata", bundle, proof])["output"].strip()
-        creation_code = (folder / "solidity" / "ZkinferVerifier.bin").read_text().strip()
+        if (folder / "solidity" / "ZkinferVerifier.bin").exists():
+            creation_code = (folder / "solidity" / "ZkinferVerifier.bin").read_text().strip()
+        else:
+            # halo2-kzg: the specialised contract is Solidity to be compiled, as EZKL's is
+            creation_code = compile_solidity((folder / "solidity" / "ZkinferVerifier.sol").read_text(), "ZkinferVerifier")
         result.update(gas_on_anvil(creation_code, bytes.fromhex(calldata.removeprefix("0x"))))
     except (RuntimeError, OSError, ValueError) as error:
         result["gas"] = f"not measured: {error}"
@@ -311,7 +315,8 @@ def main():
     parser.add_argument("models", nargs="+", metavar="MODEL")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--samples", type=int, default=20, help="calibration samples that EZKL gets (zkinfer gets them all)")
-    parser.add_argument("--system", default="ultragroth", choices=["ultragroth", "groth16"])
+    systems = ["ultragroth", "groth16", "halo2-kzg"]
+    parser.add_argument("--system", nargs="+", default=["ultragroth"], choices=systems, help="proof systems of zkinfer")
     target = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
     parser.add_argument("--zkinfer", type=Path, default=target / "release" / "zkinfer", help="the binary (default: %(default)s)")
     parser.add_argument("--out", type=Path, help="also write the tables to this file")
@@ -328,9 +333,10 @@ def main():
     version = (HERE / "requirements.txt").read_text().splitlines()[0].replace("==", " ")
     text = [f"{date.today()}; {machine()}; {version}.", "", f"Command: `benches/peers/ezkl/run.py {' '.join(sys.argv[1:])}`", ""]
     for name in options.models:
-        ours = run_zkinfer(name, options.repeats, options.system, options.zkinfer.resolve())
+        ours = {system: run_zkinfer(name, options.repeats, system, options.zkinfer.resolve()) for system in options.system}
         ezkl = run_ezkl(name, options.repeats, options.samples)
-        text += [table(name, options.system, ezkl, ours), ""]
+        for system in options.system:
+            text += [table(name, system, ezkl, ours[system]), ""]
     print("\n".join(text))
     if options.out:
         options.out.parent.mkdir(parents=True, exist_ok=True)
