@@ -162,7 +162,7 @@ impl Ready {
         let (model_id, trapdoor) = (compiled.model.model_id(), Trapdoor::for_development());
         let mut writer = KeyWriter::create(&path).expect("a key file");
         let key = backend
-            .setup(&program, model_id, trapdoor, &mut writer, &Silent)
+            .setup(&program, model_id, trapdoor.into(), &mut writer, &Silent)
             .unwrap_or_else(|error| panic!("{}: {error}", workload.name));
         let file = writer.finish().expect("every section was written");
         let prover = backend

@@ -23,6 +23,8 @@ use std::ops::ControlFlow;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use ark_bn254::G2Affine;
+use ark_ec::AffineRepr;
 use sha2::{Digest, Sha256};
 
 pub use ceremony::{Ceremonies, CeremonyError, FileDigests, MAX_LIST_BYTES, MAX_NAME_BYTES};
@@ -131,6 +133,12 @@ impl Header {
 /// Where the Lagrange section of a file of 2ᵏ powers begins.
 fn lagrange_at(k: u32) -> u64 {
     (PAGE_BYTES + (G1_BYTES as u64) * (1 << k)).next_multiple_of(PAGE_BYTES)
+}
+
+/// The generator of G2, raw.
+#[must_use]
+pub fn g2_generator() -> [u8; G2_BYTES] {
+    encode_g2(&G2Affine::generator())
 }
 
 /// Where a new file goes.

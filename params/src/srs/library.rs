@@ -12,7 +12,7 @@ use super::check::Check;
 use super::source::Source;
 use super::{
     Ceremonies, G1_BYTES, G2_BYTES, MAX_K, Place, Srs, SrsError, SrsPart, SrsSection, SrsWriter,
-    Watch, decode_g1, decode_g2, encode_g1_all, encode_g2, lagrange, ptau,
+    Watch, decode_g1, decode_g2, encode_g1_all, g2_generator, lagrange, ptau,
 };
 use crate::store::write_file;
 
@@ -96,7 +96,7 @@ pub fn encode(part: &SrsPart) -> Vec<u8> {
     bytes.extend_from_slice(&part.k.to_le_bytes());
     bytes.extend_from_slice(&part.monomial);
     bytes.extend_from_slice(&part.lagrange);
-    bytes.extend_from_slice(&encode_g2(&G2Affine::generator()));
+    bytes.extend_from_slice(&g2_generator());
     bytes.extend_from_slice(&part.s_g2);
     bytes
 }

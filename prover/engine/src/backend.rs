@@ -14,6 +14,7 @@ use zkinfer_circuits::tensor::Tensor;
 use zkinfer_gpu::Device;
 use zkinfer_params::dev_setup::Trapdoor;
 use zkinfer_params::keys::{KeySink, ProvingKeyFile};
+use zkinfer_params::srs::Srs;
 use zkinfer_verifier::{Context, Proof, ProofSystem, Statement, VerifyingKey};
 
 use crate::error::{PrepareError, ProveError, SetupError};
@@ -24,8 +25,8 @@ pub trait Backend: Debug + Send + Sync {
     /// Which proof system.
     fn system(&self) -> ProofSystem;
 
-    /// Makes the keys of `program` from a development trapdoor: the proving key streams into `sink`, the verifying key is
-    /// returned. The same program, model id and trapdoor give the same keys for any number of threads.
+    /// Makes the keys of `program`: the proving key streams into `sink`, the verifying key is returned. The same program, model
+    /// id and source give the same keys for any number of threads.
     ///
     /// # Errors
     /// [`SetupError`]; the sink's file is then incomplete and must not be finished.
@@ -33,7 +34,7 @@ pub trait Backend: Debug + Send + Sync {
         &self,
         program: &Arc<Program>,
         model_id: [u8; 32],
-        trapdoor: Trapdoor,
+        source: KeySource<'_>,
         sink: &mut dyn KeySink,
         progress: &dyn Progress,
     ) -> Result<VerifyingKey, SetupError>;
@@ -48,6 +49,31 @@ pub trait Backend: Debug + Send + Sync {
         key: ProvingKeyFile,
         vk: VerifyingKey,
     ) -> Result<Box<dyn Prover>, PrepareError>;
+}
+
+/// Where the secret of a key comes from.
+#[derive(Debug)]
+pub enum KeySource<'a> {
+    /// This machine draws it: a development key.
+    Development(Trapdoor),
+    /// A reference string; the key is as trustworthy as its origin. Only `halo2-kzg` has keys of this kind.
+    Srs(&'a Srs),
+}
+
+impl From<Trapdoor> for KeySource<'_> {
+    fn from(trapdoor: Trapdoor) -> Self {
+        Self::Development(trapdoor)
+    }
+}
+
+impl KeySource<'_> {
+    /// The trapdoor, for a system that has no other source.
+    pub(crate) fn trapdoor(self, system: ProofSystem) -> Result<Trapdoor, SetupError> {
+        match self {
+            Self::Development(trapdoor) => Ok(trapdoor),
+            Self::Srs(_) => Err(SetupError::Source { system }),
+        }
+    }
 }
 
 /// A circuit with its key, ready to prove.
@@ -140,7 +166,7 @@ pub fn backend(system: ProofSystem, device: Arc<dyn Device>) -> Box<dyn Backend>
     match system {
         ProofSystem::Groth16 => Box::new(groth16::Groth16::new(device)),
         ProofSystem::UltraGroth => Box::new(ultragroth::UltraGroth::new(device)),
-        ProofSystem::Halo2Kzg => Box::new(halo2_kzg::Halo2Kzg::new(device)),
+        ProofSystem::Halo2Kzg => Box::new(halo2_kzg::Halo2Kzg),
     }
 }
 
@@ -173,10 +199,20 @@ impl<'a> Steps<'a> {
         phase: Phase,
         total: u64,
     ) -> Result<Self, Cancelled> {
+        Self::resume(progress, phase, 0, total)
+    }
+
+    /// Reports that `done` steps of a phase that has begun are done.
+    pub(crate) fn resume(
+        progress: &'a dyn Progress,
+        phase: Phase,
+        done: u64,
+        total: u64,
+    ) -> Result<Self, Cancelled> {
         let steps = Self {
             progress,
             phase,
-            done: 0,
+            done,
             total,
         };
         steps.report()?;

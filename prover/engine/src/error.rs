@@ -1,13 +1,15 @@
 //! # What can go wrong, one enum for each operation
 
 use thiserror::Error;
-use zkinfer_circuits::arithmetization::r1cs::{LowerError, Violation};
+use zkinfer_circuits::arithmetization::{LowerError, Violation};
 use zkinfer_circuits::constraint::SolveError;
 use zkinfer_gpu::{BasesError, DeviceError};
 use zkinfer_params::keys::{KeyOpenError, KeyWriteError, SectionKind};
+use zkinfer_params::srs::SrsError;
 use zkinfer_verifier::{KeyError, ProofSystem, Setup, StatementError, VerifyError};
 
 use crate::backend::Cancelled;
+use crate::halo2_kzg::LibraryError;
 
 /// Why no keys were made.
 #[derive(Debug, Error)]
@@ -19,6 +21,20 @@ pub enum SetupError {
         /// The system asked for.
         system: ProofSystem,
     },
+    /// The system's keys do not come from a reference string alone.
+    #[error(
+        "{system} keys need a set-up for each circuit, a reference string does not make them; compile the model for halo2-kzg"
+    )]
+    Source {
+        /// The system asked for.
+        system: ProofSystem,
+    },
+    /// The reference string is too small or not what it says.
+    #[error(transparent)]
+    Srs(SrsError),
+    /// The library generated no keys.
+    #[error(transparent)]
+    Library(#[from] LibraryError),
     /// The program has no circuit of the system's form.
     #[error(transparent)]
     Lower(#[from] LowerError),
@@ -107,6 +123,14 @@ pub enum PrepareError {
     /// The proving key file is damaged or incomplete.
     #[error(transparent)]
     ProvingKey(#[from] KeyOpenError),
+    /// The powers in the proving key do not give the verifying key.
+    #[error(
+        "the proving key was made with another reference string than the verifying key; they are of different bundles"
+    )]
+    OtherSrs,
+    /// The library generated no keys.
+    #[error(transparent)]
+    Library(#[from] LibraryError),
     /// A section of the proving key cannot be mapped.
     #[error(transparent)]
     Bases(#[from] BasesError),
@@ -122,6 +146,9 @@ pub enum ProveError {
     /// The public tensors do not fit the statement.
     #[error(transparent)]
     Statement(#[from] StatementError),
+    /// The library made no proof.
+    #[error(transparent)]
+    Library(#[from] LibraryError),
     /// Every attempt met a zero denominator: the random generator is broken.
     #[error(
         "{attempts} commitments in a row had a zero denominator; the random generator is broken"
@@ -144,6 +171,15 @@ pub enum ProveError {
     /// The progress listener stopped the work.
     #[error("cancelled")]
     Cancelled,
+}
+
+impl From<SrsError> for SetupError {
+    fn from(error: SrsError) -> Self {
+        match error {
+            SrsError::Cancelled => Self::Cancelled,
+            other => Self::Srs(other),
+        }
+    }
 }
 
 impl From<Cancelled> for SetupError {

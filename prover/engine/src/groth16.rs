@@ -9,11 +9,10 @@ use std::sync::Arc;
 
 use zkinfer_circuits::constraint::Program;
 use zkinfer_gpu::Device;
-use zkinfer_params::dev_setup::Trapdoor;
 use zkinfer_params::keys::{KeySink, ProvingKeyFile};
 use zkinfer_verifier::{ProofSystem, VerifyingKey};
 
-use crate::backend::{Backend, Progress, Prover};
+use crate::backend::{Backend, KeySource, Progress, Prover};
 use crate::error::{PrepareError, SetupError};
 
 /// The backend of plain Groth16.
@@ -37,10 +36,11 @@ impl Backend for Groth16 {
         &self,
         program: &Arc<Program>,
         model_id: [u8; 32],
-        trapdoor: Trapdoor,
+        source: KeySource<'_>,
         sink: &mut dyn KeySink,
         progress: &dyn Progress,
     ) -> Result<VerifyingKey, SetupError> {
+        let trapdoor = source.trapdoor(self.system())?;
         setup::setup(&*self.device, program, model_id, trapdoor, sink, progress)
     }
 

@@ -4,33 +4,33 @@
 //! |---|---|
 //! | [`transcript`] | the library's transcript traits over the transcript that verifier and contracts compute |
 //! | [`protocol`] | from the library's verifying key to the verifier's protocol description |
+//! | `library` | the library's parameters, key generation and `create_proof`, each behind one function |
+//! | `setup`, `prove` | the backend |
+//!
+//! The library computes on the processor, on rayon's threads: a device is not used. What leaves its `create_proof` is checked by
+//! our own verifier before anybody sees it.
 
+mod library;
 pub mod protocol;
+mod prove;
+mod setup;
 pub mod transcript;
 
 use std::sync::Arc;
 
 use zkinfer_circuits::constraint::Program;
-use zkinfer_gpu::Device;
-use zkinfer_params::dev_setup::Trapdoor;
 use zkinfer_params::keys::{KeySink, ProvingKeyFile};
 use zkinfer_verifier::{ProofSystem, VerifyingKey};
 
-use crate::backend::{Backend, Progress, Prover};
+use crate::backend::{Backend, KeySource, Progress, Prover};
 use crate::error::{PrepareError, SetupError};
+
+pub use library::LibraryError;
+pub(crate) use library::size;
 
 /// The backend of halo2-kzg.
 #[derive(Debug)]
-pub(crate) struct Halo2Kzg {
-    #[allow(dead_code, reason = "the library computes on the processor")]
-    device: Arc<dyn Device>,
-}
-
-impl Halo2Kzg {
-    pub(crate) fn new(device: Arc<dyn Device>) -> Self {
-        Self { device }
-    }
-}
+pub(crate) struct Halo2Kzg;
 
 impl Backend for Halo2Kzg {
     fn system(&self) -> ProofSystem {
@@ -39,27 +39,21 @@ impl Backend for Halo2Kzg {
 
     fn setup(
         &self,
-        _program: &Arc<Program>,
-        _model_id: [u8; 32],
-        _trapdoor: Trapdoor,
-        _sink: &mut dyn KeySink,
-        _progress: &dyn Progress,
+        program: &Arc<Program>,
+        model_id: [u8; 32],
+        source: KeySource<'_>,
+        sink: &mut dyn KeySink,
+        progress: &dyn Progress,
     ) -> Result<VerifyingKey, SetupError> {
-        Err(SetupError::System {
-            system: self.system(),
-        })
+        setup::setup(program, model_id, source, sink, progress)
     }
 
     fn prepare(
         &self,
-        _program: Arc<Program>,
-        _key: ProvingKeyFile,
+        program: Arc<Program>,
+        key: ProvingKeyFile,
         vk: VerifyingKey,
     ) -> Result<Box<dyn Prover>, PrepareError> {
-        Err(PrepareError::System {
-            what: "verifying key",
-            expected: self.system(),
-            got: vk.system,
-        })
+        Ok(Box::new(prove::Halo2KzgProver::new(&program, &key, vk)?))
     }
 }

@@ -2,9 +2,9 @@
 //!
 //! * [`mod@backend`]: one proof system behind the traits [`Backend`] and [`Prover`]; progress and cancellation.
 //! * [`mod@quote`]: what a key and a proof will cost, before any key is made.
-//! * [`mod@halo2_kzg`]: PLONK over KZG: transcript and protocol descriptions.
-//! * `groth16`, `ultragroth`: the two systems, each a `setup` and a `prove` that read like the equations.
-//! * `qap`, `crs`: what they share: the quadratic arithmetic program, and keys on disk.
+//! * [`mod@halo2_kzg`]: PLONK over KZG with the library's prover; transcript and protocol descriptions.
+//! * `groth16`, `ultragroth`: the two systems of the Groth16 family, each a `setup` and a `prove` that read like the equations.
+//! * `qap`, `crs`: what these two share: the quadratic arithmetic program, and keys on disk.
 //!
 //! The equations and the layout of keys: DESIGN.md. No file is opened here except through `zkinfer-params`.
 
@@ -20,7 +20,8 @@ pub mod quote;
 mod ultragroth;
 
 pub use backend::{
-    Backend, CryptoRngCore, Phase, Progress, ProofInput, Proven, Prover, Silent, backend, form_of,
+    Backend, CryptoRngCore, KeySource, Phase, Progress, ProofInput, Proven, Prover, Silent,
+    backend, form_of,
 };
 pub use error::{PrepareError, ProveError, SetupError};
-pub use quote::{Quote, QuoteError, quote};
+pub use quote::{CircuitCost, Comparison, Quote, QuoteError, SetupTrust, compare, quote};

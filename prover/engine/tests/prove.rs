@@ -1,4 +1,4 @@
-//! Both systems from program to accepted proof, and everything that must be refused on the way.
+//! Every system from program to accepted proof, and everything that must be refused on the way.
 
 mod small;
 
@@ -12,12 +12,12 @@ use small::{Bundle, context, dense, input, layers, rng};
 use zkinfer_circuits::tensor::Tensor;
 use zkinfer_engine::{Phase, PrepareError, ProveError, SetupError, Silent, quote};
 use zkinfer_params::dev_setup::Trapdoor;
-use zkinfer_params::keys::{KeyOpenError, KeyWriter, ProvingKeyFile, SectionKind};
+use zkinfer_params::keys::{KeyOpenError, KeyWriter, ProvingKeyFile};
 use zkinfer_verifier::{Proof, ProofSystem, Statement, verify};
 
 #[test]
-fn proofs_of_both_systems_are_accepted_for_their_statement_only() {
-    for system in [ProofSystem::Groth16, ProofSystem::UltraGroth] {
+fn proofs_of_every_system_are_accepted_for_their_statement_only() {
+    for system in ProofSystem::ALL {
         let bundle = Bundle::new(layers(5, 2), system, 1);
         let prover = bundle.prover();
         let (one, two) = (input(&bundle.program, 1), input(&bundle.program, 2));
@@ -68,7 +68,7 @@ fn ark_groth16_verifies_plain_proofs() {
 
 #[test]
 fn the_same_input_twice_gives_different_bytes_everywhere() {
-    for system in [ProofSystem::Groth16, ProofSystem::UltraGroth] {
+    for system in ProofSystem::ALL {
         let bundle = Bundle::new(dense(5), system, 4);
         let prover = bundle.prover();
         let one = input(&bundle.program, 1);
@@ -85,7 +85,7 @@ fn the_same_input_twice_gives_different_bytes_everywhere() {
 
 #[test]
 fn a_set_up_from_one_trapdoor_makes_the_same_keys_for_any_number_of_threads() {
-    for system in [ProofSystem::Groth16, ProofSystem::UltraGroth] {
+    for system in ProofSystem::ALL {
         let keys = [1, 3].map(|n_threads| {
             let pool = rayon::ThreadPoolBuilder::new()
                 .num_threads(n_threads)
@@ -105,7 +105,7 @@ fn a_set_up_from_one_trapdoor_makes_the_same_keys_for_any_number_of_threads() {
 
 #[test]
 fn keys_of_another_program_system_or_trapdoor_are_refused_by_name() {
-    for system in [ProofSystem::Groth16, ProofSystem::UltraGroth] {
+    for system in ProofSystem::ALL {
         let bundle = Bundle::new(dense(5), system, 6);
         let again = Bundle::new(dense(5), system, 7);
         let other = Bundle::new(dense(6), system, 6);
@@ -128,7 +128,7 @@ fn keys_of_another_program_system_or_trapdoor_are_refused_by_name() {
                 "{refused:?}"
             );
         }
-        let stranger = ProofSystem::ALL[usize::from(system == ProofSystem::Groth16)];
+        let stranger = ProofSystem::ALL[(system as usize) % ProofSystem::ALL.len()];
         let stranger = Bundle::new(dense(5), stranger, 6);
         for refused in [
             refusal(&bundle, &stranger, &bundle),
@@ -144,10 +144,15 @@ fn keys_of_another_program_system_or_trapdoor_are_refused_by_name() {
 
 #[test]
 fn a_damaged_or_truncated_proving_key_is_refused_before_any_proof() {
-    let bundle = Bundle::new(dense(5), ProofSystem::UltraGroth, 8);
+    for system in [ProofSystem::UltraGroth, ProofSystem::Halo2Kzg] {
+        damages_every_section(&Bundle::new(dense(5), system, 8));
+    }
+}
+
+fn damages_every_section(bundle: &Bundle) {
     let bytes = fs::read(bundle.key_path()).expect("readable");
-    for kind in SectionKind::ALL {
-        let section = *bundle.key().section(kind).expect("there");
+    for section in bundle.key().sections() {
+        let kind = section.kind;
         let mut damaged = bytes.clone();
         damaged[section.offset as usize + 40] ^= 0x10;
         let path = bundle.dir.path().join("damaged.key");
@@ -168,7 +173,7 @@ fn a_damaged_or_truncated_proving_key_is_refused_before_any_proof() {
 
 #[test]
 fn every_report_can_cancel_a_set_up_and_a_proof() {
-    for system in [ProofSystem::Groth16, ProofSystem::UltraGroth] {
+    for system in ProofSystem::ALL {
         let bundle = Bundle::new(dense(5), system, 9);
         let prover = bundle.prover();
         let one = input(&bundle.program, 1);
@@ -203,7 +208,7 @@ fn every_report_can_cancel_a_set_up_and_a_proof() {
         let trapdoor = Trapdoor::insecure_from_seed_for_tests(1);
         let stopped = bundle
             .backend
-            .setup(&bundle.program, [9; 32], trapdoor, &mut writer, &stop);
+            .setup(&bundle.program, [9; 32], trapdoor.into(), &mut writer, &stop);
         assert!(matches!(stopped, Err(SetupError::Cancelled)));
         drop(writer);
         assert_eq!(
@@ -215,7 +220,7 @@ fn every_report_can_cancel_a_set_up_and_a_proof() {
 
 #[test]
 fn an_input_of_another_shape_or_range_is_an_error() {
-    for system in [ProofSystem::Groth16, ProofSystem::UltraGroth] {
+    for system in ProofSystem::ALL {
         let bundle = Bundle::new(dense(5), system, 10);
         let prover = bundle.prover();
         let good = input(&bundle.program, 1);
@@ -234,7 +239,7 @@ fn an_input_of_another_shape_or_range_is_an_error() {
 
 #[test]
 fn a_quote_knows_the_key_bytes_exactly_and_what_the_proof_needs() {
-    for system in [ProofSystem::Groth16, ProofSystem::UltraGroth] {
+    for system in ProofSystem::ALL {
         for program in [dense(5), layers(40, 2)] {
             let bundle = Bundle::new(program, system, 11);
             let quoted = quote(&bundle.program, system).expect("a quote");

@@ -7,7 +7,7 @@ use std::fs;
 use std::time::Instant;
 
 use small::{Bundle, input, layers, rng};
-use zkinfer_engine::{Phase, Progress, Silent, quote};
+use zkinfer_engine::{CircuitCost, Phase, Progress, Silent, quote};
 use zkinfer_verifier::ProofSystem;
 
 fn peak_mib() -> u64 {
@@ -54,12 +54,14 @@ fn measure(system: ProofSystem, width: usize, n_layers: usize, log_domain: u32) 
         "the size in the test's name"
     );
     println!();
+    let (wires, committed) = match &quoted.circuit {
+        CircuitCost::R1cs { cost, wires } => (*wires, cost.committed),
+        CircuitCost::Halo2(_) => (0, 0),
+    };
     println!(
-        "{system}: {} rows, domain 2^{}, {} wires ({} committed), key {} MiB",
+        "{system}: {} rows, domain 2^{}, {wires} wires ({committed} committed), key {} MiB",
         quoted.rows,
         quoted.domain.ilog2(),
-        quoted.wires,
-        quoted.cost.committed,
         quoted.key_bytes >> 20
     );
     let mut clock = (Instant::now(), cpu_seconds());
@@ -107,4 +109,16 @@ fn groth16_of_a_domain_of_2_to_the_15() {
 #[ignore = "measures; run by hand"]
 fn groth16_of_a_domain_of_2_to_the_19() {
     measure(ProofSystem::Groth16, 1200, 8, 19);
+}
+
+#[test]
+#[ignore = "measures; run by hand"]
+fn halo2_kzg_of_a_domain_of_2_to_the_13() {
+    measure(ProofSystem::Halo2Kzg, 400, 2, 13);
+}
+
+#[test]
+#[ignore = "measures; run by hand"]
+fn halo2_kzg_of_a_domain_of_2_to_the_16() {
+    measure(ProofSystem::Halo2Kzg, 1200, 8, 16);
 }

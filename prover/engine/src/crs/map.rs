@@ -4,6 +4,7 @@ use ark_bn254::{Fr, G1Affine, G1Projective, G2Affine, G2Projective};
 use rayon::prelude::*;
 use zeroize::Zeroizing;
 use zkinfer_circuits::arithmetization::r1cs::{R1cs, Witness};
+use zkinfer_circuits::constraint::Program;
 use zkinfer_gpu::{Bases, Curve, Device, FrVec, G1, G2, ScalarClass};
 use zkinfer_params::keys::{ProvingKeyFile, SectionKind};
 use zkinfer_verifier::{ProofSystem, VerifyingKey};
@@ -40,7 +41,7 @@ impl ProvingKey {
         qap: &Qap,
         system: ProofSystem,
     ) -> Result<Self, PrepareError> {
-        check_identity(file, vk, r1cs, system)?;
+        check_identity(file, vk, r1cs.program(), r1cs.digest(), system)?;
         file.sections()
             .par_iter()
             .try_for_each(|section| file.verify_section(section))?;
@@ -140,10 +141,12 @@ fn section<C: Curve>(
     Ok(Bases::map(file.file(), section.offset, expected)?)
 }
 
-fn check_identity(
+/// Checks that both keys are of `program` and of its circuit, and of each other.
+pub(crate) fn check_identity(
     file: &ProvingKeyFile,
     vk: &VerifyingKey,
-    r1cs: &R1cs,
+    program: &Program,
+    circuit: [u8; 32],
     expected: ProofSystem,
 ) -> Result<(), PrepareError> {
     let header = file.header();
@@ -163,11 +166,10 @@ fn check_identity(
         });
     }
     vk.check()?;
-    let circuit = r1cs.digest();
     for (what, expected, got) in [
         (
             "the program's digest in the proving key",
-            r1cs.program().digest(),
+            program.digest(),
             header.program_digest,
         ),
         (
@@ -194,7 +196,7 @@ fn check_identity(
             });
         }
     }
-    if vk.layout != *r1cs.program().layout() {
+    if vk.layout != *program.layout() {
         return Err(PrepareError::Layout);
     }
     Ok(())

@@ -100,7 +100,7 @@ impl Bundle {
         let mut writer = KeyWriter::create(&dir.path().join("proving.key")).expect("created");
         let trapdoor = Trapdoor::insecure_from_seed_for_tests(seed);
         let vk = backend
-            .setup(&program, [9; 32], trapdoor, &mut writer, &Silent)
+            .setup(&program, [9; 32], trapdoor.into(), &mut writer, &Silent)
             .expect("keys are made");
         writer.finish().expect("the key is written");
         Self {
