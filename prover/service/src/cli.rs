@@ -11,8 +11,10 @@ mod contract;
 mod demo;
 mod job;
 mod output;
+mod params;
 mod progress;
 mod prove;
+mod quote;
 mod serve;
 mod verify;
 
@@ -39,10 +41,13 @@ struct Cli {
 enum Verb {
     /// Quantize an ONNX model and write a bundle.
     Compile(compile::CompileArgs),
-    /// What a bundle's keys and proofs will cost, before any key is made.
+    /// What a bundle's keys and proofs will cost, before any key is made, beside the other proof systems.
     Quote(compile::BundleArg),
-    /// Make development keys for a bundle.
+    /// Make the keys of a bundle: development keys, or with --srs keys from a ceremony's powers of τ.
     Setup(compile::SetupArgs),
+    /// Reference strings: powers of τ for halo2-kzg.
+    #[command(subcommand)]
+    Params(params::ParamsVerb),
     /// Run the quantized model without a proof.
     Infer(prove::InferArgs),
     /// Prove one input.
@@ -102,8 +107,9 @@ pub fn main() -> ExitCode {
     }
     let done = match cli.verb {
         Verb::Compile(args) => compile::compile(&args, out),
-        Verb::Quote(args) => compile::quote(&args, out),
+        Verb::Quote(args) => quote::quote(&args, out),
         Verb::Setup(args) => compile::setup(&args, out),
+        Verb::Params(verb) => params::run(&verb, out),
         Verb::Infer(args) => prove::infer(&args, out),
         Verb::Prove(args) => prove::prove(&args, out),
         Verb::Verify(args) => verify::verify(&args, out),

@@ -196,6 +196,7 @@ pub trait WarmProver: Debug + Send + Sync {
 pub fn served(backend: Backend) -> zkinfer_verifier::ProofSystem {
     match backend {
         Backend::Groth16 => zkinfer_verifier::ProofSystem::Groth16,
+        Backend::Halo2Kzg => zkinfer_verifier::ProofSystem::Halo2Kzg,
         Backend::UltraGroth => zkinfer_verifier::ProofSystem::UltraGroth,
     }
 }

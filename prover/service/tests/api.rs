@@ -753,6 +753,22 @@ async fn a_circuit_that_fails_says_why_and_takes_no_jobs() {
         (refused.code(), reason(&refused).as_str()),
         (Code::FailedPrecondition, "CIRCUIT_NOT_READY")
     );
+    for (backend, outcome) in [
+        (proto::Backend::Halo2KzgBn254, ""),
+        (proto::Backend::Plonky2Goldilocks, "BACKEND_NOT_SERVED"),
+    ] {
+        let request = CreateCircuitRequest {
+            model: digest(b"garbage"),
+            calibration: digest(b"samples"),
+            backend: backend.into(),
+            validate_only: true,
+            ..Default::default()
+        };
+        match served.circuits().create_circuit(request).await {
+            Ok(circuit) => assert_eq!((circuit.into_inner().backend(), outcome), (backend, "")),
+            Err(refused) => assert_eq!(reason(&refused), outcome),
+        }
+    }
     let missing = CreateCircuitRequest {
         model: digest(b"never"),
         calibration: digest(b"samples"),

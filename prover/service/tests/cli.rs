@@ -310,6 +310,189 @@ fn a_proof_of_another_setup_is_refused() {
     assert!(contract.join("ZkinferVerifier.sol").is_file());
 }
 
+/// SHA-256 in hexadecimal.
+fn sha256(path: &Path) -> String {
+    use sha2::Digest as _;
+    hex::encode(sha2::Sha256::digest(fs::read(path).unwrap()))
+}
+
+fn params(verb: &str, folder: &Path) -> Command {
+    let mut command = zkinfer();
+    command
+        .args(["params", verb, "--params"])
+        .arg(folder.join("params"));
+    command
+}
+
+#[test]
+fn reference_strings_come_in_checked_and_make_keys_that_say_where_they_come_from() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let list = |n: usize| {
+        let shown = passes(&mut params("ls", folder.path()));
+        assert_eq!(shown["reference_strings"].as_array().unwrap().len(), n);
+        shown
+    };
+    list(0);
+    let bundle = at("bundle");
+    passes(compile(&model("digits-mlp.onnx"), &bundle).args(["--system", "halo2-kzg"]));
+    let quoted = passes(zkinfer().arg("quote").arg(&bundle));
+    let k = quoted["domain"].as_u64().unwrap().ilog2();
+    assert_eq!(quoted["systems"].as_array().unwrap().len(), 3);
+    assert!(quoted["recommended"]["reason"].as_str().unwrap().len() > 40);
+    let text = zkinfer().arg("quote").arg(&bundle).output().unwrap();
+    let text = String::from_utf8(text.stdout).unwrap();
+    for word in ["halo2-kzg *", "ultragroth", "universal", "recommended: "] {
+        assert!(text.contains(word), "{text}");
+    }
+
+    // A ceremony's file, as far as anybody can tell who trusts its digest.
+    let dev = passes(params("dev", folder.path()).args(["--k", &k.to_string()]));
+    assert_eq!(dev["setup"], "development");
+    let (id, raw) = (dev["id"].as_str().unwrap(), at("raw"));
+    passes(
+        params("export", folder.path())
+            .arg(&id[..16])
+            .arg("-o")
+            .arg(&raw),
+    );
+    fails(
+        params("import", folder.path()).arg(&raw),
+        1,
+        "no known ceremony",
+    );
+    list(1);
+    let digest = sha256(&raw);
+    let imported = passes(
+        params("import", folder.path())
+            .arg(&raw)
+            .args(["--digest", &digest, "--name", "mine"]),
+    );
+    assert_eq!(
+        (&imported["setup"], &imported["ceremony"]),
+        (&serde_json::json!("ceremony"), &serde_json::json!("mine"))
+    );
+    list(2);
+    let trusted = at("list.json");
+    fs::write(
+        &trusted,
+        format!(r#"[{{"name":"theirs","sha256":"{digest}"}}]"#),
+    )
+    .unwrap();
+    let small = at("small.srs");
+    passes(
+        params("import", folder.path())
+            .arg(&raw)
+            .arg("--ceremonies")
+            .arg(&trusted)
+            .args(["--max-k", "4", "-o"])
+            .arg(&small),
+    );
+    passes(params("verify", folder.path()).arg(&small));
+    let id = imported["id"].as_str().unwrap();
+    passes(params("verify", folder.path()).arg(id));
+
+    // Keys.
+    let setup = |bundle: &Path, srs: &str| {
+        let mut command = zkinfer();
+        command
+            .arg("setup")
+            .arg(bundle)
+            .args(["--srs", srs, "--params"])
+            .arg(folder.path().join("params"));
+        command
+    };
+    fails(&mut setup(&bundle, small.to_str().unwrap()), 1, "too small");
+    fails(
+        &mut setup(&bundle, raw.to_str().unwrap()),
+        2,
+        "no zkinfer reference string",
+    );
+    fails(&mut setup(&bundle, "0123abcd"), 2, "no reference string");
+    fails(&mut setup(&made().path("bundle"), id), 2, "halo2-kzg");
+    let made = passes(&mut setup(&bundle, &id[..12]));
+    assert_eq!(
+        (&made["setup"], &made["srs"]),
+        (
+            &serde_json::json!("ceremony"),
+            &serde_json::json!("ceremony mine")
+        )
+    );
+    let proof = at("proof.json");
+    passes(&mut prove(&bundle, &proof));
+    let shown = passes(&mut verify(&bundle, &proof));
+    assert_eq!(
+        (&shown["setup"], &shown["system"]),
+        (
+            &serde_json::json!("ceremony"),
+            &serde_json::json!("halo2-kzg")
+        )
+    );
+    let text = fs::read_to_string(&proof).unwrap();
+    let json: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let hex = json["proof"].as_str().unwrap();
+    for (lie, words) in [
+        (hex[..hex.len() - 2].to_owned(), ""),
+        (hex[..hex.len() - 64].to_owned(), "bytes"),
+        (format!("{hex}{}", "00".repeat(32)), "bytes"),
+        (hex.replacen(&hex[66..130], &hex[2..66], 1), "curve"),
+        (format!("{}{}", &hex[..hex.len() - 64], "f".repeat(64)), ""),
+        ("0x".to_owned(), ""),
+    ] {
+        fs::write(&proof, text.replacen(hex, &lie, 1)).unwrap();
+        fails(&mut verify(&bundle, &proof), 1, words);
+    }
+}
+
+#[test]
+fn damaged_reference_strings_are_refused_with_a_reason() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.srs");
+    passes(
+        params("dev", folder.path())
+            .args(["--k", "6", "-o"])
+            .arg(&path),
+    );
+    let bytes = fs::read(&path).unwrap();
+    let with = |change: &dyn Fn(&mut Vec<u8>), words: &str, code: i32| {
+        let mut bytes = bytes.clone();
+        change(&mut bytes);
+        fs::write(&path, bytes).unwrap();
+        fails(params("verify", folder.path()).arg(&path), code, words);
+    };
+    with(&|b| b.truncate(10), "should have", 2);
+    with(&|b| b.truncate(5000), "should have", 2);
+    with(&|b| b.push(0), "should have", 2);
+    with(&|b| b[12] ^= 1, "damaged", 2);
+    with(&|b| b[8] = 9, "version", 2);
+    with(&|b| b[4096 + 64 * 5] ^= 1, "curve", 1);
+    with(
+        &|b| {
+            let (left, right) = b[4096 + 64 * 5..4096 + 64 * 7].split_at_mut(64);
+            left.swap_with_slice(right);
+        },
+        "damaged",
+        1,
+    );
+    with(&|b| b.clear(), "no zkinfer reference string", 2);
+    fs::write(&path, b"ptau\x01\0\0\0\x02\0\0\0").unwrap();
+    fails(
+        params("verify", folder.path()).arg(&path),
+        2,
+        "params import",
+    );
+    fails(params("import", folder.path()).arg(&path), 1, "truncated");
+    fails(params("import", folder.path()).arg(folder.path()), 2, "");
+    fails(params("dev", folder.path()).args(["--k", "40"]), 1, "2^28");
+    fails(
+        params("import", folder.path())
+            .arg(&path)
+            .args(["--digest", "xyz"]),
+        2,
+        "hexadecimal",
+    );
+}
+
 #[test]
 fn bad_models_are_refused_and_leave_nothing() {
     let folder = tempfile::tempdir().unwrap();

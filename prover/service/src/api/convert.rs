@@ -127,7 +127,8 @@ fn backend(code: i32) -> Result<Option<Backend>, Invalid> {
         (0, _) => Ok(None),
         (_, Some(backend)) => Ok(Some(backend)),
         _ => {
-            let message = "this server proves with GROTH16_BN254 and ULTRAGROTH_BN254";
+            let message =
+                "this server proves with GROTH16_BN254, HALO2_KZG_BN254 and ULTRAGROTH_BN254";
             Err(Invalid::invalid("backend", "BACKEND_NOT_SERVED", message))
         }
     }
@@ -221,7 +222,7 @@ pub(super) fn circuit_request(
         return Err(Invalid::invalid(
             "srs",
             "SRS_NOT_USED",
-            "the keys of this server come from a local trapdoor",
+            "the keys of this server come from a local trapdoor, or from the reference string that it was started with",
         ));
     }
     let id = std::mem::take(&mut m.request_id);

@@ -79,7 +79,7 @@ pub struct Manifest {
     pub format: u32,
     /// The version that wrote it.
     pub zkinfer: String,
-    /// "groth16" or "ultragroth".
+    /// "groth16", "ultragroth" or "halo2-kzg".
     pub system: String,
     /// Digest of the quantized model.
     pub model_id: String,

@@ -65,7 +65,7 @@ pub enum ProofFileError {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ProofFile {
-    /// "groth16" or "ultragroth".
+    /// "groth16", "ultragroth" or "halo2-kzg".
     pub system: String,
     /// The key that it was made for.
     pub vk_digest: String,

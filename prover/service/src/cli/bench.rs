@@ -5,7 +5,7 @@ use std::{path::PathBuf, time::Instant};
 use serde_json::json;
 use zkinfer_circuits::constraint;
 use zkinfer_contracts::{Solidity, Target as _, creation_code, evm::Evm};
-use zkinfer_engine as engine;
+use zkinfer_engine::{self as engine, CircuitCost};
 use zkinfer_verifier::Context;
 
 use super::{
@@ -120,10 +120,14 @@ pub(crate) fn bench(args: &BenchArgs, out: Out) -> Result<(), CliError> {
         .call(deployed.address, &call)
         .map_err(CliError::failed)?;
 
+    let (what, n_rows) = match &quote.circuit {
+        CircuitCost::R1cs { cost, .. } => ("constraints", cost.rows),
+        CircuitCost::Halo2(_) => ("rows", quote.rows),
+    };
     let key = bundle.file(bundle::PROVING_KEY).map_or(0, |f| f.size);
     let vk_bytes = bundle.file(bundle::VERIFYING_KEY).map_or(0, |f| f.size);
     let value = json!({
-        "model": args.model, "system": vk.system.name(), "constraints": quote.cost.rows, "wires": quote.wires,
+        "model": args.model, "system": vk.system.name(), what: n_rows,
         "domain": quote.domain, "proving_key_bytes": key, "verifying_key_bytes": vk_bytes,
         "proof_bytes": proven.proof.to_bytes().len(), "compile_seconds": compile_seconds, "setup_seconds": setup_seconds,
         "load_seconds": load_seconds, "solve_seconds": solve_seconds, "prove_p50_seconds": prove_p50, "prove_runs": times,
@@ -133,7 +137,7 @@ pub(crate) fn bench(args: &BenchArgs, out: Out) -> Result<(), CliError> {
     let rows = [
         row("model", args.model.display()),
         row("system", vk.system),
-        row("constraints", quote.cost.rows),
+        row(what, n_rows),
         row("domain", quote.domain),
         row("proving key", bytes(key)),
         row("verifying key", bytes(vk_bytes)),

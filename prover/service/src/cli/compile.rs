@@ -1,4 +1,4 @@
-//! `compile`, `quote`, `setup`: from a model to a bundle with keys.
+//! `compile`, `setup`: from a model to a bundle with keys.
 
 use std::{
     path::{Path, PathBuf},
@@ -6,11 +6,12 @@ use std::{
 };
 
 use serde_json::{Value, json};
-use zkinfer_engine as engine;
+use zkinfer_verifier::{ProofSystem, Setup};
 
 use super::{
     CliError, Out,
     output::{bytes, row, seconds, table},
+    params::{HomeArg, origin_text},
     progress::Bar,
 };
 use crate::{
@@ -26,6 +27,8 @@ pub(crate) enum System {
     Ultragroth,
     /// Plain Groth16, for tools that accept nothing else.
     Groth16,
+    /// PLONK over KZG: keys from one public ceremony for all models.
+    Halo2Kzg,
 }
 
 impl System {
@@ -33,6 +36,7 @@ impl System {
         match self {
             Self::Ultragroth => Backend::UltraGroth,
             Self::Groth16 => Backend::Groth16,
+            Self::Halo2Kzg => Backend::Halo2Kzg,
         }
     }
 }
@@ -98,6 +102,11 @@ pub(crate) struct SetupArgs {
     /// Replace keys that the bundle has; proofs and contracts of the old keys stay with the old keys.
     #[arg(long)]
     force: bool,
+    /// A reference string (a file, or the id that `params ls` shows) for halo2-kzg keys; without it the keys are development keys.
+    #[arg(long, value_name = "FILE|ID")]
+    srs: Option<String>,
+    #[command(flatten)]
+    home: HomeArg,
 }
 
 pub(crate) fn compile(args: &CompileArgs, out: Out) -> Result<(), CliError> {
@@ -226,83 +235,50 @@ fn text(bundle: &Bundle, report: &Value, took: f64) -> String {
     text + &format!("\nnext: zkinfer setup {}\n", bundle.path().display())
 }
 
-pub(crate) fn quote(args: &BundleArg, out: Out) -> Result<(), CliError> {
-    let bundle = Bundle::open(&args.bundle)?;
-    let (_, program) = local::read_circuit(&bundle).map_err(CliError::usage)?;
-    let q = engine::quote(&program, bundle.system()).map_err(CliError::failed)?;
-    let layers: Vec<Value> = q
-        .cost
-        .by_node
-        .iter()
-        .map(|(name, rows)| json!({ "node": name, "rows": rows }))
-        .collect();
-    let tables: Vec<Value> = q
-        .cost
-        .tables
-        .iter()
-        .map(|t| json!({ "table": t.name, "rows": t.rows }))
-        .collect();
-    let value = json!({
-        "system": q.system.name(), "constraints": q.cost.rows, "by_layer": layers, "tables": tables,
-        "statement_rows": q.cost.statement_rows, "wires": q.wires, "domain": q.domain, "proving_key_bytes": q.key_bytes,
-        "proof_bytes": q.proof_bytes, "ram_bytes": q.ram_bytes, "setup_seconds": q.setup_seconds,
-        "prove_seconds": q.prove_seconds, "gas": q.gas,
-    });
-    let mut rows = vec![row("system", q.system), row("constraints", q.cost.rows)];
-    rows.extend(
-        q.cost
-            .by_node
-            .iter()
-            .map(|(name, n)| row(format!("  {name}"), n)),
-    );
-    rows.extend(
-        q.cost
-            .tables
-            .iter()
-            .map(|t| row(format!("  table {}", t.name), t.rows)),
-    );
-    rows.push(row("  statement", q.cost.statement_rows));
-    rows.push(row("wires", q.wires));
-    rows.push(row("domain", q.domain));
-    rows.push(row("proving key", bytes(q.key_bytes)));
-    rows.push(row("proof", bytes(q.proof_bytes as u64)));
-    rows.push(row(
-        "memory of a prover",
-        format!("about {}", bytes(q.ram_bytes)),
-    ));
-    rows.push(row("setup", format!("about {}", seconds(q.setup_seconds))));
-    rows.push(row("prove", format!("about {}", seconds(q.prove_seconds))));
-    rows.push(row("gas", format!("about {}", q.gas)));
-    out.result(&value, &table(&rows));
-    Ok(())
-}
-
 pub(crate) fn setup(args: &SetupArgs, out: Out) -> Result<(), CliError> {
     let mut bundle = Bundle::open(&args.bundle)?;
+    let srs = match &args.srs {
+        Some(name) if bundle.system() == ProofSystem::Halo2Kzg => Some(args.home.find(name)?),
+        Some(_) => {
+            let message = format!(
+                "--srs is for halo2-kzg; {} keys need a set-up for each circuit",
+                bundle.system()
+            );
+            return Err(CliError::usage(message));
+        }
+        None => None,
+    };
     if bundle.has_keys() {
         if !args.force {
             return Err(BundleError::HasKeys.into());
         }
         bundle.forget_keys()?;
     }
+    let origin = srs.as_ref().map(origin_text);
     let bar = Bar::new("setup");
-    let vk = local::LocalWork::in_process().make_keys(&mut bundle, &bar)?;
+    let work = local::LocalWork::in_process().with_srs(srs);
+    let vk = work.make_keys(&mut bundle, &bar)?;
     let took = bar.elapsed();
     drop(bar);
     let key = bundle.file(bundle::PROVING_KEY).map_or(0, |f| f.size);
     let digest = hex::encode(vk.digest());
     let value = json!({
-        "bundle": args.bundle, "setup": vk.setup.name(), "vk_digest": digest, "proving_key_bytes": key, "seconds": took,
+        "bundle": args.bundle, "system": vk.system.name(), "setup": vk.setup.name(), "srs": origin, "vk_digest": digest,
+        "proving_key_bytes": key, "seconds": took,
     });
-    let rows = [
-        row(
-            "keys",
-            format!("{} (whoever made them can forge proofs)", vk.setup.name()),
-        ),
+    let mut rows = vec![row(
+        "keys",
+        match vk.setup {
+            Setup::Development => "development (whoever made them can forge proofs)".to_owned(),
+            Setup::Ceremony => vk.setup.name().to_owned(),
+        },
+    )];
+    rows.extend(origin.map(|origin| row("reference string", origin)));
+    rows.extend([
         row("verifying key digest", digest),
         row("proving key", bytes(key)),
         row("made in", seconds(took)),
-    ];
+    ]);
     out.result(&value, &table(&rows));
     Ok(())
 }

@@ -109,6 +109,29 @@ pub(crate) fn table(rows: &[(String, String)]) -> String {
     })
 }
 
+/// Rows of cells, the first row a heading; the first two columns to the left, numbers to the right.
+pub(crate) fn grid(rows: &[Vec<String>]) -> String {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let width = |c: usize| {
+        let cells = rows.iter().filter_map(|row| row.get(c));
+        cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..columns).map(width).collect();
+    let mut text = String::new();
+    for row in rows {
+        for (c, (cell, width)) in row.iter().zip(&widths).enumerate() {
+            let pad = " ".repeat(width - cell.chars().count());
+            let gap = if c == 0 { "" } else { "  " };
+            text += &match c {
+                0 | 1 => format!("{gap}{cell}{pad}"),
+                _ => format!("{gap}{pad}{cell}"),
+            };
+        }
+        text = text.trim_end().to_owned() + "\n";
+    }
+    text
+}
+
 /// A row of a table.
 pub(crate) fn row(name: impl Into<String>, value: impl ToString) -> (String, String) {
     (name.into(), value.to_string())

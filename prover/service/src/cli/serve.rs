@@ -4,7 +4,7 @@ use std::{io::Write as _, net::SocketAddr, path::PathBuf, sync::Arc, time::Durat
 
 use serde_json::json;
 
-use super::{CliError, Out, compile::CompileLimits};
+use super::{CliError, Out, compile::CompileLimits, params::HomeArg};
 use crate::{
     api::server::{self, ServeError},
     config::{self, Limits, ServeConfig},
@@ -31,12 +31,20 @@ pub(crate) struct ServeArgs {
     /// Seconds that a running job may go on after SIGTERM.
     #[arg(long, value_name = "SECONDS", default_value_t = 30)]
     drain_timeout: u64,
+    /// The reference string (a file, or an id of the folder) that halo2-kzg keys are made from; without it they are development
+    /// keys.
+    #[arg(long, value_name = "FILE|ID")]
+    srs: Option<String>,
+    #[command(flatten)]
+    home: HomeArg,
     #[command(flatten)]
     compile: CompileLimits,
 }
 
 pub(crate) async fn serve(args: ServeArgs, out: Out) -> Result<(), CliError> {
     let child = args.compile.child()?;
+    let srs = args.srs.as_deref().map(|name| args.home.find(name));
+    let work = LocalWork::new(child.clone()).with_srs(srs.transpose()?);
     let limits = Limits {
         max_queued: args.max_queued,
         max_stored_bytes: args.max_stored_bytes,
@@ -50,11 +58,11 @@ pub(crate) async fn serve(args: ServeArgs, out: Out) -> Result<(), CliError> {
         data: args.data,
         insecure_no_auth: args.insecure_no_auth,
         limits,
-        worker: child.worker.clone(),
+        worker: child.worker,
     };
     // Before the first line of output: whoever waits for it may send a signal at once.
     let mut signals = Signals::new()?;
-    let running = server::start(&config, Arc::new(LocalWork::new(child)))
+    let running = server::start(&config, Arc::new(work))
         .await
         .map_err(refused)?;
     let value = json!({ "listening": running.address.to_string(), "data": config.data, "pid": std::process::id() });

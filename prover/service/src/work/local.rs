@@ -6,10 +6,13 @@ use zkinfer_circuits::{
     Calibration, Model, Program, Settings, quantize::InputFile, tensor::Tensor,
 };
 use zkinfer_contracts::{Solidity, Target as _};
-use zkinfer_engine::{self as engine, Progress, ProofInput, ProveError, Prover, SetupError};
+use zkinfer_engine::{
+    self as engine, KeySource, Progress, ProofInput, ProveError, Prover, SetupError,
+};
 use zkinfer_params::{
     dev_setup::Trapdoor,
     keys::{KeyWriter, ProvingKeyFile},
+    srs::Srs,
 };
 use zkinfer_verifier::{
     Context, Proof, ProofSystem, Role, Statement, StatementLayout, VerifyingKey, Visibility,
@@ -32,6 +35,7 @@ const SOLC: &str = "solc (embedded creation code, compared with solc's output of
 pub struct LocalWork {
     limits: ChildLimits,
     device: Arc<dyn zkinfer_gpu::Device>,
+    srs: Option<Arc<Srs>>,
 }
 
 impl LocalWork {
@@ -40,6 +44,16 @@ impl LocalWork {
         Self {
             limits,
             device: Arc::new(zkinfer_gpu::Cpu),
+            srs: None,
+        }
+    }
+
+    /// The same, with halo2-kzg keys from a reference string instead of a trapdoor drawn here.
+    #[must_use]
+    pub fn with_srs(self, srs: Option<Srs>) -> Self {
+        Self {
+            srs: srs.map(Arc::new),
+            ..self
         }
     }
 
@@ -56,10 +70,10 @@ impl LocalWork {
         engine::backend(system, Arc::clone(&self.device))
     }
 
-    /// Makes the keys of a bundle that has none.
+    /// Makes the keys of a bundle that has none: halo2-kzg keys from the reference string, if there is one.
     ///
     /// # Errors
-    /// The bundle is damaged, or the disk is full.
+    /// The bundle is damaged, the reference string is too small, or the disk is full.
     pub fn make_keys(
         &self,
         bundle: &mut Bundle,
@@ -76,19 +90,18 @@ impl LocalWork {
         let mut sink = KeyWriter::create(&bundle.proving_key_place()).map_err(|e| write(&e))?;
         let backend = self.backend(bundle.system());
         let watched = Watched(control);
+        let source = match &self.srs {
+            Some(srs) if bundle.system() == ProofSystem::Halo2Kzg => KeySource::Srs(srs),
+            _ => KeySource::Development(Trapdoor::for_development()),
+        };
         let vk = backend
-            .setup(
-                &program,
-                model_id,
-                Trapdoor::for_development(),
-                &mut sink,
-                &watched,
-            )
+            .setup(&program, model_id, source, &mut sink, &watched)
             .map_err(|e| match e {
                 SetupError::Cancelled => WorkError::Cancelled,
                 SetupError::Lower(_) | SetupError::DomainTooLarge { .. } => {
                     WorkError::invalid("NO_CIRCUIT", e.to_string())
                 }
+                SetupError::Srs(_) => WorkError::invalid("BAD_SRS", e.to_string()),
                 SetupError::Write(_) => write(&e),
                 other => WorkError::internal("SETUP", other.to_string()),
             })?;

@@ -162,6 +162,8 @@ codes! {
     Backend {
         /// Plain Groth16.
         Groth16 = 1 "groth16",
+        /// PLONK over KZG.
+        Halo2Kzg = 2 "halo2-kzg",
         /// Groth16 with one committed round.
         UltraGroth = 4 "ultragroth",
     }
