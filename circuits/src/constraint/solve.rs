@@ -244,7 +244,8 @@ impl Assignment {
     }
 }
 
-/// `W·x + bias` in `i64`. The builder proved every result inside ±2^62; partial sums are taken in `i128`.
+/// `W·x + bias` in `i64`. The builder took the same sums over intervals, in the same order and checked in `i128`: no partial sum
+/// passes 2^127, and every result lies inside ±2^62.
 fn apply(map: &LinearMap, x: &[i64], bias: &[i64]) -> Vec<i64> {
     let n = map
         .output_len(x.len(), "")

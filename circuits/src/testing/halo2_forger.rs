@@ -118,7 +118,7 @@ impl<'a> Halo2Forger<'a> {
     pub fn pairs(&self) -> Vec<Halo2Lie> {
         let step = Fr::from(1 << self.circuit.plan().limb_bits);
         let near = |v: Fr| [v + Fr::ONE, v - Fr::ONE, v + step, v - step];
-        let mut cells: Vec<(Option<(u32, u32)>, u32, Fr)> = vec![];
+        let mut cells: Vec<(Place, Fr)> = vec![];
         for s in self.circuit.program().steps() {
             let Some(y) = s.y else { continue };
             if matches!(
@@ -127,25 +127,26 @@ impl<'a> Halo2Forger<'a> {
             ) {
                 for i in 0..self.solved.tensor(y).len() {
                     let honest = self.circuit.element(self.solved, y, i);
-                    cells.push((Some((y.0, i as u32)), 0, honest));
+                    cells.push((Place::Element(y.0, i as u32), honest));
                 }
             }
         }
         for row in self.circuit.key_rows() {
-            cells.push((None, row, self.circuit.honest_key(self.solved, row)));
+            let honest = self.circuit.honest_key(self.solved, row);
+            cells.push((Place::Key(row), honest));
         }
-        let put = |lie: &mut Lie, cell: &(Option<(u32, u32)>, u32, Fr), value: Fr| match cell.0 {
-            Some(at) => lie.tensors.insert(at, value),
-            None => lie.keys.insert(cell.1, value),
+        let put = |lie: &mut Lie, place: Place, value: Fr| match place {
+            Place::Element(tensor, i) => lie.tensors.insert((tensor, i), value),
+            Place::Key(row) => lie.keys.insert(row, value),
         };
         let mut all = vec![];
-        for (k, a) in cells.iter().enumerate() {
-            for b in &cells[k + 1..] {
-                for x in near(a.2) {
-                    for y in near(b.2) {
+        for (k, (a, honest_a)) in cells.iter().enumerate() {
+            for (b, honest_b) in &cells[k + 1..] {
+                for x in near(*honest_a) {
+                    for y in near(*honest_b) {
                         let mut lie = Lie::default();
-                        put(&mut lie, a, x);
-                        put(&mut lie, b, y);
+                        put(&mut lie, *a, x);
+                        put(&mut lie, *b, y);
                         all.push(Halo2Lie(lie));
                     }
                 }
@@ -261,6 +262,15 @@ impl<'a> Halo2Forger<'a> {
             .bend_every_cell(&mut cells)
             .map_err(|cell| Failure::Halo2Accepted { lie: cell })
     }
+}
+
+/// What a lie can be about.
+#[derive(Clone, Copy, Debug)]
+enum Place {
+    /// Element of a tensor.
+    Element(u32, u32),
+    /// Key cell of a row.
+    Key(u32),
 }
 
 /// A lie, as text: what it changes.

@@ -185,6 +185,9 @@ impl Product {
     }
 }
 
+/// One coefficient of Y_o: its home cell, that cell's scale and the output's bias; none where it is zero by construction.
+type Coefficient = Option<(u32, Scale, i64)>;
+
 impl Lowering<'_> {
     /// `homes = scale(W·x + bias)`: emits the cheaper of the two forms.
     pub(super) fn linear(
@@ -253,7 +256,7 @@ impl Lowering<'_> {
             let mut right = vec![];
             for o in 0..product.oc {
                 let out = |position| product.y_index(group, o, position);
-                let mut coefficients: Vec<Option<(u32, Scale, i64)>> = vec![None; product.span];
+                let mut coefficients: Vec<Coefficient> = vec![None; product.span];
                 for (position, e) in product.outputs.iter().enumerate() {
                     let y = out(position);
                     coefficients[*e] = Some((homes[y], scales[y], bias_at(bias, y)));
@@ -353,7 +356,7 @@ impl Lowering<'_> {
     }
 
     /// Σ_o c_o·Y_o(δ), every coefficient brought back from its home's scale and freed of its bias.
-    fn right_side(&mut self, step: u32, channels: &[Vec<Option<(u32, Scale, i64)>>]) -> u32 {
+    fn right_side(&mut self, step: u32, channels: &[Vec<Coefficient>]) -> u32 {
         let width = self.tape.width;
         // y − bias = home/m − (offset/m + bias)
         let raw = |(home, scale, bias): (u32, Scale, i64)| {

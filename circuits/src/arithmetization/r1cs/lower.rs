@@ -42,17 +42,7 @@ pub(super) fn int(c: i64) -> Fr {
 }
 
 pub(super) fn pow2(e: u32) -> Fr {
-    Fr::from(2u64).pow_u32(e)
-}
-
-trait PowU32 {
-    fn pow_u32(self, e: u32) -> Self;
-}
-
-impl PowU32 for Fr {
-    fn pow_u32(self, e: u32) -> Self {
-        ark_ff::Field::pow(&self, [u64::from(e)])
-    }
+    ark_ff::Field::pow(&Fr::from(2u64), [u64::from(e)])
 }
 
 impl R1cs {

@@ -56,23 +56,7 @@ struct Known<'a> {
 impl R1cs {
     /// The whole witness of the plain form; `words[0]` is the context.
     pub fn assign_plain(&self, solved: &Assignment, words: &[Fr]) -> Witness {
-        let instance: Vec<Fr> = std::iter::once(Fr::one())
-            .chain(words.iter().copied())
-            .collect();
-        let known = Known {
-            instance: Some(&instance),
-            solved: Some(solved),
-            ..Known::default()
-        };
-        // the plain form has no denominators
-        let values = self
-            .evaluate(&known)
-            .expect("nothing to invert in the plain form");
-        Witness {
-            committed: vec![],
-            private: self.collect(&values, Class::Private),
-            instance,
-        }
+        self.fill_plain(solved, words, &BTreeMap::new())
     }
 
     /// The values of the committed round.
@@ -114,7 +98,18 @@ impl R1cs {
         forged: &BTreeMap<usize, Fr>,
     ) -> Witness {
         let (_, words) = self.commit_forged(solved, context, forged);
-        let instance: Vec<Fr> = std::iter::once(Fr::one()).chain(words).collect();
+        self.fill_plain(solved, &words, forged)
+    }
+
+    fn fill_plain(
+        &self,
+        solved: &Assignment,
+        words: &[Fr],
+        forged: &BTreeMap<usize, Fr>,
+    ) -> Witness {
+        let instance: Vec<Fr> = std::iter::once(Fr::one())
+            .chain(words.iter().copied())
+            .collect();
         let known = Known {
             instance: Some(&instance),
             solved: Some(solved),
@@ -480,7 +475,7 @@ fn apply(map: &LinearMap, bias: &[i64], x: &[Fr], n: usize, small: &SmallInts) -
         .map(Zeroizing::new);
     let output = |out: usize| match &integers {
         Some(x) => {
-            // |c| ≤ 2^40, |x| < 2^62, fewer than 2^24 terms
+            // the builder proved every partial sum, in this order, below 2^127
             let mut sum = i128::from(bias_at(bias, out));
             map.row(out, |i, c| sum += i128::from(c) * i128::from(x[i]));
             Fr::from(sum)
