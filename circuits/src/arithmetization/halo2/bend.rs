@@ -4,6 +4,7 @@ use super::check::{Cells, Rule};
 use super::table::KeyFill;
 use super::tape::{HomeFill, Operand};
 use super::values::fr;
+use super::witness::Second;
 use super::{Fr, Halo2Circuit};
 use crate::constraint::{Assignment, TensorId};
 use halo2curves::ff::Field;
@@ -102,15 +103,32 @@ impl Halo2Circuit {
 
     /// Whether, without one kind of constraints, a Bool input can be the other one while all that follows from it stays.
     fn flips_without(&self, c: &mut Cells, rule: Rule) -> bool {
-        let flipped = self.rows.iter().position(|row| {
+        let rows = self.rows.iter().enumerate();
+        let inputs = rows.filter(|(_, row)| {
             let home = row.home.map(|home| self.homes[home as usize].fill);
             matches!(home, Some(HomeFill::Offset(..)))
         });
-        let Some(row) = flipped else { return false };
+        let inputs: Vec<usize> = inputs.map(|(row, _)| row).collect();
+        inputs.into_iter().any(|row| {
+            self.flip(c, row);
+            let before = self.follow(c, rule);
+            let accepted = self.check_cells(c, Some(rule)).is_ok();
+            c.second = before;
+            self.flip(c, row);
+            accepted
+        })
+    }
+
+    fn flip(&self, c: &mut Cells, row: usize) {
         for cell in [&mut c.first.h[row], &mut c.first.l[row]] {
             *cell = Fr::ONE - *cell;
         }
         self.count(&mut c.first);
+    }
+
+    /// Brings the second phase after a changed first, as far as the constraints without `rule` ask for it; returns what it was.
+    fn follow(&self, c: &mut Cells, rule: Rule) -> Second {
+        let before = c.second.clone();
         let honest = self.second(&c.first, &c.challenges);
         c.second.phi = honest.phi.clone();
         match rule {
@@ -134,6 +152,6 @@ impl Halo2Circuit {
             }
             _ => {}
         }
-        self.check_cells(c, Some(rule)).is_ok()
+        before
     }
 }

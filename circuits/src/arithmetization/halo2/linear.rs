@@ -70,8 +70,7 @@ impl Product {
                     (u.checked_mul(dy)?.checked_mul(pitch)?).checked_add(v.checked_mul(dx)?)
                 };
                 let reach = offset(g.kernel[0] - 1, g.kernel[1] - 1)?;
-                let span = height.checked_mul(pitch)?.checked_add(reach)?;
-                if span > MAX_SPAN {
+                if height.checked_mul(pitch)?.checked_add(reach)? > MAX_SPAN {
                     return None;
                 }
                 let mut taps = vec![];
@@ -81,14 +80,21 @@ impl Product {
                     }
                 }
                 let at = |row: usize, column: usize| row * pitch + column;
-                let inputs = (0..g.height)
+                let mut inputs: Vec<usize> = (0..g.height)
                     .flat_map(|i| (0..g.width).map(move |j| at(top + i, left + j)))
                     .collect();
                 let [rows, columns] = g.output_size();
                 let [sy, sx] = g.strides;
-                let outputs: Vec<usize> = (0..rows)
+                let mut outputs: Vec<usize> = (0..rows)
                     .flat_map(|i| (0..columns).map(move |j| at(i * sy, j * sx) + reach))
                     .collect();
+                // leading padding is a power of z that both sides share
+                let shared = inputs.iter().chain(&outputs).min().copied().unwrap_or(0);
+                for e in inputs.iter_mut().chain(&mut outputs) {
+                    *e -= shared;
+                }
+                let product = inputs.iter().max().map_or(0, |e| e + reach);
+                let span = outputs.iter().max().map_or(product, |e| product.max(*e)) + 1;
                 Some(Self {
                     x,
                     step,

@@ -9,7 +9,7 @@ use crate::arithmetization::LowerError;
 use crate::arithmetization::r1cs::bias_at;
 use crate::constraint::{Instr, LinearMap, Program, Step, TableId, TensorId, TensorState};
 use halo2curves::ff::Field;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use zkinfer_verifier::{Dtype, Visibility};
 
@@ -805,8 +805,17 @@ fn hosts(program: &Program) -> HashMap<TensorId, Host> {
     for id in program.outputs() {
         readers[id.index()].push(usize::MAX);
     }
+    // a table row binds the value itself
+    let looked_up = program.steps().iter().filter_map(|step| match &step.instr {
+        Instr::Lookup { .. } => step.y,
+        _ => None,
+    });
+    let looked_up: HashSet<TensorId> = looked_up.collect();
     let mut hosts = HashMap::new();
     for x in 0..program.tensors().len() {
+        if looked_up.contains(&TensorId(x as u32)) {
+            continue;
+        }
         let mut host = Host {
             shown: TensorId(x as u32),
             scalings: vec![],

@@ -18,6 +18,7 @@ pub(super) struct First {
 }
 
 /// The cells of the second phase; overwritten on drop.
+#[derive(Clone)]
 pub(super) struct Second {
     pub(super) a: Vec<Fr>,
     pub(super) b: Vec<Fr>,
