@@ -30,7 +30,7 @@ pub const MAX_COLUMNS: usize = 256;
 /// Queries of one kind.
 pub const MAX_QUERIES: usize = 1024;
 /// Rotations at which one column is queried.
-pub const MAX_ROTATIONS: usize = 16;
+pub const MAX_ROTATIONS: usize = 32;
 /// Challenges.
 pub const MAX_CHALLENGES: usize = 64;
 /// Phases.

@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// 7^((r − 1)/2^28), a root of unity of order 2^28; the domain's ω is its power 2^(28 − k).
-pub const ROOT_OF_UNITY: Fr =
+pub(super) const ROOT_OF_UNITY: Fr =
     MontFp!("1748695177688661943023146337482803886740723238769601073607632802312037301404");
 /// δ = 7^(2^28): the cosets δ^i·⟨ω⟩ number the permuted columns.
 pub const DELTA: Fr =
@@ -31,44 +31,44 @@ pub const DELTA: Fr =
 
 /// The challenges of a proof.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Challenges {
+pub(super) struct Challenges {
     /// Those of the gates, in the order of [`Protocol::challenge_phases`].
-    pub gates: Vec<Fr>,
+    pub(super) gates: Vec<Fr>,
     /// Folds permutation values.
-    pub beta: Fr,
+    pub(super) beta: Fr,
     /// Separates permutation factors.
-    pub gamma: Fr,
+    pub(super) gamma: Fr,
     /// Folds constraints.
-    pub y: Fr,
+    pub(super) y: Fr,
     /// Where everything is opened.
-    pub x: Fr,
+    pub(super) x: Fr,
     /// Folds the polynomials of an opening set (the library's second y).
-    pub y_opening: Fr,
+    pub(super) y_opening: Fr,
     /// Folds the opening sets.
-    pub v: Fr,
+    pub(super) v: Fr,
     /// Where the folded opening is checked.
-    pub u: Fr,
+    pub(super) u: Fr,
 }
 
 /// What a proof's bytes say, with the challenges they lead to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Parts {
+pub(super) struct Parts {
     /// Commitments of the advice columns.
-    pub advice: Vec<G1Affine>,
+    pub(super) advice: Vec<G1Affine>,
     /// Commitments Z_i.
-    pub products: Vec<G1Affine>,
+    pub(super) products: Vec<G1Affine>,
     /// The commitment R.
-    pub random: G1Affine,
+    pub(super) random: G1Affine,
     /// Pieces H_i.
-    pub quotients: Vec<G1Affine>,
+    pub(super) quotients: Vec<G1Affine>,
     /// All evaluations, in the order of the bytes.
-    pub evals: Vec<Fr>,
+    pub(super) evals: Vec<Fr>,
     /// The first opening commitment.
-    pub w: G1Affine,
+    pub(super) w: G1Affine,
     /// The second.
-    pub w_prime: G1Affine,
+    pub(super) w_prime: G1Affine,
     /// The challenges.
-    pub challenges: Challenges,
+    pub(super) challenges: Challenges,
 }
 
 /// ω of the domain.

@@ -5,6 +5,7 @@
 
 use ark_bn254::{Fr as VerifierFr, G1Affine as VerifierG1};
 use halo2_proofs::plonk::{Any, Column as LibraryColumn, Expression, VerifyingKey};
+use halo2_proofs::poly::commitment::{Params, ParamsProver};
 use halo2_proofs::poly::kzg::commitment::ParamsKZG;
 use halo2curves::bn256::{Bn256, Fq, Fr, G1Affine, G2Affine};
 use halo2curves::ff::PrimeField;
@@ -53,6 +54,9 @@ pub enum ExtractError {
         /// Logarithm of the key.
         key: u32,
     },
+    /// The parameters do not start at the generators, which every verifier of ours takes for granted.
+    #[error("the parameters' first points are not the generators of BN254")]
+    Generators,
     /// A point of the key is not acceptable.
     #[error("{what} {at}: {error}")]
     Point {
@@ -90,21 +94,25 @@ pub fn protocol_of(
     };
     unsupported("library lookups", 0, cs.lookups().len())?;
     unsupported("instance columns", 1, cs.num_instance_columns())?;
-    unsupported("virtual selectors", 0, cs.num_selectors())?;
     unsupported(
         "compressed selectors",
         0,
         usize::from(vk.compress_selectors()),
     )?;
+    unsupported("virtual selectors", 0, cs.num_selectors())?;
     let rotated = cs.instance_queries().iter();
     let rotated = rotated.filter(|(_, rotation)| rotation.0 != 0).count();
     unsupported("rotated instance queries", 0, rotated)?;
-    let size = halo2_proofs::poly::commitment::Params::k(params);
+    let size = params.k();
     if size != domain.k() {
         return Err(ExtractError::Size {
             params: size,
             key: domain.k(),
         });
+    }
+    let generators = (params.get_g().first(), params.g2());
+    if generators != (Some(&G1Affine::generator()), G2Affine::generator()) {
+        return Err(ExtractError::Generators);
     }
     let advice_queries = queries(cs.advice_queries().iter().map(|(c, r)| (c.index(), r.0)))?;
     let fixed_queries = queries(cs.fixed_queries().iter().map(|(c, r)| (c.index(), r.0)))?;
