@@ -1,8 +1,10 @@
 //! A real node: deployment through alloy, gas estimation, refusal of a tampered proof. anvil comes from `$ANVIL` or the pinned npm
 //! package.
 
+mod halo2;
 #[path = "../../verifier/tests/simulator/mod.rs"]
 mod simulator;
+mod solc;
 mod vectors;
 
 use std::{
@@ -17,9 +19,13 @@ use alloy::{
     providers::{Provider, ProviderBuilder},
     rpc::types::TransactionRequest,
 };
+use halo2::{Shape, valid_halo2};
 use simulator::{SYSTEMS, valid};
 use vectors::{Call, selector, word};
-use zkinfer_contracts::{creation_code, solidity::calldata_verify};
+use zkinfer_contracts::{
+    Solidity, Target, creation_code,
+    solidity::{calldata_verify, key_creation_code, verifier_creation_code},
+};
 
 /// A node that ends with the test.
 struct Anvil {
@@ -183,6 +189,69 @@ async fn a_real_node_accepts_a_proof_and_refuses_a_tampered_one() {
             .get_receipt()
             .await
             .expect("mined");
+        assert!(!receipt.status(), "a tampered proof reverts on chain");
+    }
+}
+
+#[tokio::test]
+async fn a_real_node_accepts_a_halo2_proof_by_key_contract_and_by_specialised_contract() {
+    let anvil = Anvil::start(31_337);
+    let provider = ProviderBuilder::new().connect_http(anvil.url.parse().expect("a URL"));
+    let from = provider.get_accounts().await.expect("anvil has accounts")[0];
+    let (simulator, statement, proof) = valid_halo2(Shape::Model, 74);
+    let verifier = deploy(&provider, from, verifier_creation_code().to_vec())
+        .await
+        .expect("the verifier deploys");
+    let target = Solidity {
+        allow_dev_key: true,
+    };
+    let tree = target.generate(&simulator.key).expect("a good key");
+    let source = &tree["ZkinferVerifier.sol"];
+    let specialised = solc::compile(source, solc::EMBEDDED)["ZkinferVerifier"].clone();
+    let by_key = key_creation_code(&simulator.key, true, verifier.into_array());
+    let by_key = by_key.expect("a good key");
+    for (name, creation) in [("reusable", by_key), ("specialised", specialised)] {
+        let to = deploy(&provider, from, creation)
+            .await
+            .expect("the contract deploys");
+        let data = calldata_verify(&statement, &proof);
+        let estimate = provider
+            .estimate_gas(call_of(from, to, data.clone()))
+            .await
+            .expect("an estimate");
+        let request = call_of(from, to, data.clone()).with_gas_limit(estimate);
+        let sent = provider.send_transaction(request).await.expect("sent");
+        let receipt = sent.get_receipt().await.expect("mined");
+        assert!(receipt.status(), "the estimate is enough");
+        println!("{name}: estimate {estimate}, used {}", receipt.gas_used);
+
+        // Whatever gas a call is given, it says 1 or it fails.
+        let mut failed = 0;
+        for gas in (45_000..=receipt.gas_used + 20_000).step_by(7_919) {
+            let starved = provider
+                .call(call_of(from, to, data.clone()).with_gas_limit(gas))
+                .await;
+            failed += usize::from(starved.is_err());
+            if let Ok(output) = starved {
+                assert_eq!(output.as_ref(), word(1), "{gas} gas");
+            }
+        }
+        assert!(failed > 0, "some limits are too low");
+
+        let mut tampered = Call::new(&statement, &proof);
+        tampered.tensors[40] ^= 1;
+        let error = provider
+            .call(call_of(from, to, tampered.encode()))
+            .await
+            .expect_err("refused");
+        let revert = error
+            .as_error_resp()
+            .and_then(|response| response.as_revert_data())
+            .expect("revert data");
+        assert_eq!(revert.as_ref(), selector("InvalidProof()"));
+        let request = call_of(from, to, tampered.encode()).with_gas_limit(1_000_000);
+        let sent = provider.send_transaction(request).await.expect("sent");
+        let receipt = sent.get_receipt().await.expect("mined");
         assert!(!receipt.status(), "a tampered proof reverts on chain");
     }
 }

@@ -27,8 +27,11 @@ pub(super) fn per_key(key: &VerifyingKey) -> Result<String, GenerateError> {
     let mut write = || -> Written {
         let development = key.setup == Setup::Development;
         // The contract of halo2-kzg can use a verifier that stands already.
-        let (parameter, argument) = match key.system {
-            ProofSystem::Halo2Kzg => ("address verifier", "            verifier,\n"),
+        let (parameter, comment) = match key.system {
+            ProofSystem::Halo2Kzg => (
+                "address verifier",
+                "    /// @param verifier A Halo2KzgVerifier that stands already, or zero: then one is created.\n",
+            ),
             _ => ("", ""),
         };
         let out = &mut text;
@@ -38,17 +41,14 @@ pub(super) fn per_key(key: &VerifyingKey) -> Result<String, GenerateError> {
             "/// @title ZkinferVerifier: deploys the {name}Verifier of one key"
         )?;
         about(out, key)?;
-        if key.system == ProofSystem::Halo2Kzg {
-            writeln!(
-                out,
-                "/// @param verifier A Halo2KzgVerifier that stands already, or zero: then one is created."
-            )?;
-        }
         writeln!(out, "contract ZkinferVerifier is {name}Deployer {{")?;
+        write!(out, "{comment}")?;
         writeln!(out, "    constructor({parameter})")?;
         writeln!(out, "        {name}Deployer(")?;
         writeln!(out, "            {development}, // {} key", key.setup)?;
-        write!(out, "{argument}")?;
+        if !parameter.is_empty() {
+            writeln!(out, "            verifier,")?;
+        }
         for word in &words {
             writeln!(out, "            // {}", word.name)?;
             for chunk in word.bytes.chunks(32) {

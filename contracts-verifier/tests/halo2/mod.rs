@@ -7,6 +7,11 @@
 use ark_bn254::{Fr, G1Affine};
 use ark_ff::{Field, PrimeField, UniformRand, Zero};
 use rand::{Rng, SeedableRng, rngs::StdRng};
+use zkinfer_contracts::{
+    Solidity, Target, creation_code,
+    evm::{Deployed, Evm, EvmError},
+    solidity::DEVELOPMENT_CHAIN_ID,
+};
 use zkinfer_verifier::{
     Context, KeyMaterial, Proof, ProofSystem, Setup, Statement, VerifyingKey,
     curve::{scalar_to_bytes, write_g1},
@@ -14,7 +19,11 @@ use zkinfer_verifier::{
     keccak256,
 };
 
-use crate::simulator::{g1, g2, layout};
+use crate::{
+    simulator::{g1, g2, layout},
+    solc::{EMBEDDED, compile},
+    vectors::{Call, selector, word},
+};
 
 /// What kind of circuit is drawn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -467,4 +476,77 @@ impl Halo2Simulator {
             bytes: proving.bytes,
         }
     }
+}
+
+/// Both contracts of one key on one chain: the reusable one from its embedded code, the specialised one from solc.
+pub struct Chain {
+    pub evm: Evm,
+    pub contracts: [Deployed; 2],
+    pub key: VerifyingKey,
+}
+
+impl Chain {
+    pub fn new(key: &VerifyingKey) -> Self {
+        let target = Solidity {
+            allow_dev_key: true,
+        };
+        let tree = target.generate(key).expect("a good key");
+        let specialised = &compile(&tree["ZkinferVerifier.sol"], EMBEDDED)["ZkinferVerifier"];
+        let mut evm = Evm::new(DEVELOPMENT_CHAIN_ID);
+        let reusable = creation_code(key, true).expect("a good key");
+        let contracts = [reusable.as_slice(), specialised]
+            .map(|creation| evm.deploy(creation).expect("the contract deploys"));
+        Self {
+            evm,
+            contracts,
+            key: key.clone(),
+        }
+    }
+
+    /// What both contracts say; they agree.
+    pub fn accepts(&mut self, data: &[u8]) -> bool {
+        let [reusable, specialised] = self.outputs(data);
+        assert_eq!(reusable, specialised, "the contracts disagree");
+        reusable.is_ok()
+    }
+
+    /// The revert data of each contract, or nothing if it accepted.
+    pub fn outputs(&mut self, data: &[u8]) -> [Result<(), Vec<u8>>; 2] {
+        self.contracts
+            .map(|contract| match self.evm.call(contract.address, data) {
+                Ok(outcome) => {
+                    assert_eq!(
+                        outcome.output,
+                        word(1),
+                        "a call that succeeds returns exactly 1"
+                    );
+                    Ok(())
+                }
+                Err(EvmError::Reverted { output, gas_used }) => {
+                    assert!(gas_used < 1_000_000, "a refusal does not take all gas");
+                    Err(output)
+                }
+                Err(other) => panic!("a call neither accepts nor reverts: {other}"),
+            })
+    }
+
+    /// Refused by both contracts with this error, and by the native verifier.
+    pub fn refuses(&mut self, call: &Call, error: &str) {
+        assert!(!call.holds(&self.key), "the native verifier accepts");
+        self.refuses_data(&call.encode(), error);
+    }
+
+    pub fn refuses_data(&mut self, data: &[u8], error: &str) {
+        for output in self.outputs(data) {
+            assert_eq!(output, Err(selector(error)), "{error}");
+        }
+    }
+}
+
+/// A simulator, a statement and its proof.
+pub fn valid_halo2(shape: Shape, public_bytes: u32) -> (Halo2Simulator, Statement, Proof) {
+    let simulator = Halo2Simulator::new(shape, Setup::Development, public_bytes, 7);
+    let statement = simulator.statement(1);
+    let proof = simulator.prove(&statement, 2);
+    (simulator, statement, proof)
 }

@@ -24,8 +24,11 @@ pub const EMBEDDED: Settings = Settings {
     runs: 10_000,
 };
 
+/// The root of the repository: the first folder above the crate with the test tools' list.
 pub fn repository() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+    let mut folders = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors();
+    let root = folders.find(|folder| folder.join(".ci/package.json").is_file());
+    root.expect("a crate of the repository").to_owned()
 }
 
 /// Creation code of every contract in `source`, by name. Warnings are failures.

@@ -27,7 +27,7 @@ const MAX_DEPTH: usize = 7;
 const N_LOCALS: usize = 3;
 /// Multiples of r that fit 256 bits.
 const MAX_BOUND: u8 = 5;
-/// −\[1\] in G2, and 4·r … r below: multiples of r that are subtracted from.
+/// −\[1\] in G2: x.c1, x.c0, y.c1, y.c0.
 const MINUS_G2: [&str; 4] = [
     "0x198e9393920d483a7260bfb731fb5d25f1aa493335a9e71297e485b7aef312c2",
     "0x1800deef121f1e76426a00665e5c4479674322d4f75edadd46debd5cd992f6ed",
@@ -54,6 +54,9 @@ pub(crate) fn source(key: &VerifyingKey, p: &Protocol, about: &str, constructor:
         .replace("@VK_DIGEST@", &digest)
         .replace("@REPR@", &repr)
         .replace("@DOMAIN@", &domain)
+        .replace("@R_AT@", &(writer.runtime + 128).to_string())
+        .replace("@Q_AT@", &(writer.runtime + 160).to_string())
+        .replace("@M_AT@", &(writer.runtime + 192).to_string())
         .replace("@TOTAL@", &writer.total.to_string())
         .replace("@BODY@", body.trim_end())
 }
@@ -90,7 +93,8 @@ impl<'a> Writer<'a> {
         let pairs = proof + p.proof_bytes() - 64;
         let challenges = pairs + 384;
         let runtime = challenges + 32 * plan.absorbed.len();
-        let total = runtime + 128;
+        // Behind the four values: r, q and m.
+        let total = runtime + 224;
         Self {
             p,
             plan,
@@ -132,40 +136,29 @@ impl<'a> Writer<'a> {
     /// Every point finite, canonical and on the curve, every scalar canonical.
     fn canonical(&self, out: &mut String) -> Result {
         writeln!(out, "            {{")?;
-        writeln!(out, "                let q := Q")?;
-        writeln!(out, "                let q1 := sub(q, 1)")?;
-        writeln!(out, "                let x := mload({})", at(self.proof))?;
-        writeln!(
-            out,
-            "                let y := mload({})",
-            at(self.proof + 32)
-        )?;
-        let curve = "and(eq(mulmod(y, y, q), addmod(mulmod(x, mulmod(x, x, q), q), 3, q)), and(lt(x, q), lt(sub(y, 1), q1)))";
-        writeln!(
-            out,
-            "                // y is 0 for infinity and for no point of the curve."
-        )?;
-        writeln!(out, "                let ok := {curve}")?;
-        let commitments = (1..self.p.n_commitments()).map(|i| self.proof + 64 * i);
+        let q = at(self.runtime + 160);
+        writeln!(out, "                let q := mload({q})")?;
+        writeln!(out, "                let good := 1")?;
+        let commitments = (0..self.p.n_commitments()).map(|i| self.proof + 64 * i);
         for offset in commitments.chain([self.pairs - 64, self.pairs]) {
-            writeln!(out, "                x := mload({})", at(offset))?;
-            writeln!(out, "                y := mload({})", at(offset + 32))?;
-            writeln!(out, "                ok := and(ok, {curve})")?;
+            let place = at(offset);
+            writeln!(out, "                good := and(good, point({place}, q))")?;
         }
         writeln!(
             out,
-            "                if iszero(ok) {{ fail(0xb8fedf87) }} // InvalidPoint()"
+            "                if iszero(good) {{ fail(0xb8fedf87) }} // InvalidPoint()"
         )?;
-        writeln!(out, "            }}")?;
-        writeln!(out, "            {{")?;
-        writeln!(out, "                let ok := 1")?;
+        writeln!(out, "                good := 1")?;
         for i in 0..self.p.n_evals() {
             let eval = at(self.evals() + 32 * i);
-            writeln!(out, "                ok := and(ok, lt(mload({eval}), r))")?;
+            writeln!(
+                out,
+                "                good := and(good, lt(mload({eval}), r))"
+            )?;
         }
         writeln!(
             out,
-            "                if iszero(ok) {{ fail(0x05b05ccc) }} // InvalidScalar()"
+            "                if iszero(good) {{ fail(0x05b05ccc) }} // InvalidScalar()"
         )?;
         writeln!(out, "            }}")
     }
@@ -320,7 +313,7 @@ impl<'a> Writer<'a> {
                 writeln!(
                     out,
                     "                mstore({}, {})",
-                    at(offset),
+                    kept_at(offset),
                     expression.text
                 )?;
                 self.kept.insert(id, (offset, expression.bound));
@@ -349,7 +342,7 @@ impl<'a> Writer<'a> {
     fn operand(&self, open: &mut BTreeMap<Id, Expression>, id: Id) -> Expression {
         if let Some((offset, bound)) = self.kept.get(&id) {
             return Expression {
-                text: format!("mload({})", at(*offset)),
+                text: format!("mload({})", kept_at(*offset)),
                 depth: 2,
                 bound: *bound,
             };
@@ -414,9 +407,15 @@ impl<'a> Writer<'a> {
                     bound: b.bound,
                 };
                 if zero {
-                    // Up to the multiple itself, for b = 0.
-                    let bound = negative.bound + 1;
-                    return Expression { bound, ..negative };
+                    // Up to the multiple itself, for b = 0: one more is needed to stay below.
+                    return match negative.bound + 1 {
+                        bound if bound <= MAX_BOUND => Expression { bound, ..negative },
+                        _ => Expression {
+                            text: format!("mod({}, r)", negative.text),
+                            depth: 1 + negative.depth,
+                            bound: 1,
+                        },
+                    };
                 }
                 sum(order(a, negative))
             }
@@ -425,7 +424,7 @@ impl<'a> Writer<'a> {
 
     fn inversion(&self, out: &mut String) -> Result {
         let (product, _) = self.kept_of(self.plan.inverted);
-        let (product, inverse) = (at(product), at(self.runtime + 96));
+        let (product, inverse) = (kept_at(product), at(self.runtime + 96));
         let scratch = self.pairs + 64;
         writeln!(
             out,
@@ -468,7 +467,7 @@ impl<'a> Writer<'a> {
         match (self.plan.graph.node(id), self.kept.get(&id)) {
             (Node::Input(input), _) => self.load(input),
             (Node::Const(value), _) => literal(value),
-            (_, Some((offset, _))) => format!("mload({})", at(*offset)),
+            (_, Some((offset, _))) => format!("mload({})", kept_at(*offset)),
             (_, None) => "0".to_owned(),
         }
     }
@@ -667,6 +666,16 @@ fn at(offset: usize) -> String {
         "m".to_owned()
     } else {
         format!("add(m, {offset:#x})")
+    }
+}
+
+/// The address of a value that is kept, by m or by k in turns: an optimizer that cannot tell whether a store by one changes what stands
+/// at the other loads values again, as meant, instead of computing them again.
+fn kept_at(offset: usize) -> String {
+    if offset / 32 % 2 == 0 {
+        at(offset)
+    } else {
+        format!("add(k, {offset:#x})")
     }
 }
 
