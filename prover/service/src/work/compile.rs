@@ -139,6 +139,10 @@ pub fn run_child(
             place(&folder.0.join(BUNDLE), bundle)?;
             Ok(facts)
         }
+        // A library that notices the limit before the allocator does reports it as an error of its own.
+        Some(Outcome::Failed(failure)) if failure.message.contains("out of memory") => {
+            Err(memory(limits))
+        }
         Some(Outcome::Failed(failure)) => Err(WorkError::Failed(failure)),
         _ => Err(death(&ended, limits)),
     }
@@ -235,20 +239,24 @@ fn watch(
     })
 }
 
-fn death(ended: &Ended, limits: &ChildLimits) -> WorkError {
+fn memory(limits: &ChildLimits) -> WorkError {
     let mib = limits.memory_bytes >> 20;
-    let memory = [
+    let message = format!(
+        "compiling needed more than the {mib} MiB it may use (--compile-memory-mib), or the model file claims sizes that it does \
+         not have"
+    );
+    WorkError::exceeded("COMPILE_MEMORY", message)
+}
+
+fn death(ended: &Ended, limits: &ChildLimits) -> WorkError {
+    let words = [
         "memory allocation",
         "capacity overflow",
         "Cannot allocate memory",
         "failed to spawn thread",
     ];
-    if memory.iter().any(|w| ended.words.contains(w)) || ended.status.signal() == Some(9) {
-        let message = format!(
-            "compiling needed more than the {mib} MiB it may use (--compile-memory-mib), or the model file claims sizes that it \
-             does not have"
-        );
-        return WorkError::exceeded("COMPILE_MEMORY", message);
+    if words.iter().any(|w| ended.words.contains(w)) || ended.status.signal() == Some(9) {
+        return memory(limits);
     }
     let message = format!(
         "the compile process died on this model ({}); the file may be damaged",
