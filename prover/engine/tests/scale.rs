@@ -113,12 +113,12 @@ fn groth16_of_a_domain_of_2_to_the_19() {
 
 #[test]
 #[ignore = "measures; run by hand"]
-fn halo2_kzg_of_a_domain_of_2_to_the_13() {
-    measure(ProofSystem::Halo2Kzg, 400, 2, 13);
+fn halo2_kzg_of_a_domain_of_2_to_the_12() {
+    measure(ProofSystem::Halo2Kzg, 400, 2, 12);
 }
 
 #[test]
 #[ignore = "measures; run by hand"]
-fn halo2_kzg_of_a_domain_of_2_to_the_16() {
-    measure(ProofSystem::Halo2Kzg, 1200, 8, 16);
+fn halo2_kzg_of_a_domain_of_2_to_the_15() {
+    measure(ProofSystem::Halo2Kzg, 1200, 8, 15);
 }

@@ -34,7 +34,7 @@ pub(super) fn setup(
 
     // A first report at zero, the points' own while they are made or checked, and the key's while it is written.
     let n = 1u64 << circuit.k();
-    drop(Steps::begin(progress, Phase::Keys, 4 * n)?);
+    let _ = Steps::begin(progress, Phase::Keys, 4 * n)?;
     let mut watch = |_: SrsStep, done: u64, total: u64| -> ControlFlow<()> {
         let part = (2 * n) as f64 * done as f64 / total.max(1) as f64;
         progress.report(Phase::Keys, (part as u64).min(2 * n), 4 * n)
