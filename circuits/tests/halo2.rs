@@ -4,9 +4,10 @@
 
 mod gadgets;
 
-use gadgets::{GADGETS, inputs, outside_their_type, tiny};
+use gadgets::{GADGETS, HALO2_GADGETS, inputs, outside_their_type, tiny};
 use halo2_proofs::plonk::{Circuit, ConstraintSystem};
 use std::sync::Arc;
+use zkinfer_circuits::arithmetization::LowerError;
 use zkinfer_circuits::arithmetization::halo2::{Halo2Circuit, Plan, Products, Synthesis};
 use zkinfer_circuits::constraint::{Builder, LinearMap, Program, solve};
 use zkinfer_circuits::tensor::{ConvGeometry, Tensor};
@@ -34,7 +35,7 @@ fn circuits(program: &Arc<Program>) -> Vec<Halo2Circuit> {
 #[test]
 fn exactly_one_witness_survives_for_every_input_of_every_gadget() {
     let mut tried = 0;
-    for (name, gadget) in GADGETS {
+    for (name, gadget) in GADGETS.into_iter().chain(HALO2_GADGETS) {
         let program = tiny(3, gadget);
         for (at, circuit) in circuits(&program).iter().enumerate() {
             for input in inputs(3) {
@@ -57,7 +58,7 @@ fn exactly_one_witness_survives_for_every_input_of_every_gadget() {
 
 #[test]
 fn inputs_outside_their_type_are_refused() {
-    for (name, gadget) in GADGETS {
+    for (name, gadget) in GADGETS.into_iter().chain(HALO2_GADGETS) {
         let program = tiny(3, gadget);
         for circuit in circuits(&program) {
             for solved in outside_their_type(&program) {
@@ -71,7 +72,7 @@ fn inputs_outside_their_type_are_refused() {
 #[test]
 fn no_cell_that_is_used_can_be_bent() {
     let mut tried = 0;
-    for (name, gadget) in GADGETS {
+    for (name, gadget) in GADGETS.into_iter().chain(HALO2_GADGETS) {
         let program = tiny(3, gadget);
         for circuit in circuits(&program) {
             let input = inputs(3).nth(5).unwrap();
@@ -293,6 +294,73 @@ fn the_environment_does_not_change_the_degree() {
         let text = String::from_utf8_lossy(&output.stdout);
         assert!(text.contains("degree 5"), "MAX_DEGREE={limit}: {text}");
     }
+}
+
+#[test]
+fn impossible_layouts_are_refused() {
+    let program = tiny(3, GADGETS[0].1);
+    for (limb_bits, width) in [(0, 1), (17, 1), (64, 1), (8, 0), (8, 9)] {
+        let plan = Plan {
+            limb_bits,
+            width,
+            products: Products::Cheapest,
+        };
+        let refused = Halo2Circuit::lower_with(&program, plan);
+        assert!(matches!(refused, Err(LowerError::Plan { .. })), "{plan:?}");
+    }
+}
+
+/// 36: few bytes that ask for many rows, or for a long chain of scalings, are refused or cheap.
+#[test]
+fn hostile_programs_do_not_make_the_lowering_grow() {
+    let mut b = Builder::new();
+    let wide = spec(
+        "x",
+        Role::Input,
+        Visibility::Private,
+        &[1 << 25],
+        Dtype::Int32,
+    );
+    let x = b.input(wide).unwrap();
+    b.output(
+        &x,
+        spec(
+            "y",
+            Role::Output,
+            Visibility::Private,
+            &[1 << 25],
+            Dtype::Int32,
+        ),
+    )
+    .unwrap();
+    let program = Arc::new(b.finish().unwrap());
+    assert!(matches!(
+        Halo2Circuit::lower(&program),
+        Err(LowerError::TooLarge { .. })
+    ));
+    let mut b = Builder::new();
+    let x = b
+        .input(spec(
+            "x",
+            Role::Input,
+            Visibility::Private,
+            &[1],
+            Dtype::Bool,
+        ))
+        .unwrap();
+    let mut x = b.combine(&[(1, &x), (1, &x)], 0).unwrap();
+    for _ in 0..20_000 {
+        x = b.combine(&[(1, &x)], 0).unwrap();
+    }
+    let q = b.split(&x, 1).unwrap();
+    let y = b.range_unbound(q, 2).unwrap();
+    b.output(
+        &y,
+        spec("y", Role::Output, Visibility::Private, &[1], Dtype::Int8),
+    )
+    .unwrap();
+    let program = Arc::new(b.finish().unwrap());
+    Halo2Circuit::lower(&program).unwrap();
 }
 
 #[test]

@@ -54,6 +54,18 @@ pub enum LowerError {
         /// What is not possible.
         reason: &'static str,
     },
+    /// A layout that was asked for is not possible.
+    #[error("a layout's {what} must be {min}..={max}, got {got}")]
+    Plan {
+        /// Which number.
+        what: &'static str,
+        /// Least.
+        min: usize,
+        /// Most.
+        max: usize,
+        /// What was asked for.
+        got: usize,
+    },
     /// More rows than the field has roots of unity for, or than a prover can hold.
     #[error("the circuit has {rows} rows, more than are possible")]
     TooLarge {

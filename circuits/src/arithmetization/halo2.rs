@@ -74,6 +74,10 @@ pub struct Halo2Circuit {
 
 /// Largest domain: 2^24 rows.
 const MAX_K: u32 = 24;
+/// Most bits of a limb: a short limb times its scale stays below 2^32, and decompositions below the field's capacity.
+const MAX_LIMB_BITS: usize = 16;
+/// Most fixed addends of a tape row.
+const MAX_WIDTH: usize = 8;
 
 impl Halo2Circuit {
     /// Lowers `program` with the cheapest layout: limb width, addends per row and domain are chosen from exact row counts,
@@ -88,8 +92,22 @@ impl Halo2Circuit {
     /// Lowers `program` with a given layout.
     ///
     /// # Errors
-    /// As [`Halo2Circuit::lower`].
+    /// As [`Halo2Circuit::lower`], and when the layout is not possible: limbs of 1..=16 bits, 1..=8 addends.
     pub fn lower_with(program: &Arc<Program>, plan: Plan) -> Result<Self, LowerError> {
+        for (what, got, max) in [
+            ("limb bits", plan.limb_bits as usize, MAX_LIMB_BITS),
+            ("width", plan.width, MAX_WIDTH),
+        ] {
+            if !(1..=max).contains(&got) {
+                let min = 1;
+                return Err(LowerError::Plan {
+                    what,
+                    min,
+                    max,
+                    got,
+                });
+            }
+        }
         let l = Lowering::run(program, plan)?;
         let used = cost::rows_used(&l);
         let circuit = Self {
@@ -177,9 +195,23 @@ impl Halo2Circuit {
         number(self.plan.width);
         number(self.n_words);
         number(self.kinds.len());
+        for kind in &self.kinds {
+            number(kind.terms.len());
+            for (row, exponent) in &kind.terms {
+                number(*row as usize);
+                number(*exponent as usize);
+            }
+            let (from, to, scale) = kind.check.unwrap_or_default();
+            for part in [from, to, scale] {
+                number(part as usize);
+            }
+        }
+        number(self.tables.len());
         for table in &self.tables {
             number(table.values.len());
         }
+        number(synthesis::fixed_cells(self).count());
+        number(synthesis::copies(self).count());
         for cells in synthesis::fixed_cells(self) {
             hash.update((cells.0 as u64).to_be_bytes());
             hash.update((cells.1 as u64).to_be_bytes());

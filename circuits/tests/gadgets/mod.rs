@@ -131,3 +131,50 @@ pub fn outside_their_type(program: &Program) -> Vec<Assignment> {
     }
     all
 }
+
+/// A table's value scaled, split and ranged: its cell is bound by the table as it is.
+fn scaled_table_value(b: &mut Builder, xs: &[WireTensor]) -> Result<WireTensor, BuildError> {
+    let key = three_bits(b, xs)?;
+    let y = b.lookup(&TableFunction::map(-4, vec![5, 1, 4, 1, 5, 9, 2, 6]), &key)?;
+    let scaled = b.combine(&[(5, &y)], 8)?;
+    let q = b.split(&scaled, 2)?;
+    b.range_unbound(q, 6)
+}
+
+/// A split of several limbs, the last one short.
+fn requantize_limbs(b: &mut Builder, xs: &[WireTensor]) -> Result<WireTensor, BuildError> {
+    let acc = three_bits(b, xs)?;
+    requantize(b, &acc, vec![37], 7, 0, &TableFunction::clamp(-1, 1))
+}
+
+/// An exact range of several limbs.
+fn wide_hinted_range(b: &mut Builder, xs: &[WireTensor]) -> Result<WireTensor, BuildError> {
+    let x = b.combine(&[(73, &xs[0]), (146, &xs[1]), (292, &xs[2])], 0)?;
+    let h = b.hint(HintKind::Max, &[&x])?;
+    let h = b.range_hinted(h, 9)?;
+    let zero = b.combine(&[(1, &h), (-1, &x)], 0)?;
+    b.assert_zero(&zero)?;
+    b.combine(&[(1, &xs[0])], 0)
+}
+
+/// The sign of a value whose upper end is proved: a range that may be rounded up to whole limbs.
+fn wide_sign(b: &mut Builder, xs: &[WireTensor]) -> Result<WireTensor, BuildError> {
+    let x = b.combine(&[(73, &xs[0]), (146, &xs[1]), (292, &xs[2])], 0)?;
+    b.range(&x, 9)?;
+    b.combine(&[(1, &xs[1])], 0)
+}
+
+/// Equal candidates, so that two differences of the maximum are the same.
+fn max_of_equals(b: &mut Builder, xs: &[WireTensor]) -> Result<WireTensor, BuildError> {
+    max(b, &[&xs[0], &xs[1], &xs[0], &xs[2]])
+}
+
+/// Gadgets whose Halo2 form has parts that those of [`GADGETS`] have not.
+#[allow(dead_code, reason = "the R1CS tests do not need them")]
+pub const HALO2_GADGETS: [(&str, Gadget); 5] = [
+    ("scaled table value", scaled_table_value),
+    ("requantize, several limbs", requantize_limbs),
+    ("wide hinted range", wide_hinted_range),
+    ("wide sign", wide_sign),
+    ("max of equals", max_of_equals),
+];

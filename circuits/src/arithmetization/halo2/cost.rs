@@ -57,13 +57,22 @@ fn weight(k: u32, width: usize, kinds: usize, rotations: usize) -> u64 {
 /// The layout of least estimated proving time; ties go to fewer columns, then to narrower limbs.
 pub(super) fn search(program: &Arc<Program>) -> Result<Plan, LowerError> {
     let mut best: Option<(u64, Plan)> = None;
+    let mut too_large = 1 << MAX_K;
     for width in WIDTHS {
+        // the widest limbs take the fewest rows: what does not fit here does not fit at all
         let start = Plan {
-            limb_bits: 8,
+            limb_bits: *LIMB_BITS.end(),
             width,
             products: Products::Cheapest,
         };
-        let l = Lowering::run(program, start)?;
+        let l = match Lowering::run(program, start) {
+            Ok(l) => l,
+            Err(LowerError::TooLarge { rows }) => {
+                too_large = rows;
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
         let functions: usize = l.tables.iter().skip(1).map(|t| t.values.len()).sum();
         let block_rows = |limb: u32| -> usize {
             let blocks = l.blocks.iter();
@@ -94,9 +103,8 @@ pub(super) fn search(program: &Arc<Program>) -> Result<Plan, LowerError> {
             }
         }
     }
-    // the widths and limbs tried are never empty
     best.map(|(_, plan)| plan)
-        .ok_or(LowerError::TooLarge { rows: 1 << MAX_K })
+        .ok_or(LowerError::TooLarge { rows: too_large })
 }
 
 impl Halo2Circuit {

@@ -15,8 +15,11 @@ use crate::arithmetization::r1cs::bias_at;
 use crate::constraint::{LinearMap, TensorId};
 use halo2curves::ff::Field;
 
-/// Longest product of one channel: beyond, the map is lowered term by term.
+/// Longest product of one channel, and most multiplications to find or compute the coefficients between the outputs: beyond, the map is
+/// lowered term by term.
 const MAX_SPAN: usize = 1 << 22;
+const MAX_PAIRS: usize = 1 << 26;
+const MAX_BETWEEN: usize = 1 << 32;
 
 /// A linear map as products of polynomials.
 #[derive(Clone, Debug)]
@@ -70,7 +73,14 @@ impl Product {
                     (u.checked_mul(dy)?.checked_mul(pitch)?).checked_add(v.checked_mul(dx)?)
                 };
                 let reach = offset(g.kernel[0] - 1, g.kernel[1] - 1)?;
-                if height.checked_mul(pitch)?.checked_add(reach)? > MAX_SPAN {
+                let whole = height.checked_mul(pitch)?.checked_add(reach)?;
+                let n_taps = g.kernel[0].checked_mul(g.kernel[1])?;
+                let pairs = g.height.checked_mul(g.width)?.checked_mul(n_taps)?;
+                let between = whole
+                    .checked_mul(g.channels_out)?
+                    .checked_mul(g.channels_in_per_group())?
+                    .checked_mul(n_taps)?;
+                if whole > MAX_SPAN || pairs > MAX_PAIRS || between > MAX_BETWEEN {
                     return None;
                 }
                 let mut taps = vec![];

@@ -9,7 +9,7 @@ use crate::arithmetization::LowerError;
 use crate::arithmetization::r1cs::bias_at;
 use crate::constraint::{Instr, LinearMap, Program, Step, TableId, TensorId, TensorState};
 use halo2curves::ff::Field;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use zkinfer_verifier::{Dtype, Visibility};
 
@@ -104,11 +104,14 @@ pub(super) struct Lowering<'a> {
     pub(super) rows: Vec<LookupRow>,
     pub(super) kinds: Vec<Decomposition>,
     pub(super) tables: Vec<LookupTable>,
+    table_ids: HashMap<TableKind, u32>,
     pub(super) products: Vec<Product>,
     pub(super) views: Vec<Vec<View>>,
     pub(super) n_words: usize,
     /// Lookup rows before cells without a question were placed.
     pub(super) lookup_rows_before_filling: usize,
+    /// Tensors that are the difference of two others.
+    differences_of: HashMap<(TensorId, TensorId), TensorId>,
     /// Views of tensors whose cells were made before their instruction was reached.
     early: HashMap<TensorId, Vec<View>>,
     /// Blocks by kind: what the choice of the limb width needs.
@@ -130,10 +133,12 @@ impl<'a> Lowering<'a> {
             rows: vec![],
             kinds: vec![],
             tables: vec![],
+            table_ids: HashMap::new(),
             products: vec![],
             views: Vec::with_capacity(program.tensors().len()),
             n_words: program.layout().n_words(),
             lookup_rows_before_filling: 0,
+            differences_of: differences(program),
             early: HashMap::new(),
             blocks: BTreeMap::new(),
             hosts: hosts(program),
@@ -166,6 +171,21 @@ impl<'a> Lowering<'a> {
             return Err(LowerError::TooLarge { rows });
         }
         Ok(())
+    }
+
+    /// The same for `n` elements of so many lookup rows each.
+    fn room_for_questions(&self, n: usize, each: u32) -> Result<(), LowerError> {
+        let rows = n.saturating_mul(each as usize);
+        let rows = self.rows.len().max(self.homes.len()).saturating_add(rows);
+        if rows > MAX_ROWS {
+            return Err(LowerError::TooLarge { rows });
+        }
+        Ok(())
+    }
+
+    /// Rows of a range of so many bits, at most.
+    fn range_rows(&self, bits: u32) -> u32 {
+        bits.div_ceil(self.plan.limb_bits) + 1
     }
 
     pub(super) fn home(&mut self, fill: HomeFill) -> u32 {
@@ -201,9 +221,11 @@ impl<'a> Lowering<'a> {
     }
 
     fn table(&mut self, kind: TableKind) -> u32 {
-        if let Some(known) = self.tables.iter().position(|t| t.kind == kind) {
-            return known as u32;
+        if let Some(known) = self.table_ids.get(&kind) {
+            return *known;
         }
+        let id = self.tables.len() as u32;
+        self.table_ids.insert(kind.clone(), id);
         let (first, values): (i64, Vec<i64>) = match &kind {
             TableKind::Limb(bits) => (0, vec![0; 1 << bits]),
             TableKind::Identity(bits) => (0, (0..1 << bits).collect()),
@@ -214,12 +236,11 @@ impl<'a> Lowering<'a> {
         };
         let start = self.tables.last().map_or(0, |t| t.start + t.values.len());
         self.tables.push(LookupTable {
-            kind,
             first,
             values,
             start,
         });
-        self.tables.len() as u32 - 1
+        id
     }
 
     fn kind(&mut self, kind: Decomposition) -> u32 {
@@ -319,7 +340,7 @@ impl<'a> Lowering<'a> {
 
     fn step(&mut self, index: usize, step: &Step) -> Result<(), LowerError> {
         match (&step.instr, step.y) {
-            (Instr::Input { io }, Some(y)) => self.input(index, y, *io as usize),
+            (Instr::Input { io }, Some(y)) => self.input(index, y, *io as usize)?,
             (Instr::Linear { map, x, bias }, Some(y)) => match map {
                 LinearMap::Gather { .. } | LinearMap::Scale { .. } => {
                     let n = self.program.tensors()[y.index()].len();
@@ -354,7 +375,10 @@ impl<'a> Lowering<'a> {
                     self.views.push(views);
                 }
             },
-            (Instr::Mul { a, b }, Some(y)) => self.mul(index, *a, *b, y),
+            (Instr::Mul { a, b }, Some(y)) => {
+                self.room(self.views[a.index()].len().saturating_mul(3))?;
+                self.mul(index, *a, *b, y);
+            }
             (Instr::Split { x, shift }, Some(y)) => {
                 let top = self.max_abs(*x);
                 self.capacity(index, top.max(*shift) + 2)?;
@@ -367,6 +391,7 @@ impl<'a> Lowering<'a> {
                 self.range(index, *x, *bits, y)?;
             }
             (Instr::AssertZero { x }, _) => {
+                self.room(self.views[x.index()].len())?;
                 for view in self.views[x.index()].clone() {
                     self.add_view(index as u32, Mode::Start, Fr::ONE, view);
                     self.tape.tie(self.tape.last(), Target::Zero);
@@ -420,7 +445,7 @@ impl<'a> Lowering<'a> {
     }
 
     /// Elements are kept as `x − min`, which is what the range says of them.
-    fn input(&mut self, step: usize, y: TensorId, io: usize) {
+    fn input(&mut self, step: usize, y: TensorId, io: usize) -> Result<(), LowerError> {
         let dtype = self.program.layout().tensors[io].dtype;
         let bits = match dtype {
             Dtype::Bool => 1,
@@ -430,6 +455,7 @@ impl<'a> Lowering<'a> {
         };
         let min = dtype.min();
         let n = self.program.tensors()[y.index()].len();
+        self.room_for_questions(n, self.range_rows(bits))?;
         let mut views = Vec::with_capacity(n);
         for i in 0..n as u32 {
             let home = self.home(HomeFill::Offset(y, i, -min));
@@ -437,6 +463,7 @@ impl<'a> Lowering<'a> {
             views.push(View::cell(home).plus(fr(min)));
         }
         self.views.push(views);
+        Ok(())
     }
 
     /// `0 ≤ cell < 2^bits`; the cell holds element `i` of `x` plus `offset`. When not `exact`, cell < 2^bits is known already.
@@ -503,6 +530,7 @@ impl<'a> Lowering<'a> {
             self.capacity(step, bits + shift + 18)?;
             let table = self.table(TableKind::Identity(bits));
             let n = self.program.tensors()[x.index()].len();
+            self.room_for_questions(n, self.range_rows(shift) + 1)?;
             let mut views = Vec::with_capacity(n);
             for i in 0..n {
                 let value = self.home(HomeFill::Tensor(x, i as u32));
@@ -522,6 +550,7 @@ impl<'a> Lowering<'a> {
             TensorState::Expected(_) | TensorState::Hinted(_) => None,
         };
         let exact = top.is_none_or(|hi| hi >= 1 << bits);
+        self.room_for_questions(self.views[x.index()].len(), self.range_rows(bits))?;
         for i in 0..self.views[x.index()].len() {
             let cell = self.exact(step, x, i);
             self.range_cell(step, cell, x, i as u32, 0, bits, exact);
@@ -596,6 +625,8 @@ impl<'a> Lowering<'a> {
         let keys = self.program.tables()[table.0 as usize].keys;
         self.capacity(step, 64 - keys.max_abs().leading_zeros() + shift + 2)?;
         let table = self.table(TableKind::Program(table));
+        let n = self.program.tensors()[y.index()].len();
+        self.room_for_questions(n, self.range_rows(shift) + 1)?;
         let (homes, _) = self.define(y);
         for (i, home) in homes.into_iter().enumerate() {
             self.split_block(step, x, q, shift, i, home, table);
@@ -678,17 +709,8 @@ impl<'a> Lowering<'a> {
 
     /// The tensor that a later instruction makes of `x − y` and nothing else.
     fn difference(&self, x: TensorId, y: TensorId) -> Option<TensorId> {
-        let made = self.views.len() as u32;
-        let steps = self.program.steps().iter();
-        let mut results = steps.filter_map(|step| match (&step.instr, step.y) {
-            (Instr::Combine { terms, constant: 0 }, Some(z))
-                if z.0 > made && terms[..] == [(1, x), (-1, y)] =>
-            {
-                Some(z)
-            }
-            _ => None,
-        });
-        results.next().filter(|z| !self.early.contains_key(z))
+        let made = self.differences_of.get(&(x, y)).copied();
+        made.filter(|z| z.index() >= self.views.len() && !self.early.contains_key(z))
     }
 
     /// `x − y` on the tape only.
@@ -805,19 +827,12 @@ fn hosts(program: &Program) -> HashMap<TensorId, Host> {
     for id in program.outputs() {
         readers[id.index()].push(usize::MAX);
     }
-    // a table row binds the value itself
-    let looked_up = program.steps().iter().filter_map(|step| match &step.instr {
-        Instr::Lookup { .. } => step.y,
-        _ => None,
-    });
-    let looked_up: HashSet<TensorId> = looked_up.collect();
     let mut hosts = HashMap::new();
-    for x in 0..program.tensors().len() {
-        if looked_up.contains(&TensorId(x as u32)) {
-            continue;
-        }
+    // only sums and products have cells whose form is free: a table row binds its value as it is
+    let sums = program.steps().iter().filter(|step| is_sum(&step.instr));
+    for x in sums.filter_map(|step| step.y) {
         let mut host = Host {
-            shown: TensorId(x as u32),
+            shown: x,
             scalings: vec![],
         };
         let mut read = false;
@@ -836,10 +851,36 @@ fn hosts(program: &Program) -> HashMap<TensorId, Host> {
             host.shown = y;
         }
         if read && !host.scalings.is_empty() {
-            hosts.insert(TensorId(x as u32), host);
+            hosts.insert(x, host);
         }
     }
     hosts
+}
+
+/// `z = x − y` for every instruction that makes one.
+fn differences(program: &Program) -> HashMap<(TensorId, TensorId), TensorId> {
+    let mut all = HashMap::new();
+    for step in program.steps() {
+        let (Instr::Combine { terms, constant: 0 }, Some(z)) = (&step.instr, step.y) else {
+            continue;
+        };
+        if let [(1, x), (-1, y)] = terms[..] {
+            all.entry((x, y)).or_insert(z);
+        }
+    }
+    all
+}
+
+/// Instructions that put a sum or a product into cells of its own.
+fn is_sum(instr: &Instr) -> bool {
+    match instr {
+        Instr::Linear { map, .. } => {
+            matches!(map, LinearMap::Dense { .. } | LinearMap::Conv { .. })
+        }
+        Instr::Combine { terms, .. } => terms.len() > 1,
+        Instr::Mul { .. } => true,
+        _ => false,
+    }
 }
 
 /// Element-wise `c·x + constant` without a zero coefficient.

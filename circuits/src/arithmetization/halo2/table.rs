@@ -5,7 +5,7 @@
 use crate::constraint::{TableId, TensorId};
 
 /// What a table holds.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum TableKind {
     /// Keys 0..2^bits, no value: one limb.
     Limb(u32),
@@ -18,7 +18,6 @@ pub(super) enum TableKind {
 /// One table; its id is its position.
 #[derive(Clone, Debug)]
 pub(super) struct LookupTable {
-    pub(super) kind: TableKind,
     /// First key; keys are contiguous.
     pub(super) first: i64,
     /// Value of every key.
