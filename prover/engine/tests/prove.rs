@@ -206,9 +206,13 @@ fn every_report_can_cancel_a_set_up_and_a_proof() {
         };
         let mut writer = KeyWriter::create(&path).expect("created");
         let trapdoor = Trapdoor::insecure_from_seed_for_tests(1);
-        let stopped = bundle
-            .backend
-            .setup(&bundle.program, [9; 32], trapdoor.into(), &mut writer, &stop);
+        let stopped = bundle.backend.setup(
+            &bundle.program,
+            [9; 32],
+            trapdoor.into(),
+            &mut writer,
+            &stop,
+        );
         assert!(matches!(stopped, Err(SetupError::Cancelled)));
         drop(writer);
         assert_eq!(
