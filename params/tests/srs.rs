@@ -471,10 +471,15 @@ fn a_folder_lists_finds_and_extends_what_is_known() {
         home.root().join(format!("{}0.srs", &name(&srs)[..12])),
     )
     .unwrap();
+    // A file under another file's name is not that file.
+    assert_eq!(home.find(&name(&srs)[..12]).unwrap().id(), srs.id());
+    let own = fs::read(srs.path()).unwrap();
+    fs::copy(dev.path(), srs.path()).unwrap();
     assert!(matches!(
-        home.find(&name(&srs)[..12]),
-        Err(SrsError::Ambiguous { n: 2, .. })
+        home.find(&name(&srs)),
+        Err(SrsError::Missing { .. })
     ));
+    fs::write(srs.path(), own).unwrap();
     fs::write(home.root().join("damaged.srs"), b"zkinfsrs").unwrap();
     let entries = home.list().unwrap();
     assert_eq!(entries.iter().filter(|entry| entry.srs.is_err()).count(), 1);

@@ -87,9 +87,14 @@ impl SrsHome {
     /// # Errors
     /// [`SrsError::Missing`], [`SrsError::Ambiguous`], or what [`Srs::open`] says.
     pub fn find(&self, id: &str) -> Result<Srs, SrsError> {
+        // a file under another file's name is not that file
         let named = |entry: &SrsEntry| {
             let name = entry.path.file_name().map(|name| name.to_string_lossy());
-            !id.is_empty() && name.is_some_and(|name| name.starts_with(id))
+            !id.is_empty()
+                && name.is_some_and(|name| {
+                    let own = entry.srs.as_ref().map(|srs| Self::file_name(&srs.id()));
+                    name.starts_with(id) && own.map_or(true, |own| own == name)
+                })
         };
         let mut found: Vec<SrsEntry> = self.list()?.into_iter().filter(named).collect();
         match (found.len(), found.pop()) {

@@ -1,7 +1,8 @@
 //! # Proving in halo2-kzg
 //!
 //! `prepare` generates the library's keys anew from the program and the powers in the key file; the protocol description that comes out
-//! must be the one in the verifying key. A proof is the library's `create_proof` with SHPLONK, our transcript and the caller's
+//! must be the one in the verifying key. That the file's points are powers of one τ is not checked again: a file bent with care makes proofs that fail
+//! the check below, and whether they fail may depend on the witness. Prove with key files of your own making. A proof is the library's `create_proof` with SHPLONK, our transcript and the caller's
 //! randomness, and our verifier's word on it.
 //!
 //! The first phase's cells are overwritten when they are dropped; the library's own copies (columns, coefficients, the second phase)

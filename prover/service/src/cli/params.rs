@@ -285,7 +285,7 @@ fn print(srs: &Srs, took: f64, out: Out) {
         row("id", hex::encode(srs.id())),
         row("file", srs.path().display()),
         row("powers", format!("2^{}", srs.k())),
-        row("from", origin_text(srs)),
+        row("from", format!("{}, by its own header", origin_text(srs))),
         row("size", bytes(srs.file_bytes())),
         row("checked in", seconds(took)),
     ];
