@@ -415,10 +415,12 @@ contract Halo2KzgDeployer {
             }
         }
         if (verifier.codehash != keccak256(runtime)) revert InvalidVerifier();
-        // calldatacopy(0, 0, calldatasize); delegatecall(gas, verifier, 0, calldatasize, 0, 0); returndatacopy(0, 0, returndatasize);
+        // The verifier's code must be that code in every call: an address can lose its code in the transaction that made it, and get another.
+        // extcodehash(verifier) == hash or revert; calldatacopy(0, 0, calldatasize); delegatecall(gas, verifier, 0, calldatasize, 0, 0); returndatacopy(0, 0, returndatasize);
         // return or revert with it, as the call did.
+        bytes memory guard = abi.encodePacked(hex"73", verifier, hex"3f7f", keccak256(runtime), hex"14603e575f5ffd5b");
         bytes memory code =
-            abi.encodePacked(hex"365f5f375f5f365f73", verifier, hex"5af43d5f5f3e6029573d5ffd5b3d5ff3", key);
+            abi.encodePacked(guard, hex"365f5f375f5f365f73", verifier, hex"5af43d5f5f3e6068573d5ffd5b3d5ff3", key);
         assembly ("memory-safe") {
             return(add(code, 32), mload(code))
         }

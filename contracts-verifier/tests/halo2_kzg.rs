@@ -17,11 +17,12 @@ use zkinfer_contracts::{
     evm::{Evm, EvmError},
     solidity::{
         DEVELOPMENT_CHAIN_ID, MAX_CODE_BYTES, calldata_verify, calldata_verify_proof,
-        key_creation_code, verifier_creation_code,
+        key_creation_code, key_words, verifier_creation_code,
     },
 };
 use zkinfer_verifier::{
-    KeyMaterial, Setup, StatementError, curve::scalar_to_bytes, halo2_kzg::Op, verify_words,
+    KeyMaterial, Setup, StatementError, curve::scalar_to_bytes, halo2_kzg::Op, keccak256,
+    verify_words,
 };
 
 #[test]
@@ -505,4 +506,50 @@ fn a_statement_of_zeros_is_accepted_like_any_other() {
     };
     let proof = simulator.prove(&statement, 3);
     assert!(Chain::new(&simulator.key).accepts(&calldata_verify(&statement, &proof)));
+}
+
+/// A verifier's address may lose its code in the transaction that made it, and get another: a key contract asks what stands there in every call.
+#[test]
+fn a_key_contract_without_its_verifier_reverts() {
+    let simulator = Halo2Simulator::new(Shape::Small, Setup::Development, 40, 7);
+    let statement = simulator.statement(1);
+    let data = calldata_verify(&statement, &simulator.prove(&statement, 2));
+    let deployed = Evm::new(DEVELOPMENT_CHAIN_ID).deploy(verifier_creation_code());
+    let prefix = verifier_creation_code().len() - deployed.unwrap().code_size;
+    let runtime = &verifier_creation_code()[prefix..];
+    for stands in [true, false] {
+        let mut evm = Evm::new(DEVELOPMENT_CHAIN_ID);
+        let verifier = match stands {
+            true => evm.deploy(verifier_creation_code()).unwrap().address,
+            false => [0x77; 20],
+        };
+        // What the deployer leaves behind, put there without it: creation code that returns what follows its eleven bytes.
+        let mut code = vec![
+            0x60, 0x0b, 0x38, 0x03, 0x80, 0x60, 0x0b, 0x5f, 0x39, 0x5f, 0xf3,
+        ];
+        code.push(0x73);
+        code.extend_from_slice(&verifier);
+        code.extend_from_slice(&[0x3f, 0x7f]);
+        code.extend_from_slice(&keccak256(runtime));
+        code.extend_from_slice(&[0x14, 0x60, 0x3e, 0x57, 0x5f, 0x5f, 0xfd, 0x5b]);
+        code.extend_from_slice(&[0x36, 0x5f, 0x5f, 0x37, 0x5f, 0x5f, 0x36, 0x5f, 0x73]);
+        code.extend_from_slice(&verifier);
+        code.extend_from_slice(&[0x5a, 0xf4, 0x3d, 0x5f, 0x5f, 0x3e, 0x60, 0x68, 0x57]);
+        code.extend_from_slice(&[0x3d, 0x5f, 0xfd, 0x5b, 0x3d, 0x5f, 0xf3]);
+        for word in key_words(&simulator.key).unwrap() {
+            code.extend_from_slice(&word.bytes);
+        }
+        let contract = evm.deploy(&code).unwrap();
+        match evm.call(contract.address, &data) {
+            Ok(_) => assert!(stands),
+            Err(EvmError::Reverted { output, .. }) => assert!(!stands && output.is_empty()),
+            Err(error) => panic!("verifier stands: {stands}: {error}"),
+        }
+        if stands {
+            let creation = key_creation_code(&simulator.key, true, verifier).unwrap();
+            let made = evm.deploy(&creation).unwrap();
+            assert_eq!(made.code_size, contract.code_size);
+            assert!(evm.call(made.address, &data).is_ok());
+        }
+    }
 }

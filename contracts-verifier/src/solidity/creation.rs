@@ -13,7 +13,7 @@ use crate::target::GenerateError;
 /// The largest code a contract may have (EIP-170).
 pub const MAX_CODE_BYTES: usize = 24_576;
 /// Code in front of the key in a key contract of halo2-kzg: it hands calls on to the reusable verifier.
-const FORWARDER_BYTES: usize = 45;
+const FORWARDER_BYTES: usize = 108;
 
 const GROTH16_HEX: &str = include_str!("groth16.hex");
 const ULTRAGROTH_HEX: &str = include_str!("ultragroth.hex");
