@@ -2,6 +2,7 @@
 
 mod error;
 pub mod halo2;
+mod interface;
 pub mod r1cs;
 
 pub use error::{LowerError, Violation, ZeroDenominator};

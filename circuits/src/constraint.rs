@@ -17,6 +17,7 @@ pub use error::BuildError;
 pub use hint::HintKind;
 pub use instr::{Instr, Step};
 pub use linear_map::LinearMap;
+pub(crate) use linear_map::bias_at;
 pub use program::{Io, Program, ProgramError, TensorDecl, TensorState};
 pub use solve::{Assignment, SolveError, solve, solve_unchecked};
 pub use table::{Table, TableFunction, TableId};

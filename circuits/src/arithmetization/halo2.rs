@@ -176,6 +176,12 @@ impl Halo2Circuit {
         (1 << self.k) - self.unusable_rows()
     }
 
+    /// Row of a home cell.
+    fn home_row(&self, cell: u32) -> usize {
+        let row = self.homes[cell as usize].row;
+        row.expect("lowering placed every home cell") as usize
+    }
+
     fn map_of(&self, step: usize) -> Option<&LinearMap> {
         match &self.program.steps()[step].instr {
             Instr::Linear { map, .. } => Some(map),

@@ -18,7 +18,6 @@ pub use cost::{Cost, TableCost, cost};
 pub use witness::Witness;
 
 pub(crate) use circuit::{Class, Group};
-pub(crate) use transpose::bias_at;
 
 use crate::constraint::Program;
 use ark_bn254::Fr;

@@ -5,7 +5,7 @@ mod replay;
 use super::program::{TensorDecl, TensorState};
 use super::{
     BuildError, HintKind, Hinted, Instr, LinearMap, Program, Step, Table, TableFunction, TableId,
-    TensorId, Unbound, WireTensor,
+    TensorId, Unbound, WireTensor, bias_at,
 };
 use crate::tensor::{Interval, IntervalError};
 use std::sync::Arc;
@@ -150,11 +150,7 @@ impl Builder {
         self.room_for(n)?;
         let mut intervals = Vec::with_capacity(n);
         for out in 0..n {
-            let b = i128::from(match bias.len() {
-                0 => 0,
-                1 => bias[0],
-                _ => bias[out],
-            });
+            let b = i128::from(bias_at(&bias, out));
             let mut ends = Some((b, b));
             map.row(out, |i, c| {
                 let (p, q) = (

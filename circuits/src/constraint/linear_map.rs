@@ -153,3 +153,12 @@ impl LinearMap {
         }
     }
 }
+
+/// The bias of output `out`: none, one for all, or one per output.
+pub(crate) fn bias_at(bias: &[i64], out: usize) -> i64 {
+    match bias.len() {
+        0 => 0,
+        1 => bias[0],
+        _ => bias[out],
+    }
+}

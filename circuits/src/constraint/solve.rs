@@ -1,6 +1,6 @@
 //! The one solver: inputs in, every tensor's integers out, for all proof systems.
 
-use super::{Instr, LinearMap, Program, TensorId, TensorState};
+use super::{Instr, LinearMap, Program, TensorId, TensorState, bias_at};
 use crate::tensor::{Interval, Tensor};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 use zkinfer_verifier::{Context, Statement, StatementError, Visibility};
@@ -252,12 +252,7 @@ fn apply(map: &LinearMap, x: &[i64], bias: &[i64]) -> Vec<i64> {
         .expect("the builder checked this map against this input");
     (0..n)
         .map(|out| {
-            let b = match bias.len() {
-                0 => 0,
-                1 => bias[0],
-                _ => bias[out],
-            };
-            let mut sum = i128::from(b);
+            let mut sum = i128::from(bias_at(bias, out));
             map.row(out, |i, c| sum += i128::from(c) * i128::from(x[i]));
             // inside ±2^62 by the builder's interval for every x inside its own
             i64::try_from(sum).unwrap_or(i64::MAX)

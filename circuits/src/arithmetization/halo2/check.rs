@@ -1,6 +1,6 @@
 //! Every constraint checked on cells, by name: what the gates say, without the polynomials. Tests compare with the library's mock prover.
 
-use super::tape::{NO_STEP, Operand, Target};
+use super::tape::{NO_STEP, Target};
 use super::witness::{Challenges, First, Lie, Second};
 use super::{Fr, Halo2Circuit};
 use crate::arithmetization::Violation;
@@ -194,12 +194,11 @@ impl Halo2Circuit {
             for (rule, cell, operand) in
                 [(Rule::FactorA, a[row], op.a), (Rule::FactorB, b[row], op.b)]
             {
-                let source = match operand {
-                    Operand::None => continue,
-                    Operand::Home(home) => Some(self.home_value(&c.first, home)),
-                    _ => self.tape.source(operand).map(|r| s[r as usize + 1]),
+                let home = |cell| self.home_value(&c.first, cell);
+                let Some(source) = self.tape.factor(operand, home, |r| s[r as usize + 1]) else {
+                    continue;
                 };
-                if on(rule) && source != Some(cell) {
+                if on(rule) && source != cell {
                     return Err(self.violation(op.step, "factor", row));
                 }
             }

@@ -11,8 +11,7 @@ use super::tape::{HomeFill, Mode, Operand, Target};
 use super::values::fr;
 use super::{Fr, Products};
 use crate::arithmetization::LowerError;
-use crate::arithmetization::r1cs::bias_at;
-use crate::constraint::{LinearMap, TensorId};
+use crate::constraint::{LinearMap, TensorId, bias_at};
 use halo2curves::ff::Field;
 
 /// Longest product of one channel, and most multiplications to find or compute the coefficients between the outputs: beyond, the map is

@@ -6,15 +6,12 @@ use super::tape::{HomeFill, Mode, Operand, Tape, Target};
 use super::values::{fr, pow2};
 use super::{Fr, Plan};
 use crate::arithmetization::LowerError;
-use crate::arithmetization::r1cs::bias_at;
-use crate::constraint::{Instr, LinearMap, Program, Step, TableId, TensorId, TensorState};
+use crate::arithmetization::interface::{self, Packed};
+use crate::constraint::{Instr, LinearMap, Program, Step, TableId, TensorId, TensorState, bias_at};
 use halo2curves::ff::Field;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use zkinfer_verifier::{Dtype, Visibility};
 
-/// Bits of the largest magnitude below p/2 of BN254's scalar field.
-const CAPACITY_BITS: u32 = 252;
 /// Widest identity table: a quotient that is ranged, not looked up.
 const MAX_IDENTITY_BITS: u32 = 16;
 /// Most rows of the tape, or of the lookup columns.
@@ -75,7 +72,7 @@ impl Scale {
     /// 1/factor.
     pub(super) fn inverse(&self) -> Fr {
         // `hosts` takes no zero factor
-        Option::from(self.factor.invert()).unwrap_or(Fr::ZERO)
+        Option::from(self.factor.invert()).expect("a scaling with factor 0 hosts nothing")
     }
 }
 
@@ -423,16 +420,7 @@ impl<'a> Lowering<'a> {
     }
 
     fn capacity(&self, step: usize, bits: u32) -> Result<(), LowerError> {
-        if bits < CAPACITY_BITS {
-            return Ok(());
-        }
-        let step = &self.program.steps()[step];
-        Err(LowerError::Capacity {
-            node: self.program.node_of(step).to_owned(),
-            step: step.instr.name(),
-            bits,
-            capacity: CAPACITY_BITS,
-        })
+        interface::capacity(self.program, step, bits)
     }
 
     fn unsupported(&self, step: usize, reason: &'static str) -> LowerError {
@@ -447,12 +435,7 @@ impl<'a> Lowering<'a> {
     /// Elements are kept as `x − min`, which is what the range says of them.
     fn input(&mut self, step: usize, y: TensorId, io: usize) -> Result<(), LowerError> {
         let dtype = self.program.layout().tensors[io].dtype;
-        let bits = match dtype {
-            Dtype::Bool => 1,
-            Dtype::Int8 | Dtype::Uint8 => 8,
-            Dtype::Int16 => 16,
-            Dtype::Int32 => 32,
-        };
+        let bits = interface::input_bits(dtype);
         let min = dtype.min();
         let n = self.program.tensors()[y.index()].len();
         self.room_for_questions(n, self.range_rows(bits))?;
@@ -760,35 +743,14 @@ impl<'a> Lowering<'a> {
 
     /// Ties every word but the context to the public tensors it packs.
     fn words(&mut self) -> Result<(), LowerError> {
-        let program = self.program;
-        let ids = program.inputs().iter().chain(program.outputs());
-        let mut words: Vec<Vec<(Fr, View)>> = vec![];
-        let mut byte = 0usize;
-        for (id, spec) in ids.zip(&program.layout().tensors) {
-            if spec.visibility != Visibility::Public {
-                continue;
-            }
-            let bytes = spec.dtype.bytes();
-            for view in &self.views[id.index()] {
-                let (word, place) = (byte / 31, byte % 31);
-                if place + bytes > 31 {
-                    return Err(LowerError::Layout {
-                        tensor: spec.name.clone(),
-                    });
-                }
-                if word == words.len() {
-                    words.push(vec![]);
-                }
-                let weight = pow2(8 * (31 - place as u32 - bytes as u32));
-                words[word].push((weight, view.plus(-fr(spec.dtype.min()))));
-                byte += bytes;
-            }
-        }
-        self.room(byte)?;
+        let words = interface::words(self.program)?;
+        self.room(words.iter().map(Vec::len).sum())?;
         let statement = super::tape::NO_STEP as usize;
-        for (k, terms) in words.iter().enumerate() {
+        for (k, word) in words.iter().enumerate() {
+            let view = |e: &Packed| self.views[e.tensor.index()][e.index].plus(-fr(e.min));
+            let terms: Vec<(Fr, View)> = word.iter().map(|e| (pow2(e.exponent), view(e))).collect();
             // home k + 1 holds word k + 1: `run` made them first
-            self.sum_into(statement, terms, Fr::ZERO, k as u32 + 1, Scale::ONE);
+            self.sum_into(statement, &terms, Fr::ZERO, k as u32 + 1, Scale::ONE);
         }
         Ok(())
     }

@@ -120,33 +120,21 @@ fn column(config: &Config, index: usize) -> Column<Fixed> {
 
 /// Every copy constraint.
 pub(super) fn copies(c: &Halo2Circuit) -> impl Iterator<Item = (Place, Place)> + '_ {
-    use super::tape::{Operand, Target};
-    let home = |cell: u32| {
-        // every home has a row
-        let row = c.homes[cell as usize].row.unwrap_or(0);
-        (Permuted::H, row as usize)
-    };
+    let home = |cell: u32| (Permuted::H, c.home_row(cell));
     let result = |row: u32| (Permuted::S, row as usize + 1);
     let operands = c.tape.rows.iter().enumerate().flat_map(move |(row, op)| {
         [(Permuted::A, op.a), (Permuted::B, op.b)]
             .into_iter()
             .filter_map(move |(column, operand)| {
-                let source = match operand {
-                    Operand::None => return None,
-                    Operand::Home(cell) => home(cell),
-                    _ => result(c.tape.source(operand)?),
-                };
+                let source = c.tape.factor(operand, home, result)?;
                 Some(((column, row), source))
             })
     });
-    let ties = c.tape.ties.iter().map(move |(row, target, _)| {
-        let target = match target {
-            Target::Home(cell) => home(*cell),
-            // every other target is a result
-            _ => c.tape.target(*target).map_or((Permuted::S, 0), result),
-        };
-        (result(*row), target)
-    });
+    let ties = c
+        .tape
+        .ties
+        .iter()
+        .map(move |(row, target, _)| (result(*row), target.place(home, result)));
     let homes = c
         .home_ties
         .iter()

@@ -48,6 +48,17 @@ pub(super) enum Target {
     Result(u32),
 }
 
+impl Target {
+    /// Where the target's value stands: in a home cell, or as the result of a row.
+    pub(super) fn place<T>(self, home: impl Fn(u32) -> T, result: impl Fn(u32) -> T) -> T {
+        match self {
+            Self::Zero => result(ZERO),
+            Self::Home(cell) => home(cell),
+            Self::Result(row) => result(row),
+        }
+    }
+}
+
 /// No program step: rows that serve the whole circuit.
 pub(super) const NO_STEP: u32 = u32::MAX;
 
@@ -208,24 +219,21 @@ impl Tape {
         self.first_power
     }
 
-    /// The row whose result an operand copies; `None` for a home cell or no operand.
-    pub(super) fn source(&self, operand: Operand) -> Option<u32> {
-        match operand {
-            Operand::None | Operand::Home(_) => None,
-            Operand::One => Some(ONE),
-            Operand::Eta(j) => Some(if j == 0 { ONE } else { ETA + j - 1 }),
-            Operand::Power(e) => Some(self.first_power + e),
-            Operand::Result(row) => Some(row),
-        }
-    }
-
-    /// The row whose result a target is; `None` for a home cell.
-    pub(super) fn target(&self, target: Target) -> Option<u32> {
-        match target {
-            Target::Zero => Some(ZERO),
-            Target::Home(_) => None,
-            Target::Result(row) => Some(row),
-        }
+    /// Where an operand's value stands: in a home cell, or as the result of a row; `None` without a product.
+    pub(super) fn factor<T>(
+        &self,
+        operand: Operand,
+        home: impl Fn(u32) -> T,
+        result: impl Fn(u32) -> T,
+    ) -> Option<T> {
+        Some(match operand {
+            Operand::None => return None,
+            Operand::Home(cell) => home(cell),
+            Operand::One | Operand::Eta(0) => result(ONE),
+            Operand::Eta(j) => result(ETA + j - 1),
+            Operand::Power(e) => result(self.first_power + e),
+            Operand::Result(row) => result(row),
+        })
     }
 
     /// Fixed addends of a row.

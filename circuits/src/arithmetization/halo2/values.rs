@@ -30,6 +30,5 @@ pub(super) fn to_i64(x: Fr) -> Option<i64> {
 pub(super) fn word(x: zkinfer_verifier::Fr) -> Fr {
     let mut bytes = scalar_to_bytes(x);
     bytes.reverse();
-    // both types hold the same field, canonically encoded
-    Option::from(Fr::from_repr(bytes)).unwrap_or(Fr::ZERO)
+    Option::from(Fr::from_repr(bytes)).expect("the same field, canonically encoded")
 }

@@ -4,8 +4,8 @@ use super::table::{KeyFill, LookupTable};
 use super::tape::{HomeFill, Operand, Target};
 use super::values::{fr, pow2, to_i64};
 use super::{Fr, Halo2Circuit};
-use crate::arithmetization::r1cs::bias_at;
-use crate::constraint::{Assignment, Instr, TensorId};
+use crate::arithmetization::interface::{self, Packed};
+use crate::constraint::{Assignment, Instr, TensorId, bias_at};
 use halo2curves::ff::{BatchInvert, Field};
 use rayon::prelude::*;
 use std::collections::BTreeMap;
@@ -196,25 +196,13 @@ impl Halo2Circuit {
 
     /// The words after the context, as the tape computes them.
     fn pack(&self, values: &[Vec<Fr>]) -> Vec<Fr> {
-        let program = &self.program;
-        let ids = program.inputs().iter().chain(program.outputs());
-        let mut words = vec![];
-        let mut byte = 0usize;
-        for (id, spec) in ids.zip(&program.layout().tensors) {
-            if spec.visibility != zkinfer_verifier::Visibility::Public {
-                continue;
-            }
-            let bytes = spec.dtype.bytes();
-            for x in &values[id.index()] {
-                if byte / 31 == words.len() {
-                    words.push(Fr::ZERO);
-                }
-                let weight = pow2(8 * (31 - (byte % 31) as u32 - bytes as u32));
-                words[byte / 31] += weight * (*x - fr(spec.dtype.min()));
-                byte += bytes;
-            }
-        }
+        let words = interface::words(&self.program).expect("lowering packed the same words");
+        let element =
+            |e: &Packed| pow2(e.exponent) * (values[e.tensor.index()][e.index] - fr(e.min));
         words
+            .iter()
+            .map(|word| word.iter().map(element).sum())
+            .collect()
     }
 
     /// Every tensor again, in the field, with the lies in place.
@@ -298,10 +286,7 @@ impl Halo2Circuit {
 
     /// Value of a home cell.
     pub(super) fn home_value(&self, first: &First, home: u32) -> Fr {
-        // `place_the_rest` gave every home a row
-        self.homes[home as usize]
-            .row
-            .map_or(Fr::ZERO, |row| first.h[row as usize])
+        first.h[self.home_row(home)]
     }
 
     fn run_tape(&self, first: &First, c: &Challenges) -> (Vec<Fr>, Vec<Fr>, Vec<Fr>) {
@@ -317,14 +302,13 @@ impl Halo2Circuit {
             .collect();
         for (row, op) in self.tape.rows.iter().enumerate() {
             let value = |operand| match operand {
-                Operand::None => Fr::ZERO,
-                Operand::Home(home) => self.home_value(first, home),
                 // the powers stand at the end of the tape but depend on nothing
                 Operand::Power(e) => powers[e as usize],
-                _ => self
-                    .tape
-                    .source(operand)
-                    .map_or(Fr::ZERO, |row| s[row as usize + 1]),
+                _ => {
+                    let home = |cell| self.home_value(first, cell);
+                    let value = self.tape.factor(operand, home, |row| s[row as usize + 1]);
+                    value.unwrap_or(Fr::ZERO)
+                }
             };
             (a[row], b[row]) = (value(op.a), value(op.b));
             s[row + 1] = self.tape_step(row, s[row], a[row], b[row], c, &etas);
@@ -399,10 +383,9 @@ impl Halo2Circuit {
 
     /// Value of a tie's target.
     pub(super) fn target_value(&self, first: &First, s: &[Fr], target: Target) -> Fr {
-        match (target, self.tape.target(target)) {
-            (_, Some(row)) => s[row as usize + 1],
-            (Target::Home(home), None) => self.home_value(first, home),
-            (_, None) => Fr::ZERO,
-        }
+        target.place(
+            |cell| self.home_value(first, cell),
+            |row| s[row as usize + 1],
+        )
     }
 }

@@ -2,16 +2,13 @@
 
 use super::circuit::{Class, Fill, Group, LinComb, Node, Query, RTable, RTensor, Rid};
 use super::{Form, LowerError, R1cs};
+use crate::arithmetization::interface;
 use crate::constraint::{Instr, Program, Step, TensorId, TensorState};
 use crate::tensor::Interval;
 use ark_bn254::Fr;
 use ark_ff::{One, Zero};
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use zkinfer_verifier::{Dtype, Visibility};
-
-/// Bits of an integer whose absolute value stays below p/2 of BN254's scalar field.
-pub(super) const CAPACITY_BITS: u32 = 252;
 
 /// What the committed form may choose: limb width, and which narrower ranges get a table of their own.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -343,17 +340,7 @@ impl<'p> Lowering<'p> {
     }
 
     fn capacity(&self, step: usize, bits: u32) -> Result<(), LowerError> {
-        if bits < CAPACITY_BITS {
-            return Ok(());
-        }
-        let instr = self.program.steps()[step].instr.name();
-        let node = self.node_name(step);
-        Err(LowerError::Capacity {
-            node,
-            step: instr,
-            bits,
-            capacity: CAPACITY_BITS,
-        })
+        interface::capacity(self.program, step, bits)
     }
 
     fn input(&mut self, index: usize, step: &Step, io: usize) -> Option<Rid> {
@@ -361,15 +348,9 @@ impl<'p> Lowering<'p> {
         let spec = &self.program.layout().tensors[io];
         let len = self.program.tensors()[y.index()].len();
         let x = self.wires(self.first_class(), len, Fill::Value(y));
-        let bits = match spec.dtype {
-            Dtype::Bool => 1,
-            Dtype::Int8 | Dtype::Uint8 => 8,
-            Dtype::Int16 => 16,
-            Dtype::Int32 => 32,
-        };
         let byte = LinComb::of(x).add_constant(-int(spec.dtype.min()));
         let byte = self.combo(byte, len);
-        self.range(index, byte, bits, true);
+        self.range(index, byte, interface::input_bits(spec.dtype), true);
         Some(x)
     }
 
@@ -444,35 +425,21 @@ impl<'p> Lowering<'p> {
 
     /// The public tensors, concatenated as bytes and cut into 31-byte words; `None` when nothing is public.
     fn words(&mut self) -> Result<Option<Rid>, LowerError> {
-        let program = self.program;
-        let ids = program.inputs().iter().chain(program.outputs());
         let mut rows: Vec<Vec<(Rid, usize, Fr)>> = vec![];
         let mut constants: Vec<Fr> = vec![];
-        let mut byte = 0usize;
         let mut class = Class::Committed;
-        for (id, spec) in ids.zip(&program.layout().tensors) {
-            if spec.visibility != Visibility::Public {
-                continue;
+        for word in interface::words(self.program)? {
+            let mut row = Vec::with_capacity(word.len());
+            let mut constant = Fr::zero();
+            for element in word {
+                let x = self.rid(element.tensor);
+                class = class.max(self.tensors[x].class);
+                let weight = pow2(element.exponent);
+                constant -= weight * int(element.min);
+                row.push((x, element.index, weight));
             }
-            let x = self.rid(*id);
-            class = class.max(self.tensors[x].class);
-            let bytes = spec.dtype.bytes();
-            for i in 0..self.len(x) {
-                let (word, place) = (byte / 31, byte % 31);
-                if place + bytes > 31 {
-                    return Err(LowerError::Layout {
-                        tensor: spec.name.clone(),
-                    });
-                }
-                if word == rows.len() {
-                    rows.push(vec![]);
-                    constants.push(Fr::zero());
-                }
-                let weight = pow2(8 * (31 - place as u32 - bytes as u32));
-                rows[word].push((x, i, weight));
-                constants[word] -= weight * int(spec.dtype.min());
-                byte += bytes;
-            }
+            rows.push(row);
+            constants.push(constant);
         }
         if rows.is_empty() {
             return Ok(None);

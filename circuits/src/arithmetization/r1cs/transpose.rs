@@ -2,7 +2,7 @@
 
 use super::circuit::{LinComb, Node, Rid};
 use super::{Matrix, R1cs};
-use crate::constraint::Instr;
+use crate::constraint::{Instr, bias_at};
 use ark_bn254::Fr;
 use ark_ff::{One, Zero};
 use rayon::prelude::*;
@@ -188,13 +188,5 @@ impl R1cs {
                 }
             }
         }
-    }
-}
-
-pub(crate) fn bias_at(bias: &[i64], out: usize) -> i64 {
-    match bias.len() {
-        0 => 0,
-        1 => bias[0],
-        _ => bias[out],
     }
 }

@@ -1,9 +1,9 @@
 //! From integers to wires: filling, completing after the challenges, row values, checking.
 
 use super::circuit::{Class, Fill, LinComb, Node, Rid};
-use super::transpose::{SmallInts, bias_at};
+use super::transpose::SmallInts;
 use super::{Form, R1cs, Violation, ZeroDenominator};
-use crate::constraint::{Assignment, LinearMap};
+use crate::constraint::{Assignment, LinearMap, bias_at};
 use ark_bn254::Fr;
 use ark_ff::{One, PrimeField, Zero, batch_inversion};
 use rayon::prelude::*;

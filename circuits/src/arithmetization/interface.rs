@@ -1,0 +1,76 @@
+//! What every arithmetization reads of a program alike: how wide an input's range is, which elements a word packs, what the field holds.
+
+use super::LowerError;
+use crate::constraint::{Program, TensorId};
+use zkinfer_verifier::{Dtype, Visibility};
+
+/// Bits of the largest magnitude below p/2 of BN254's scalar field.
+pub(super) const CAPACITY_BITS: u32 = 252;
+
+/// Refuses a combination of so many bits when it could reach p/2.
+pub(super) fn capacity(program: &Program, step: usize, bits: u32) -> Result<(), LowerError> {
+    if bits < CAPACITY_BITS {
+        return Ok(());
+    }
+    let step = &program.steps()[step];
+    Err(LowerError::Capacity {
+        node: program.node_of(step).to_owned(),
+        step: step.instr.name(),
+        bits,
+        capacity: CAPACITY_BITS,
+    })
+}
+
+/// `0 ≤ x − min < 2^bits` is what an input's type says of an element x.
+pub(super) fn input_bits(dtype: Dtype) -> u32 {
+    match dtype {
+        Dtype::Bool => 1,
+        Dtype::Int8 | Dtype::Uint8 => 8,
+        Dtype::Int16 => 16,
+        Dtype::Int32 => 32,
+    }
+}
+
+/// An element of a word: it adds `(element − min)·2^exponent`.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Packed {
+    pub(super) tensor: TensorId,
+    pub(super) index: usize,
+    pub(super) exponent: u32,
+    pub(super) min: i64,
+}
+
+/// The words after the context: the public tensors as bytes, 31 to a word.
+///
+/// # Errors
+/// [`LowerError::Layout`] when a word boundary would cut an element.
+pub(super) fn words(program: &Program) -> Result<Vec<Vec<Packed>>, LowerError> {
+    let ids = program.inputs().iter().chain(program.outputs());
+    let mut words: Vec<Vec<Packed>> = vec![];
+    let mut byte = 0usize;
+    for (id, spec) in ids.zip(&program.layout().tensors) {
+        if spec.visibility != Visibility::Public {
+            continue;
+        }
+        let bytes = spec.dtype.bytes();
+        for index in 0..program.tensors()[id.index()].len() {
+            let (word, place) = (byte / 31, byte % 31);
+            if place + bytes > 31 {
+                return Err(LowerError::Layout {
+                    tensor: spec.name.clone(),
+                });
+            }
+            if word == words.len() {
+                words.push(vec![]);
+            }
+            words[word].push(Packed {
+                tensor: *id,
+                index,
+                exponent: 8 * (31 - place as u32 - bytes as u32),
+                min: spec.dtype.min(),
+            });
+            byte += bytes;
+        }
+    }
+    Ok(words)
+}
