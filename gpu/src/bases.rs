@@ -1,20 +1,23 @@
 //! # Bases: the points of a multi-scalar multiplication, mapped from a key file or resident
 //!
-//! A mapped section costs no memory of the process beyond the page cache: opening it is O(1), and a multiplication
-//! converts the limbs it needs to points, in parallel, and frees them when it ends (peak: one section of points).
+//! A mapped section costs no memory of the process beyond the page cache: opening it is O(1), and a multiplication reads the raw
+//! words where they lie. The first multiplication looks at every coordinate once.
 
-use std::borrow::Cow;
 use std::fmt;
 use std::fs::File;
 use std::ops::Range;
+use std::sync::OnceLock;
 
+use ark_bn254::Fq;
+use ark_ff::PrimeField;
 use memmap2::{Mmap, MmapOptions};
 use rayon::prelude::*;
 use thiserror::Error;
 
-use crate::curve::{AffineOf, Curve, decode_point};
+use crate::curve::{AffineOf, Curve, point_of, raw_of};
+use bytemuck::Zeroable;
 
-/// Points converted by one task.
+/// Points looked at by one task.
 const POINTS_PER_TASK: usize = 1 << 12;
 
 /// Why a section of a key file cannot serve as bases.
@@ -71,11 +74,23 @@ pub enum BasesError {
 pub struct Bases<C: Curve> {
     source: Source<C>,
     len: usize,
+    /// Which points are finite, or the first damaged one.
+    checked: OnceLock<Result<Finite, usize>>,
 }
 
 enum Source<C: Curve> {
     Mapped(Mmap),
-    Resident(Vec<AffineOf<C>>),
+    Resident(Vec<C::Raw>),
+}
+
+/// A bit for each point: whether it is finite.
+#[derive(Debug)]
+pub(crate) struct Finite(Vec<u64>);
+
+impl Finite {
+    pub(crate) fn holds(&self, index: usize) -> bool {
+        self.0[index / 64] >> (index % 64) & 1 == 1
+    }
 }
 
 impl<C: Curve> Bases<C> {
@@ -105,9 +120,17 @@ impl<C: Curve> Bases<C> {
         if bytes == 0 {
             return Ok(Self::from_points(Vec::new()));
         }
+        let map = map_read_only(file, offset, bytes).map_err(map_error)?;
+        let in_place =
+            cfg!(target_endian = "little") && bytemuck::try_cast_slice::<u8, C::Raw>(&map).is_ok();
         Ok(Self {
-            source: Source::Mapped(map_read_only(file, offset, bytes).map_err(map_error)?),
+            source: if in_place {
+                Source::Mapped(map)
+            } else {
+                Source::Resident(copied::<C>(&map))
+            },
             len,
+            checked: OnceLock::new(),
         })
     }
 
@@ -116,7 +139,8 @@ impl<C: Curve> Bases<C> {
     pub fn from_points(points: Vec<AffineOf<C>>) -> Self {
         Self {
             len: points.len(),
-            source: Source::Resident(points),
+            source: Source::Resident(points.par_iter().map(raw_of::<C>).collect()),
+            checked: OnceLock::new(),
         }
     }
 
@@ -132,11 +156,11 @@ impl<C: Curve> Bases<C> {
         self.len == 0
     }
 
-    /// The affine points of `range`, converted in parallel when the section is mapped.
+    /// The affine points of `range`, converted in parallel.
     ///
     /// # Errors
     /// [`BasesError::Range`] beyond the section, [`BasesError::Coordinate`] for a damaged point.
-    pub fn points(&self, range: Range<usize>) -> Result<Cow<'_, [AffineOf<C>]>, BasesError> {
+    pub fn points(&self, range: Range<usize>) -> Result<Vec<AffineOf<C>>, BasesError> {
         if range.start > range.end || range.end > self.len {
             return Err(BasesError::Range {
                 curve: C::NAME,
@@ -145,23 +169,86 @@ impl<C: Curve> Bases<C> {
                 len: self.len,
             });
         }
-        let map = match &self.source {
-            Source::Resident(points) => return Ok(Cow::Borrowed(&points[range])),
-            Source::Mapped(map) => map,
-        };
-        map[range.start * C::POINT_BYTES..range.end * C::POINT_BYTES]
-            .par_chunks_exact(C::POINT_BYTES)
+        self.raw()[range.clone()]
+            .par_iter()
             .with_min_len(POINTS_PER_TASK)
             .enumerate()
-            .map(|(index, bytes)| {
-                decode_point::<C>(bytes).map_err(|_| BasesError::Coordinate {
-                    curve: C::NAME,
-                    index: range.start + index,
-                })
+            .map(|(index, raw)| {
+                if is_canonical::<C>(raw) {
+                    Ok(point_of::<C>(raw))
+                } else {
+                    Err(coordinate_error::<C>(range.start + index))
+                }
             })
-            .collect::<Result<Vec<_>, _>>()
-            .map(Cow::Owned)
+            .collect()
     }
+
+    /// The raw words of every point.
+    pub(crate) fn raw(&self) -> &[C::Raw] {
+        match &self.source {
+            Source::Mapped(map) => bytemuck::cast_slice(map),
+            Source::Resident(points) => points,
+        }
+    }
+
+    /// Which points are finite. The first call looks at every coordinate.
+    ///
+    /// # Errors
+    /// [`BasesError::Coordinate`] for a damaged point.
+    pub(crate) fn finite(&self) -> Result<&Finite, BasesError> {
+        let checked = self.checked.get_or_init(|| {
+            let words = self
+                .raw()
+                .par_chunks(64)
+                .enumerate()
+                .map(|(chunk, points)| {
+                    let mut word = 0;
+                    for (bit, raw) in points.iter().enumerate() {
+                        if !is_canonical::<C>(raw) {
+                            return Err(64 * chunk + bit);
+                        }
+                        word |= u64::from(raw.as_ref().iter().any(|row| *row != [0; 4])) << bit;
+                    }
+                    Ok(word)
+                });
+            words.collect::<Result<_, _>>().map(Finite)
+        });
+        checked
+            .as_ref()
+            .map_err(|index| coordinate_error::<C>(*index))
+    }
+}
+
+fn coordinate_error<C: Curve>(index: usize) -> BasesError {
+    BasesError::Coordinate {
+        curve: C::NAME,
+        index,
+    }
+}
+
+/// Whether every coordinate is below q.
+fn is_canonical<C: Curve>(raw: &C::Raw) -> bool {
+    let q = Fq::MODULUS.0;
+    raw.as_ref()
+        .iter()
+        .all(|row| row.iter().rev().lt(q.iter().rev()))
+}
+
+/// The points of a section that cannot be read in place.
+fn copied<C: Curve>(bytes: &[u8]) -> Vec<C::Raw> {
+    bytes
+        .chunks_exact(C::POINT_BYTES)
+        .map(|bytes| {
+            let mut raw = C::Raw::zeroed();
+            let words = raw.as_mut().iter_mut().flatten();
+            for (word, chunk) in words.zip(bytes.chunks_exact(8)) {
+                let mut le = [0; 8];
+                le.copy_from_slice(chunk);
+                *word = u64::from_le_bytes(le);
+            }
+            raw
+        })
+        .collect()
 }
 
 impl<C: Curve> fmt::Debug for Bases<C> {
@@ -208,13 +295,10 @@ mod tests {
     fn a_mapped_section_gives_its_points_back() {
         let (points, file) = section::<G1>(5);
         let bases = Bases::<G1>::map(file.as_file(), 100, 5).expect("the section is there");
-        assert_eq!(
-            bases.points(1..4).expect("in range").as_ref(),
-            &points[1..4]
-        );
+        assert_eq!(bases.points(1..4).expect("in range"), &points[1..4]);
         let (points, file) = section::<G2>(5);
         let bases = Bases::<G2>::map(file.as_file(), 100, 5).expect("the section is there");
-        assert_eq!(bases.points(0..5).expect("in range").as_ref(), &points[..]);
+        assert_eq!(bases.points(0..5).expect("in range"), &points[..]);
     }
 
     #[test]

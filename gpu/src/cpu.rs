@@ -1,13 +1,15 @@
 //! # The CPU device
 //!
-//! Field and curve types of arkworks, parallel over rayon's current thread pool.
+//! Field and curve types of arkworks, parallel over rayon's current thread pool; AVX-512 IFMA lanes where the processor has them.
 
+mod adder;
 pub(crate) mod batch_affine;
 pub(crate) mod fixed_base;
 #[cfg(target_arch = "x86_64")]
 #[allow(unsafe_code)]
-pub(crate) mod ifma;
-mod pippenger;
+mod ifma;
+mod lanes;
+mod msm;
 mod portable;
 
-pub use portable::Cpu;
+pub use portable::{Cpu, PortableCpu};

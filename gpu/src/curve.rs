@@ -10,8 +10,10 @@ use core::fmt::Debug;
 use ark_bn254::{Fq, Fq2, Fr};
 use ark_ec::AffineRepr;
 use ark_ec::short_weierstrass::{Affine, Projective, SWCurveConfig};
-use ark_ff::{BigInt, PrimeField};
+use ark_ff::{BigInt, BigInteger, PrimeField};
+use bytemuck::{Pod, Zeroable};
 use thiserror::Error;
+use zeroize::Zeroize;
 
 /// Bytes of one base-field coordinate.
 const COORDINATE_BYTES: usize = 32;
@@ -20,6 +22,8 @@ const COORDINATE_BYTES: usize = 32;
 pub trait Curve: sealed::Sealed + Debug + Copy + Send + Sync + 'static {
     /// The arkworks curve.
     type Config: SWCurveConfig<ScalarField = Fr, BaseField: Limbs>;
+    /// A point as raw words: its coordinates of four words each.
+    type Raw: Pod + Zeroize + Debug + Send + Sync + AsRef<[Row]> + AsMut<[Row]>;
     /// Bytes of a point in a key file.
     const POINT_BYTES: usize;
     /// Name for messages: `G1` or `G2`.
@@ -31,6 +35,9 @@ pub type AffineOf<C> = Affine<<C as Curve>::Config>;
 /// The projective point of a [`Curve`].
 pub type ProjectiveOf<C> = Projective<<C as Curve>::Config>;
 
+/// A base field element as four 64-bit words, least significant first.
+pub type Row = [u64; 4];
+
 /// The group of 64-byte points.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct G1;
@@ -40,12 +47,14 @@ pub struct G2;
 
 impl Curve for G1 {
     type Config = ark_bn254::g1::Config;
+    type Raw = [Row; 2];
     const POINT_BYTES: usize = 2 * COORDINATE_BYTES;
     const NAME: &'static str = "G1";
 }
 
 impl Curve for G2 {
     type Config = ark_bn254::g2::Config;
+    type Raw = [Row; 4];
     const POINT_BYTES: usize = 4 * COORDINATE_BYTES;
     const NAME: &'static str = "G2";
 }
@@ -59,6 +68,10 @@ pub struct CoordinateTooLarge;
 pub trait Limbs: Sized {
     /// Bytes of the element.
     const BYTES: usize;
+    /// The element whose rows are `rows`, each taken modulo q.
+    fn from_rows(rows: &[Row]) -> Self;
+    /// Writes the element's rows.
+    fn to_rows(&self, rows: &mut [Row]);
     /// Writes the limbs to the first [`Self::BYTES`] bytes of `out`.
     fn write_limbs(&self, out: &mut [u8]);
     /// Reads the limbs from the first [`Self::BYTES`] bytes of `bytes`.
@@ -70,6 +83,18 @@ pub trait Limbs: Sized {
 
 impl Limbs for Fq {
     const BYTES: usize = COORDINATE_BYTES;
+
+    fn from_rows(rows: &[Row]) -> Self {
+        let mut limbs = BigInt(rows[0]);
+        while limbs >= Self::MODULUS {
+            limbs.sub_with_borrow(&Self::MODULUS);
+        }
+        Self::new_unchecked(limbs)
+    }
+
+    fn to_rows(&self, rows: &mut [Row]) {
+        rows[0] = self.0.0;
+    }
 
     fn write_limbs(&self, out: &mut [u8]) {
         for (limb, chunk) in self.0.0.iter().zip(out.chunks_exact_mut(8)) {
@@ -94,6 +119,15 @@ impl Limbs for Fq {
 
 impl Limbs for Fq2 {
     const BYTES: usize = 2 * COORDINATE_BYTES;
+
+    fn from_rows(rows: &[Row]) -> Self {
+        Self::new(Fq::from_rows(&rows[..1]), Fq::from_rows(&rows[1..]))
+    }
+
+    fn to_rows(&self, rows: &mut [Row]) {
+        self.c0.to_rows(&mut rows[..1]);
+        self.c1.to_rows(&mut rows[1..]);
+    }
 
     fn write_limbs(&self, out: &mut [u8]) {
         let (c0, c1) = out.split_at_mut(COORDINATE_BYTES);
@@ -136,6 +170,28 @@ pub fn decode_point<C: Curve>(bytes: &[u8]) -> Result<AffineOf<C>, CoordinateToo
         Limbs::read_limbs(x)?,
         Limbs::read_limbs(y)?,
     ))
+}
+
+/// The raw words of a finite point, or zeros for the point at infinity.
+pub(crate) fn raw_of<C: Curve>(point: &AffineOf<C>) -> C::Raw {
+    let mut raw = C::Raw::zeroed();
+    if let Some((x, y)) = point.xy() {
+        let rows = raw.as_mut();
+        let (left, right) = rows.split_at_mut(rows.len() / 2);
+        x.to_rows(left);
+        y.to_rows(right);
+    }
+    raw
+}
+
+/// The point whose raw words are `raw`; the inverse of [`raw_of`].
+pub(crate) fn point_of<C: Curve>(raw: &C::Raw) -> AffineOf<C> {
+    let rows = raw.as_ref();
+    if rows.iter().all(|row| *row == [0; 4]) {
+        return Affine::identity();
+    }
+    let (x, y) = rows.split_at(rows.len() / 2);
+    Affine::new_unchecked(Limbs::from_rows(x), Limbs::from_rows(y))
 }
 
 mod sealed {

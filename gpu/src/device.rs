@@ -245,7 +245,11 @@ impl fmt::Debug for FrSlice<'_> {
 /// d·2^(c·w)·base, d = 1 ..= 2^(c−1).
 pub struct FixedBase<C: Curve> {
     pub(crate) c: u32,
-    pub(crate) windows: Vec<Vec<AffineOf<C>>>,
+    pub(crate) n_windows: usize,
+    /// Whether the base is not the point at infinity.
+    pub(crate) finite: bool,
+    /// 2^(c−1) multiples for each window, as raw words.
+    pub(crate) table: Vec<C::Raw>,
 }
 
 impl<C: Curve> FixedBase<C> {
@@ -262,7 +266,7 @@ impl<C: Curve> fmt::Debug for FixedBase<C> {
             f,
             "FixedBase<{}>({} windows of {} bits)",
             C::NAME,
-            self.windows.len(),
+            self.n_windows,
             self.c
         )
     }

@@ -22,7 +22,7 @@ pub mod field;
 pub mod testing;
 
 pub use bases::{Bases, BasesError};
-pub use cpu::Cpu;
+pub use cpu::{Cpu, PortableCpu};
 pub use curve::{Curve, G1, G2};
 pub use device::{Device, DeviceError, DeviceInfo, Direction, FixedBase, FrSlice, FrVec, Points};
 pub use domain::Domain;

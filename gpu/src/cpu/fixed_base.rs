@@ -1,7 +1,7 @@
 //! # Fixed-base products: k_i·B for many k_i
 //!
-//! Signed base-2^c digits and a table of every window's multiples: one affine addition a window, batched over scalars
-//! so that they share an inversion; the results are affine without a final normalisation.
+//! Signed base-2^c digits and a table of every window's multiples: a product is a sum of one table point a window, and many products are
+//! the sums of many buckets (`msm::buckets`), affine without a final normalisation.
 
 use ark_bn254::Fr;
 use ark_ec::short_weierstrass::{Affine, Projective};
@@ -10,14 +10,14 @@ use ark_ff::PrimeField;
 use rayon::prelude::*;
 use zeroize::Zeroizing;
 
-use super::batch_affine::BatchAdder;
-use crate::curve::{AffineOf, Curve};
+use super::adder::{Adder, Pick};
+use super::msm::buckets::{self, Sorted};
+use crate::curve::{AffineOf, Curve, raw_of};
 use crate::device::FixedBase;
 use crate::field::{SignedScalar, signed_digits};
 
-/// Scalars that share one inversion.
-const SCALARS_PER_BATCH: usize = 1 << 10;
-
+/// Scalars read by one task.
+const SCALARS_PER_TASK: usize = 1 << 10;
 /// Widest window: 2^13 points of every window are tabulated, 10 MiB in G1.
 const MAX_WINDOW_BITS: u32 = 14;
 
@@ -37,49 +37,53 @@ pub(crate) fn tabulate<C: Curve>(base: AffineOf<C>, n_scalars: usize) -> FixedBa
             start.double_in_place();
         }
     }
-    let windows = starts
+    let windows: Vec<Vec<C::Raw>> = starts
         .into_par_iter()
         .map(|start| {
             let step = start.into_affine();
             let multiples: Vec<_> = std::iter::successors(Some(start), |point| Some(*point + step))
                 .take(1 << (c - 1))
                 .collect();
-            Projective::normalize_batch(&multiples)
+            let affine = Projective::normalize_batch(&multiples);
+            affine.iter().map(raw_of::<C>).collect()
         })
         .collect();
-    FixedBase { c, windows }
+    FixedBase {
+        c,
+        n_windows: n_windows as usize,
+        finite: !base.is_zero(),
+        table: windows.concat(),
+    }
 }
 
 /// The products of every scalar with the tabulated base.
-pub(crate) fn multiply<C: Curve>(base: &FixedBase<C>, scalars: &[Fr]) -> Vec<AffineOf<C>> {
-    let mut products = vec![Affine::identity(); scalars.len()];
-    products
-        .par_chunks_mut(SCALARS_PER_BATCH)
-        .zip(scalars.par_chunks(SCALARS_PER_BATCH))
-        .for_each(|(products, scalars)| multiply_batch(base, scalars, products));
-    products
-}
-
-fn multiply_batch<C: Curve>(base: &FixedBase<C>, scalars: &[Fr], products: &mut [AffineOf<C>]) {
-    let n_windows = base.windows.len();
+pub(crate) fn multiply<C: Curve, A: Adder<C>>(
+    base: &FixedBase<C>,
+    scalars: &[Fr],
+    adder: impl Fn() -> A + Sync,
+) -> Vec<AffineOf<C>> {
+    if !base.finite {
+        return vec![Affine::identity(); scalars.len()];
+    }
+    let n_windows = base.n_windows;
     let mut digits = Zeroizing::new(vec![0i16; scalars.len() * n_windows]);
-    for (scalar, digits) in scalars.iter().zip(digits.chunks_exact_mut(n_windows)) {
-        signed_digits(&SignedScalar::from(*scalar), base.c, digits);
+    digits
+        .par_chunks_exact_mut(n_windows)
+        .zip(scalars)
+        .with_min_len(SCALARS_PER_TASK)
+        .for_each(|(digits, scalar)| signed_digits(&SignedScalar::from(*scalar), base.c, digits));
+    let mut picks = Zeroizing::new(Vec::with_capacity(digits.len()));
+    let mut ends = Zeroizing::new(Vec::with_capacity(scalars.len()));
+    for digits in digits.chunks_exact(n_windows) {
+        for (window, digit) in digits.iter().enumerate().filter(|(_, digit)| **digit != 0) {
+            let multiple = usize::from(digit.unsigned_abs()) - 1;
+            let index = (window << (base.c - 1)) + multiple;
+            picks.push(Pick::new(index as u32, *digit < 0));
+        }
+        ends.push(picks.len() as u32);
     }
-    let mut adder = BatchAdder::new(products.len());
-    for (w, multiples) in base.windows.iter().enumerate() {
-        adder.add_pairs(
-            products.len(),
-            products,
-            |products, k| {
-                let digit = digits[k * n_windows + w];
-                let multiple = match digit.unsigned_abs() as usize {
-                    0 => Affine::identity(),
-                    magnitude => multiples[magnitude - 1],
-                };
-                (products[k], if digit < 0 { -multiple } else { multiple })
-            },
-            |products, k, sum| products[k] = sum,
-        );
-    }
+    drop(digits);
+    let sums = buckets::sums(&base.table, &Sorted { picks, ends }, 1, &adder);
+    let lower = adder();
+    sums.iter().map(|sum| lower.lower(sum)).collect()
 }

@@ -1,13 +1,17 @@
 //! # Cpu: the device that every machine has
 
+use std::fmt;
+
 use ark_bn254::{Fr, G1Affine, G1Projective, G2Affine, G2Projective};
 use ark_ec::short_weierstrass::Projective;
 use ark_poly::EvaluationDomain;
 use rayon::prelude::*;
 
-use super::{fixed_base, pippenger};
+use super::adder::Portable;
+use super::lanes::LanesCurve;
+use super::{fixed_base, msm};
 use crate::bases::Bases;
-use crate::curve::{Curve, G1, G2};
+use crate::curve::{AffineOf, G1, G2};
 use crate::device::{
     Device, DeviceError, DeviceInfo, Direction, FixedBase, FrSlice, FrVec, Points,
 };
@@ -17,9 +21,13 @@ use crate::field::ScalarClass;
 /// Elements of one task in element-wise operations.
 const ELEMENTS_PER_TASK: usize = 1 << 12;
 
-/// The CPU, through arkworks and rayon.
+/// The CPU: vector instructions where it has them, arkworks elsewhere.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Cpu;
+
+/// The CPU through arkworks and rayon alone, as on a processor without vector instructions: for tests and comparison.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct PortableCpu;
 
 impl Cpu {
     /// The device of this machine's CPU.
@@ -28,21 +36,73 @@ impl Cpu {
         Self
     }
 
-    fn msm<C: Curve>(
+    /// Whether this machine's CPU has the vector instructions that the fast paths are written for.
+    #[must_use]
+    pub fn has_lanes() -> bool {
+        G1::lanes().is_some()
+    }
+}
+
+/// A device that is this machine's CPU.
+trait Host: fmt::Debug + Send + Sync {
+    const NAME: &'static str;
+
+    /// Whether to use vector instructions.
+    fn lanes() -> bool;
+
+    fn msm<C: LanesCurve>(
         bases: &Bases<C>,
         scalars: FrSlice<'_>,
         class: ScalarClass,
     ) -> Result<Projective<C::Config>, DeviceError> {
         check_len("scalars of a multiplication", bases.len(), scalars.len())?;
-        let points = bases.points(0..bases.len())?;
-        pippenger::msm::<C::Config>(&points, scalars.host(), class)
+        if Self::has_lanes::<C>() {
+            msm::msm(bases, scalars.host(), class, lanes_adder::<C>)
+        } else {
+            msm::msm(bases, scalars.host(), class, Portable::<C>::new)
+        }
+    }
+
+    fn fixed_base<C: LanesCurve>(
+        base: &FixedBase<C>,
+        scalars: &[Fr],
+    ) -> Result<Vec<AffineOf<C>>, DeviceError> {
+        Ok(if Self::has_lanes::<C>() {
+            fixed_base::multiply(base, scalars, lanes_adder::<C>)
+        } else {
+            fixed_base::multiply(base, scalars, Portable::<C>::new)
+        })
+    }
+
+    fn has_lanes<C: LanesCurve>() -> bool {
+        Self::lanes() && C::lanes().is_some()
     }
 }
 
-impl Device for Cpu {
+fn lanes_adder<C: LanesCurve>() -> C::Lanes {
+    C::lanes().expect("a processor does not lose instructions")
+}
+
+impl Host for Cpu {
+    const NAME: &'static str = "cpu";
+
+    fn lanes() -> bool {
+        true
+    }
+}
+
+impl Host for PortableCpu {
+    const NAME: &'static str = "portable cpu";
+
+    fn lanes() -> bool {
+        false
+    }
+}
+
+impl<H: Host> Device for H {
     fn info(&self) -> DeviceInfo {
         DeviceInfo {
-            name: "cpu".into(),
+            name: Self::NAME.into(),
             parallelism: rayon::current_num_threads(),
         }
     }
@@ -122,7 +182,7 @@ impl Device for Cpu {
         base: &FixedBase<G1>,
         scalars: &[Fr],
     ) -> Result<Vec<G1Affine>, DeviceError> {
-        Ok(fixed_base::multiply(base, scalars))
+        Self::fixed_base(base, scalars)
     }
 
     fn fixed_base_g2(
@@ -130,7 +190,7 @@ impl Device for Cpu {
         base: &FixedBase<G2>,
         scalars: &[Fr],
     ) -> Result<Vec<G2Affine>, DeviceError> {
-        Ok(fixed_base::multiply(base, scalars))
+        Self::fixed_base(base, scalars)
     }
 }
 
@@ -152,8 +212,10 @@ mod tests {
 
     #[test]
     fn the_cpu_passes_the_device_suite() {
-        if let Err(mismatch) = crate::testing::check_device(&Cpu) {
-            panic!("{mismatch}");
+        for device in [&Cpu as &dyn Device, &PortableCpu] {
+            if let Err(mismatch) = crate::testing::check_device(device) {
+                panic!("{device:?}: {mismatch}");
+            }
         }
     }
 

@@ -9,13 +9,13 @@
 
 use core::arch::x86_64::{
     __m512i, _mm512_add_epi64, _mm512_and_si512, _mm512_cmpgt_epi64_mask, _mm512_madd52hi_epu64,
-    _mm512_madd52lo_epu64, _mm512_mask_blend_epi64, _mm512_movepi64_mask, _mm512_set1_epi64,
-    _mm512_setzero_si512, _mm512_srai_epi64, _mm512_srli_epi64, _mm512_sub_epi64,
-    _mm512_xor_si512, _mm512_or_si512, _mm512_testn_epi64_mask,
+    _mm512_madd52lo_epu64, _mm512_mask_blend_epi64, _mm512_movepi64_mask, _mm512_or_si512,
+    _mm512_set1_epi64, _mm512_setzero_si512, _mm512_srai_epi64, _mm512_srli_epi64,
+    _mm512_sub_epi64, _mm512_testn_epi64_mask, _mm512_xor_si512,
 };
 use core::marker::PhantomData;
 
-use ark_ff::{BigInt, Fp, FpConfig, MontBackend, MontConfig, PrimeField};
+use ark_ff::MontConfig;
 
 /// Elements of a vector.
 pub(crate) const LANES: usize = 16;
@@ -25,43 +25,23 @@ const MASK: u64 = (1 << LIMB_BITS) - 1;
 
 /// The prime field of the lanes.
 pub(crate) trait Modulus: 'static {
-    /// The scalar type with the same modulus.
-    type Scalar: PrimeField<BigInt = BigInt<4>>;
     /// The modulus p in limbs of 52 bits.
     const P: [u64; 5];
     /// −1/p modulo 2⁵².
     const MINUS_P_INVERSE: u64;
-    /// The scalar whose limbs are `limbs`, a value below p in Montgomery form with R = 2²⁵⁶.
-    fn from_montgomery(limbs: [u64; 4]) -> Self::Scalar;
-    /// The limbs of a scalar in Montgomery form with R = 2²⁵⁶.
-    fn montgomery(scalar: &Self::Scalar) -> [u64; 4];
 }
 
 /// Montgomery parameters of arkworks as those of the lanes.
 #[derive(Debug)]
 pub(crate) struct Mont<T>(PhantomData<T>);
 
-impl<T: MontConfig<4>> Modulus for Mont<T>
-where
-    MontBackend<T, 4>: FpConfig<4>,
-{
-    type Scalar = Fp<MontBackend<T, 4>, 4>;
+impl<T: MontConfig<4>> Modulus for Mont<T> {
     const P: [u64; 5] = split(T::MODULUS.0, 1);
     const MINUS_P_INVERSE: u64 = minus_inverse(T::MODULUS.0[0]);
-
-    fn from_montgomery(limbs: [u64; 4]) -> Self::Scalar {
-        Fp::new_unchecked(BigInt(limbs))
-    }
-
-    fn montgomery(scalar: &Self::Scalar) -> [u64; 4] {
-        scalar.0.0
-    }
 }
 
 /// The base field of both groups.
 pub(crate) type Fq16 = Lanes<Mont<ark_bn254::FqConfig>>;
-/// The scalar field.
-pub(crate) type Fr16 = Lanes<Mont<ark_bn254::FrConfig>>;
 
 /// k·x in limbs of 52 bits, for k·x < 2²⁶⁰.
 pub(crate) const fn split(x: [u64; 4], k: u64) -> [u64; 5] {
@@ -114,6 +94,20 @@ pub(super) struct Wide {
     limbs: [[__m512i; 2]; 10],
 }
 
+/// One value in every lane of a register, for each limb.
+///
+/// Here and in all code of these lanes there are loops where closures would be shorter: a closure takes the instruction set of
+/// the function it stands in, so that iterators, which do not have it, call it instead of inlining it.
+#[target_feature(enable = "avx512f")]
+#[inline]
+fn broadcast(limbs: [u64; 5]) -> [__m512i; 5] {
+    let mut registers = [_mm512_setzero_si512(); 5];
+    for j in 0..5 {
+        registers[j] = _mm512_set1_epi64(limbs[j] as i64);
+    }
+    registers
+}
+
 impl<M: Modulus> Lanes<M> {
     #[inline]
     pub(super) const fn from_limbs(limbs: [[__m512i; 2]; 5]) -> Self {
@@ -127,7 +121,12 @@ impl<M: Modulus> Lanes<M> {
     #[target_feature(enable = "avx512f")]
     #[inline]
     pub(crate) fn splat(limbs: [u64; 5]) -> Self {
-        Self::from_limbs(limbs.map(|limb| [_mm512_set1_epi64(limb as i64); 2]))
+        let limbs = broadcast(limbs);
+        let mut t = [[limbs[0]; 2]; 5];
+        for j in 1..5 {
+            t[j] = [limbs[j]; 2];
+        }
+        Self::from_limbs(t)
     }
 
     /// 0 in every lane.
@@ -141,7 +140,7 @@ impl<M: Modulus> Lanes<M> {
     #[target_feature(enable = "avx512f")]
     #[inline]
     fn multiple<const K: u64>() -> [__m512i; 5] {
-        const { times(M::P, K) }.map(|limb| _mm512_set1_epi64(limb as i64))
+        broadcast(const { times(M::P, K) })
     }
 
     /// a·b: below (1 + A·B/84)·p.
@@ -149,7 +148,7 @@ impl<M: Modulus> Lanes<M> {
     #[inline]
     pub(crate) fn mul(&self, other: &Self) -> Self {
         let zero = _mm512_setzero_si512();
-        let p = M::P.map(|limb| _mm512_set1_epi64(limb as i64));
+        let p = broadcast(M::P);
         let minus_inverse = _mm512_set1_epi64(M::MINUS_P_INVERSE as i64);
         let mut t = [[zero; 2]; 5];
         for i in 0..5 {
@@ -204,7 +203,10 @@ impl<M: Modulus> Lanes<M> {
         let zero = _mm512_setzero_si512();
         let mut out = [[zero; 2]; 5];
         for h in 0..2 {
-            let a = self.limbs.map(|limb| limb[h]);
+            let mut a = [zero; 5];
+            for j in 0..5 {
+                a[j] = self.limbs[j][h];
+            }
             let mut t = [zero; 10];
             for i in 0..5 {
                 for j in i + 1..5 {
@@ -212,15 +214,16 @@ impl<M: Modulus> Lanes<M> {
                     t[i + j + 1] = _mm512_madd52hi_epu64(t[i + j + 1], a[i], a[j]);
                 }
             }
-            for limb in &mut t[1..9] {
-                *limb = _mm512_add_epi64(*limb, *limb);
+            for k in 1..9 {
+                t[k] = _mm512_add_epi64(t[k], t[k]);
             }
             for i in 0..5 {
                 t[2 * i] = _mm512_madd52lo_epu64(t[2 * i], a[i], a[i]);
                 t[2 * i + 1] = _mm512_madd52hi_epu64(t[2 * i + 1], a[i], a[i]);
             }
-            for (limb, half) in out.iter_mut().zip(Self::reduce_half(t)) {
-                limb[h] = half;
+            let reduced = Self::reduce_half(t);
+            for j in 0..5 {
+                out[j][h] = reduced[j];
             }
         }
         Self::carried(out)
@@ -250,9 +253,13 @@ impl<M: Modulus> Lanes<M> {
     pub(super) fn reduce(wide: Wide) -> Self {
         let mut out = [[_mm512_setzero_si512(); 2]; 5];
         for h in 0..2 {
-            let reduced = Self::reduce_half(wide.limbs.map(|limb| limb[h]));
-            for (limb, half) in out.iter_mut().zip(reduced) {
-                limb[h] = half;
+            let mut t = [_mm512_setzero_si512(); 10];
+            for k in 0..10 {
+                t[k] = wide.limbs[k][h];
+            }
+            let reduced = Self::reduce_half(t);
+            for j in 0..5 {
+                out[j][h] = reduced[j];
             }
         }
         Self::carried(out)
@@ -262,7 +269,7 @@ impl<M: Modulus> Lanes<M> {
     #[target_feature(enable = "avx512f,avx512ifma")]
     #[inline]
     fn reduce_half(mut t: [__m512i; 10]) -> [__m512i; 5] {
-        let p = M::P.map(|limb| _mm512_set1_epi64(limb as i64));
+        let p = broadcast(M::P);
         let minus_inverse = _mm512_set1_epi64(M::MINUS_P_INVERSE as i64);
         for i in 0..5 {
             let m = _mm512_madd52lo_epu64(_mm512_setzero_si512(), t[i], minus_inverse);
@@ -358,6 +365,35 @@ impl<M: Modulus> Lanes<M> {
         Self::from_limbs(t)
     }
 
+    /// A value of the same class below 2·p, for a < 64·p: a − q·p with q = ⌊a/p⌋ or one less, from the top limb alone.
+    ///
+    /// The top limb has at most 52 bits, so l₄·⌊2³⁰⁰/p⌋ loses less than 2⁻⁴⁰ of a/p and q is never too large.
+    #[target_feature(enable = "avx512f,avx512ifma")]
+    #[inline]
+    pub(crate) fn shrink(&self) -> Self {
+        let zero = _mm512_setzero_si512();
+        let reciprocal = _mm512_set1_epi64(const { reciprocal(M::P) } as i64);
+        let p = broadcast(M::P);
+        let mut t = self.limbs;
+        for h in 0..2 {
+            let q = _mm512_srli_epi64::<40>(_mm512_madd52hi_epu64(zero, t[4][h], reciprocal));
+            let mut high = zero;
+            for j in 0..5 {
+                let low = _mm512_madd52lo_epu64(high, q, p[j]);
+                high = _mm512_madd52hi_epu64(zero, q, p[j]);
+                t[j][h] = _mm512_sub_epi64(t[j][h], low);
+            }
+        }
+        Self::carried(t)
+    }
+
+    /// The one value below p, for a < 64·p.
+    #[target_feature(enable = "avx512f,avx512dq,avx512ifma")]
+    #[inline]
+    pub(crate) fn canonical(&self) -> Self {
+        self.shrink().less::<1>()
+    }
+
     /// The lanes where two canonical values are equal.
     #[target_feature(enable = "avx512f")]
     #[inline]
@@ -379,7 +415,11 @@ impl<M: Modulus> Lanes<M> {
     #[inline]
     pub(crate) fn top_above(&self, limb: u64) -> u16 {
         let limb = _mm512_set1_epi64(limb as i64);
-        u16::from_le_bytes(self.limbs[4].map(|top| _mm512_cmpgt_epi64_mask(top, limb)))
+        let [low, high] = self.limbs[4];
+        u16::from_le_bytes([
+            _mm512_cmpgt_epi64_mask(low, limb),
+            _mm512_cmpgt_epi64_mask(high, limb),
+        ])
     }
 
     /// `other` in the lanes of `mask`, `self` elsewhere.
@@ -402,9 +442,9 @@ impl Wide {
     #[target_feature(enable = "avx512f")]
     #[inline]
     pub(super) fn sub(mut self, other: &Self) -> Self {
-        for (limb, other) in self.limbs.iter_mut().zip(&other.limbs) {
+        for k in 0..10 {
             for h in 0..2 {
-                limb[h] = _mm512_sub_epi64(limb[h], other[h]);
+                self.limbs[k][h] = _mm512_sub_epi64(self.limbs[k][h], other.limbs[k][h]);
             }
         }
         self
@@ -414,9 +454,10 @@ impl Wide {
     #[target_feature(enable = "avx512f")]
     #[inline]
     pub(super) fn plus_p<M: Modulus>(mut self) -> Self {
-        for (limb, p) in self.limbs[5..].iter_mut().zip(M::P) {
+        let p = broadcast(M::P);
+        for j in 0..5 {
             for h in 0..2 {
-                limb[h] = _mm512_add_epi64(limb[h], _mm512_set1_epi64(p as i64));
+                self.limbs[j + 5][h] = _mm512_add_epi64(self.limbs[j + 5][h], p[j]);
             }
         }
         self
@@ -432,6 +473,63 @@ const fn times(p: [u64; 5], k: u64) -> [u64; 5] {
         carry += p[j] as u128 * k as u128;
         limbs[j] = carry as u64 & MASK;
         carry >>= 52;
+        j += 1;
+    }
+    limbs
+}
+
+/// ⌊2³⁰⁰/p⌋, by long division; below 2⁵² since p > 2²⁵³.
+const fn reciprocal(p: [u64; 5]) -> u64 {
+    // The remainder starts as 2²⁵³ < p and doubles; each doubling gives a bit of the quotient.
+    let mut remainder = [0, 0, 0, 0, 1u64 << (253 - 208)];
+    let mut quotient = 0u64;
+    let mut bit = 0;
+    while bit < 300 - 253 {
+        remainder = times(remainder, 2);
+        quotient <<= 1;
+        if at_least(remainder, p) {
+            remainder = minus(remainder, p);
+            quotient |= 1;
+        }
+        bit += 1;
+    }
+    quotient
+}
+
+/// 2²⁶⁰ modulo p: the Montgomery form of 1.
+pub(super) const fn one(p: [u64; 5]) -> [u64; 5] {
+    // 2²⁵³ < p doubles seven times.
+    let mut x = [0, 0, 0, 0, 1u64 << (253 - 208)];
+    let mut bit = 253;
+    while bit < 260 {
+        x = times(x, 2);
+        if at_least(x, p) {
+            x = minus(x, p);
+        }
+        bit += 1;
+    }
+    x
+}
+
+const fn at_least(a: [u64; 5], b: [u64; 5]) -> bool {
+    let mut j = 5;
+    while j > 0 {
+        j -= 1;
+        if a[j] != b[j] {
+            return a[j] > b[j];
+        }
+    }
+    true
+}
+
+const fn minus(a: [u64; 5], b: [u64; 5]) -> [u64; 5] {
+    let mut limbs = [0; 5];
+    let mut borrow = 0;
+    let mut j = 0;
+    while j < 5 {
+        let difference = (a[j] | 1 << 52) - b[j] - borrow;
+        limbs[j] = difference & MASK;
+        borrow = 1 - (difference >> 52);
         j += 1;
     }
     limbs

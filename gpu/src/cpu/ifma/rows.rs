@@ -6,19 +6,13 @@
 
 use core::arch::x86_64::{
     __m256i, __m512i, _mm256_loadu_si256, _mm256_storeu_si256, _mm512_and_si512,
-    _mm512_castsi256_si512, _mm512_castsi512_si256, _mm512_extracti64x4_epi64,
-    _mm512_inserti64x4, _mm512_or_si512, _mm512_permutex2var_epi64, _mm512_set1_epi64,
-    _mm512_set_epi64, _mm512_slli_epi64, _mm512_srli_epi64, _mm512_unpackhi_epi64,
-    _mm512_unpacklo_epi64,
+    _mm512_castsi256_si512, _mm512_castsi512_si256, _mm512_extracti64x4_epi64, _mm512_inserti64x4,
+    _mm512_or_si512, _mm512_permutex2var_epi64, _mm512_set_epi64, _mm512_set1_epi64,
+    _mm512_slli_epi64, _mm512_srli_epi64, _mm512_unpackhi_epi64, _mm512_unpacklo_epi64,
 };
 
 use super::field::{LANES, Lanes, Modulus};
-
-/// Bytes of an element in memory.
-pub(crate) const ROW_BYTES: usize = 32;
-
-/// A field element in memory.
-pub(crate) type Row = [u64; 4];
+use crate::curve::Row;
 
 impl<M: Modulus> Lanes<M> {
     /// The elements at sixteen places.
@@ -29,36 +23,45 @@ impl<M: Modulus> Lanes<M> {
         let mut limbs = [[zero; 2]; 5];
         for h in 0..2 {
             let mut pairs = [zero; 4];
-            for (k, pair) in pairs.iter_mut().enumerate() {
+            for k in 0..4 {
                 let low = _mm512_castsi256_si512(load(rows[8 * h + k]));
-                *pair = _mm512_inserti64x4::<1>(low, load(rows[8 * h + 4 + k]));
+                pairs[k] = _mm512_inserti64x4::<1>(low, load(rows[8 * h + 4 + k]));
             }
-            let words = words_of_rows(pairs);
-            for (j, limb) in limbs_of_words::<SHIFT>(words).into_iter().enumerate() {
-                limbs[j][h] = limb;
+            let half = limbs_of_words::<SHIFT>(words_of_rows(pairs));
+            for j in 0..5 {
+                limbs[j][h] = half[j];
             }
         }
         Self::from_limbs(limbs)
     }
 
-    /// Stores the lanes, each below 2²⁵⁶, at sixteen places.
+    /// Stores the lanes, each below 2²⁵⁶, in row `which` of sixteen lists of rows.
     #[target_feature(enable = "avx512f")]
     #[inline]
-    pub(crate) fn scatter(&self, rows: [&mut Row; LANES]) {
-        let mut rows = rows.into_iter();
+    pub(crate) fn store_in<const N: usize>(&self, lists: &mut [[Row; N]; LANES], which: usize) {
         for h in 0..2 {
-            let pairs = rows_of_words(words_of_limbs(self.limbs.map(|limb| limb[h])));
-            for pair in pairs {
-                if let Some(row) = rows.next() {
-                    store(row, _mm512_castsi512_si256(pair));
-                }
-            }
-            for pair in pairs {
-                if let Some(row) = rows.next() {
-                    store(row, _mm512_extracti64x4_epi64::<1>(pair));
-                }
+            let l = &self.limbs;
+            let pairs = rows_of_words(words_of_limbs([
+                l[0][h], l[1][h], l[2][h], l[3][h], l[4][h],
+            ]));
+            for k in 0..4 {
+                store(
+                    &mut lists[8 * h + k][which],
+                    _mm512_castsi512_si256(pairs[k]),
+                );
+                store(
+                    &mut lists[8 * h + 4 + k][which],
+                    _mm512_extracti64x4_epi64::<1>(pairs[k]),
+                );
             }
         }
+    }
+
+    /// Stores the lanes, each below 2²⁵⁶, side by side.
+    #[target_feature(enable = "avx512f")]
+    #[inline]
+    pub(crate) fn store(&self, rows: &mut [Row; LANES]) {
+        self.store_in::<1>(bytemuck::cast_mut(rows), 0);
     }
 
     /// Sixteen elements side by side.
@@ -66,13 +69,6 @@ impl<M: Modulus> Lanes<M> {
     #[inline]
     pub(crate) fn load<const SHIFT: u32>(rows: &[Row; LANES]) -> Self {
         Self::gather::<SHIFT>(rows.each_ref())
-    }
-
-    /// Stores the lanes, each below 2²⁵⁶, side by side.
-    #[target_feature(enable = "avx512f")]
-    #[inline]
-    pub(crate) fn store(&self, rows: &mut [Row; LANES]) {
-        self.scatter(rows.each_mut());
     }
 }
 
@@ -146,17 +142,35 @@ fn limbs_of_words<const SHIFT: u32>(w: [__m512i; 4]) -> [__m512i; 5] {
     if SHIFT == 4 {
         [
             cut(_mm512_slli_epi64::<4>(w[0])),
-            cut(_mm512_or_si512(_mm512_srli_epi64::<48>(w[0]), _mm512_slli_epi64::<16>(w[1]))),
-            cut(_mm512_or_si512(_mm512_srli_epi64::<36>(w[1]), _mm512_slli_epi64::<28>(w[2]))),
-            cut(_mm512_or_si512(_mm512_srli_epi64::<24>(w[2]), _mm512_slli_epi64::<40>(w[3]))),
+            cut(_mm512_or_si512(
+                _mm512_srli_epi64::<48>(w[0]),
+                _mm512_slli_epi64::<16>(w[1]),
+            )),
+            cut(_mm512_or_si512(
+                _mm512_srli_epi64::<36>(w[1]),
+                _mm512_slli_epi64::<28>(w[2]),
+            )),
+            cut(_mm512_or_si512(
+                _mm512_srli_epi64::<24>(w[2]),
+                _mm512_slli_epi64::<40>(w[3]),
+            )),
             _mm512_srli_epi64::<12>(w[3]),
         ]
     } else {
         [
             cut(w[0]),
-            cut(_mm512_or_si512(_mm512_srli_epi64::<52>(w[0]), _mm512_slli_epi64::<12>(w[1]))),
-            cut(_mm512_or_si512(_mm512_srli_epi64::<40>(w[1]), _mm512_slli_epi64::<24>(w[2]))),
-            cut(_mm512_or_si512(_mm512_srli_epi64::<28>(w[2]), _mm512_slli_epi64::<36>(w[3]))),
+            cut(_mm512_or_si512(
+                _mm512_srli_epi64::<52>(w[0]),
+                _mm512_slli_epi64::<12>(w[1]),
+            )),
+            cut(_mm512_or_si512(
+                _mm512_srli_epi64::<40>(w[1]),
+                _mm512_slli_epi64::<24>(w[2]),
+            )),
+            cut(_mm512_or_si512(
+                _mm512_srli_epi64::<28>(w[2]),
+                _mm512_slli_epi64::<36>(w[3]),
+            )),
             _mm512_srli_epi64::<16>(w[3]),
         ]
     }

@@ -1,0 +1,226 @@
+//! # Scalars: classes by size, and digits without carries
+//!
+//! A term of a class is a base and |s| + Σ_{w < W−1} 2^(c·w + c−1), one or four words, its top bit the sign: window w < W − 1
+//! then has the signed digit (bits c·w .. c·w + c) − 2^(c−1), and the top window, unsigned, the rest.
+
+use ark_bn254::Fr;
+use rayon::prelude::*;
+use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
+
+use crate::bases::Finite;
+use crate::device::DeviceError;
+use crate::field::{ScalarClass, SignedScalar};
+
+/// Bits of the classes' scalars.
+const CLASS_BITS: [u32; 7] = [1, 8, 16, 32, 62, 128, 253];
+/// Widest scalar of one word: the shifted scalar has a bit more, and the sign another.
+const WORD_BITS: u32 = 62;
+/// Widest window of a class with more than one.
+const MAX_WINDOW_BITS: u32 = 16;
+/// Additions that a bucket costs in the weighing.
+const BUCKET_COST: usize = 2;
+/// The top bit of a term's words: whether its scalar is negative.
+const SIGN: u64 = 1 << 63;
+/// Scalars read by one task.
+const SCALARS_PER_TASK: usize = 1 << 12;
+
+/// The terms of one class.
+#[derive(Zeroize, ZeroizeOnDrop)]
+pub(super) struct Class {
+    bits: u32,
+    window_bits: u32,
+    n_windows: u32,
+    /// Bases of the terms.
+    bases: Vec<u32>,
+    /// `stride` words a term.
+    words: Vec<u64>,
+    stride: usize,
+}
+
+/// One window of a class.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Window {
+    shift: u32,
+    /// Subtracted from the window's bits: half the radix, 0 in the top window.
+    half: u64,
+    mask: u64,
+    /// Largest |digit|.
+    pub(super) n_buckets: usize,
+}
+
+impl Class {
+    fn new(bits: u32) -> Self {
+        Self {
+            bits,
+            window_bits: 0,
+            n_windows: 0,
+            bases: Vec::new(),
+            words: Vec::new(),
+            stride: if bits <= WORD_BITS { 1 } else { 4 },
+        }
+    }
+
+    /// Number of terms.
+    pub(super) fn len(&self) -> usize {
+        self.bases.len()
+    }
+
+    pub(super) fn window_bits(&self) -> u32 {
+        self.window_bits
+    }
+
+    fn push(&mut self, base: u32, scalar: &SignedScalar) {
+        self.bases.push(base);
+        let sign = u64::from(scalar.negative) << 63;
+        let limbs = scalar.magnitude.0;
+        if self.stride == 1 {
+            self.words.push(limbs[0] | sign);
+        } else {
+            self.words.extend_from_slice(&limbs[..3]);
+            self.words.push(limbs[3] | sign);
+        }
+    }
+
+    /// Chooses the windows and shifts the scalars.
+    fn plan(&mut self) {
+        let cost = |c: u32| {
+            let windows = windows(self.bits, c);
+            let buckets: usize = windows.iter().map(|window| window.n_buckets).sum();
+            windows.len() * self.len() + BUCKET_COST * buckets
+        };
+        let one_window = (self.bits <= MAX_WINDOW_BITS).then_some(self.bits + 1);
+        let c = (2..=MAX_WINDOW_BITS)
+            .chain(one_window)
+            .min_by_key(|&c| cost(c))
+            .unwrap_or(MAX_WINDOW_BITS);
+        self.window_bits = c;
+        self.n_windows = windows(self.bits, c).len() as u32;
+        let mut offset = [0u64; 4];
+        for w in 0..self.n_windows - 1 {
+            let bit = w * c + c - 1;
+            offset[(bit / 64) as usize] |= 1 << (bit % 64);
+        }
+        let stride = self.stride;
+        self.words
+            .par_chunks_mut(stride)
+            .with_min_len(SCALARS_PER_TASK)
+            .for_each(|words| {
+                let mut carry = false;
+                for (word, offset) in words.iter_mut().zip(offset) {
+                    let (sum, first) = word.overflowing_add(offset);
+                    let (sum, second) = sum.overflowing_add(u64::from(carry));
+                    (*word, carry) = (sum, first || second);
+                }
+            });
+    }
+
+    pub(super) fn windows(&self) -> Vec<Window> {
+        windows(self.bits, self.window_bits)
+    }
+
+    /// Bases of the terms.
+    pub(super) fn bases(&self) -> &[u32] {
+        &self.bases
+    }
+
+    /// The digit of every term: twice its absolute value, plus one if it is negative.
+    pub(super) fn digits(&self, window: Window) -> Zeroizing<Vec<u32>> {
+        let (word, shift) = (window.shift / 64, window.shift % 64);
+        let mut digits = Zeroizing::new(Vec::with_capacity(self.len()));
+        if self.stride == 1 {
+            digits.extend(self.words.iter().map(|&word| {
+                let bits = (word & !SIGN) >> shift;
+                window.digit(bits, word & SIGN != 0)
+            }));
+        } else {
+            let (words, _) = self.words.as_chunks::<4>();
+            let index = word as usize;
+            digits.extend(words.iter().map(|words| {
+                let [a, b, c, d] = *words;
+                let words = [a, b, c, d & !SIGN, 0];
+                let both = u128::from(words[index]) | u128::from(words[index + 1]) << 64;
+                window.digit((both >> shift) as u64, d & SIGN != 0)
+            }));
+        }
+        digits
+    }
+}
+
+impl Window {
+    #[inline]
+    fn digit(&self, bits: u64, negative: bool) -> u32 {
+        let digit = (bits & self.mask) as i32 - self.half as i32;
+        2 * digit.unsigned_abs() + u32::from(negative != (digit < 0))
+    }
+}
+
+/// The windows of c bits for scalars of `bits` bits. All but the top one are signed and may carry one upwards.
+fn windows(bits: u32, c: u32) -> Vec<Window> {
+    let n = (bits + 1).div_ceil(c);
+    (0..n)
+        .map(|w| {
+            let shift = w * c;
+            if w + 1 < n {
+                Window {
+                    shift,
+                    half: 1 << (c - 1),
+                    mask: (1 << c) - 1,
+                    n_buckets: 1 << (c - 1),
+                }
+            } else {
+                let carry = usize::from(w > 0);
+                Window {
+                    shift,
+                    half: 0,
+                    mask: (1 << (c + 1)) - 1,
+                    n_buckets: (1usize << (bits - shift)) - 1 + carry,
+                }
+            }
+        })
+        .collect()
+}
+
+/// Sorts the terms with scalars and points that count into classes.
+pub(super) fn classes(
+    scalars: &[Fr],
+    promise: ScalarClass,
+    finite: &Finite,
+) -> Result<Vec<Class>, DeviceError> {
+    let parts: Vec<Vec<Class>> = scalars
+        .par_chunks(SCALARS_PER_TASK)
+        .enumerate()
+        .map(|(part, scalars)| {
+            let mut classes: Vec<Class> = CLASS_BITS.map(Class::new).into();
+            for (k, scalar) in scalars.iter().enumerate() {
+                let index = part * SCALARS_PER_TASK + k;
+                let scalar = SignedScalar::from(*scalar);
+                if !promise.holds(&scalar) {
+                    return Err(DeviceError::OutOfClass {
+                        index,
+                        class: promise,
+                    });
+                }
+                if scalar.bits > 0 && finite.holds(index) {
+                    let class = CLASS_BITS.partition_point(|bits| *bits < scalar.bits);
+                    classes[class].push(index as u32, &scalar);
+                }
+            }
+            Ok(classes)
+        })
+        .collect::<Result<_, _>>()?;
+    let mut classes: Vec<Class> = CLASS_BITS.map(Class::new).into();
+    for (k, class) in classes.iter_mut().enumerate() {
+        let n = parts.iter().map(|part| part[k].len()).sum();
+        class.bases.reserve_exact(n);
+        class.words.reserve_exact(n * class.stride);
+        for part in &parts {
+            class.bases.extend_from_slice(&part[k].bases);
+            class.words.extend_from_slice(&part[k].words);
+        }
+    }
+    classes.retain(|class| class.len() > 0);
+    for class in &mut classes {
+        class.plan();
+    }
+    Ok(classes)
+}
