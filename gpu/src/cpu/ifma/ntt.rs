@@ -16,8 +16,10 @@ mod twist;
 
 use ark_bn254::Fr;
 use ark_ff::Field;
+use ark_poly::Radix2EvaluationDomain;
 
 use super::field::{Fr16, LANES};
+use crate::device::Direction;
 use block::{LIFT, LOG_ROWS, Root, Signed};
 use grid::{Block, Grid, Scratch, for_each_task};
 use twist::{Twist, geometric, limbs, powers};
@@ -32,41 +34,58 @@ pub(crate) fn supports(log_n: u32) -> bool {
     (2 * LOG_ROWS.start()..=28).contains(&log_n) && super::detected()
 }
 
-/// Multiplies output k by scale·base^k.
-#[derive(Clone, Copy)]
-pub(crate) struct OutputScale {
-    /// The factor of all outputs.
-    pub(crate) scale: Fr,
-    /// The base of the powers.
-    pub(crate) base: Fr,
-}
-
-/// X_k = scale·base^k·Σ shiftⁱ·x_i·ω^(i·k), in place, natural order in and out. The caller has asked [`supports`].
-pub(crate) fn transform(values: &mut [Fr], root: Fr, shift: Fr, output: OutputScale) {
+/// Transforms in place, natural order in and out, as arkworks does. The caller has asked [`supports`].
+pub(crate) fn transform(
+    values: &mut [Fr],
+    points: &Radix2EvaluationDomain<Fr>,
+    direction: Direction,
+) {
+    let (root, shift, output) = match direction {
+        Direction::Forward => (points.group_gen, points.offset, OutputScale::NONE),
+        Direction::Inverse => {
+            let output = OutputScale {
+                scale: points.size_inv,
+                base: points.offset_inv,
+            };
+            (points.group_gen_inv, Fr::ONE, output)
+        }
+    };
     let plan = Plan::new(values.len(), root);
     let mut scratches = plan.scratches(1);
     let grid = Grid::new(values);
-    plan.to_digit_order(&grid, &mut scratches, shift, output, true);
+    plan.to_digit_order(&grid, &mut scratches, shift, output);
     drop(scratches);
-    let digits = &plan.log_digits;
-    let log_outer = digits[0].min(digits[digits.len() - 1]);
-    permute::swap_outer_digits(&grid, log_outer);
+    permute::swap_outer_digits(&grid, plan.log_digits[plan.log_digits.len() - 1]);
 }
 
-/// Values on H to values on shift·H of the polynomial of degree below n, in place, natural order in and out; `root` generates
-/// H. The caller has asked [`supports`].
-pub(crate) fn to_coset(values: &mut [Fr], root: Fr, root_inverse: Fr, n_inverse: Fr, shift: Fr) {
-    let inverse = Plan::new(values.len(), root_inverse);
-    let forward = Plan::new(values.len(), root);
+/// Values on the subgroup to values on the coset `points`, of the polynomial of degree below n, in place, natural order in and
+/// out. The caller has asked [`supports`].
+pub(crate) fn to_coset(values: &mut [Fr], points: &Radix2EvaluationDomain<Fr>) {
+    let inverse = Plan::new(values.len(), points.group_gen_inv);
+    let forward = Plan::new(values.len(), points.group_gen);
     let mut scratches = forward.scratches(2);
     let grid = Grid::new(values);
     let output = OutputScale {
-        scale: n_inverse,
-        base: shift,
+        scale: points.size_inv,
+        base: points.offset,
     };
     inverse.column_passes(&grid, &mut scratches, Fr::ONE, output, false);
-    forward.turn(&grid, &mut scratches, &inverse, shift);
+    forward.turn(&grid, &mut scratches, &inverse, points.offset);
     forward.back_to_natural_order(&grid, &mut scratches);
+}
+
+/// Multiplies output k by scale·base^k.
+#[derive(Clone, Copy)]
+struct OutputScale {
+    scale: Fr,
+    base: Fr,
+}
+
+impl OutputScale {
+    const NONE: Self = Self {
+        scale: Fr::ONE,
+        base: Fr::ONE,
+    };
 }
 
 /// The shape of a transform and its roots.
@@ -135,9 +154,8 @@ impl Plan {
         scratches: &mut [Vec<Scratch>],
         shift: Fr,
         output: OutputScale,
-        swappable: bool,
     ) {
-        self.column_passes(grid, scratches, shift, output, swappable);
+        self.column_passes(grid, scratches, shift, output, true);
         let (log_rows, log_before, _) = self.shape(self.log_digits.len() - 1);
         let factors = (output.base != Fr::ONE)
             .then(|| powers(output.base, 1 << log_before, 1 << log_rows));

@@ -9,7 +9,6 @@ fn random(n: usize) -> Vec<Fr> {
     (0..n).map(|_| Fr::rand(&mut rng)).collect()
 }
 
-const NATURAL: OutputScale = OutputScale { scale: Fr::ONE, base: Fr::ONE };
 
 #[test]
 fn quick() {
@@ -19,20 +18,20 @@ fn quick() {
         let x = random(n);
         let mut a = x.clone();
         let mut b = x.clone();
-        transform(&mut a, domain.group_gen, Fr::ONE, NATURAL);
+        transform(&mut a, &domain, Direction::Forward);
         domain.fft_in_place(&mut b);
         assert!(a == b, "{log_n} forward");
         let coset = domain.get_coset(Fr::GENERATOR).unwrap();
         let mut a = x.clone();
         let mut b = x.clone();
-        transform(&mut a, domain.group_gen, Fr::GENERATOR, NATURAL);
+        transform(&mut a, &coset, Direction::Forward);
         coset.fft_in_place(&mut b);
         assert!(a == b, "{log_n} coset forward");
-        transform(&mut a, domain.group_gen_inv, Fr::ONE, OutputScale { scale: domain.size_inv, base: coset.offset_inv });
+        transform(&mut a, &coset, Direction::Inverse);
         assert!(a == x, "{log_n} coset inverse");
         let mut a = x.clone();
         let mut b = x.clone();
-        to_coset(&mut a, domain.group_gen, domain.group_gen_inv, domain.size_inv, Fr::GENERATOR);
+        to_coset(&mut a, &coset);
         domain.ifft_in_place(&mut b);
         coset.fft_in_place(&mut b);
         assert!(a == b, "{log_n} to coset");
@@ -48,6 +47,7 @@ fn speed() {
         for &log_n in &logs {
             let n = 1usize << log_n;
             let domain = Radix2EvaluationDomain::<Fr>::new(n).unwrap();
+            let coset = domain.get_coset(Fr::GENERATOR).unwrap();
             let mut x = random(n.min(1 << 16));
             while x.len() < n { let y = x.clone(); x.extend(y); }
             let reps = ((1 << 22) / n).clamp(3, 100);
@@ -55,9 +55,9 @@ fn speed() {
             pool.install(|| {
                 for rep in 0..reps {
                     let mut t = |k: usize, f: &mut dyn FnMut()| { let s = Instant::now(); f(); best[k] = best[k].min(s.elapsed().as_secs_f64() * 1e3) };
-                    t(0, &mut || transform(&mut x, domain.group_gen, Fr::ONE, NATURAL));
-                    t(1, &mut || transform(&mut x, domain.group_gen, Fr::GENERATOR, NATURAL));
-                    t(2, &mut || to_coset(&mut x, domain.group_gen, domain.group_gen_inv, domain.size_inv, Fr::GENERATOR));
+                    t(0, &mut || transform(&mut x, &domain, Direction::Forward));
+                    t(1, &mut || transform(&mut x, &coset, Direction::Forward));
+                    t(2, &mut || to_coset(&mut x, &coset));
                     if rep < 3 { t(3, &mut || domain.fft_in_place(&mut x)); }
                 }
             });
