@@ -104,7 +104,7 @@ pub(super) struct Wide {
 /// the function it stands in, so that iterators, which do not have it, call it instead of inlining it.
 #[target_feature(enable = "avx512f")]
 #[inline]
-fn broadcast(limbs: [u64; 5]) -> [__m512i; 5] {
+pub(super) fn broadcast(limbs: [u64; 5]) -> [__m512i; 5] {
     let mut registers = [_mm512_setzero_si512(); 5];
     for j in 0..5 {
         registers[j] = _mm512_set1_epi64(limbs[j] as i64);

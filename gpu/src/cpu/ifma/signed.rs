@@ -10,7 +10,7 @@ use core::arch::x86_64::{
 
 use zeroize::Zeroize;
 
-use super::field::{LIMB_BITS, Lanes, MASK, Modulus, times};
+use super::field::{LIMB_BITS, Lanes, MASK, Modulus, broadcast, times};
 
 /// Sixteen elements in limbs with signed carries, each limb below 2⁶² in absolute value.
 pub(super) struct Signed<M> {
@@ -108,8 +108,7 @@ impl<M: Modulus> Signed<M> {
     #[inline]
     pub(super) fn reduced<const K: u64>(&self) -> Lanes<M> {
         let mut t = self.lifted::<K>().limbs;
-        let complement: [__m512i; 5] =
-            const { complement(M::P) }.map(|limb| _mm512_set1_epi64(limb as i64));
+        let complement = broadcast(const { complement(M::P) });
         let zero = _mm512_setzero_si512();
         let reciprocal = _mm512_set1_epi64(84);
         for h in 0..2 {

@@ -56,7 +56,12 @@ pub(super) fn transform(
         for j in 0..n_quads {
             let quad = reversed(j, n_quads);
             let beta = group * n_quads + quad;
-            let x = [0, 1, 2, 3].map(|i| rows[4 * quad + i]);
+            let x = [
+                rows[4 * quad],
+                rows[4 * quad + 1],
+                rows[4 * quad + 2],
+                rows[4 * quad + 3],
+            ];
             let [z0, z1, z2, z3] = if beta == 0 {
                 trivial_butterfly(reduce(x), roots)
             } else {
@@ -99,15 +104,14 @@ fn first_layer(
     let quarter = n / 4;
     for i in 0..quarter {
         let x = [
-            load(i),
-            load(i + quarter),
-            load(i + 2 * quarter),
-            load(i + 3 * quarter),
-        ]
-        .map(Signed::from);
+            load(i).into(),
+            load(i + quarter).into(),
+            load(i + 2 * quarter).into(),
+            load(i + 3 * quarter).into(),
+        ];
         let z = trivial_butterfly(x, roots);
-        for (j, z) in z.into_iter().enumerate() {
-            block[i + j * quarter] = z;
+        for j in 0..4 {
+            block[i + j * quarter] = z[j];
         }
     }
     quarter
@@ -162,8 +166,11 @@ fn trivial_butterfly(x: [Signed; 4], roots: &[Root]) -> [Signed; 4] {
 
 #[target_feature(enable = "avx512f,avx512dq,avx512ifma")]
 #[inline]
-fn reduce(x: [Signed; 4]) -> [Signed; 4] {
-    x.map(|x| x.reduced::<LIFT>().into())
+fn reduce(mut x: [Signed; 4]) -> [Signed; 4] {
+    for j in 0..4 {
+        x[j] = x[j].reduced::<LIFT>().into();
+    }
+    x
 }
 
 /// The bits of `i` in reverse, for i < n, a power of two.

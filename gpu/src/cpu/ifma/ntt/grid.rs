@@ -10,8 +10,8 @@ use rayon::prelude::*;
 use zeroize::Zeroize;
 
 use super::super::field::{Fr16, LANES};
-use super::super::rows::Row;
 use super::block::Signed;
+use crate::curve::Row;
 
 /// Scalars borrowed mutably, handed out in parts.
 pub(super) struct Grid<'a> {
@@ -83,8 +83,8 @@ impl Block {
     #[inline]
     pub(super) unsafe fn store(&self, grid: &Grid<'_>, i: usize, value: &Fr16) {
         // SAFETY: the row lives until the end of this function.
-        let row = unsafe { grid.row(self.first + i * self.row_stride, self.lane_stride) };
-        value.scatter(row);
+        let mut row = unsafe { grid.row(self.first + i * self.row_stride, self.lane_stride) };
+        value.scatter(&mut row);
     }
 }
 

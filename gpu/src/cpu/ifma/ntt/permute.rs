@@ -5,8 +5,8 @@
 use zeroize::Zeroize;
 
 use super::super::field::LANES;
-use super::super::rows::Row;
 use super::grid::{Grid, for_each_task};
+use crate::curve::Row;
 
 /// Index (a, m, c) to (c, m, a), where a and c have `log_outer` bits.
 pub(super) fn swap_outer_digits(grid: &Grid<'_>, log_outer: u32) {

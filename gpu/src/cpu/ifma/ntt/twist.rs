@@ -6,9 +6,9 @@
 use ark_bn254::Fr;
 use ark_ff::Field;
 
-use super::super::field::{Fr16, FrModulus, LANES, Modulus, split};
-use super::super::rows::Row;
+use super::super::field::{Fr16, LANES, split};
 use super::block::{LIFT, Root, Signed, n_groups};
+use crate::curve::Row;
 
 /// The powers start·base^k in the order in which a block's transform asks for them.
 pub(super) struct Twist {
@@ -74,7 +74,7 @@ pub(super) fn row(x: &Fr) -> Row {
     for _ in 0..4 {
         ark_ff::AdditiveGroup::double_in_place(&mut x);
     }
-    FrModulus::montgomery(&x)
+    x.0.0
 }
 
 /// The same, in limbs.
@@ -84,7 +84,7 @@ pub(super) fn limbs(x: &Fr) -> Root {
 
 #[target_feature(enable = "avx512f")]
 fn lanes(x: &[Fr; LANES]) -> Fr16 {
-    Fr16::load::<0>(&core::array::from_fn(|lane| row(&x[lane])))
+    Fr16::load::<0>(&x.map(|x| row(&x)))
 }
 
 /// start·base^l for lane l.
