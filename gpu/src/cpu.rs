@@ -10,6 +10,7 @@ pub(crate) mod fixed_base;
 mod ifma;
 mod lanes;
 mod msm;
+mod ntt;
 mod portable;
 
 pub use portable::{Cpu, PortableCpu};

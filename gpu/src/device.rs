@@ -37,7 +37,7 @@ pub trait Device: fmt::Debug + Send + Sync {
     /// `Inverse` turns values into coefficients.
     ///
     /// # Errors
-    /// [`DeviceError::Length`] unless the vector has exactly the domain's length.
+    /// [`DeviceError::Length`] unless the vector has exactly the domain's length; [`DeviceError::ZeroShift`].
     fn ntt(
         &self,
         vector: &mut FrVec,
@@ -45,6 +45,14 @@ pub trait Device: fmt::Debug + Send + Sync {
         direction: Direction,
         points: Points,
     ) -> Result<(), DeviceError>;
+
+    /// In place, natural order: the values of a polynomial of degree below n on the roots of unity of `domain` become its
+    /// values on the coset g·H. The same as an inverse transform on the subgroup and a forward one on the coset, with less
+    /// work: the coefficients need no order.
+    ///
+    /// # Errors
+    /// [`DeviceError::Length`] unless the vector has exactly the domain's length.
+    fn to_coset(&self, vector: &mut FrVec, domain: &Domain) -> Result<(), DeviceError>;
 
     /// a_i ← (a_i·b_i − c_i)·scale.
     ///
@@ -134,6 +142,8 @@ pub enum Points {
     Subgroup,
     /// The roots of unity times the field's generator.
     Coset,
+    /// The roots of unity times any scalar but 0.
+    Shifted(Fr),
 }
 
 /// A vector of scalars that a device owns; overwritten with zeros when dropped, since it may hold a witness.
@@ -286,6 +296,9 @@ pub enum DeviceError {
         /// The length given.
         got: usize,
     },
+    /// The points of a transform are shifted by 0: they are one point.
+    #[error("the points of a transform are shifted by zero")]
+    ZeroShift,
     /// A scalar is outside the class the caller promised.
     #[error("scalar {index} is outside the promised class {class:?}")]
     OutOfClass {

@@ -23,6 +23,41 @@ impl Domain {
         Some(Self { subgroup, coset })
     }
 
+    /// The domain of 2^log_n points that `root` generates; `None` unless its order is exactly 2^log_n.
+    ///
+    /// [`Domain::new`] takes the powers of 5^t, t = (r − 1)/2²⁸; other provers take other roots.
+    #[must_use]
+    pub fn with_root(log_n: u32, root: Fr) -> Option<Self> {
+        let standard = Self::new(1usize.checked_shl(log_n)?)?;
+        let half = (0..log_n.saturating_sub(1)).fold(root, |power, _| power.square());
+        let minus_one = if log_n == 0 { Fr::one() } else { -Fr::one() };
+        if half != minus_one {
+            return None;
+        }
+        let group_gen_inv = root.inverse()?;
+        let with_root = |domain: Radix2EvaluationDomain<Fr>| Radix2EvaluationDomain {
+            group_gen: root,
+            group_gen_inv,
+            ..domain
+        };
+        Some(Self {
+            subgroup: with_root(standard.subgroup),
+            coset: with_root(standard.coset),
+        })
+    }
+
+    /// ω, the generator of H.
+    #[must_use]
+    pub fn root(&self) -> Fr {
+        self.subgroup.group_gen
+    }
+
+    /// g, the offset of the coset.
+    #[must_use]
+    pub fn coset_offset(&self) -> Fr {
+        self.coset.offset
+    }
+
     /// Number of points n.
     #[must_use]
     pub fn n(&self) -> usize {
@@ -59,10 +94,12 @@ impl Domain {
         self.coset.evaluate_all_lagrange_coefficients(x)
     }
 
-    pub(crate) fn points(&self, points: crate::Points) -> &Radix2EvaluationDomain<Fr> {
+    /// The points s·ωⁱ, for arkworks; `None` when s is zero.
+    pub(crate) fn points(&self, points: crate::Points) -> Option<Radix2EvaluationDomain<Fr>> {
         match points {
-            crate::Points::Subgroup => &self.subgroup,
-            crate::Points::Coset => &self.coset,
+            crate::Points::Subgroup => Some(self.subgroup),
+            crate::Points::Coset => Some(self.coset),
+            crate::Points::Shifted(shift) => self.subgroup.get_coset(shift),
         }
     }
 }
@@ -84,15 +121,43 @@ mod tests {
         ] {
             let value: Fr = domain
                 .points(points)
+                .expect("not shifted by zero")
                 .elements()
                 .zip(lagrange)
                 .map(|(point, weight)| polynomial(point) * weight)
                 .sum();
             assert_eq!(value, polynomial(x));
         }
-        for point in domain.points(crate::Points::Coset).elements() {
+        for point in domain
+            .points(crate::Points::Coset)
+            .expect("not shifted by zero")
+            .elements() {
             assert_eq!(domain.vanishing_at(point), domain.vanishing_on_coset());
         }
         assert!(Domain::new((1 << 28) + 1).is_none());
+    }
+
+    #[test]
+    fn a_root_of_another_order_is_refused() {
+        let domain = Domain::new(16).expect("a small domain exists");
+        let other = domain.root().pow([3]);
+        let with_other = Domain::with_root(4, other).expect("an odd power generates the same domain");
+        assert_eq!((with_other.root(), with_other.n()), (other, 16));
+        assert_eq!(with_other.vanishing_on_coset(), domain.vanishing_on_coset());
+        for (log_n, root) in [
+            (4, domain.root().square()),
+            (5, domain.root()),
+            (3, domain.root()),
+            (4, Fr::one()),
+            (4, Fr::from(0u64)),
+            (1, Fr::one()),
+            (0, -Fr::one()),
+            (29, domain.root()),
+            (64, domain.root()),
+        ] {
+            assert!(Domain::with_root(log_n, root).is_none(), "2^{log_n}");
+        }
+        assert!(Domain::with_root(0, Fr::one()).is_some());
+        assert!(Domain::with_root(1, -Fr::one()).is_some());
     }
 }

@@ -9,7 +9,9 @@
 pub(crate) mod adder;
 pub(crate) mod field;
 pub(crate) mod fq2;
+pub(crate) mod ntt;
 pub(crate) mod rows;
+mod signed;
 
 /// Whether this processor has the instructions.
 #[must_use]

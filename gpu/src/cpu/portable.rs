@@ -4,12 +4,11 @@ use std::fmt;
 
 use ark_bn254::{Fr, G1Affine, G1Projective, G2Affine, G2Projective};
 use ark_ec::short_weierstrass::Projective;
-use ark_poly::EvaluationDomain;
 use rayon::prelude::*;
 
 use super::adder::Portable;
 use super::lanes::LanesCurve;
-use super::{fixed_base, msm};
+use super::{fixed_base, msm, ntt};
 use crate::bases::Bases;
 use crate::curve::{AffineOf, G1, G2};
 use crate::device::{
@@ -123,12 +122,12 @@ impl<H: Host> Device for H {
         points: Points,
     ) -> Result<(), DeviceError> {
         check_len("a transform", domain.n(), vector.len())?;
-        let points = domain.points(points);
-        match direction {
-            Direction::Forward => points.fft_in_place(vector.host_mut()),
-            Direction::Inverse => points.ifft_in_place(vector.host_mut()),
-        }
-        Ok(())
+        ntt::transform(vector.host_mut(), domain, direction, points, Self::lanes())
+    }
+
+    fn to_coset(&self, vector: &mut FrVec, domain: &Domain) -> Result<(), DeviceError> {
+        check_len("a transform", domain.n(), vector.len())?;
+        ntt::to_coset(vector.host_mut(), domain, Self::lanes())
     }
 
     fn mul_sub_scale(

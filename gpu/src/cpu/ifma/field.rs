@@ -20,8 +20,8 @@ use ark_ff::MontConfig;
 /// Elements of a vector.
 pub(crate) const LANES: usize = 16;
 /// Bits of a limb.
-const LIMB_BITS: u32 = 52;
-const MASK: u64 = (1 << LIMB_BITS) - 1;
+pub(super) const LIMB_BITS: u32 = 52;
+pub(super) const MASK: u64 = (1 << LIMB_BITS) - 1;
 
 /// The prime field of the lanes.
 pub(crate) trait Modulus: 'static {
@@ -40,8 +40,12 @@ impl<T: MontConfig<4>> Modulus for Mont<T> {
     const MINUS_P_INVERSE: u64 = minus_inverse(T::MODULUS.0[0]);
 }
 
+/// The scalar field as a modulus.
+pub(crate) type FrModulus = Mont<ark_bn254::FrConfig>;
 /// The base field of both groups.
 pub(crate) type Fq16 = Lanes<Mont<ark_bn254::FqConfig>>;
+/// The scalar field.
+pub(crate) type Fr16 = Lanes<FrModulus>;
 
 /// k·x in limbs of 52 bits, for k·x < 2²⁶⁰.
 pub(crate) const fn split(x: [u64; 4], k: u64) -> [u64; 5] {
@@ -100,7 +104,7 @@ pub(super) struct Wide {
 /// the function it stands in, so that iterators, which do not have it, call it instead of inlining it.
 #[target_feature(enable = "avx512f")]
 #[inline]
-fn broadcast(limbs: [u64; 5]) -> [__m512i; 5] {
+pub(super) fn broadcast(limbs: [u64; 5]) -> [__m512i; 5] {
     let mut registers = [_mm512_setzero_si512(); 5];
     for j in 0..5 {
         registers[j] = _mm512_set1_epi64(limbs[j] as i64);
@@ -147,6 +151,13 @@ impl<M: Modulus> Lanes<M> {
     #[target_feature(enable = "avx512f,avx512ifma")]
     #[inline]
     pub(crate) fn mul(&self, other: &Self) -> Self {
+        Self::carried(self.mul_uncarried(other))
+    }
+
+    /// a·b in limbs with carries, each below 2⁵⁷.
+    #[target_feature(enable = "avx512f,avx512ifma")]
+    #[inline]
+    pub(super) fn mul_uncarried(&self, other: &Self) -> [[__m512i; 2]; 5] {
         let zero = _mm512_setzero_si512();
         let p = broadcast(M::P);
         let minus_inverse = _mm512_set1_epi64(M::MINUS_P_INVERSE as i64);
@@ -192,7 +203,7 @@ impl<M: Modulus> Lanes<M> {
                 }
             }
         }
-        Self::carried(t)
+        t
     }
 
     /// a²: below (1 + A²/84)·p.
@@ -287,7 +298,7 @@ impl<M: Modulus> Lanes<M> {
     /// Limbs of 52 bits from limbs with (signed) carries; the value must not be negative.
     #[target_feature(enable = "avx512f")]
     #[inline]
-    fn carried(mut t: [[__m512i; 2]; 5]) -> Self {
+    pub(super) fn carried(mut t: [[__m512i; 2]; 5]) -> Self {
         let mask = _mm512_set1_epi64(MASK as i64);
         for j in 0..4 {
             for h in 0..2 {
@@ -465,7 +476,7 @@ impl Wide {
 }
 
 /// k·p in limbs of 52 bits.
-const fn times(p: [u64; 5], k: u64) -> [u64; 5] {
+pub(super) const fn times(p: [u64; 5], k: u64) -> [u64; 5] {
     let mut limbs = [0; 5];
     let mut carry = 0u128;
     let mut j = 0;

@@ -57,6 +57,25 @@ impl<M: Modulus> Lanes<M> {
         }
     }
 
+    /// Stores the lanes, each below 2²⁵⁶, at sixteen places.
+    #[target_feature(enable = "avx512f")]
+    #[inline]
+    pub(crate) fn scatter(&self, rows: &mut [&mut Row; LANES]) {
+        for h in 0..2 {
+            let l = &self.limbs;
+            let pairs = rows_of_words(words_of_limbs([
+                l[0][h], l[1][h], l[2][h], l[3][h], l[4][h],
+            ]));
+            for k in 0..4 {
+                store(rows[8 * h + k], _mm512_castsi512_si256(pairs[k]));
+                store(
+                    rows[8 * h + 4 + k],
+                    _mm512_extracti64x4_epi64::<1>(pairs[k]),
+                );
+            }
+        }
+    }
+
     /// Stores the lanes, each below 2²⁵⁶, side by side.
     #[target_feature(enable = "avx512f")]
     #[inline]

@@ -10,8 +10,8 @@ use super::scalars::{Class, Window};
 use crate::cpu::adder::{Adder, Pick, infinite, is_infinite};
 use crate::curve::Curve;
 
-/// Terms whose sums are made at once: they and their arena stay in the second-level cache.
-const TERMS_PER_BATCH: usize = 1 << 13;
+/// Terms whose sums are made at once: enough that an inversion a round is cheap, few enough for a second-level cache.
+const TERMS_PER_BATCH: usize = 1 << 14;
 /// Least terms of a piece of its own.
 const MIN_PIECE: usize = 1 << 12;
 
@@ -115,6 +115,7 @@ struct Batches<'a, C: Curve, A> {
     adder: A,
     /// Points of the batch: the sum so far of its first bucket, sums of pairs, points without a pair, sums of sums.
     arena: Zeroizing<Vec<C::Raw>>,
+    filled: usize,
     list: Zeroizing<Vec<u32>>,
     runs: Zeroizing<Vec<Run>>,
     key_pairs: Zeroizing<Vec<[Pick; 2]>>,
@@ -129,7 +130,8 @@ impl<'a, C: Curve, A: Adder<C>> Batches<'a, C, A> {
             bases,
             sorted,
             adder,
-            arena: Vec::with_capacity(2 * n).into(),
+            arena: vec![C::Raw::zeroed(); 2 * n].into(),
+            filled: 0,
             list: Vec::with_capacity(n).into(),
             runs: Vec::with_capacity(n).into(),
             key_pairs: Vec::with_capacity(n / 2 + 1).into(),
@@ -149,11 +151,10 @@ impl<'a, C: Curve, A: Adder<C>> Batches<'a, C, A> {
             let batch_end = end.min(at + TERMS_PER_BATCH);
             let next = self.collect(bucket, at..batch_end, &sums[bucket - first]);
             while !self.pair_up().is_empty() {
-                let filled = self.arena.len();
-                self.arena
-                    .resize(filled + self.pairs.len(), C::Raw::zeroed());
-                let (points, sums) = self.arena.split_at_mut(filled);
+                let (points, free) = self.arena.split_at_mut(self.filled);
+                let sums = &mut free[..self.pairs.len()];
                 self.adder.add_arena(points, &self.pairs, sums);
+                self.filled += self.pairs.len();
             }
             for run in self.runs.iter() {
                 sums[run.bucket - first] = self.arena[self.list[run.start] as usize];
@@ -167,17 +168,17 @@ impl<'a, C: Curve, A: Adder<C>> Batches<'a, C, A> {
     /// far is `begun`. Returns the bucket of the term after the range.
     fn collect(&mut self, mut bucket: usize, range: Range<usize>, begun: &C::Raw) -> usize {
         const SINGLE: u32 = 1 << 31;
-        self.arena.clear();
+        self.filled = 0;
         self.list.clear();
         self.runs.clear();
         self.key_pairs.clear();
         self.singles.clear();
         let continued = !is_infinite::<C>(begun);
         if continued {
-            self.arena.push(*begun);
+            self.arena[0] = *begun;
             self.list.push(0);
         }
-        let first_pair = self.arena.len();
+        let first_pair = usize::from(continued);
         let mut at = range.start;
         while at < range.end {
             let start = if self.runs.is_empty() {
@@ -214,9 +215,9 @@ impl<'a, C: Curve, A: Adder<C>> Batches<'a, C, A> {
         for index in self.list.iter_mut().filter(|index| **index & SINGLE != 0) {
             *index = (*index & !SINGLE) + first_single as u32;
         }
-        let filled = first_single + self.singles.len();
-        self.arena.resize(filled, C::Raw::zeroed());
-        let (pairs, singles) = self.arena[first_pair..].split_at_mut(self.key_pairs.len());
+        self.filled = first_single + self.singles.len();
+        let (pairs, singles) =
+            self.arena[first_pair..self.filled].split_at_mut(self.key_pairs.len());
         self.adder.add_bases(self.bases, &self.key_pairs, pairs);
         self.adder.lift(self.bases, &self.singles, singles);
         bucket
@@ -226,7 +227,7 @@ impl<'a, C: Curve, A: Adder<C>> Batches<'a, C, A> {
     /// one point.
     fn pair_up(&mut self) -> &[[Pick; 2]] {
         self.pairs.clear();
-        let mut sum = self.arena.len() as u32;
+        let mut sum = self.filled as u32;
         let mut to = 0;
         for run in self.runs.iter_mut() {
             let (from, len) = (run.start, run.len);

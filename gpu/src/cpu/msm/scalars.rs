@@ -32,15 +32,15 @@ pub(super) struct Class {
     n_windows: u32,
     /// Bases of the terms.
     bases: Vec<u32>,
-    /// `stride` words a term.
-    words: Vec<u64>,
-    stride: usize,
+    /// Word k of every term; one word or four.
+    words: Vec<Vec<u64>>,
 }
 
 /// One window of a class.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Window {
     shift: u32,
+    bits: u32,
     /// Subtracted from the window's bits: half the radix, 0 in the top window.
     half: u64,
     mask: u64,
@@ -55,8 +55,7 @@ impl Class {
             window_bits: 0,
             n_windows: 0,
             bases: Vec::new(),
-            words: Vec::new(),
-            stride: if bits <= WORD_BITS { 1 } else { 4 },
+            words: vec![Vec::new(); if bits <= WORD_BITS { 1 } else { 4 }],
         }
     }
 
@@ -71,13 +70,12 @@ impl Class {
 
     fn push(&mut self, base: u32, scalar: &SignedScalar) {
         self.bases.push(base);
-        let sign = u64::from(scalar.negative) << 63;
-        let limbs = scalar.magnitude.0;
-        if self.stride == 1 {
-            self.words.push(limbs[0] | sign);
-        } else {
-            self.words.extend_from_slice(&limbs[..3]);
-            self.words.push(limbs[3] | sign);
+        for (words, limb) in self.words.iter_mut().zip(scalar.magnitude.0) {
+            words.push(limb);
+        }
+        let top = self.words.last_mut().and_then(|words| words.last_mut());
+        if let Some(top) = top.filter(|_| scalar.negative) {
+            *top |= SIGN;
         }
     }
 
@@ -100,18 +98,21 @@ impl Class {
             let bit = w * c + c - 1;
             offset[(bit / 64) as usize] |= 1 << (bit % 64);
         }
-        let stride = self.stride;
-        self.words
-            .par_chunks_mut(stride)
-            .with_min_len(SCALARS_PER_TASK)
-            .for_each(|words| {
-                let mut carry = false;
-                for (word, offset) in words.iter_mut().zip(offset) {
-                    let (sum, first) = word.overflowing_add(offset);
-                    let (sum, second) = sum.overflowing_add(u64::from(carry));
-                    (*word, carry) = (sum, first || second);
-                }
-            });
+        match self.words.as_mut_slice() {
+            [words] => words.par_iter_mut().for_each(|word| *word += offset[0]),
+            [a, b, c, d] => {
+                let words = a.par_iter_mut().zip(b).zip(c).zip(d);
+                words.for_each(|(((a, b), c), d)| {
+                    let mut carry = false;
+                    for (word, offset) in [a, b, c, d].into_iter().zip(offset) {
+                        let (sum, first) = word.overflowing_add(offset);
+                        let (sum, second) = sum.overflowing_add(u64::from(carry));
+                        (*word, carry) = (sum, first || second);
+                    }
+                });
+            }
+            _ => {}
+        }
     }
 
     pub(super) fn windows(&self) -> Vec<Window> {
@@ -125,21 +126,23 @@ impl Class {
 
     /// The digit of every term: twice its absolute value, plus one if it is negative.
     pub(super) fn digits(&self, window: Window) -> Zeroizing<Vec<u32>> {
-        let (word, shift) = (window.shift / 64, window.shift % 64);
+        let (word, shift) = ((window.shift / 64) as usize, window.shift % 64);
         let mut digits = Zeroizing::new(Vec::with_capacity(self.len()));
-        if self.stride == 1 {
-            digits.extend(self.words.iter().map(|&word| {
-                let bits = (word & !SIGN) >> shift;
-                window.digit(bits, word & SIGN != 0)
+        let top = self.words.len() - 1;
+        let (low, signs) = (&self.words[word], &self.words[top]);
+        if shift + window.bits <= 64 || word == top {
+            let terms = low.iter().zip(signs);
+            digits.extend(terms.map(|(low, sign)| {
+                // The sign is above the mask unless the window reaches to it, which the top one may.
+                let low = if word == top { low & !SIGN } else { *low };
+                window.digit(low >> shift, sign & SIGN != 0)
             }));
         } else {
-            let (words, _) = self.words.as_chunks::<4>();
-            let index = word as usize;
-            digits.extend(words.iter().map(|words| {
-                let [a, b, c, d] = *words;
-                let words = [a, b, c, d & !SIGN, 0];
-                let both = u128::from(words[index]) | u128::from(words[index + 1]) << 64;
-                window.digit((both >> shift) as u64, d & SIGN != 0)
+            let high = &self.words[word + 1];
+            let terms = low.iter().zip(high).zip(signs);
+            digits.extend(terms.map(|((low, high), sign)| {
+                let high = if word + 1 == top { high & !SIGN } else { *high };
+                window.digit(low >> shift | high << (64 - shift), sign & SIGN != 0)
             }));
         }
         digits
@@ -163,6 +166,7 @@ fn windows(bits: u32, c: u32) -> Vec<Window> {
             if w + 1 < n {
                 Window {
                     shift,
+                    bits: c,
                     half: 1 << (c - 1),
                     mask: (1 << c) - 1,
                     n_buckets: 1 << (c - 1),
@@ -171,6 +175,7 @@ fn windows(bits: u32, c: u32) -> Vec<Window> {
                 let carry = usize::from(w > 0);
                 Window {
                     shift,
+                    bits: c + 1,
                     half: 0,
                     mask: (1 << (c + 1)) - 1,
                     n_buckets: (1usize << (bits - shift)) - 1 + carry,
@@ -212,10 +217,14 @@ pub(super) fn classes(
     for (k, class) in classes.iter_mut().enumerate() {
         let n = parts.iter().map(|part| part[k].len()).sum();
         class.bases.reserve_exact(n);
-        class.words.reserve_exact(n * class.stride);
+        for words in &mut class.words {
+            words.reserve_exact(n);
+        }
         for part in &parts {
             class.bases.extend_from_slice(&part[k].bases);
-            class.words.extend_from_slice(&part[k].words);
+            for (words, more) in class.words.iter_mut().zip(&part[k].words) {
+                words.extend_from_slice(more);
+            }
         }
     }
     classes.retain(|class| class.len() > 0);

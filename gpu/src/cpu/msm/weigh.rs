@@ -16,7 +16,7 @@ use crate::curve::{Curve, ProjectiveOf};
 /// Least buckets of a part of its own.
 const MIN_PART: usize = 1 << 10;
 /// Most buckets of a part: it and its sums stay in the second-level cache.
-const MAX_PART: usize = 1 << 12;
+const MAX_PART: usize = 1 << 13;
 /// Where there is no point.
 const NONE: u32 = u32::MAX;
 
