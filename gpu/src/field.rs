@@ -63,12 +63,20 @@ pub struct SignedScalar {
 
 impl From<Fr> for SignedScalar {
     fn from(scalar: Fr) -> Self {
-        let mut magnitude = scalar.into_bigint();
-        let negative = magnitude > Fr::MODULUS_MINUS_ONE_DIV_TWO;
+        Self::of_integer(scalar.into_bigint())
+    }
+}
+
+impl SignedScalar {
+    /// Of the scalar that is `integer`, which is below r.
+    #[inline]
+    pub(crate) fn of_integer(integer: BigInt<4>) -> Self {
+        let mut magnitude = integer;
+        // Most are small: neither they nor the others that have no top word need the comparison.
+        let negative = integer.0[3] != 0 && integer > Fr::MODULUS_MINUS_ONE_DIV_TWO;
         if negative {
-            let mut negated = Fr::MODULUS;
-            negated.sub_with_borrow(&magnitude);
-            magnitude = negated;
+            magnitude = Fr::MODULUS;
+            magnitude.sub_with_borrow(&integer);
         }
         Self {
             magnitude,

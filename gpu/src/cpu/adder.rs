@@ -4,12 +4,14 @@
 //! into the arena, adds pairs, and lowers results. All pairs of a call share one inversion. A sum may be infinite: it is then marked
 //! in its words and every later addition understands the mark.
 
+use ark_bn254::Fr;
 use ark_ec::AffineRepr;
 use ark_ec::short_weierstrass::Affine;
+use ark_ff::PrimeField;
 use bytemuck::Zeroable;
 
 use super::batch_affine::BatchAdder;
-use crate::curve::{AffineOf, Curve, point_of, raw_of};
+use crate::curve::{AffineOf, Curve, Row, point_of, raw_of};
 
 /// The index of a base, and whether its negative is meant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -36,6 +38,9 @@ impl Pick {
 
 impl zeroize::DefaultIsZeroes for Pick {}
 
+/// Scalars that an adder reads at once.
+pub(crate) const SCALARS: usize = 16;
+
 /// Sums of pairs in group `C`. The answers do not depend on the adder.
 pub(crate) trait Adder<C: Curve>: Send {
     /// `out[k]` = base `picks[k]`, which is finite.
@@ -46,6 +51,15 @@ pub(crate) trait Adder<C: Curve>: Send {
 
     /// `out[k]` = the sum of the points `pairs[k]` of the arena, as they are: no pick is negative.
     fn add_arena(&mut self, arena: &[C::Raw], pairs: &[[Pick; 2]], out: &mut [C::Raw]);
+
+    /// The integers below r that at most [`SCALARS`] scalars are.
+    fn integers(&self, scalars: &[Fr]) -> [Row; SCALARS] {
+        let mut integers = [[0; 4]; SCALARS];
+        for (integer, scalar) in integers.iter_mut().zip(scalars) {
+            *integer = scalar.into_bigint().0;
+        }
+        integers
+    }
 
     /// The point of an arena's words.
     fn lower(&self, point: &C::Raw) -> AffineOf<C>;

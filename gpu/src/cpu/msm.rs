@@ -39,7 +39,7 @@ pub(super) fn msm<C: Curve, A: Adder<C>>(
     adder: impl Fn() -> A + Sync,
 ) -> Result<ProjectiveOf<C>, DeviceError> {
     let finite = bases.finite()?;
-    let classes = scalars::classes(scalars, class, finite)?;
+    let classes = scalars::classes(scalars, class, finite, &adder)?;
     let windows: Vec<(&Class, Window)> = classes
         .iter()
         .flat_map(|class| {

@@ -12,15 +12,15 @@
 
 use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch, _mm512_loadu_si512, _mm512_movepi32_mask};
 
-use ark_bn254::{Fq, Fq2};
+use ark_bn254::{Fq, Fq2, Fr};
 use ark_ec::AffineRepr;
 use ark_ec::short_weierstrass::Affine;
 use ark_ff::{Field, One};
 use zeroize::Zeroize;
 
-use super::field::{Fq16, LANES};
+use super::field::{Fq16, Fr16, LANES};
 use super::fq2::Fq2x16;
-use crate::cpu::adder::{Adder, Pick, infinite, is_infinite, picked};
+use crate::cpu::adder::{Adder, Pick, SCALARS, infinite, is_infinite, picked};
 use crate::curve::Row;
 use crate::curve::{AffineOf, Curve, G1, G2, Limbs};
 
@@ -89,6 +89,20 @@ fn fetch<R>(points: &[R], pairs: &[[Pick; 2]], start: usize) {
             }
         }
     }
+}
+
+/// The integers that sixteen scalars are: their words s·2²⁵⁶ times 2⁴, divided by R.
+#[target_feature(enable = "avx512f,avx512dq,avx512ifma")]
+fn integers(scalars: &[Fr]) -> [Row; LANES] {
+    let mut rows = [&[0; 4]; LANES];
+    for lane in 0..LANES.min(scalars.len()) {
+        rows[lane] = &scalars[lane].0.0;
+    }
+    let mut integers = [[0; 4]; LANES];
+    let sixteen = Fr16::splat([16, 0, 0, 0, 0]);
+    let values = Fr16::gather::<0>(rows).mul(&sixteen);
+    values.less::<1>().store(&mut integers);
+    integers
 }
 
 macro_rules! lanes_adder {
@@ -306,6 +320,11 @@ macro_rules! lanes_adder {
                     let [left, right] = pairs[k as usize].map(|pick| Self::lower_point(&arena[pick.index()]));
                     out[k as usize] = Self::lift_point(&(left + right).into());
                 }
+            }
+
+            fn integers(&self, scalars: &[Fr]) -> [Row; SCALARS] {
+                // SAFETY: the adder exists, so the processor has the instructions.
+                unsafe { integers(scalars) }
             }
 
             fn lower(&self, point: &<$curve as Curve>::Raw) -> AffineOf<$curve> {

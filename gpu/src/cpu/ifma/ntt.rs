@@ -157,8 +157,8 @@ impl Plan {
     ) {
         self.column_passes(grid, scratches, shift, output, true);
         let (log_rows, log_before, _) = self.shape(self.log_digits.len() - 1);
-        let factors = (output.base != Fr::ONE)
-            .then(|| powers(output.base, 1 << log_before, 1 << log_rows));
+        let factors =
+            (output.base != Fr::ONE).then(|| powers(output.base, 1 << log_before, 1 << log_rows));
         let n_tasks = 1 << (log_before - LANES.ilog2());
         for_each_task(n_tasks, scratches, |task, scratch| {
             let block = row_block(task, log_rows);
@@ -317,7 +317,10 @@ impl Plan {
         let store = |k: usize, outputs: [Signed; 4]| {
             for (q, output) in outputs.iter().enumerate() {
                 let k = k + q * n / 4;
-                let output = output.lifted::<LIFT>().mul(&Fr16::splat(factors[k])).less::<1>();
+                let output = output
+                    .lifted::<LIFT>()
+                    .mul(&Fr16::splat(factors[k]))
+                    .less::<1>();
                 // SAFETY: no other thread works on the block.
                 unsafe { block.store(grid, k, &output) }
             }

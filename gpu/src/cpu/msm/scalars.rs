@@ -4,10 +4,13 @@
 //! then has the signed digit (bits c·w .. c·w + c) − 2^(c−1), and the top window, unsigned, the rest.
 
 use ark_bn254::Fr;
+use ark_ff::BigInt;
 use rayon::prelude::*;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use crate::bases::Finite;
+use crate::cpu::adder::{Adder, SCALARS};
+use crate::curve::Curve;
 use crate::device::DeviceError;
 use crate::field::{ScalarClass, SignedScalar};
 
@@ -69,6 +72,10 @@ impl Class {
     }
 
     fn push(&mut self, base: u32, scalar: &SignedScalar) {
+        if self.bases.is_empty() {
+            // At once what a task can need: a vector that grows leaves a copy behind.
+            self.reserve(SCALARS_PER_TASK);
+        }
         self.bases.push(base);
         for (words, limb) in self.words.iter_mut().zip(scalar.magnitude.0) {
             words.push(limb);
@@ -76,6 +83,13 @@ impl Class {
         let top = self.words.last_mut().and_then(|words| words.last_mut());
         if let Some(top) = top.filter(|_| scalar.negative) {
             *top |= SIGN;
+        }
+    }
+
+    fn reserve(&mut self, n: usize) {
+        self.bases.reserve_exact(n);
+        for words in &mut self.words {
+            words.reserve_exact(n);
         }
     }
 
@@ -186,28 +200,33 @@ fn windows(bits: u32, c: u32) -> Vec<Window> {
 }
 
 /// Sorts the terms with scalars and points that count into classes.
-pub(super) fn classes(
+pub(super) fn classes<C: Curve, A: Adder<C>>(
     scalars: &[Fr],
     promise: ScalarClass,
     finite: &Finite,
+    adder: &(impl Fn() -> A + Sync),
 ) -> Result<Vec<Class>, DeviceError> {
     let parts: Vec<Vec<Class>> = scalars
         .par_chunks(SCALARS_PER_TASK)
         .enumerate()
         .map(|(part, scalars)| {
             let mut classes: Vec<Class> = CLASS_BITS.map(Class::new).into();
-            for (k, scalar) in scalars.iter().enumerate() {
-                let index = part * SCALARS_PER_TASK + k;
-                let scalar = SignedScalar::from(*scalar);
-                if !promise.holds(&scalar) {
-                    return Err(DeviceError::OutOfClass {
-                        index,
-                        class: promise,
-                    });
-                }
-                if scalar.bits > 0 && finite.holds(index) {
-                    let class = CLASS_BITS.partition_point(|bits| *bits < scalar.bits);
-                    classes[class].push(index as u32, &scalar);
+            let adder = adder();
+            for (group, scalars) in scalars.chunks(SCALARS).enumerate() {
+                let integers = Zeroizing::new(adder.integers(scalars));
+                for (k, integer) in integers[..scalars.len()].iter().enumerate() {
+                    let index = part * SCALARS_PER_TASK + group * SCALARS + k;
+                    let scalar = SignedScalar::of_integer(BigInt(*integer));
+                    if !promise.holds(&scalar) {
+                        return Err(DeviceError::OutOfClass {
+                            index,
+                            class: promise,
+                        });
+                    }
+                    if scalar.bits > 0 && finite.holds(index) {
+                        let class = CLASS_BITS.partition_point(|bits| *bits < scalar.bits);
+                        classes[class].push(index as u32, &scalar);
+                    }
                 }
             }
             Ok(classes)
@@ -216,10 +235,7 @@ pub(super) fn classes(
     let mut classes: Vec<Class> = CLASS_BITS.map(Class::new).into();
     for (k, class) in classes.iter_mut().enumerate() {
         let n = parts.iter().map(|part| part[k].len()).sum();
-        class.bases.reserve_exact(n);
-        for words in &mut class.words {
-            words.reserve_exact(n);
-        }
+        class.reserve(n);
         for part in &parts {
             class.bases.extend_from_slice(&part[k].bases);
             for (words, more) in class.words.iter_mut().zip(&part[k].words) {

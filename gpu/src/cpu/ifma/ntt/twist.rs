@@ -55,7 +55,9 @@ impl Twist {
             outputs[0].lifted::<LIFT>().mul(current),
             outputs[1].lifted::<LIFT>().mul(&current.mul(quarter)),
             outputs[2].lifted::<LIFT>().mul(&current.mul(half)),
-            outputs[3].lifted::<LIFT>().mul(&current.mul(three_quarters)),
+            outputs[3]
+                .lifted::<LIFT>()
+                .mul(&current.mul(three_quarters)),
         ]
     }
 }
