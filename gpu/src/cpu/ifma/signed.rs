@@ -5,7 +5,7 @@
 
 use core::arch::x86_64::{
     __m512i, _mm512_add_epi64, _mm512_and_si512, _mm512_madd52hi_epu64, _mm512_madd52lo_epu64,
-    _mm512_set1_epi64, _mm512_setzero_si512, _mm512_srli_epi64, _mm512_sub_epi64,
+    _mm512_set1_epi64, _mm512_setzero_si512, _mm512_srai_epi64, _mm512_srli_epi64, _mm512_sub_epi64,
 };
 
 use zeroize::Zeroize;
@@ -51,7 +51,7 @@ impl<M: Modulus> Signed<M> {
     #[target_feature(enable = "avx512f,avx512ifma")]
     #[inline(never)]
     pub(super) fn cross<const K: u64>(a: &mut Self, b: &mut Self, root: &[u64; 5]) {
-        let t = product!(M, b.lifted::<K>().limbs, |i| [_mm512_set1_epi64(
+        let t = product!(M, b.factor::<K>(), |i| [_mm512_set1_epi64(
             root[i] as i64
         ); 2]);
         for j in 0..5 {
@@ -80,16 +80,33 @@ impl<M: Modulus> Signed<M> {
     #[target_feature(enable = "avx512f,avx512ifma")]
     #[inline(never)]
     pub(super) fn times<const K: u64>(&self, factor: &Lanes<M>) -> Lanes<M> {
-        Lanes::carried(product!(M, self.lifted::<K>().limbs, |i| factor.limbs[i]))
+        Lanes::carried(product!(M, self.factor::<K>(), |i| factor.limbs[i]))
     }
 
     /// The same with one factor for all lanes.
     #[target_feature(enable = "avx512f,avx512ifma")]
     #[inline(never)]
     pub(super) fn times_root<const K: u64>(&self, root: &[u64; 5]) -> Lanes<M> {
-        Lanes::carried(product!(M, self.lifted::<K>().limbs, |i| {
+        Lanes::carried(product!(M, self.factor::<K>(), |i| {
             [_mm512_set1_epi64(root[i] as i64); 2]
         }))
+    }
+
+    /// a + K·p for a factor of a product, which reads the low 52 bits of each limb; for a within −K·p .. (84 − K)·p.
+    #[target_feature(enable = "avx512f")]
+    #[inline]
+    fn factor<const K: u64>(&self) -> [[__m512i; 2]; 5] {
+        let offset = const { times(M::P, K) };
+        let mut t = self.lanes.limbs;
+        for j in 0..5 {
+            for h in 0..2 {
+                t[j][h] = _mm512_add_epi64(t[j][h], _mm512_set1_epi64(offset[j] as i64));
+                if j > 0 {
+                    t[j][h] = _mm512_add_epi64(t[j][h], _mm512_srai_epi64::<52>(t[j - 1][h]));
+                }
+            }
+        }
+        t
     }
 
     /// a + K·p with clean limbs, for a within −K·p .. (84 − K)·p.
