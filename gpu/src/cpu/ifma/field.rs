@@ -112,6 +112,61 @@ pub(super) fn broadcast(limbs: [u64; 5]) -> [__m512i; 5] {
     registers
 }
 
+/// a·b in limbs with carries, each below 2⁵⁷: within 0 .. (1 + A·B/84)·p. The second factor's limb i is an expression. A macro,
+/// since a function of this length is called and not inlined, which takes its operands through memory.
+macro_rules! product {
+    ($modulus:ty, $a:expr, |$i:ident| $b:expr) => {{
+        let a: [[__m512i; 2]; 5] = $a;
+        let zero = _mm512_setzero_si512();
+        let p = broadcast(<$modulus>::P);
+        let minus_inverse = _mm512_set1_epi64(<$modulus>::MINUS_P_INVERSE as i64);
+        let mut t = [[zero; 2]; 5];
+        for $i in 0..5 {
+            let b: [__m512i; 2] = $b;
+            let mut m = [zero; 2];
+            for h in 0..2 {
+                t[0][h] = _mm512_madd52lo_epu64(t[0][h], a[0][h], b[h]);
+            }
+            for h in 0..2 {
+                m[h] = _mm512_madd52lo_epu64(zero, t[0][h], minus_inverse);
+            }
+            for j in 1..5 {
+                for h in 0..2 {
+                    t[j][h] = _mm512_madd52lo_epu64(t[j][h], a[j][h], b[h]);
+                }
+            }
+            for h in 0..2 {
+                t[0][h] = _mm512_madd52lo_epu64(t[0][h], m[h], p[0]);
+            }
+            for j in 1..5 {
+                for h in 0..2 {
+                    t[j][h] = _mm512_madd52lo_epu64(t[j][h], m[h], p[j]);
+                }
+            }
+            for h in 0..2 {
+                let carry = _mm512_srli_epi64::<52>(t[0][h]);
+                t[0][h] = _mm512_add_epi64(t[1][h], carry);
+                t[1][h] = t[2][h];
+                t[2][h] = t[3][h];
+                t[3][h] = t[4][h];
+                t[4][h] = zero;
+            }
+            for j in 0..5 {
+                for h in 0..2 {
+                    t[j][h] = _mm512_madd52hi_epu64(t[j][h], a[j][h], b[h]);
+                }
+            }
+            for j in 0..5 {
+                for h in 0..2 {
+                    t[j][h] = _mm512_madd52hi_epu64(t[j][h], m[h], p[j]);
+                }
+            }
+        }
+        t
+    }};
+}
+pub(super) use product;
+
 impl<M: Modulus> Lanes<M> {
     #[inline]
     pub(super) const fn from_limbs(limbs: [[__m512i; 2]; 5]) -> Self {
@@ -151,59 +206,7 @@ impl<M: Modulus> Lanes<M> {
     #[target_feature(enable = "avx512f,avx512ifma")]
     #[inline]
     pub(crate) fn mul(&self, other: &Self) -> Self {
-        Self::carried(self.mul_uncarried(other))
-    }
-
-    /// a·b in limbs with carries, each below 2⁵⁷.
-    #[target_feature(enable = "avx512f,avx512ifma")]
-    #[inline]
-    pub(super) fn mul_uncarried(&self, other: &Self) -> [[__m512i; 2]; 5] {
-        let zero = _mm512_setzero_si512();
-        let p = broadcast(M::P);
-        let minus_inverse = _mm512_set1_epi64(M::MINUS_P_INVERSE as i64);
-        let mut t = [[zero; 2]; 5];
-        for i in 0..5 {
-            let b = other.limbs[i];
-            let mut m = [zero; 2];
-            for h in 0..2 {
-                t[0][h] = _mm512_madd52lo_epu64(t[0][h], self.limbs[0][h], b[h]);
-            }
-            for h in 0..2 {
-                m[h] = _mm512_madd52lo_epu64(zero, t[0][h], minus_inverse);
-            }
-            for j in 1..5 {
-                for h in 0..2 {
-                    t[j][h] = _mm512_madd52lo_epu64(t[j][h], self.limbs[j][h], b[h]);
-                }
-            }
-            for h in 0..2 {
-                t[0][h] = _mm512_madd52lo_epu64(t[0][h], m[h], p[0]);
-            }
-            for j in 1..5 {
-                for h in 0..2 {
-                    t[j][h] = _mm512_madd52lo_epu64(t[j][h], m[h], p[j]);
-                }
-            }
-            for h in 0..2 {
-                let carry = _mm512_srli_epi64::<52>(t[0][h]);
-                t[0][h] = _mm512_add_epi64(t[1][h], carry);
-                t[1][h] = t[2][h];
-                t[2][h] = t[3][h];
-                t[3][h] = t[4][h];
-                t[4][h] = zero;
-            }
-            for j in 0..5 {
-                for h in 0..2 {
-                    t[j][h] = _mm512_madd52hi_epu64(t[j][h], self.limbs[j][h], b[h]);
-                }
-            }
-            for j in 0..5 {
-                for h in 0..2 {
-                    t[j][h] = _mm512_madd52hi_epu64(t[j][h], m[h], p[j]);
-                }
-            }
-        }
-        t
+        Self::carried(product!(M, self.limbs, |i| other.limbs[i]))
     }
 
     /// a²: below (1 + A²/84)·p.

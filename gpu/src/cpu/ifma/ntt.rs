@@ -157,8 +157,8 @@ impl Plan {
     ) {
         self.column_passes(grid, scratches, shift, output, true);
         let (log_rows, log_before, _) = self.shape(self.log_digits.len() - 1);
-        let factors =
-            (output.base != Fr::ONE).then(|| powers(output.base, 1 << log_before, 1 << log_rows));
+        let factors = (output.base != Fr::ONE)
+            .then(|| powers(output.base, 1 << log_before, 1 << log_rows));
         let n_tasks = 1 << (log_before - LANES.ilog2());
         for_each_task(n_tasks, scratches, |task, scratch| {
             let block = row_block(task, log_rows);
@@ -280,12 +280,12 @@ impl Plan {
             // SAFETY: no other thread works on the block.
             let row = unsafe { block.load(grid, i) };
             match factors {
-                Some(factors) => row.mul(&Fr16::splat(factors[i])),
+                Some(factors) => Signed::from(row).times_root::<0>(&factors[i]),
                 None => row,
             }
         };
-        let store = |k: usize, outputs: [Signed; 4]| {
-            let outputs = twist.apply(k, &outputs);
+        let store = |k: usize, outputs: &[Signed; 4]| {
+            let outputs = twist.apply(k, outputs);
             for (q, output) in outputs.iter().enumerate() {
                 let k = k + q * n / 4;
                 // SAFETY: no other thread works on the block.
@@ -314,13 +314,10 @@ impl Plan {
         let n = rows.len();
         // SAFETY: no other thread works on the block.
         let load = |i: usize| unsafe { block.load(grid, i) };
-        let store = |k: usize, outputs: [Signed; 4]| {
+        let store = |k: usize, outputs: &[Signed; 4]| {
             for (q, output) in outputs.iter().enumerate() {
                 let k = k + q * n / 4;
-                let output = output
-                    .lifted::<LIFT>()
-                    .mul(&Fr16::splat(factors[k]))
-                    .less::<1>();
+                let output = output.times_root::<LIFT>(&factors[k]).less::<1>();
                 // SAFETY: no other thread works on the block.
                 unsafe { block.store(grid, k, &output) }
             }
@@ -335,7 +332,7 @@ impl Plan {
         let n = rows.len();
         // SAFETY: no other thread works on the block.
         let load = |i: usize| unsafe { block.load(grid, i) };
-        let store = |k: usize, outputs: [Signed; 4]| {
+        let store = |k: usize, outputs: &[Signed; 4]| {
             for (q, output) in outputs.iter().enumerate() {
                 // SAFETY: no other thread works on the block.
                 unsafe { block.store(grid, k + q * n / 4, &output.canonical::<LIFT>()) }
@@ -362,16 +359,16 @@ impl Plan {
         let (first, second) = (&mut first.rows[..n], &mut second.rows[..n]);
         // SAFETY: no other thread works on the block.
         let load = |i: usize| unsafe { block.load(grid, i) };
-        let store = |k: usize, outputs: [Signed; 4]| {
+        let store = |k: usize, outputs: &[Signed; 4]| {
             for (q, output) in outputs.iter().enumerate() {
                 let k = k + q * n / 4;
-                second[k] = output.lifted::<LIFT>().mul(&Fr16::splat(factors[k])).into();
+                second[k] = output.times_root::<LIFT>(&factors[k]).into();
             }
         };
         block::transform(first, &inverse.roots, load, store);
         let load = |i: usize| second[i].lifted::<0>();
-        let store = |k: usize, outputs: [Signed; 4]| {
-            for (q, output) in twist.apply(k, &outputs).iter().enumerate() {
+        let store = |k: usize, outputs: &[Signed; 4]| {
+            for (q, output) in twist.apply(k, outputs).iter().enumerate() {
                 // SAFETY: no other thread works on the block.
                 unsafe { block.store(grid, k + q * n / 4, output) }
             }
@@ -411,3 +408,6 @@ fn two_power(mut x: Fr, log: u32) -> Fr {
 
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+mod micro;

@@ -5,12 +5,12 @@
 
 use core::arch::x86_64::{
     __m512i, _mm512_add_epi64, _mm512_and_si512, _mm512_madd52hi_epu64, _mm512_madd52lo_epu64,
-    _mm512_set1_epi64, _mm512_setzero_si512, _mm512_sub_epi64,
+    _mm512_set1_epi64, _mm512_setzero_si512, _mm512_srai_epi64, _mm512_srli_epi64, _mm512_sub_epi64,
 };
 
 use zeroize::Zeroize;
 
-use super::field::{LIMB_BITS, Lanes, MASK, Modulus, broadcast, times};
+use super::field::{LIMB_BITS, Lanes, MASK, Modulus, broadcast, product, times};
 
 /// Sixteen elements in limbs with signed carries, each limb below 2⁶² in absolute value.
 pub(super) struct Signed<M> {
@@ -47,43 +47,66 @@ impl<M: Modulus> Signed<M> {
         }
     }
 
-    /// a·b: within 0 .. (1 + A·B/84)·p.
+    /// (a, b) ← (a + b·root, a − b·root), for b within −K·p .. (84 − K)·p: both change by less than 2·p.
     #[target_feature(enable = "avx512f,avx512ifma")]
-    #[inline]
-    pub(super) fn product(a: &Lanes<M>, b: &Lanes<M>) -> Self {
-        Self {
-            lanes: Lanes::from_limbs(a.mul_uncarried(b)),
+    #[inline(never)]
+    pub(super) fn cross<const K: u64>(a: &mut Self, b: &mut Self, root: &[u64; 5]) {
+        let t = product!(M, b.factor::<K>(), |i| [_mm512_set1_epi64(
+            root[i] as i64
+        ); 2]);
+        for j in 0..5 {
+            for h in 0..2 {
+                let limb = a.lanes.limbs[j][h];
+                a.lanes.limbs[j][h] = _mm512_add_epi64(limb, t[j][h]);
+                b.lanes.limbs[j][h] = _mm512_sub_epi64(limb, t[j][h]);
+            }
         }
     }
 
-    /// a + b.
+    /// (a, b) ← (a + b, a − b).
     #[target_feature(enable = "avx512f")]
     #[inline]
-    pub(super) fn plus(&self, other: &Self) -> Self {
-        let mut t = self.lanes.limbs;
+    pub(super) fn cross_by_one(a: &mut Self, b: &mut Self) {
         for j in 0..5 {
             for h in 0..2 {
-                t[j][h] = _mm512_add_epi64(t[j][h], other.lanes.limbs[j][h]);
+                let limbs = (a.lanes.limbs[j][h], b.lanes.limbs[j][h]);
+                a.lanes.limbs[j][h] = _mm512_add_epi64(limbs.0, limbs.1);
+                b.lanes.limbs[j][h] = _mm512_sub_epi64(limbs.0, limbs.1);
             }
-        }
-        Self {
-            lanes: Lanes::from_limbs(t),
         }
     }
 
-    /// a − b.
+    /// a·factor, for a within −K·p .. (84 − K)·p and a factor below 1.1·p: below 2·p, with clean limbs.
+    #[target_feature(enable = "avx512f,avx512ifma")]
+    #[inline(never)]
+    pub(super) fn times<const K: u64>(&self, factor: &Lanes<M>) -> Lanes<M> {
+        Lanes::carried(product!(M, self.factor::<K>(), |i| factor.limbs[i]))
+    }
+
+    /// The same with one factor for all lanes.
+    #[target_feature(enable = "avx512f,avx512ifma")]
+    #[inline(never)]
+    pub(super) fn times_root<const K: u64>(&self, root: &[u64; 5]) -> Lanes<M> {
+        Lanes::carried(product!(M, self.factor::<K>(), |i| {
+            [_mm512_set1_epi64(root[i] as i64); 2]
+        }))
+    }
+
+    /// a + K·p for a factor of a product, which reads the low 52 bits of each limb; for a within −K·p .. (84 − K)·p.
     #[target_feature(enable = "avx512f")]
     #[inline]
-    pub(super) fn minus(&self, other: &Self) -> Self {
+    fn factor<const K: u64>(&self) -> [[__m512i; 2]; 5] {
+        let offset = const { times(M::P, K) };
         let mut t = self.lanes.limbs;
         for j in 0..5 {
             for h in 0..2 {
-                t[j][h] = _mm512_sub_epi64(t[j][h], other.lanes.limbs[j][h]);
+                t[j][h] = _mm512_add_epi64(t[j][h], _mm512_set1_epi64(offset[j] as i64));
+                if j > 0 {
+                    t[j][h] = _mm512_add_epi64(t[j][h], _mm512_srai_epi64::<52>(t[j - 1][h]));
+                }
             }
         }
-        Self {
-            lanes: Lanes::from_limbs(t),
-        }
+        t
     }
 
     /// a + K·p with clean limbs, for a within −K·p .. (84 − K)·p.

@@ -33,7 +33,7 @@ pub(super) fn transform(
     block: &mut [Signed],
     roots: &[Root],
     mut load: impl FnMut(usize) -> Fr16,
-    mut store: impl FnMut(usize, [Signed; 4]),
+    mut store: impl FnMut(usize, &[Signed; 4]),
 ) {
     let n = block.len();
     let log_n = n.ilog2();
@@ -56,18 +56,18 @@ pub(super) fn transform(
         for j in 0..n_quads {
             let quad = reversed(j, n_quads);
             let beta = group * n_quads + quad;
-            let x = [
-                rows[4 * quad],
-                rows[4 * quad + 1],
-                rows[4 * quad + 2],
-                rows[4 * quad + 3],
-            ];
-            let [z0, z1, z2, z3] = if beta == 0 {
-                trivial_butterfly(reduce(x), roots)
-            } else {
-                butterfly(x, roots, beta)
+            let Some(rows) = rows[4 * quad..].first_chunk_mut() else {
+                continue;
             };
-            store(k + n_groups * j, [z0, z2, z1, z3]);
+            let [x0, x1, x2, x3] = rows;
+            if beta == 0 {
+                reduce([x0, x1, x2, x3]);
+                trivial_butterfly([x0, x1, x2, x3], roots);
+            } else {
+                butterfly([x0, x1, x2, x3], roots, beta);
+            }
+            rows.swap(1, 2);
+            store(k + n_groups * j, rows);
         }
     }
 }
@@ -93,46 +93,45 @@ fn first_layer(
 ) -> usize {
     let n = block.len();
     if n.ilog2() % 2 == 1 {
-        let half = n / 2;
-        for i in 0..half {
-            let (a, b) = (Signed::from(load(i)), Signed::from(load(i + half)));
-            block[i] = a.plus(&b);
-            block[i + half] = a.minus(&b);
+        let (low, high) = block.split_at_mut(n / 2);
+        for i in 0..n / 2 {
+            (low[i], high[i]) = (load(i).into(), load(i + n / 2).into());
+            Signed::cross_by_one(&mut low[i], &mut high[i]);
         }
-        return half;
+        return n / 2;
     }
     let quarter = n / 4;
+    let [x0, x1, x2, x3] = quarters(block);
     for i in 0..quarter {
-        let x = [
-            load(i).into(),
-            load(i + quarter).into(),
-            load(i + 2 * quarter).into(),
-            load(i + 3 * quarter).into(),
-        ];
-        let z = trivial_butterfly(x, roots);
-        for j in 0..4 {
-            block[i + j * quarter] = z[j];
-        }
+        (x0[i], x1[i]) = (load(i).into(), load(i + quarter).into());
+        (x2[i], x3[i]) = (load(i + 2 * quarter).into(), load(i + 3 * quarter).into());
+        trivial_butterfly([&mut x0[i], &mut x1[i], &mut x2[i], &mut x3[i]], roots);
     }
     quarter
 }
 
+fn quarters(rows: &mut [Signed]) -> [&mut [Signed]; 4] {
+    let quarter = rows.len() / 4;
+    let (low, high) = rows.split_at_mut(2 * quarter);
+    let (x0, x1) = low.split_at_mut(quarter);
+    let (x2, x3) = high.split_at_mut(quarter);
+    [x0, x1, x2, x3]
+}
+
 /// One radix-4 layer over parts of `size` rows, the first of which is part number `first` of its layer.
 #[target_feature(enable = "avx512f,avx512dq,avx512ifma")]
-fn layer(rows: &mut [Signed], roots: &[Root], size: usize, first: usize) {
+pub(super) fn layer(rows: &mut [Signed], roots: &[Root], size: usize, first: usize) {
     for (part, rows) in rows.chunks_exact_mut(size).enumerate() {
         let beta = first + part;
-        let (low, high) = rows.split_at_mut(size / 2);
-        let (x0, x1) = low.split_at_mut(size / 4);
-        let (x2, x3) = high.split_at_mut(size / 4);
-        let quads = x0.iter_mut().zip(x1).zip(x2.iter_mut().zip(x3));
-        if beta == 0 {
-            for ((x0, x1), (x2, x3)) in quads {
-                [*x0, *x1, *x2, *x3] = trivial_butterfly(reduce([*x0, *x1, *x2, *x3]), roots);
-            }
-        } else {
-            for ((x0, x1), (x2, x3)) in quads {
-                [*x0, *x1, *x2, *x3] = butterfly([*x0, *x1, *x2, *x3], roots, beta);
+        let [x0, x1, x2, x3] = quarters(rows);
+        for i in 0..size / 4 {
+            let x = [&mut x0[i], &mut x1[i], &mut x2[i], &mut x3[i]];
+            if beta == 0 {
+                let [x0, x1, x2, x3] = x;
+                reduce([x0, x1, x2, x3]);
+                trivial_butterfly([x0, x1, x2, x3], roots);
+            } else {
+                butterfly(x, roots, beta);
             }
         }
     }
@@ -141,36 +140,30 @@ fn layer(rows: &mut [Signed], roots: &[Root], size: usize, first: usize) {
 /// Two splits: by w_β, then by w_2β and w_2β+1 = i·w_2β.
 #[target_feature(enable = "avx512f,avx512dq,avx512ifma")]
 #[inline]
-fn butterfly(x: [Signed; 4], roots: &[Root], beta: usize) -> [Signed; 4] {
-    let outer = Fr16::splat(roots[beta]);
-    let t2 = Signed::product(&x[2].lifted::<LIFT>(), &outer);
-    let t3 = Signed::product(&x[3].lifted::<LIFT>(), &outer);
-    let (y0, y2) = (x[0].plus(&t2), x[0].minus(&t2));
-    let (y1, y3) = (x[1].plus(&t3), x[1].minus(&t3));
-    let inner = Fr16::splat(roots[2 * beta]);
-    let u1 = Signed::product(&y1.lifted::<LIFT>(), &inner);
-    let inner = Fr16::splat(roots[2 * beta + 1]);
-    let u3 = Signed::product(&y3.lifted::<LIFT>(), &inner);
-    [y0.plus(&u1), y0.minus(&u1), y2.plus(&u3), y2.minus(&u3)]
+fn butterfly([x0, x1, x2, x3]: [&mut Signed; 4], roots: &[Root], beta: usize) {
+    Signed::cross::<LIFT>(x0, x2, &roots[beta]);
+    Signed::cross::<LIFT>(x1, x3, &roots[beta]);
+    Signed::cross::<LIFT>(x0, x1, &roots[2 * beta]);
+    Signed::cross::<LIFT>(x2, x3, &roots[2 * beta + 1]);
 }
 
-/// The same for β = 0, where three of the four factors are 1. Factors in 0 .. 2·p.
+/// The same for β = 0, where three of the four factors are 1. Operands in 0 .. 2·p.
 #[target_feature(enable = "avx512f,avx512dq,avx512ifma")]
 #[inline]
-fn trivial_butterfly(x: [Signed; 4], roots: &[Root]) -> [Signed; 4] {
-    let (y0, y2) = (x[0].plus(&x[2]), x[0].minus(&x[2]));
-    let (y1, y3) = (x[1].plus(&x[3]), x[1].minus(&x[3]));
-    let u3 = Signed::product(&y3.lifted::<2>(), &Fr16::splat(roots[1]));
-    [y0.plus(&y1), y0.minus(&y1), y2.plus(&u3), y2.minus(&u3)]
+fn trivial_butterfly([x0, x1, x2, x3]: [&mut Signed; 4], roots: &[Root]) {
+    Signed::cross_by_one(x0, x2);
+    Signed::cross_by_one(x1, x3);
+    Signed::cross_by_one(x0, x1);
+    Signed::cross::<LIFT>(x2, x3, &roots[1]);
 }
 
+/// Every operand to 0 .. 2·p.
 #[target_feature(enable = "avx512f,avx512dq,avx512ifma")]
 #[inline]
-fn reduce(mut x: [Signed; 4]) -> [Signed; 4] {
-    for j in 0..4 {
-        x[j] = x[j].reduced::<LIFT>().into();
+fn reduce(x: [&mut Signed; 4]) {
+    for x in x {
+        *x = x.reduced::<LIFT>().into();
     }
-    x
 }
 
 /// The bits of `i` in reverse, for i < n, a power of two.

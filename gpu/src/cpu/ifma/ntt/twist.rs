@@ -52,12 +52,10 @@ impl Twist {
         let [quarter, half, three_quarters] = &self.quarters;
         let current = &self.current;
         [
-            outputs[0].lifted::<LIFT>().mul(current),
-            outputs[1].lifted::<LIFT>().mul(&current.mul(quarter)),
-            outputs[2].lifted::<LIFT>().mul(&current.mul(half)),
-            outputs[3]
-                .lifted::<LIFT>()
-                .mul(&current.mul(three_quarters)),
+            outputs[0].times::<LIFT>(current),
+            outputs[1].times::<LIFT>(&current.mul(quarter)),
+            outputs[2].times::<LIFT>(&current.mul(half)),
+            outputs[3].times::<LIFT>(&current.mul(three_quarters)),
         ]
     }
 }
