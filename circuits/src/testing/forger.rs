@@ -141,7 +141,8 @@ impl<'a> Forger<'a> {
                 return Err(Failure::Differ("traced and defined row values"));
             }
         }
-        let folded = trace.folded(&wires);
+        let none = vec![Fr::zero(); c.n_private()];
+        let folded = trace.folded(&wires).unwrap_or(none);
         trace.clear_folded(&mut wires);
         let private = &wires[c.n_instance() + c.n_committed()..];
         let mut wires = self.honest.private.iter().zip(private).zip(&folded);

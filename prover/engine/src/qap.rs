@@ -8,10 +8,13 @@
 //! (Σ a_j·u_j)(Σ a_j·v_j) − Σ a_j·w_j = h·Z with deg h ≤ n − 2. The quotient h is kept as its n values on the coset g·H, where
 //! Z is the constant gⁿ − 1; the key holds its bases in the same form, so the transform back is never taken.
 
+use std::mem;
+
 use ark_bn254::Fr;
 use ark_ff::{Field, Zero};
 use zeroize::{Zeroize, Zeroizing};
-use zkinfer_circuits::arithmetization::r1cs::{Matrix, R1cs, Witness};
+use zkinfer_circuits::arithmetization::r1cs::trace::Trace;
+use zkinfer_circuits::arithmetization::r1cs::{Matrix, R1cs};
 use zkinfer_gpu::{Device, DeviceError, Direction, Domain, FrVec, Points};
 
 /// The domain of a circuit and where its rows lie.
@@ -93,22 +96,21 @@ impl Qap {
         Some(QapAtTau { u, v, w, quotient })
     }
 
-    /// The values of h on the coset.
+    /// The values of h on the coset, for the witness of a trace.
     pub(crate) fn quotient(
         &self,
         device: &dyn Device,
-        r1cs: &R1cs,
-        witness: &Witness,
+        trace: &Trace<'_>,
+        wires: &[Fr],
     ) -> Result<FrVec, DeviceError> {
-        let [a, b, c] = r1cs.row_values(witness).map(Zeroizing::new);
-        let on_coset = |rows: Zeroizing<Vec<Fr>>, more: &[Fr]| -> Result<FrVec, DeviceError> {
-            // Never grows, since a vector that grows frees its old place as it is.
-            let mut padded = Vec::with_capacity(self.n());
-            padded.extend_from_slice(&rows);
-            padded.extend_from_slice(more);
-            padded.resize(self.n(), Fr::zero());
-            drop(rows);
-            let mut vector = device.upload(padded)?;
+        let on_coset = |matrix: Matrix| -> Result<FrVec, DeviceError> {
+            let mut rows = Zeroizing::new(vec![Fr::zero(); self.n()]);
+            trace.row_values(matrix, wires, &mut rows);
+            if matrix == Matrix::A {
+                let instance = &wires[..self.n_instance];
+                rows[self.n_rows..self.rows_used()].copy_from_slice(instance);
+            }
+            let mut vector = device.upload(mem::take(&mut *rows))?;
             device.ntt(
                 &mut vector,
                 &self.domain,
@@ -118,9 +120,9 @@ impl Qap {
             device.ntt(&mut vector, &self.domain, Direction::Forward, Points::Coset)?;
             Ok(vector)
         };
-        let mut a = on_coset(a, &witness.instance)?;
-        let b = on_coset(b, &[])?;
-        let c = on_coset(c, &[])?;
+        let mut a = on_coset(Matrix::A)?;
+        let b = on_coset(Matrix::B)?;
+        let c = on_coset(Matrix::C)?;
         let scale = self
             .domain
             .vanishing_on_coset()

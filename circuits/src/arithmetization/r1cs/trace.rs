@@ -250,11 +250,14 @@ impl<'a> Trace<'a> {
         }
     }
 
-    /// The private wires that are α times a small value, each with its value, zero for the others: Σ over them is α times a sum
-    /// with small scalars.
+    /// The private wires that are α times a small value, each with its value, zero for the others: a sum over them is α times one
+    /// with small scalars. `None` when there are none.
     #[must_use]
-    pub fn folded(&self, wires: &[Fr]) -> Vec<Fr> {
+    pub fn folded(&self, wires: &[Fr]) -> Option<Vec<Fr>> {
         let r1cs = &self.tracer.r1cs;
+        if r1cs.queries.iter().all(|query| query.fold.is_none()) {
+            return None;
+        }
         let mut folded = vec![Fr::zero(); r1cs.n_private()];
         for query in &r1cs.queries {
             if let (Some(fold), Some(value)) = (query.fold, query.value) {
@@ -262,7 +265,7 @@ impl<'a> Trace<'a> {
                 self.write(self.values[value].view(wires), &mut folded[range]);
             }
         }
-        folded
+        Some(folded)
     }
 
     /// Sets the wires of [`Trace::folded`] to zero.
@@ -422,7 +425,11 @@ impl<'a> Trace<'a> {
     }
 
     /// `a·b + plus` where all are integers and so is the result.
-    fn integer_product(&self, forms: &[Option<IntegerComb>], n: usize) -> Option<Zeroizing<Vec<i64>>> {
+    fn integer_product(
+        &self,
+        forms: &[Option<IntegerComb>],
+        n: usize,
+    ) -> Option<Zeroizing<Vec<i64>>> {
         let [Some(a), Some(b), Some(plus)] = forms else {
             return None;
         };
@@ -509,7 +516,9 @@ impl<'a> Trace<'a> {
             View::Integers(x) => {
                 each_piece(out, |start, out| {
                     let x = &x[start..];
-                    out.iter_mut().zip(x).for_each(|(out, x)| *out = small.of(*x));
+                    out.iter_mut()
+                        .zip(x)
+                        .for_each(|(out, x)| *out = small.of(*x));
                     true
                 });
             }

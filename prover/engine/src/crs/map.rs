@@ -1,11 +1,15 @@
 //! # A proving key mapped for proving, and the part of a proof that both systems compute alike
 
+use std::mem;
+
 use ark_bn254::{Fr, G1Affine, G1Projective, G2Affine, G2Projective};
+use ark_ff::Zero;
 use rayon::prelude::*;
 use zeroize::Zeroizing;
-use zkinfer_circuits::arithmetization::r1cs::{R1cs, Witness};
+use zkinfer_circuits::arithmetization::r1cs::R1cs;
+use zkinfer_circuits::arithmetization::r1cs::trace::Trace;
 use zkinfer_circuits::constraint::Program;
-use zkinfer_gpu::{Bases, Curve, Device, FrVec, G1, G2, ScalarClass};
+use zkinfer_gpu::{Bases, Curve, Device, DeviceError, FrVec, G1, G2, ScalarClass};
 use zkinfer_params::keys::{ProvingKeyFile, SectionKind};
 use zkinfer_verifier::{ProofSystem, VerifyingKey};
 
@@ -26,6 +30,9 @@ pub(crate) struct ProvingKey {
     pub(crate) a: Bases<G1>,
     pub(crate) b1: Bases<G1>,
     pub(crate) b2: Bases<G2>,
+    /// The private wires of `b1` and `b2`, once more.
+    b1_private: Bases<G1>,
+    b2_private: Bases<G2>,
     /// Empty in plain Groth16.
     pub(crate) d1: Bases<G1>,
     pub(crate) d2: Bases<G1>,
@@ -61,6 +68,8 @@ impl ProvingKey {
             a: section(file, SectionKind::A, n_wires)?,
             b1: section(file, SectionKind::B1, n_wires)?,
             b2: section(file, SectionKind::B2, n_wires)?,
+            b1_private: private_wires(file, SectionKind::B1, r1cs)?,
+            b2_private: private_wires(file, SectionKind::B2, r1cs)?,
             d1: match system {
                 ProofSystem::Groth16 | ProofSystem::Halo2Kzg => Bases::from_points(Vec::new()),
                 ProofSystem::UltraGroth => section(file, SectionKind::D1, r1cs.n_committed())?,
@@ -79,39 +88,57 @@ impl ProvingKey {
     pub(crate) fn open(
         &self,
         device: &dyn Device,
-        witness: &Witness,
+        opened: &mut Opened<'_>,
         quotient: FrVec,
-        r: &Fr,
-        s: &Fr,
+        [r, s]: [&Fr; 2],
         steps: &mut Steps<'_>,
     ) -> Result<Opening, ProveError> {
-        let mut wires = Vec::with_capacity(self.a.len());
-        wires.extend_from_slice(&witness.instance);
-        wires.extend_from_slice(&witness.committed);
-        wires.extend_from_slice(&witness.private);
-        let private = wires.len() - witness.private.len()..wires.len();
-        let wires = device.upload(wires)?;
-
         let full = ScalarClass::Full;
         let mut c = device.msm_g1(&self.h, quotient.as_slice(), full)?;
         drop(quotient);
         steps.advance(1)?;
-        c += device.msm_g1(&self.d2, wires.slice(private)?, full)?;
-        steps.advance(1)?;
+        let wires = device.upload(mem::take(opened.wires))?;
         let a = device.msm_g1(&self.a, wires.as_slice(), full)?;
         let a = a + self.alpha_g1 + self.delta2_g1 * r;
         steps.advance(1)?;
-        let b1 = device.msm_g1(&self.b1, wires.as_slice(), full)?;
+
+        *opened.wires = device.download(wires)?;
+        // α'·y of a small y: α' times a sum with small scalars
+        let folded = opened.trace.folded(opened.wires);
+        let folded = folded.map(|y| device.upload(y)).transpose()?;
+        opened.trace.clear_folded(opened.wires);
+        let wires = device.upload(mem::take(opened.wires))?;
+        let private = wires.len() - self.d2.len()..wires.len();
+        let folds_g1 = |bases: &Bases<G1>| match &folded {
+            Some(y) => Ok(device.msm_g1(bases, y.as_slice(), full)? * opened.alpha),
+            None => Ok::<_, DeviceError>(G1Projective::zero()),
+        };
+        c += device.msm_g1(&self.d2, wires.slice(private)?, full)? + folds_g1(&self.d2)?;
+        steps.advance(1)?;
+        let b1 = device.msm_g1(&self.b1, wires.as_slice(), full)? + folds_g1(&self.b1_private)?;
         let b1 = b1 + self.beta_g1 + self.delta2_g1 * s;
         steps.advance(1)?;
-        let b = device.msm_g2(&self.b2, wires.as_slice(), full)?;
+        let mut b = device.msm_g2(&self.b2, wires.as_slice(), full)?;
+        if let Some(y) = &folded {
+            b += device.msm_g2(&self.b2_private, y.as_slice(), full)? * opened.alpha;
+        }
         let b = b + self.beta_g2 + self.delta2_g2 * s;
         steps.advance(1)?;
         let rs = Zeroizing::new(*r * s);
         c += a * s + b1 * r - self.delta2_g1 * *rs;
         steps.advance(1)?;
+        *opened.wires = device.download(wires)?;
         Ok(Opening { a, b, c })
     }
+}
+
+/// What an opening is computed from.
+pub(crate) struct Opened<'a> {
+    pub(crate) trace: &'a Trace<'a>,
+    /// Every wire; afterwards those of [`Trace::folded`] are zero.
+    pub(crate) wires: &'a mut Vec<Fr>,
+    /// The challenge α'; anything in plain Groth16, where no wire is folded.
+    pub(crate) alpha: Fr,
 }
 
 /// Steps of [`ProvingKey::open`].
@@ -139,6 +166,17 @@ fn section<C: Curve>(
         });
     }
     Ok(Bases::map(file.file(), section.offset, expected)?)
+}
+
+/// Maps the part of a section over all wires that is the private wires'.
+fn private_wires<C: Curve>(
+    file: &ProvingKeyFile,
+    kind: SectionKind,
+    r1cs: &R1cs,
+) -> Result<Bases<C>, PrepareError> {
+    let first = (r1cs.n_wires() - r1cs.n_private()) as u64;
+    let offset = file.section(kind)?.offset + first * kind.point_bytes();
+    Ok(Bases::map(file.file(), offset, r1cs.n_private())?)
 }
 
 /// Checks that both keys are of `program` and of its circuit, and of each other.

@@ -116,13 +116,16 @@ pub(super) fn fill_all<T: Send>(
     f: impl Fn(usize) -> Option<T> + Sync,
 ) -> Option<()> {
     let whole = each_piece(out, |start, piece| {
-        piece.iter_mut().enumerate().all(|(k, out)| match f(start + k) {
-            Some(value) => {
-                *out = value;
-                true
-            }
-            None => false,
-        })
+        piece
+            .iter_mut()
+            .enumerate()
+            .all(|(k, out)| match f(start + k) {
+                Some(value) => {
+                    *out = value;
+                    true
+                }
+                None => false,
+            })
     });
     whole.then_some(())
 }
