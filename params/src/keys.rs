@@ -117,7 +117,7 @@ impl Section {
 }
 
 /// Takes the sections of a key as a set-up makes them, in any order, each in pieces.
-pub trait KeySink {
+pub trait KeySink: Send {
     /// Says what the key belongs to; called once, first.
     ///
     /// # Errors

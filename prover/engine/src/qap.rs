@@ -12,7 +12,8 @@ use std::mem;
 
 use ark_bn254::Fr;
 use ark_ff::{Field, Zero};
-use zeroize::{Zeroize, Zeroizing};
+use rayon::prelude::*;
+use zeroize::Zeroizing;
 use zkinfer_circuits::arithmetization::r1cs::trace::Trace;
 use zkinfer_circuits::arithmetization::r1cs::{Matrix, R1cs};
 use zkinfer_gpu::{Device, DeviceError, Direction, Domain, FrVec, Points};
@@ -23,27 +24,6 @@ pub(crate) struct Qap {
     domain: Domain,
     n_rows: usize,
     n_instance: usize,
-}
-
-/// Every wire's polynomials at τ.
-pub(crate) struct QapAtTau {
-    /// u_j(τ).
-    pub(crate) u: Vec<Fr>,
-    /// v_j(τ).
-    pub(crate) v: Vec<Fr>,
-    /// w_j(τ).
-    pub(crate) w: Vec<Fr>,
-    /// L_i(τ)·Z(τ) for the points of the coset: Σ h(g·ωⁱ)·quotient[i] = h(τ)·Z(τ).
-    pub(crate) quotient: Vec<Fr>,
-}
-
-impl Drop for QapAtTau {
-    fn drop(&mut self) {
-        // τ can be computed from any of them.
-        for values in [&mut self.u, &mut self.v, &mut self.w, &mut self.quotient] {
-            values.zeroize();
-        }
-    }
 }
 
 impl Qap {
@@ -66,34 +46,37 @@ impl Qap {
         self.n_rows + self.n_instance
     }
 
-    /// Evaluates every wire's polynomials at `tau`; `None` when τ is a root of unity.
-    pub(crate) fn at(&self, r1cs: &R1cs, tau: Fr) -> Option<QapAtTau> {
+    /// L_i(τ) of every row, those of the instance included; `None` when τ is a root of unity. τ can be computed from them.
+    pub(crate) fn lagrange(&self, tau: Fr) -> Option<Zeroizing<Vec<Fr>>> {
         let vanishing = Zeroizing::new(self.domain.vanishing_at(tau));
         if vanishing.is_zero() {
             return None;
         }
-        let lagrange = Zeroizing::new(self.domain.lagrange_at(tau));
-        let rows = &lagrange[..self.n_rows];
-        let ((mut u, v), w) = rayon::join(
-            || {
-                rayon::join(
-                    || r1cs.transpose(Matrix::A, rows),
-                    || r1cs.transpose(Matrix::B, rows),
-                )
-            },
-            || r1cs.transpose(Matrix::C, rows),
-        );
-        for (u, row) in u
-            .iter_mut()
-            .zip(&lagrange[self.n_rows..])
-            .take(self.n_instance)
-        {
-            *u += row;
+        Some(Zeroizing::new(self.domain.lagrange_at(tau)))
+    }
+
+    /// u_j(τ), v_j(τ) or w_j(τ) of every wire.
+    pub(crate) fn at(&self, r1cs: &R1cs, matrix: Matrix, lagrange: &[Fr]) -> Zeroizing<Vec<Fr>> {
+        let (rows, of_instance) = lagrange.split_at(self.n_rows);
+        let mut wires = Zeroizing::new(r1cs.transpose(matrix, rows));
+        if matrix == Matrix::A {
+            let instance = &mut wires[..self.n_instance];
+            instance
+                .iter_mut()
+                .zip(of_instance)
+                .for_each(|(u, row)| *u += row);
         }
-        drop(lagrange);
-        let mut quotient = self.domain.coset_lagrange_at(tau);
-        quotient.iter_mut().for_each(|value| *value *= *vanishing);
-        Some(QapAtTau { u, v, w, quotient })
+        wires
+    }
+
+    /// L_i(τ)·Z(τ) for the points of the coset: Σ h(g·ωⁱ)·quotient[i] = h(τ)·Z(τ).
+    pub(crate) fn quotient_at(&self, tau: Fr) -> Zeroizing<Vec<Fr>> {
+        let vanishing = Zeroizing::new(self.domain.vanishing_at(tau));
+        let mut quotient = Zeroizing::new(self.domain.coset_lagrange_at(tau));
+        quotient
+            .par_iter_mut()
+            .for_each(|value| *value *= *vanishing);
+        quotient
     }
 
     /// The values of h on the coset, for the witness of a trace.
