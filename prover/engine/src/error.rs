@@ -168,6 +168,9 @@ pub enum ProveError {
         /// The constraint that the witness breaks.
         violation: Option<Violation>,
     },
+    /// The own verifier refused the proof, and a section of the proving key does not have its digest.
+    #[error(transparent)]
+    ProvingKey(#[from] KeyOpenError),
     /// The device failed.
     #[error(transparent)]
     Device(#[from] DeviceError),

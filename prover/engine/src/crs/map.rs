@@ -4,13 +4,12 @@ use std::mem;
 
 use ark_bn254::{Fr, G1Affine, G1Projective, G2Affine, G2Projective};
 use ark_ff::Zero;
-use rayon::prelude::*;
 use zeroize::Zeroizing;
 use zkinfer_circuits::arithmetization::r1cs::R1cs;
 use zkinfer_circuits::arithmetization::r1cs::trace::Trace;
 use zkinfer_circuits::constraint::Program;
 use zkinfer_gpu::{Bases, Curve, Device, DeviceError, FrVec, G1, G2, ScalarClass};
-use zkinfer_params::keys::{ProvingKeyFile, SectionKind};
+use zkinfer_params::keys::{KeyOpenError, ProvingKeyFile, SectionKind};
 use zkinfer_verifier::{ProofSystem, VerifyingKey};
 
 use crate::backend::Steps;
@@ -37,25 +36,27 @@ pub(crate) struct ProvingKey {
     pub(crate) d1: Bases<G1>,
     pub(crate) d2: Bases<G1>,
     pub(crate) h: Bases<G1>,
+    file: ProvingKeyFile,
 }
 
 impl ProvingKey {
-    /// Maps `file`, after checking that it belongs to the circuit and the verifying key and that no section is damaged.
+    /// Maps `file`, after checking that it belongs to the circuit and the verifying key. Of the sections only the single points are
+    /// compared with their digests: see [`ProvingKey::check_sections`].
     pub(crate) fn map(
-        file: &ProvingKeyFile,
+        file: ProvingKeyFile,
         vk: &VerifyingKey,
         r1cs: &R1cs,
         qap: &Qap,
         system: ProofSystem,
     ) -> Result<Self, PrepareError> {
-        check_identity(file, vk, r1cs.program(), r1cs.digest(), system)?;
-        file.sections()
-            .par_iter()
-            .try_for_each(|section| file.verify_section(section))?;
+        check_identity(&file, vk, r1cs.program(), r1cs.digest(), system)?;
+        for singles in [SectionKind::PointsG1, SectionKind::PointsG2] {
+            file.verify_section(file.section(singles)?)?;
+        }
         let n_singles = 2 + system.n_deltas();
-        let g1 = section::<G1>(file, SectionKind::PointsG1, n_singles)?;
+        let g1 = section::<G1>(&file, SectionKind::PointsG1, n_singles)?;
         let g1 = g1.points(0..n_singles)?;
-        let g2 = section::<G2>(file, SectionKind::PointsG2, 2)?;
+        let g2 = section::<G2>(&file, SectionKind::PointsG2, 2)?;
         let g2 = g2.points(0..2)?;
         let n_wires = r1cs.n_wires();
         Ok(Self {
@@ -65,18 +66,26 @@ impl ProvingKey {
             delta2_g1: g1[n_singles - 1],
             beta_g2: g2[0],
             delta2_g2: g2[1],
-            a: section(file, SectionKind::A, n_wires)?,
-            b1: section(file, SectionKind::B1, n_wires)?,
-            b2: section(file, SectionKind::B2, n_wires)?,
-            b1_private: private_wires(file, SectionKind::B1, r1cs)?,
-            b2_private: private_wires(file, SectionKind::B2, r1cs)?,
+            a: section(&file, SectionKind::A, n_wires)?,
+            b1: section(&file, SectionKind::B1, n_wires)?,
+            b2: section(&file, SectionKind::B2, n_wires)?,
+            b1_private: private_wires(&file, SectionKind::B1, r1cs)?,
+            b2_private: private_wires(&file, SectionKind::B2, r1cs)?,
             d1: match system {
                 ProofSystem::Groth16 | ProofSystem::Halo2Kzg => Bases::from_points(Vec::new()),
-                ProofSystem::UltraGroth => section(file, SectionKind::D1, r1cs.n_committed())?,
+                ProofSystem::UltraGroth => section(&file, SectionKind::D1, r1cs.n_committed())?,
             },
-            d2: section(file, SectionKind::D2, r1cs.n_private())?,
-            h: section(file, SectionKind::H, qap.n())?,
+            d2: section(&file, SectionKind::D2, r1cs.n_private())?,
+            h: section(&file, SectionKind::H, qap.n())?,
+            file,
         })
+    }
+
+    /// Compares every section with its digest: what a prover does when its own check refused a proof, to tell a damaged key from
+    /// a wrong witness. It need not be done before: a damaged section gives no proof that the check accepts, unless no scalar meets
+    /// the damage.
+    pub(crate) fn check_sections(&self) -> Result<(), KeyOpenError> {
+        self.file.verify()
     }
 
     /// A, B and the part of the last element that both systems share, for blinding factors r and s:

@@ -38,7 +38,7 @@ impl Groth16Prover {
     pub(super) fn new(
         device: Arc<dyn Device>,
         program: &Arc<Program>,
-        file: &ProvingKeyFile,
+        file: ProvingKeyFile,
         vk: VerifyingKey,
     ) -> Result<Self, PrepareError> {
         let r1cs = R1cs::lower(program, Form::Plain)?;
@@ -84,10 +84,11 @@ impl Groth16Prover {
         };
 
         let mut steps = Steps::begin(progress, Phase::Verify, 1)?;
-        verify(&self.vk, statement, &proof).map_err(|reason| ProveError::SelfCheck {
-            reason,
-            violation: self.tracer.r1cs().check(&trace.witness(&wires)).err(),
-        })?;
+        if let Err(reason) = verify(&self.vk, statement, &proof) {
+            self.key.check_sections()?;
+            let violation = self.tracer.r1cs().check(&trace.witness(&wires)).err();
+            return Err(ProveError::SelfCheck { reason, violation });
+        }
         steps.advance(1)?;
         Ok(proof)
     }
@@ -145,7 +146,7 @@ mod tests {
         let trapdoor = Trapdoor::insecure_from_seed_for_tests(1);
         let vk = setup(&Cpu, &program, [0; 32], trapdoor, &mut writer, &Silent).expect("keys");
         let key = writer.finish().expect("written");
-        let prover = Groth16Prover::new(Arc::new(Cpu), &program, &key, vk).expect("prepared");
+        let prover = Groth16Prover::new(Arc::new(Cpu), &program, key, vk).expect("prepared");
 
         let tensors = [Tensor {
             shape: vec![1, 2],

@@ -48,7 +48,7 @@ impl UltraGrothProver {
     pub(super) fn new(
         device: Arc<dyn Device>,
         program: &Arc<Program>,
-        file: &ProvingKeyFile,
+        file: ProvingKeyFile,
         vk: VerifyingKey,
     ) -> Result<Self, PrepareError> {
         let r1cs = R1cs::lower(program, Form::Committed)?;
@@ -115,10 +115,11 @@ impl UltraGrothProver {
         };
 
         let mut steps = Steps::begin(progress, Phase::Verify, 1)?;
-        verify(&self.vk, statement, &proof).map_err(|reason| ProveError::SelfCheck {
-            reason,
-            violation: self.violation(trace, &mut wires, drawn.alpha),
-        })?;
+        if let Err(reason) = verify(&self.vk, statement, &proof) {
+            self.key.check_sections()?;
+            let violation = self.violation(trace, &mut wires, drawn.alpha);
+            return Err(ProveError::SelfCheck { reason, violation });
+        }
         steps.advance(1)?;
         Ok(Some(proof))
     }
@@ -195,7 +196,7 @@ mod tests {
         let trapdoor = Trapdoor::insecure_from_seed_for_tests(1);
         let vk = setup(&Cpu, &program, [0; 32], trapdoor, &mut writer, &Silent).expect("keys");
         let key = writer.finish().expect("written");
-        let prover = UltraGrothProver::new(Arc::new(Cpu), &program, &key, vk).expect("prepared");
+        let prover = UltraGrothProver::new(Arc::new(Cpu), &program, key, vk).expect("prepared");
         (prover, dir)
     }
 
