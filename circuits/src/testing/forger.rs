@@ -109,7 +109,7 @@ impl<'a> Forger<'a> {
     /// The prover's pass must give the wires and row values of the definition.
     fn check_trace(&self) -> Result<(), Failure> {
         use crate::arithmetization::r1cs::Matrix;
-        use crate::arithmetization::r1cs::trace::Tracer;
+        use crate::arithmetization::r1cs::trace::{Grouped, Tracer};
         let c = self.circuit;
         let tracer = Tracer::new(c.clone());
         let (trace, mut wires) = match c.form() {
@@ -141,14 +141,22 @@ impl<'a> Forger<'a> {
                 return Err(Failure::Differ("traced and defined row values"));
             }
         }
-        let none = vec![Fr::zero(); c.n_private()];
-        let folded = trace.folded(&wires).unwrap_or(none);
-        trace.clear_folded(&mut wires);
-        let private = &wires[c.n_instance() + c.n_committed()..];
-        let mut wires = self.honest.private.iter().zip(private).zip(&folded);
-        match wires.all(|((wire, rest), value)| *wire == *rest + self.alpha * value) {
+        let reduced = trace.reduce(&mut wires);
+        let first = c.n_instance() + c.n_committed();
+        let whole = |(k, rest): (usize, &Fr)| {
+            let folded = reduced.folded.as_ref().map_or(Fr::zero(), |y| y[k]);
+            let value = |g: &Grouped| g.values.get(g.groups[k] as usize).copied();
+            let grouped = reduced.grouped.as_ref().and_then(value);
+            *rest + self.alpha * folded + grouped.unwrap_or(Fr::zero())
+        };
+        let parts: Vec<Fr> = wires[first..].iter().enumerate().map(whole).collect();
+        if parts != self.honest.private {
+            return Err(Failure::Differ("reduced wires and their parts"));
+        }
+        trace.restore(&mut wires);
+        match trace.witness(&wires) == self.honest {
             true => Ok(()),
-            false => Err(Failure::Differ("folded wires and their values")),
+            false => Err(Failure::Differ("restored and defined witness")),
         }
     }
 

@@ -113,7 +113,9 @@ fn phases_of_one_proof() {
             rows
         })
     });
-    let folded = time("folded", || trace.folded(&wires)).expect("lookups with values");
+    let mut reduced = time("reduce", || trace.reduce(&mut wires));
+    let folded = reduced.folded.take().expect("lookups with values");
+    let mut grouped = reduced.grouped.take().expect("more queries than rows");
     let private = r1cs.n_wires() - r1cs.n_private();
     let (w1, w2) = (
         wires[r1cs.n_instance()..private].to_vec(),
@@ -136,7 +138,9 @@ fn phases_of_one_proof() {
         folded.len() - zeros,
         folded.len()
     );
-    trace.clear_folded(&mut wires);
+    let values = device
+        .upload(std::mem::take(&mut grouped.values))
+        .expect("host memory");
     let [wires, w1, w2, folded] =
         [wires, w1, w2, folded].map(|v| device.upload(v).expect("host memory"));
     fn map<C: Curve>(key: &zkinfer_params::keys::ProvingKeyFile, kind: SectionKind) -> Bases<C> {
@@ -166,6 +170,11 @@ fn phases_of_one_proof() {
     let _ = time("msm D2, folded", || {
         device
             .msm_g1(&bases, folded.as_slice(), full)
+            .expect("a sum")
+    });
+    let _ = time("msm D2, grouped", || {
+        device
+            .msm_grouped_g1(&bases, &grouped.groups, values.as_slice())
             .expect("a sum")
     });
     let bases = map::<G2>(&key, SectionKind::B2);

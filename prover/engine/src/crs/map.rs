@@ -29,7 +29,8 @@ pub(crate) struct ProvingKey {
     pub(crate) a: Bases<G1>,
     pub(crate) b1: Bases<G1>,
     pub(crate) b2: Bases<G2>,
-    /// The private wires of `b1` and `b2`, once more.
+    /// The private wires of `a`, `b1` and `b2`, once more.
+    a_private: Bases<G1>,
     b1_private: Bases<G1>,
     b2_private: Bases<G2>,
     /// Empty in plain Groth16.
@@ -69,6 +70,7 @@ impl ProvingKey {
             a: section(&file, SectionKind::A, n_wires)?,
             b1: section(&file, SectionKind::B1, n_wires)?,
             b2: section(&file, SectionKind::B2, n_wires)?,
+            a_private: private_wires(&file, SectionKind::A, r1cs)?,
             b1_private: private_wires(&file, SectionKind::B1, r1cs)?,
             b2_private: private_wires(&file, SectionKind::B2, r1cs)?,
             d1: match system {
@@ -106,25 +108,34 @@ impl ProvingKey {
         let mut c = device.msm_g1(&self.h, quotient.as_slice(), full)?;
         drop(quotient);
         steps.advance(1)?;
-        let wires = device.upload(mem::take(opened.wires))?;
-        let a = device.msm_g1(&self.a, wires.as_slice(), full)?;
-        let a = a + self.alpha_g1 + self.delta2_g1 * r;
-        steps.advance(1)?;
-
-        *opened.wires = device.download(wires)?;
-        // α'·y of a small y: α' times a sum with small scalars
-        let folded = opened.trace.folded(opened.wires);
-        let folded = folded.map(|y| device.upload(y)).transpose()?;
-        opened.trace.clear_folded(opened.wires);
+        let mut reduced = opened.trace.reduce(opened.wires);
         let wires = device.upload(mem::take(opened.wires))?;
         let private = wires.len() - self.d2.len()..wires.len();
-        let folds_g1 = |bases: &Bases<G1>| match &folded {
+        let mut folded = None;
+        if let Some(y) = reduced.folded.take() {
+            folded = Some(device.upload(y)?);
+        }
+        let mut grouped = None;
+        if let Some(parts) = &mut reduced.grouped {
+            let values = device.upload(mem::take(&mut parts.values))?;
+            grouped = Some((&parts.groups, values));
+        }
+        let folded_g1 = |bases: &Bases<G1>| match &folded {
             Some(y) => Ok(device.msm_g1(bases, y.as_slice(), full)? * opened.alpha),
             None => Ok::<_, DeviceError>(G1Projective::zero()),
         };
-        c += device.msm_g1(&self.d2, wires.slice(private)?, full)? + folds_g1(&self.d2)?;
+        let grouped_g1 = |bases: &Bases<G1>| match &grouped {
+            Some((groups, values)) => device.msm_grouped_g1(bases, groups, values.as_slice()),
+            None => Ok(G1Projective::zero()),
+        };
+        let a = device.msm_g1(&self.a, wires.as_slice(), full)? + grouped_g1(&self.a_private)?;
+        let a = a + self.alpha_g1 + self.delta2_g1 * r;
         steps.advance(1)?;
-        let b1 = device.msm_g1(&self.b1, wires.as_slice(), full)? + folds_g1(&self.b1_private)?;
+        c += device.msm_g1(&self.d2, wires.slice(private)?, full)?
+            + folded_g1(&self.d2)?
+            + grouped_g1(&self.d2)?;
+        steps.advance(1)?;
+        let b1 = device.msm_g1(&self.b1, wires.as_slice(), full)? + folded_g1(&self.b1_private)?;
         let b1 = b1 + self.beta_g1 + self.delta2_g1 * s;
         steps.advance(1)?;
         let mut b = device.msm_g2(&self.b2, wires.as_slice(), full)?;
@@ -144,7 +155,7 @@ impl ProvingKey {
 /// What an opening is computed from.
 pub(crate) struct Opened<'a> {
     pub(crate) trace: &'a Trace<'a>,
-    /// Every wire; afterwards those of [`Trace::folded`] are zero.
+    /// Every wire; afterwards without those that [`Trace::reduce`] takes out.
     pub(crate) wires: &'a mut Vec<Fr>,
     /// The challenge α'; anything in plain Groth16, where no wire is folded.
     pub(crate) alpha: Fr,

@@ -16,7 +16,6 @@ use ark_bn254::Fr;
 use ark_ec::CurveGroup;
 use ark_std::UniformRand;
 use zeroize::Zeroizing;
-use zkinfer_circuits::arithmetization::Violation;
 use zkinfer_circuits::arithmetization::r1cs::trace::{Trace, Tracer};
 use zkinfer_circuits::arithmetization::r1cs::{Form, R1cs};
 use zkinfer_circuits::constraint::{Program, solve};
@@ -117,21 +116,12 @@ impl UltraGrothProver {
         let mut steps = Steps::begin(progress, Phase::Verify, 1)?;
         if let Err(reason) = verify(&self.vk, statement, &proof) {
             self.key.check_sections()?;
-            let violation = self.violation(trace, &mut wires, drawn.alpha);
+            trace.restore(&mut wires);
+            let violation = r1cs.check(&trace.witness(&wires)).err();
             return Err(ProveError::SelfCheck { reason, violation });
         }
         steps.advance(1)?;
         Ok(Some(proof))
-    }
-
-    /// The constraint that the wires of an opening break.
-    fn violation(&self, trace: &Trace<'_>, wires: &mut [Fr], alpha: Fr) -> Option<Violation> {
-        let folded = Zeroizing::new(trace.folded(wires).unwrap_or_default());
-        let private = wires.len() - folded.len();
-        for (wire, value) in wires[private..].iter_mut().zip(folded.iter()) {
-            *wire += alpha * value;
-        }
-        self.tracer.r1cs().check(&trace.witness(wires)).err()
     }
 }
 
