@@ -13,6 +13,7 @@ use ark_ff::PrimeField;
 use memmap2::{Mmap, MmapOptions};
 use rayon::prelude::*;
 use thiserror::Error;
+use zeroize::Zeroize;
 
 use crate::curve::{AffineOf, Curve, point_of, raw_of};
 use bytemuck::Zeroable;
@@ -90,6 +91,15 @@ pub(crate) struct Finite(Vec<u64>);
 impl Finite {
     pub(crate) fn holds(&self, index: usize) -> bool {
         self.0[index / 64] >> (index % 64) & 1 == 1
+    }
+}
+
+impl<C: Curve> Drop for Source<C> {
+    fn drop(&mut self) {
+        // sums of bases tell which ones a witness put together
+        if let Self::Resident(points) = self {
+            points.zeroize();
+        }
     }
 }
 

@@ -95,6 +95,19 @@ pub trait Device: fmt::Debug + Send + Sync {
         class: ScalarClass,
     ) -> Result<G2Projective, DeviceError>;
 
+    /// Σ `values[groups[i]]`·base_i in G1: a multiplication by scalars of few distinct values, which costs one addition a base and one
+    /// multiplication of as many terms as there are values. A base whose entry is [`NO_GROUP`] is left out.
+    ///
+    /// # Errors
+    /// [`DeviceError::Length`] unless there are as many entries as bases and each is [`NO_GROUP`] or has a value;
+    /// [`DeviceError::Bases`] when the key is damaged.
+    fn msm_grouped_g1(
+        &self,
+        bases: &Bases<G1>,
+        groups: &[u32],
+        values: FrSlice<'_>,
+    ) -> Result<G1Projective, DeviceError>;
+
     /// The products scalar_i·base of one G1 base, in affine form: how a set-up makes its queries.
     ///
     /// # Errors
@@ -115,6 +128,9 @@ pub trait Device: fmt::Debug + Send + Sync {
         scalars: &[Fr],
     ) -> Result<Vec<G2Affine>, DeviceError>;
 }
+
+/// The mark of a base that [`Device::msm_grouped_g1`] leaves out.
+pub const NO_GROUP: u32 = u32::MAX;
 
 /// What a device is.
 #[derive(Debug, Clone, PartialEq, Eq)]

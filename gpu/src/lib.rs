@@ -24,6 +24,8 @@ pub mod testing;
 pub use bases::{Bases, BasesError};
 pub use cpu::{Cpu, PortableCpu};
 pub use curve::{Curve, G1, G2};
-pub use device::{Device, DeviceError, DeviceInfo, Direction, FixedBase, FrSlice, FrVec, Points};
+pub use device::{
+    Device, DeviceError, DeviceInfo, Direction, FixedBase, FrSlice, FrVec, NO_GROUP, Points,
+};
 pub use domain::Domain;
 pub use field::ScalarClass;

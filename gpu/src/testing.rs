@@ -11,7 +11,7 @@ use thiserror::Error;
 
 use crate::bases::Bases;
 use crate::curve::{AffineOf, Curve, G1, G2, ProjectiveOf};
-use crate::device::{Device, DeviceError, Direction, FixedBase, FrSlice, Points};
+use crate::device::{Device, DeviceError, Direction, FixedBase, FrSlice, NO_GROUP, Points};
 use crate::domain::Domain;
 use crate::field::ScalarClass;
 
@@ -58,6 +58,7 @@ pub fn check_device(device: &dyn Device) -> Result<(), Mismatch> {
     check_msm::<G2>(device, &|bases, scalars, class| {
         device.msm_g2(bases, scalars, class)
     })?;
+    check_grouped(device)?;
     check_fixed_base::<G1>(&|base, scalars| device.fixed_base_g1(base, scalars))?;
     check_fixed_base::<G2>(&|base, scalars| device.fixed_base_g2(base, scalars))
 }
@@ -278,6 +279,43 @@ fn check_msm<C: Curve>(device: &dyn Device, msm: &Msm<'_, C>) -> Result<(), Mism
 }
 
 type Fixed<'a, C> = dyn Fn(&FixedBase<C>, &[Fr]) -> Result<Vec<AffineOf<C>>, DeviceError> + 'a;
+
+fn check_grouped(device: &dyn Device) -> Result<(), Mismatch> {
+    for (len, n_groups) in [(0usize, 0usize), (40, 3), (N_MSM, 1), (N_MSM, 500)] {
+        let (points, _) = points::<G1>(len);
+        let values = scalars(9, n_groups);
+        // some groups are empty, one is large, and some bases are in none
+        let groups: Vec<u32> = (0..len)
+            .map(|i| match i % 7 {
+                0 => NO_GROUP,
+                1 => 0,
+                _ => (i * i % n_groups.div_ceil(2)) as u32,
+            })
+            .collect();
+        let each: Vec<Fr> = groups
+            .iter()
+            .map(|group| values.get(*group as usize).copied().unwrap_or(Fr::ZERO))
+            .collect();
+        let expected = naive_msm::<G1>(&points, &each);
+        let bases = Bases::from_points(points);
+        let values = device.upload(values)?;
+        let sum = device.msm_grouped_g1(&bases, &groups, values.as_slice())?;
+        ensure(sum == expected, "grouped multiplication", len, "G1")?;
+    }
+    let bases = Bases::from_points(points::<G1>(2).0);
+    let values = device.upload(scalars(9, 3))?;
+    for (groups, case) in [
+        (&[0, 3][..], "a group without a value"),
+        (&[0][..], "fewer groups than bases"),
+    ] {
+        let refused = device.msm_grouped_g1(&bases, groups, values.as_slice());
+        if !matches!(refused, Err(DeviceError::Length { .. })) {
+            let operation = "grouped multiplication";
+            return Err(Mismatch::Accepted { operation, case });
+        }
+    }
+    Ok(())
+}
 
 fn check_fixed_base<C: Curve>(multiply: &Fixed<'_, C>) -> Result<(), Mismatch> {
     let base = points::<C>(1).0[0];

@@ -13,6 +13,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 use zkinfer_verifier::{ProofSystem, Setup};
@@ -117,7 +118,7 @@ impl Section {
 }
 
 /// Takes the sections of a key as a set-up makes them, in any order, each in pieces.
-pub trait KeySink {
+pub trait KeySink: Send {
     /// Says what the key belongs to; called once, first.
     ///
     /// # Errors
@@ -262,13 +263,13 @@ impl ProvingKeyFile {
         }
     }
 
-    /// Checks every section's digest.
+    /// Checks every section's digest: reads the whole file, the sections in parallel.
     ///
     /// # Errors
-    /// The first damaged section.
+    /// A damaged section.
     pub fn verify(&self) -> Result<(), KeyOpenError> {
         self.sections
-            .iter()
+            .par_iter()
             .try_for_each(|section| self.verify_section(section))
     }
 }

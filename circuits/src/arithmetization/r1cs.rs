@@ -10,6 +10,7 @@ mod cost;
 pub mod export;
 mod lower;
 mod plain;
+pub mod trace;
 mod transpose;
 mod witness;
 

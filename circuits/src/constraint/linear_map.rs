@@ -102,6 +102,17 @@ impl LinearMap {
         }
     }
 
+    /// Largest |coefficient|.
+    pub(crate) fn max_coefficient(&self) -> u64 {
+        let coefficients = match self {
+            Self::Dense { weights, .. } | Self::Conv { weights, .. } => weights,
+            Self::Scale { factors } => factors,
+            Self::Gather { .. } => return 1,
+        };
+        let magnitudes = coefficients.iter().map(|c| c.unsigned_abs());
+        magnitudes.max().unwrap_or(0)
+    }
+
     /// Visits the non-zero terms of output `out` as (input index, coefficient), in a fixed order.
     pub fn row(&self, out: usize, mut visit: impl FnMut(usize, i64)) {
         match self {

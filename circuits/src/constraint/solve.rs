@@ -2,6 +2,7 @@
 
 use super::{Instr, LinearMap, Program, TensorId, TensorState, bias_at};
 use crate::tensor::{Interval, Tensor};
+use rayon::prelude::*;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 use zkinfer_verifier::{Context, Statement, StatementError, Visibility};
 
@@ -149,7 +150,8 @@ fn run(program: &Program, inputs: &[Tensor], checked: bool) -> Result<Assignment
 }
 
 fn check_inside(y: &[i64], intervals: &[Interval]) -> Result<(), (usize, i64, Interval)> {
-    match y.iter().zip(intervals).position(|(y, i)| !i.contains(*y)) {
+    let pairs = y.par_iter().zip(intervals).with_min_len(PER_TASK);
+    match pairs.position_first(|(y, i)| !i.contains(*y)) {
         None => Ok(()),
         Some(index) => Err((index, y[index], intervals[index])),
     }
@@ -203,20 +205,23 @@ impl Assignment {
             Instr::Input { io } => inputs[*io as usize].data.clone(),
             Instr::Linear { map, x, bias } => apply(map, get(x), bias),
             Instr::Combine { terms, constant } => {
-                let n = get(&terms[0].1).len();
-                (0..n)
-                    .map(|i| {
-                        terms
-                            .iter()
-                            .fold(*constant, |sum, (c, x)| sum + c * get(x)[i])
-                    })
-                    .collect()
+                let terms: Vec<(i64, &[i64])> = terms.iter().map(|(c, x)| (*c, get(x))).collect();
+                each(terms[0].1.len(), |i| {
+                    terms.iter().fold(*constant, |sum, (c, x)| sum + c * x[i])
+                })
             }
-            Instr::Mul { a, b } => get(a).iter().zip(get(b)).map(|(a, b)| a * b).collect(),
-            Instr::Split { x, shift } => get(x).iter().map(|x| x >> shift).collect(),
+            Instr::Mul { a, b } => {
+                let (a, b) = (get(a), get(b));
+                each(a.len(), |i| a[i] * b[i])
+            }
+            Instr::Split { x, shift } => {
+                let x = get(x);
+                each(x.len(), |i| x[i] >> shift)
+            }
             Instr::Lookup { table, key } => {
                 let f = &program.tables[table.0 as usize].function;
-                get(key).iter().map(|k| f.value(*k)).collect()
+                let key = get(key);
+                each(key.len(), |i| f.value(key[i]))
             }
             Instr::Range { x, bits } => {
                 let top = (1i64 << bits) - 1;
@@ -250,12 +255,43 @@ fn apply(map: &LinearMap, x: &[i64], bias: &[i64]) -> Vec<i64> {
     let n = map
         .output_len(x.len(), "")
         .expect("the builder checked this map against this input");
+    // small factors: no sum of so many products passes 2^62, and 64 bits are enough
+    let terms = map.row_terms().max(1);
+    let bias_max = bias.iter().map(|b| b.unsigned_abs()).max().unwrap_or(0);
+    let x_max = x.iter().map(|x| x.unsigned_abs()).max().unwrap_or(0);
+    let bound = u128::from(terms) * u128::from(map.max_coefficient()) * u128::from(x_max);
+    if bound + u128::from(bias_max) < 1 << 62 {
+        return each_weighted(n, terms, |out| {
+            let mut sum = bias_at(bias, out);
+            map.row(out, |i, c| sum = sum.wrapping_add(c.wrapping_mul(x[i])));
+            sum
+        });
+    }
+    each_weighted(n, terms, |out| {
+        let mut sum = i128::from(bias_at(bias, out));
+        map.row(out, |i, c| sum += i128::from(c) * i128::from(x[i]));
+        // inside ±2^62 by the builder's interval for every x inside its own
+        i64::try_from(sum).unwrap_or(i64::MAX)
+    })
+}
+
+/// Work of one task, in elements or terms.
+const PER_TASK: usize = 1 << 13;
+
+/// `f` of every index below `n`, in parallel when there are many.
+fn each(n: usize, f: impl Fn(usize) -> i64 + Send + Sync) -> Vec<i64> {
+    each_weighted(n, 1, f)
+}
+
+/// As [`each`], where a call takes about `terms` multiplications.
+fn each_weighted(n: usize, terms: u64, f: impl Fn(usize) -> i64 + Send + Sync) -> Vec<i64> {
+    let per_task = (PER_TASK as u64 / terms).max(1) as usize;
+    if n <= per_task {
+        return (0..n).map(f).collect();
+    }
     (0..n)
-        .map(|out| {
-            let mut sum = i128::from(bias_at(bias, out));
-            map.row(out, |i, c| sum += i128::from(c) * i128::from(x[i]));
-            // inside ±2^62 by the builder's interval for every x inside its own
-            i64::try_from(sum).unwrap_or(i64::MAX)
-        })
+        .into_par_iter()
+        .with_min_len(per_task)
+        .map(f)
         .collect()
 }

@@ -102,7 +102,62 @@ impl<'a> Forger<'a> {
         self.circuit
             .check(&self.honest)
             .map_err(|violation| Failure::Refused { form, violation })?;
-        self.check_matrices()
+        self.check_matrices()?;
+        self.check_trace()
+    }
+
+    /// The prover's pass must give the wires and row values of the definition.
+    fn check_trace(&self) -> Result<(), Failure> {
+        use crate::arithmetization::r1cs::Matrix;
+        use crate::arithmetization::r1cs::trace::{Grouped, Tracer};
+        let c = self.circuit;
+        let tracer = Tracer::new(c.clone());
+        let (trace, mut wires) = match c.form() {
+            Form::Plain => tracer.plain(self.solved, &self.words),
+            Form::Committed => {
+                let (mut trace, mut wires) = tracer
+                    .first_round(self.solved, self.words[0])
+                    .map_err(|violation| Failure::Refused {
+                        form: c.form(),
+                        violation,
+                    })?;
+                // other challenges first: a second attempt must leave nothing of them
+                for (rho, alpha) in [(self.alpha, self.rho), (self.rho, self.alpha)] {
+                    trace
+                        .second_round(&mut wires, &self.words, rho, alpha)
+                        .map_err(|_| Failure::Differ("zero denominators"))?;
+                }
+                (trace, wires)
+            }
+        };
+        if trace.witness(&wires) != self.honest {
+            return Err(Failure::Differ("traced and defined witness"));
+        }
+        let rows = c.row_values(&self.honest);
+        for (matrix, defined) in [Matrix::A, Matrix::B, Matrix::C].into_iter().zip(&rows) {
+            let mut traced = vec![Fr::zero(); c.n_rows()];
+            trace.row_values(matrix, &wires, &mut traced);
+            if traced != *defined {
+                return Err(Failure::Differ("traced and defined row values"));
+            }
+        }
+        let reduced = trace.reduce(&mut wires);
+        let first = c.n_instance() + c.n_committed();
+        let whole = |(k, rest): (usize, &Fr)| {
+            let folded = reduced.folded.as_ref().map_or(Fr::zero(), |y| y[k]);
+            let value = |g: &Grouped| g.values.get(g.groups[k] as usize).copied();
+            let grouped = reduced.grouped.as_ref().and_then(value);
+            *rest + self.alpha * folded + grouped.unwrap_or(Fr::zero())
+        };
+        let parts: Vec<Fr> = wires[first..].iter().enumerate().map(whole).collect();
+        if parts != self.honest.private {
+            return Err(Failure::Differ("reduced wires and their parts"));
+        }
+        trace.restore(&mut wires);
+        match trace.witness(&wires) == self.honest {
+            true => Ok(()),
+            false => Err(Failure::Differ("restored and defined witness")),
+        }
     }
 
     fn check_matrices(&self) -> Result<(), Failure> {

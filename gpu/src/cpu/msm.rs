@@ -28,6 +28,26 @@ use crate::curve::{Curve, ProjectiveOf};
 use crate::device::DeviceError;
 use crate::field::ScalarClass;
 
+/// Σ `values[groups[i]]`·base_i; as many entries of `groups` as bases, each with a value or the mark of none. First the sum of the
+/// bases of each group, then their multiplication.
+///
+/// # Errors
+/// [`DeviceError::Bases`] for a damaged key.
+pub(super) fn grouped<C: Curve, A: Adder<C>>(
+    bases: &Bases<C>,
+    groups: &[u32],
+    values: &[Fr],
+    adder: impl Fn() -> A + Sync,
+) -> Result<ProjectiveOf<C>, DeviceError> {
+    let finite = bases.finite()?;
+    let sorted = buckets::sort_groups(groups, values.len(), |base| finite.holds(base));
+    let sums = buckets::sums(bases.raw(), &sorted, 1, &adder);
+    drop(sorted);
+    let lower = adder();
+    let sums = sums.iter().map(|sum| lower.lower(sum)).collect();
+    msm(&Bases::from_points(sums), values, ScalarClass::Full, adder)
+}
+
 /// Σ scalar_i·base_i with adders from `adder`, one for each task; as many scalars as bases.
 ///
 /// # Errors

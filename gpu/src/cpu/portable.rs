@@ -12,7 +12,7 @@ use super::{fixed_base, msm, ntt};
 use crate::bases::Bases;
 use crate::curve::{AffineOf, G1, G2};
 use crate::device::{
-    Device, DeviceError, DeviceInfo, Direction, FixedBase, FrSlice, FrVec, Points,
+    Device, DeviceError, DeviceInfo, Direction, FixedBase, FrSlice, FrVec, NO_GROUP, Points,
 };
 use crate::domain::Domain;
 use crate::field::ScalarClass;
@@ -59,6 +59,28 @@ trait Host: fmt::Debug + Send + Sync {
             msm::msm(bases, scalars.host(), class, lanes_adder::<C>)
         } else {
             msm::msm(bases, scalars.host(), class, Portable::<C>::new)
+        }
+    }
+
+    fn msm_grouped<C: LanesCurve>(
+        bases: &Bases<C>,
+        groups: &[u32],
+        values: FrSlice<'_>,
+    ) -> Result<Projective<C::Config>, DeviceError> {
+        check_len("groups of bases", bases.len(), groups.len())?;
+        let members = groups.par_iter().filter(|group| **group != NO_GROUP);
+        let n_groups = members.max().map_or(0, |last| *last as usize + 1);
+        if n_groups > values.len() {
+            return Err(DeviceError::Length {
+                what: "values of groups",
+                expected: n_groups,
+                got: values.len(),
+            });
+        }
+        if Self::has_lanes::<C>() {
+            msm::grouped(bases, groups, values.host(), lanes_adder::<C>)
+        } else {
+            msm::grouped(bases, groups, values.host(), Portable::<C>::new)
         }
     }
 
@@ -174,6 +196,15 @@ impl<H: Host> Device for H {
         class: ScalarClass,
     ) -> Result<G2Projective, DeviceError> {
         Self::msm(bases, scalars, class)
+    }
+
+    fn msm_grouped_g1(
+        &self,
+        bases: &Bases<G1>,
+        groups: &[u32],
+        values: FrSlice<'_>,
+    ) -> Result<G1Projective, DeviceError> {
+        Self::msm_grouped(bases, groups, values)
     }
 
     fn fixed_base_g1(

@@ -39,10 +39,11 @@ pub trait Backend: Debug + Send + Sync {
         progress: &dyn Progress,
     ) -> Result<VerifyingKey, SetupError>;
 
-    /// Lowers `program` and maps `key`; slow, once for each circuit. Every section of the key is checked against its digest.
+    /// Lowers `program` and maps `key`; once for each circuit. A key of groth16 and ultragroth is not read: one that is damaged gives
+    /// no proof, and the refusal names the section. [`ProvingKeyFile::verify`] reads it, where a key comes from elsewhere.
     ///
     /// # Errors
-    /// [`PrepareError`] when program, proving key and verifying key do not belong together, or the key is damaged.
+    /// [`PrepareError`] when program, proving key and verifying key do not belong together.
     fn prepare(
         &self,
         program: Arc<Program>,

@@ -143,6 +143,9 @@ pub enum ProveError {
     /// The input has another shape or type, or a value leaves its interval.
     #[error(transparent)]
     Solve(#[from] SolveError),
+    /// A value is in no row of its table.
+    #[error("the solved values have no witness: {0}")]
+    Witness(#[from] Violation),
     /// The public tensors do not fit the statement.
     #[error(transparent)]
     Statement(#[from] StatementError),
@@ -165,6 +168,9 @@ pub enum ProveError {
         /// The constraint that the witness breaks.
         violation: Option<Violation>,
     },
+    /// The own verifier refused the proof, and a section of the proving key does not have its digest.
+    #[error(transparent)]
+    ProvingKey(#[from] KeyOpenError),
     /// The device failed.
     #[error(transparent)]
     Device(#[from] DeviceError),

@@ -50,7 +50,7 @@ impl Backend for Groth16 {
         key: ProvingKeyFile,
         vk: VerifyingKey,
     ) -> Result<Box<dyn Prover>, PrepareError> {
-        let prover = prove::Groth16Prover::new(self.device.clone(), &program, &key, vk)?;
+        let prover = prove::Groth16Prover::new(self.device.clone(), &program, key, vk)?;
         Ok(Box::new(prover))
     }
 }

@@ -8,10 +8,14 @@
 //! (Σ a_j·u_j)(Σ a_j·v_j) − Σ a_j·w_j = h·Z with deg h ≤ n − 2. The quotient h is kept as its n values on the coset g·H, where
 //! Z is the constant gⁿ − 1; the key holds its bases in the same form, so the transform back is never taken.
 
+use std::mem;
+
 use ark_bn254::Fr;
 use ark_ff::{Field, Zero};
-use zeroize::{Zeroize, Zeroizing};
-use zkinfer_circuits::arithmetization::r1cs::{Matrix, R1cs, Witness};
+use rayon::prelude::*;
+use zeroize::Zeroizing;
+use zkinfer_circuits::arithmetization::r1cs::trace::Trace;
+use zkinfer_circuits::arithmetization::r1cs::{Matrix, R1cs};
 use zkinfer_gpu::{Device, DeviceError, Direction, Domain, FrVec, Points};
 
 /// The domain of a circuit and where its rows lie.
@@ -20,27 +24,6 @@ pub(crate) struct Qap {
     domain: Domain,
     n_rows: usize,
     n_instance: usize,
-}
-
-/// Every wire's polynomials at τ.
-pub(crate) struct QapAtTau {
-    /// u_j(τ).
-    pub(crate) u: Vec<Fr>,
-    /// v_j(τ).
-    pub(crate) v: Vec<Fr>,
-    /// w_j(τ).
-    pub(crate) w: Vec<Fr>,
-    /// L_i(τ)·Z(τ) for the points of the coset: Σ h(g·ωⁱ)·quotient[i] = h(τ)·Z(τ).
-    pub(crate) quotient: Vec<Fr>,
-}
-
-impl Drop for QapAtTau {
-    fn drop(&mut self) {
-        // τ can be computed from any of them.
-        for values in [&mut self.u, &mut self.v, &mut self.w, &mut self.quotient] {
-            values.zeroize();
-        }
-    }
 }
 
 impl Qap {
@@ -63,52 +46,54 @@ impl Qap {
         self.n_rows + self.n_instance
     }
 
-    /// Evaluates every wire's polynomials at `tau`; `None` when τ is a root of unity.
-    pub(crate) fn at(&self, r1cs: &R1cs, tau: Fr) -> Option<QapAtTau> {
+    /// L_i(τ) of every row, those of the instance included; `None` when τ is a root of unity. τ can be computed from them.
+    pub(crate) fn lagrange(&self, tau: Fr) -> Option<Zeroizing<Vec<Fr>>> {
         let vanishing = Zeroizing::new(self.domain.vanishing_at(tau));
         if vanishing.is_zero() {
             return None;
         }
-        let lagrange = Zeroizing::new(self.domain.lagrange_at(tau));
-        let rows = &lagrange[..self.n_rows];
-        let ((mut u, v), w) = rayon::join(
-            || {
-                rayon::join(
-                    || r1cs.transpose(Matrix::A, rows),
-                    || r1cs.transpose(Matrix::B, rows),
-                )
-            },
-            || r1cs.transpose(Matrix::C, rows),
-        );
-        for (u, row) in u
-            .iter_mut()
-            .zip(&lagrange[self.n_rows..])
-            .take(self.n_instance)
-        {
-            *u += row;
-        }
-        drop(lagrange);
-        let mut quotient = self.domain.coset_lagrange_at(tau);
-        quotient.iter_mut().for_each(|value| *value *= *vanishing);
-        Some(QapAtTau { u, v, w, quotient })
+        Some(Zeroizing::new(self.domain.lagrange_at(tau)))
     }
 
-    /// The values of h on the coset.
+    /// u_j(τ), v_j(τ) or w_j(τ) of every wire.
+    pub(crate) fn at(&self, r1cs: &R1cs, matrix: Matrix, lagrange: &[Fr]) -> Zeroizing<Vec<Fr>> {
+        let (rows, of_instance) = lagrange.split_at(self.n_rows);
+        let mut wires = Zeroizing::new(r1cs.transpose(matrix, rows));
+        if matrix == Matrix::A {
+            let instance = &mut wires[..self.n_instance];
+            instance
+                .iter_mut()
+                .zip(of_instance)
+                .for_each(|(u, row)| *u += row);
+        }
+        wires
+    }
+
+    /// L_i(τ)·Z(τ) for the points of the coset: Σ h(g·ωⁱ)·quotient[i] = h(τ)·Z(τ).
+    pub(crate) fn quotient_at(&self, tau: Fr) -> Zeroizing<Vec<Fr>> {
+        let vanishing = Zeroizing::new(self.domain.vanishing_at(tau));
+        let mut quotient = Zeroizing::new(self.domain.coset_lagrange_at(tau));
+        quotient
+            .par_iter_mut()
+            .for_each(|value| *value *= *vanishing);
+        quotient
+    }
+
+    /// The values of h on the coset, for the witness of a trace.
     pub(crate) fn quotient(
         &self,
         device: &dyn Device,
-        r1cs: &R1cs,
-        witness: &Witness,
+        trace: &Trace<'_>,
+        wires: &[Fr],
     ) -> Result<FrVec, DeviceError> {
-        let [a, b, c] = r1cs.row_values(witness).map(Zeroizing::new);
-        let on_coset = |rows: Zeroizing<Vec<Fr>>, more: &[Fr]| -> Result<FrVec, DeviceError> {
-            // Never grows, since a vector that grows frees its old place as it is.
-            let mut padded = Vec::with_capacity(self.n());
-            padded.extend_from_slice(&rows);
-            padded.extend_from_slice(more);
-            padded.resize(self.n(), Fr::zero());
-            drop(rows);
-            let mut vector = device.upload(padded)?;
+        let on_coset = |matrix: Matrix| -> Result<FrVec, DeviceError> {
+            let mut rows = Zeroizing::new(vec![Fr::zero(); self.n()]);
+            trace.row_values(matrix, wires, &mut rows);
+            if matrix == Matrix::A {
+                let instance = &wires[..self.n_instance];
+                rows[self.n_rows..self.rows_used()].copy_from_slice(instance);
+            }
+            let mut vector = device.upload(mem::take(&mut *rows))?;
             device.ntt(
                 &mut vector,
                 &self.domain,
@@ -118,9 +103,9 @@ impl Qap {
             device.ntt(&mut vector, &self.domain, Direction::Forward, Points::Coset)?;
             Ok(vector)
         };
-        let mut a = on_coset(a, &witness.instance)?;
-        let b = on_coset(b, &[])?;
-        let c = on_coset(c, &[])?;
+        let mut a = on_coset(Matrix::A)?;
+        let b = on_coset(Matrix::B)?;
+        let c = on_coset(Matrix::C)?;
         let scale = self
             .domain
             .vanishing_on_coset()

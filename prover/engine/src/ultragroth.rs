@@ -52,7 +52,7 @@ impl Backend for UltraGroth {
         key: ProvingKeyFile,
         vk: VerifyingKey,
     ) -> Result<Box<dyn Prover>, PrepareError> {
-        let prover = prove::UltraGrothProver::new(self.device.clone(), &program, &key, vk)?;
+        let prover = prove::UltraGrothProver::new(self.device.clone(), &program, key, vk)?;
         Ok(Box::new(prover))
     }
 }

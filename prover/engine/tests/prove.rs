@@ -143,31 +143,82 @@ fn keys_of_another_program_system_or_trapdoor_are_refused_by_name() {
 }
 
 #[test]
-fn a_damaged_or_truncated_proving_key_is_refused_before_any_proof() {
-    for system in [ProofSystem::UltraGroth, ProofSystem::Halo2Kzg] {
-        damages_every_section(&Bundle::new(dense(5), system, 8));
+fn a_damaged_section_of_a_key_gives_no_proof_and_is_named() {
+    let bundle = Bundle::new(dense(5), ProofSystem::UltraGroth, 8);
+    let one = input(&bundle.program, 1);
+    let prove = |key| {
+        let (program, vk) = (bundle.program.clone(), bundle.vk.clone());
+        match bundle.backend.prepare(program, key, vk) {
+            Ok(prover) => {
+                prover
+                    .prove(&one, &mut rng(1), &Silent)
+                    .map_err(|refused| match refused {
+                        ProveError::ProvingKey(KeyOpenError::Damaged { kind }) => kind,
+                        other => panic!("{other}"),
+                    })
+            }
+            Err(PrepareError::ProvingKey(KeyOpenError::Damaged { kind })) => Err(kind),
+            Err(other) => panic!("{other}"),
+        }
+    };
+    for section in bundle.key().sections() {
+        let kind = section.kind;
+        let (start, point) = (section.offset as usize, kind.point_bytes() as usize);
+        // every point, then one after another: a point that meets no scalar may be damaged and the proof is good
+        let everywhere: Vec<usize> = (0..section.count as usize).collect();
+        let refused = prove(damaged(&bundle, start, point, &everywhere));
+        assert_eq!(refused.err(), Some(kind));
+        let mut n_refused = 0;
+        for k in everywhere.iter().step_by(1 + everywhere.len() / 8) {
+            match prove(damaged(&bundle, start, point, &[*k])) {
+                Ok(proven) => verify(&bundle.vk, &proven.statement, &proven.proof)
+                    .expect("an accepted proof although the key is damaged"),
+                Err(named) => {
+                    assert_eq!(named, kind);
+                    n_refused += 1;
+                }
+            }
+        }
+        assert!(n_refused > 0, "{kind:?}");
     }
 }
 
-fn damages_every_section(bundle: &Bundle) {
-    let bytes = fs::read(bundle.key_path()).expect("readable");
+/// The key with one bit of some points flipped.
+fn damaged(bundle: &Bundle, start: usize, point: usize, which: &[usize]) -> ProvingKeyFile {
+    let mut bytes = fs::read(bundle.key_path()).expect("readable");
+    for k in which {
+        bytes[start + k * point + 40] ^= 0x10;
+    }
+    let path = bundle.dir.path().join("damaged.key");
+    fs::write(&path, &bytes).expect("written");
+    ProvingKeyFile::open(&path).expect("the header is whole")
+}
+
+#[test]
+fn a_damaged_or_truncated_key_of_halo2_is_refused_before_any_proof() {
+    let bundle = Bundle::new(dense(5), ProofSystem::Halo2Kzg, 8);
     for section in bundle.key().sections() {
         let kind = section.kind;
-        let mut damaged = bytes.clone();
-        damaged[section.offset as usize + 40] ^= 0x10;
-        let path = bundle.dir.path().join("damaged.key");
-        fs::write(&path, &damaged).expect("written");
-        let key = ProvingKeyFile::open(&path).expect("the header is whole");
-        let refused = bundle
-            .backend
-            .prepare(bundle.program.clone(), key, bundle.vk.clone())
-            .err();
+        let key = damaged(&bundle, section.offset as usize, 64, &[0]);
+        let (program, vk) = (bundle.program.clone(), bundle.vk.clone());
+        let refused = bundle.backend.prepare(program, key, vk).err();
         assert!(
             matches!(refused, Some(PrepareError::ProvingKey(KeyOpenError::Damaged { kind: k })) if k == kind),
             "{kind:?}: {refused:?}"
         );
-        fs::write(&path, &bytes[..section.offset as usize]).expect("written");
-        assert!(ProvingKeyFile::open(&path).is_err());
+    }
+}
+
+#[test]
+fn a_truncated_key_is_refused_when_it_is_opened() {
+    for system in [ProofSystem::UltraGroth, ProofSystem::Halo2Kzg] {
+        let bundle = Bundle::new(dense(5), system, 8);
+        let bytes = fs::read(bundle.key_path()).expect("readable");
+        for section in bundle.key().sections() {
+            let path = bundle.dir.path().join("short.key");
+            fs::write(&path, &bytes[..section.offset as usize]).expect("written");
+            assert!(ProvingKeyFile::open(&path).is_err());
+        }
     }
 }
 

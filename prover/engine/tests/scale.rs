@@ -4,11 +4,16 @@
 mod small;
 
 use std::fs;
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use small::{Bundle, input, layers, rng};
+use zkinfer_circuits::constraint::{Builder, LinearMap, Program, TableFunction};
+use zkinfer_circuits::gadgets::requantize::requantize;
+use zkinfer_circuits::tensor::ConvGeometry;
+use zkinfer_circuits::testing::spec;
 use zkinfer_engine::{CircuitCost, Phase, Progress, Silent, quote};
-use zkinfer_verifier::ProofSystem;
+use zkinfer_verifier::{Dtype, ProofSystem, Role, Visibility};
 
 fn peak_mib() -> u64 {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
@@ -45,6 +50,33 @@ impl Progress for Clock {
     }
 }
 
+/// Prints how far the work is, at most once in five seconds and for every phase that ends.
+#[derive(Default)]
+struct Sparse(Mutex<Option<(Phase, Instant, Instant)>>);
+
+impl Progress for Sparse {
+    fn report(&self, phase: Phase, done: u64, total: u64) -> std::ops::ControlFlow<()> {
+        let mut last = self.0.lock().expect("one thread reports");
+        let now = Instant::now();
+        let (began, printed) = match *last {
+            Some((of, began, printed)) if of == phase => (began, printed),
+            _ => (now, now),
+        };
+        let due = done == total || (now - printed).as_secs() >= 5;
+        *last = Some((phase, began, if due { now } else { printed }));
+        if due {
+            let spent = (now - began).as_secs_f64();
+            let left = spent * (total - done) as f64 / done.max(1) as f64;
+            let percent = 100 * done / total.max(1);
+            println!(
+                "    {phase:?} {percent:3} %  {spent:6.1} s, {left:.0} s left, peak {} MiB",
+                peak_mib()
+            );
+        }
+        std::ops::ControlFlow::Continue(())
+    }
+}
+
 fn measure(system: ProofSystem, width: usize, n_layers: usize, log_domain: u32) {
     let program = layers(width, n_layers);
     let quoted = quote(&program, system).expect("a quote");
@@ -53,6 +85,62 @@ fn measure(system: ProofSystem, width: usize, n_layers: usize, log_domain: u32) 
         log_domain,
         "the size in the test's name"
     );
+    measure_program(system, program);
+}
+
+/// A random net of convolutions over a private square image: about `rows` constraints of ultragroth.
+fn conv_net(rows: usize, seed: u64) -> Arc<Program> {
+    use rand::Rng;
+    // four rows an activation, 60 activations a pixel
+    let side = ((rows / 240) as f64).sqrt() as usize / 4 * 4;
+    let mut random = rng(seed);
+    let mut b = Builder::new();
+    b.node("input");
+    let (private, int8) = (Visibility::Private, Dtype::Int8);
+    let shape = [1, 3, side, side];
+    let mut x = b
+        .input(spec("x", Role::Input, private, &shape, int8))
+        .expect("a valid input");
+    let relu = TableFunction::clamp(0, 127);
+    let (mut channels, mut size) = (3, side);
+    for (layer, (channels_out, stride)) in [(8, 1), (16, 1), (16, 1), (32, 2), (32, 1), (64, 2)]
+        .into_iter()
+        .enumerate()
+    {
+        b.node(&format!("conv {layer}"));
+        let geometry = ConvGeometry {
+            channels_in: channels,
+            height: size,
+            width: size,
+            channels_out,
+            kernel: [3, 3],
+            strides: [stride, stride],
+            pads: [1; 4],
+            dilations: [1, 1],
+            groups: 1,
+        };
+        let taps = 9 * channels;
+        let weights = (0..channels_out * taps)
+            .map(|_| random.gen_range(-127..=127))
+            .collect();
+        let (accumulators, size_out) = (LinearMap::Conv { geometry, weights }, size / stride);
+        let bias = (0..channels_out * size_out * size_out)
+            .map(|k| (k / (size_out * size_out)) as i64 * 37 - 300)
+            .collect();
+        let acc = b.linear(accumulators, &x, bias).expect("a valid map");
+        // a spread of a few hundred around zero
+        let multiplier = (1 << 24) / (9 * channels as i64);
+        x = requantize(&mut b, &acc, vec![multiplier], 24, 3, &relu).expect("a valid layer");
+        (channels, size) = (channels_out, size_out);
+    }
+    let shape = [1, channels, size, size];
+    b.output(&x, spec("y", Role::Output, private, &shape, int8))
+        .expect("a valid output");
+    Arc::new(b.finish().expect("a complete program"))
+}
+
+fn measure_program(system: ProofSystem, program: Arc<Program>) {
+    let quoted = quote(&program, system).expect("a quote");
     println!();
     let (wires, committed) = match &quoted.circuit {
         CircuitCost::R1cs { cost, wires } => (*wires, cost.committed),
@@ -74,7 +162,7 @@ fn measure(system: ProofSystem, width: usize, n_layers: usize, log_domain: u32) 
         );
         clock = (Instant::now(), cpu_seconds());
     };
-    let bundle = Bundle::new(program, system, 1);
+    let bundle = Bundle::watched(program, system, 1, &Sparse::default());
     lap("setup", quoted.setup_core_seconds);
     let prover = bundle.prover();
     lap("prepare", 0.0);
@@ -97,6 +185,21 @@ fn measure(system: ProofSystem, width: usize, n_layers: usize, log_domain: u32) 
 #[ignore = "measures; run by hand"]
 fn ultragroth_of_a_domain_of_2_to_the_16() {
     measure(ProofSystem::UltraGroth, 1200, 9, 16);
+}
+
+/// 10^6 constraints, or `ZKINFER_ROWS` of them: 10^7 take 7 GB of disk, in `TMPDIR`, and about as much memory.
+#[test]
+#[ignore = "measures; run by hand"]
+fn ultragroth_of_a_large_convolutional_net() {
+    let rows = std::env::var("ZKINFER_ROWS").map_or(Ok(1_000_000), |rows| rows.parse());
+    let start = Instant::now();
+    let program = conv_net(rows.expect("a number of rows"), 1);
+    println!(
+        "\nprogram built in {:.1} s, peak {} MiB",
+        start.elapsed().as_secs_f64(),
+        peak_mib()
+    );
+    measure_program(ProofSystem::UltraGroth, program);
 }
 
 #[test]

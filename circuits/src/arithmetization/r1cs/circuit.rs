@@ -159,6 +159,10 @@ pub(super) struct Query {
     pub(super) table: usize,
     pub(super) step: usize,
     pub(super) n: usize,
+    /// `α·value`, once the argument is closed; `None` without a value.
+    pub(super) fold: Option<Rid>,
+    /// The query's inverses, once the argument is closed.
+    pub(super) inverse: Option<Rid>,
 }
 
 /// A table of the logUp argument. Keys are consecutive integers; range tables have value 0.
@@ -168,4 +172,6 @@ pub(super) struct RTable {
     pub(super) id: u64,
     pub(super) rows: Arc<[(i64, i64)]>,
     pub(super) name: String,
+    /// Multiplicity over denominator of every row, once the argument is closed.
+    pub(super) quotient: Option<Rid>,
 }

@@ -113,6 +113,7 @@ impl Lowering<'_> {
                     id: kind.id(),
                     rows,
                     name,
+                    quotient: None,
                 });
                 self.tables.len() - 1
             }
@@ -124,6 +125,8 @@ impl Lowering<'_> {
             table,
             step,
             n,
+            fold: None,
+            inverse: None,
         });
     }
 
@@ -147,12 +150,13 @@ impl Lowering<'_> {
         let square = [alpha_lc.clone(), alpha_lc.clone()];
         let alpha2 = self.product("challenge square", None, Class::Private, 1, square);
         let mut sum: Vec<(Fr, Rid)> = vec![];
-        for q in self.queries.clone() {
+        for (index, q) in self.queries.clone().into_iter().enumerate() {
             let mut denominator = LinComb::of(rho).plus(Fr::one(), &LinComb::of(q.key));
             if let Some(value) = q.value {
                 let factors = [alpha_lc.clone(), LinComb::of(value)];
                 let folded = self.product("fold", Some(q.step), Class::Private, q.n, factors);
                 denominator = denominator.plus(Fr::one(), &LinComb::of(folded));
+                self.queries[index].fold = Some(folded);
             }
             let id = Fr::from(self.tables[q.table].id);
             denominator = denominator.plus(id, &LinComb::of(alpha2));
@@ -160,6 +164,7 @@ impl Lowering<'_> {
                 of: denominator.clone(),
             };
             let inverse = self.wires(Class::Private, q.n, fill);
+            self.queries[index].inverse = Some(inverse);
             let row = [LinComb::of(inverse), denominator, LinComb::one()];
             self.rows("lookup", Some(q.step), q.n, row);
             sum.push((Fr::one(), inverse));
@@ -187,6 +192,7 @@ impl Lowering<'_> {
                     den,
                 },
             );
+            self.tables[index].quotient = Some(quotient);
             self.rows("table", None, n, [LinComb::of(quotient), denominator, num]);
             sum.push((-Fr::one(), quotient));
         }

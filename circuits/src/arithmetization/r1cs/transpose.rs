@@ -2,13 +2,17 @@
 
 use super::circuit::{LinComb, Node, Rid};
 use super::{Matrix, R1cs};
-use crate::constraint::{Instr, bias_at};
+use crate::constraint::{Instr, LinearMap, bias_at};
 use ark_bn254::Fr;
 use ark_ff::{One, Zero};
 use rayon::prelude::*;
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::OnceLock;
 use zeroize::Zeroizing;
+
+/// A linear map with fewer terms is not worth a second thread.
+const PARALLEL_TERMS: u64 = 1 << 16;
 
 /// Small integers as field elements without a conversion each time.
 pub(super) struct SmallInts(Vec<Fr>);
@@ -63,16 +67,7 @@ impl R1cs {
                 Node::Linear { step, x } => {
                     let (map, bias) = self.linear(*step);
                     let target = self.weight_of(&mut weight, *x);
-                    for (out, g) in g.iter().enumerate() {
-                        if g.is_zero() {
-                            continue;
-                        }
-                        let b = bias_at(bias, out);
-                        if b != 0 {
-                            one += *g * small.of(b);
-                        }
-                        map.row(out, |i, c| target[i] += *g * small.of(c));
-                    }
+                    one += transpose_linear(map, bias, &g, target);
                 }
                 Node::Combo(l) => self.scatter(l, &g, &mut weight, &mut one),
                 Node::Outer { values, x } => {
@@ -189,4 +184,42 @@ impl R1cs {
             }
         }
     }
+}
+
+/// Adds gᵀ·W to `target` and returns gᵀ·bias. Threads take outputs in turn, each with a target of its own.
+fn transpose_linear(map: &LinearMap, bias: &[i64], g: &[Fr], target: &mut [Fr]) -> Fr {
+    let small = SmallInts::shared();
+    let add = |outputs: Range<usize>, target: &mut [Fr]| {
+        let mut one = Fr::zero();
+        for out in outputs {
+            let g = &g[out];
+            if g.is_zero() {
+                continue;
+            }
+            let b = bias_at(bias, out);
+            if b != 0 {
+                one += *g * small.of(b);
+            }
+            map.row(out, |i, c| target[i] += *g * small.of(c));
+        }
+        one
+    };
+    let terms = map.row_terms().saturating_mul(g.len() as u64);
+    if terms < PARALLEL_TERMS || terms < 4 * target.len() as u64 {
+        return add(0..g.len(), target);
+    }
+    let per_thread = g.len().div_ceil(rayon::current_num_threads());
+    let parts = (0..g.len()).into_par_iter().step_by(per_thread);
+    let parts: Vec<(Zeroizing<Vec<Fr>>, Fr)> = parts
+        .map(|start| {
+            let mut part = Zeroizing::new(vec![Fr::zero(); target.len()]);
+            let one = add(start..g.len().min(start + per_thread), &mut part);
+            (part, one)
+        })
+        .collect();
+    for (part, _) in &parts {
+        let pairs = target.par_iter_mut().zip(&**part).with_min_len(1 << 12);
+        pairs.for_each(|(t, p)| *t += p);
+    }
+    parts.iter().map(|part| part.1).sum()
 }

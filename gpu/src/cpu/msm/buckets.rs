@@ -9,6 +9,7 @@ use zeroize::Zeroizing;
 use super::scalars::{Class, Window};
 use crate::cpu::adder::{Adder, Pick, infinite, is_infinite};
 use crate::curve::Curve;
+use crate::device::NO_GROUP;
 
 /// Terms whose sums are made at once: enough that an inversion a round is cheap, few enough for a second-level cache.
 const TERMS_PER_BATCH: usize = 1 << 14;
@@ -44,6 +45,33 @@ pub(super) fn sort(class: &Class, window: Window) -> Sorted {
         }
     }
     ends.remove(0);
+    Sorted { picks, ends }
+}
+
+/// Counting sort of the finite bases by group, those of no group left out; `groups` are below `n_groups` or [`NO_GROUP`].
+pub(crate) fn sort_groups(
+    groups: &[u32],
+    n_groups: usize,
+    finite: impl Fn(usize) -> bool,
+) -> Sorted {
+    let mut ends = Zeroizing::new(vec![0u32; n_groups]);
+    let members = || {
+        let groups = groups.iter().enumerate();
+        groups.filter(|(base, group)| **group != NO_GROUP && finite(*base))
+    };
+    for (_, group) in members() {
+        ends[*group as usize] += 1;
+    }
+    let mut total = 0;
+    for end in ends.iter_mut() {
+        total += std::mem::replace(end, total);
+    }
+    let mut picks = Zeroizing::new(vec![Pick::default(); total as usize]);
+    for (base, group) in members() {
+        let end = &mut ends[*group as usize];
+        picks[*end as usize] = Pick::new(base as u32, false);
+        *end += 1;
+    }
     Sorted { picks, ends }
 }
 

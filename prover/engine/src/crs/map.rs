@@ -1,12 +1,15 @@
 //! # A proving key mapped for proving, and the part of a proof that both systems compute alike
 
+use std::mem;
+
 use ark_bn254::{Fr, G1Affine, G1Projective, G2Affine, G2Projective};
-use rayon::prelude::*;
+use ark_ff::Zero;
 use zeroize::Zeroizing;
-use zkinfer_circuits::arithmetization::r1cs::{R1cs, Witness};
+use zkinfer_circuits::arithmetization::r1cs::R1cs;
+use zkinfer_circuits::arithmetization::r1cs::trace::Trace;
 use zkinfer_circuits::constraint::Program;
-use zkinfer_gpu::{Bases, Curve, Device, FrVec, G1, G2, ScalarClass};
-use zkinfer_params::keys::{ProvingKeyFile, SectionKind};
+use zkinfer_gpu::{Bases, Curve, Device, DeviceError, FrVec, G1, G2, ScalarClass};
+use zkinfer_params::keys::{KeyOpenError, ProvingKeyFile, SectionKind};
 use zkinfer_verifier::{ProofSystem, VerifyingKey};
 
 use crate::backend::Steps;
@@ -26,29 +29,35 @@ pub(crate) struct ProvingKey {
     pub(crate) a: Bases<G1>,
     pub(crate) b1: Bases<G1>,
     pub(crate) b2: Bases<G2>,
+    /// The private wires of `a`, `b1` and `b2`, once more.
+    a_private: Bases<G1>,
+    b1_private: Bases<G1>,
+    b2_private: Bases<G2>,
     /// Empty in plain Groth16.
     pub(crate) d1: Bases<G1>,
     pub(crate) d2: Bases<G1>,
     pub(crate) h: Bases<G1>,
+    file: ProvingKeyFile,
 }
 
 impl ProvingKey {
-    /// Maps `file`, after checking that it belongs to the circuit and the verifying key and that no section is damaged.
+    /// Maps `file`, after checking that it belongs to the circuit and the verifying key. Of the sections only the single points are
+    /// compared with their digests: see [`ProvingKey::check_sections`].
     pub(crate) fn map(
-        file: &ProvingKeyFile,
+        file: ProvingKeyFile,
         vk: &VerifyingKey,
         r1cs: &R1cs,
         qap: &Qap,
         system: ProofSystem,
     ) -> Result<Self, PrepareError> {
-        check_identity(file, vk, r1cs.program(), r1cs.digest(), system)?;
-        file.sections()
-            .par_iter()
-            .try_for_each(|section| file.verify_section(section))?;
+        check_identity(&file, vk, r1cs.program(), r1cs.digest(), system)?;
+        for singles in [SectionKind::PointsG1, SectionKind::PointsG2] {
+            file.verify_section(file.section(singles)?)?;
+        }
         let n_singles = 2 + system.n_deltas();
-        let g1 = section::<G1>(file, SectionKind::PointsG1, n_singles)?;
+        let g1 = section::<G1>(&file, SectionKind::PointsG1, n_singles)?;
         let g1 = g1.points(0..n_singles)?;
-        let g2 = section::<G2>(file, SectionKind::PointsG2, 2)?;
+        let g2 = section::<G2>(&file, SectionKind::PointsG2, 2)?;
         let g2 = g2.points(0..2)?;
         let n_wires = r1cs.n_wires();
         Ok(Self {
@@ -58,16 +67,27 @@ impl ProvingKey {
             delta2_g1: g1[n_singles - 1],
             beta_g2: g2[0],
             delta2_g2: g2[1],
-            a: section(file, SectionKind::A, n_wires)?,
-            b1: section(file, SectionKind::B1, n_wires)?,
-            b2: section(file, SectionKind::B2, n_wires)?,
+            a: section(&file, SectionKind::A, n_wires)?,
+            b1: section(&file, SectionKind::B1, n_wires)?,
+            b2: section(&file, SectionKind::B2, n_wires)?,
+            a_private: private_wires(&file, SectionKind::A, r1cs)?,
+            b1_private: private_wires(&file, SectionKind::B1, r1cs)?,
+            b2_private: private_wires(&file, SectionKind::B2, r1cs)?,
             d1: match system {
                 ProofSystem::Groth16 | ProofSystem::Halo2Kzg => Bases::from_points(Vec::new()),
-                ProofSystem::UltraGroth => section(file, SectionKind::D1, r1cs.n_committed())?,
+                ProofSystem::UltraGroth => section(&file, SectionKind::D1, r1cs.n_committed())?,
             },
-            d2: section(file, SectionKind::D2, r1cs.n_private())?,
-            h: section(file, SectionKind::H, qap.n())?,
+            d2: section(&file, SectionKind::D2, r1cs.n_private())?,
+            h: section(&file, SectionKind::H, qap.n())?,
+            file,
         })
+    }
+
+    /// Compares every section with its digest: what a prover does when its own check refused a proof, to tell a damaged key from
+    /// a wrong witness. It need not be done before: a damaged section gives no proof that the check accepts, unless no scalar meets
+    /// the damage.
+    pub(crate) fn check_sections(&self) -> Result<(), KeyOpenError> {
+        self.file.verify()
     }
 
     /// A, B and the part of the last element that both systems share, for blinding factors r and s:
@@ -79,39 +99,66 @@ impl ProvingKey {
     pub(crate) fn open(
         &self,
         device: &dyn Device,
-        witness: &Witness,
+        opened: &mut Opened<'_>,
         quotient: FrVec,
-        r: &Fr,
-        s: &Fr,
+        [r, s]: [&Fr; 2],
         steps: &mut Steps<'_>,
     ) -> Result<Opening, ProveError> {
-        let mut wires = Vec::with_capacity(self.a.len());
-        wires.extend_from_slice(&witness.instance);
-        wires.extend_from_slice(&witness.committed);
-        wires.extend_from_slice(&witness.private);
-        let private = wires.len() - witness.private.len()..wires.len();
-        let wires = device.upload(wires)?;
-
         let full = ScalarClass::Full;
         let mut c = device.msm_g1(&self.h, quotient.as_slice(), full)?;
         drop(quotient);
         steps.advance(1)?;
-        c += device.msm_g1(&self.d2, wires.slice(private)?, full)?;
-        steps.advance(1)?;
-        let a = device.msm_g1(&self.a, wires.as_slice(), full)?;
+        let mut reduced = opened.trace.reduce(opened.wires);
+        let wires = device.upload(mem::take(opened.wires))?;
+        let private = wires.len() - self.d2.len()..wires.len();
+        let mut folded = None;
+        if let Some(y) = reduced.folded.take() {
+            folded = Some(device.upload(y)?);
+        }
+        let mut grouped = None;
+        if let Some(parts) = &mut reduced.grouped {
+            let values = device.upload(mem::take(&mut parts.values))?;
+            grouped = Some((&parts.groups, values));
+        }
+        let folded_g1 = |bases: &Bases<G1>| match &folded {
+            Some(y) => Ok(device.msm_g1(bases, y.as_slice(), full)? * opened.alpha),
+            None => Ok::<_, DeviceError>(G1Projective::zero()),
+        };
+        let grouped_g1 = |bases: &Bases<G1>| match &grouped {
+            Some((groups, values)) => device.msm_grouped_g1(bases, groups, values.as_slice()),
+            None => Ok(G1Projective::zero()),
+        };
+        let a = device.msm_g1(&self.a, wires.as_slice(), full)? + grouped_g1(&self.a_private)?;
         let a = a + self.alpha_g1 + self.delta2_g1 * r;
         steps.advance(1)?;
-        let b1 = device.msm_g1(&self.b1, wires.as_slice(), full)?;
+        c += device.msm_g1(&self.d2, wires.slice(private)?, full)?
+            + folded_g1(&self.d2)?
+            + grouped_g1(&self.d2)?;
+        steps.advance(1)?;
+        let b1 = device.msm_g1(&self.b1, wires.as_slice(), full)? + folded_g1(&self.b1_private)?;
         let b1 = b1 + self.beta_g1 + self.delta2_g1 * s;
         steps.advance(1)?;
-        let b = device.msm_g2(&self.b2, wires.as_slice(), full)?;
+        let mut b = device.msm_g2(&self.b2, wires.as_slice(), full)?;
+        if let Some(y) = &folded {
+            b += device.msm_g2(&self.b2_private, y.as_slice(), full)? * opened.alpha;
+        }
         let b = b + self.beta_g2 + self.delta2_g2 * s;
         steps.advance(1)?;
         let rs = Zeroizing::new(*r * s);
         c += a * s + b1 * r - self.delta2_g1 * *rs;
         steps.advance(1)?;
+        *opened.wires = device.download(wires)?;
         Ok(Opening { a, b, c })
     }
+}
+
+/// What an opening is computed from.
+pub(crate) struct Opened<'a> {
+    pub(crate) trace: &'a Trace<'a>,
+    /// Every wire; afterwards without those that [`Trace::reduce`] takes out.
+    pub(crate) wires: &'a mut Vec<Fr>,
+    /// The challenge α'; anything in plain Groth16, where no wire is folded.
+    pub(crate) alpha: Fr,
 }
 
 /// Steps of [`ProvingKey::open`].
@@ -139,6 +186,17 @@ fn section<C: Curve>(
         });
     }
     Ok(Bases::map(file.file(), section.offset, expected)?)
+}
+
+/// Maps the part of a section over all wires that is the private wires'.
+fn private_wires<C: Curve>(
+    file: &ProvingKeyFile,
+    kind: SectionKind,
+    r1cs: &R1cs,
+) -> Result<Bases<C>, PrepareError> {
+    let first = (r1cs.n_wires() - r1cs.n_private()) as u64;
+    let offset = file.section(kind)?.offset + first * kind.point_bytes();
+    Ok(Bases::map(file.file(), offset, r1cs.n_private())?)
 }
 
 /// Checks that both keys are of `program` and of its circuit, and of each other.

@@ -12,14 +12,15 @@ use ark_bn254::Fr;
 use ark_ec::CurveGroup;
 use ark_std::UniformRand;
 use zeroize::Zeroizing;
-use zkinfer_circuits::arithmetization::r1cs::{Form, R1cs, Witness};
+use zkinfer_circuits::arithmetization::r1cs::trace::{Trace, Tracer};
+use zkinfer_circuits::arithmetization::r1cs::{Form, R1cs};
 use zkinfer_circuits::constraint::{Program, solve};
 use zkinfer_gpu::Device;
 use zkinfer_params::keys::ProvingKeyFile;
 use zkinfer_verifier::{Proof, ProofSystem, Statement, VerifyingKey, verify};
 
 use crate::backend::{CryptoRngCore, Phase, Progress, ProofInput, Proven, Prover, Steps};
-use crate::crs::{OPEN_STEPS, ProvingKey};
+use crate::crs::{OPEN_STEPS, Opened, ProvingKey};
 use crate::error::{PrepareError, ProveError};
 use crate::qap::Qap;
 
@@ -27,7 +28,7 @@ use crate::qap::Qap;
 #[derive(Debug)]
 pub(super) struct Groth16Prover {
     device: Arc<dyn Device>,
-    r1cs: R1cs,
+    tracer: Tracer,
     qap: Qap,
     key: ProvingKey,
     vk: VerifyingKey,
@@ -37,7 +38,7 @@ impl Groth16Prover {
     pub(super) fn new(
         device: Arc<dyn Device>,
         program: &Arc<Program>,
-        file: &ProvingKeyFile,
+        file: ProvingKeyFile,
         vk: VerifyingKey,
     ) -> Result<Self, PrepareError> {
         let r1cs = R1cs::lower(program, Form::Plain)?;
@@ -47,29 +48,35 @@ impl Groth16Prover {
         let key = ProvingKey::map(file, &vk, &r1cs, &qap, ProofSystem::Groth16)?;
         Ok(Self {
             device,
-            r1cs,
+            tracer: Tracer::new(r1cs),
             qap,
             key,
             vk,
         })
     }
 
-    /// Proves what `witness` satisfies, if it satisfies `statement`.
+    /// Proves what the wires satisfy, if it satisfies `statement`.
     fn prove_witness(
         &self,
         statement: &Statement,
-        witness: &Witness,
+        trace: &Trace<'_>,
+        mut wires: Zeroizing<Vec<Fr>>,
         rng: &mut dyn CryptoRngCore,
         progress: &dyn Progress,
     ) -> Result<Proof, ProveError> {
         let device = &*self.device;
         let mut steps = Steps::begin(progress, Phase::Prove, 1 + OPEN_STEPS)?;
-        let quotient = self.qap.quotient(device, &self.r1cs, witness)?;
+        let quotient = self.qap.quotient(device, trace, &wires)?;
         steps.advance(1)?;
         let [r, s] = [(); 2].map(|()| Zeroizing::new(Fr::rand(rng)));
+        let mut opened = Opened {
+            trace,
+            wires: &mut wires,
+            alpha: Fr::from(0u64),
+        };
         let opening = self
             .key
-            .open(device, witness, quotient, &r, &s, &mut steps)?;
+            .open(device, &mut opened, quotient, [&r, &s], &mut steps)?;
         let proof = Proof::Groth16 {
             a: opening.a.into_affine(),
             b: opening.b.into_affine(),
@@ -77,10 +84,11 @@ impl Groth16Prover {
         };
 
         let mut steps = Steps::begin(progress, Phase::Verify, 1)?;
-        verify(&self.vk, statement, &proof).map_err(|reason| ProveError::SelfCheck {
-            reason,
-            violation: self.r1cs.check(witness).err(),
-        })?;
+        if let Err(reason) = verify(&self.vk, statement, &proof) {
+            self.key.check_sections()?;
+            let violation = self.tracer.r1cs().check(&trace.witness(&wires)).err();
+            return Err(ProveError::SelfCheck { reason, violation });
+        }
         steps.advance(1)?;
         Ok(proof)
     }
@@ -94,14 +102,14 @@ impl Prover for Groth16Prover {
         progress: &dyn Progress,
     ) -> Result<Proven, ProveError> {
         let mut steps = Steps::begin(progress, Phase::Witness, 1)?;
-        let program = self.r1cs.program();
+        let program = self.tracer.r1cs().program();
         let solved = solve(program, &input.tensors)?;
         let statement = solved.statement(program, input.context)?;
-        let witness = self.r1cs.assign_plain(&solved, &statement.words());
         let mut outputs = Zeroizing::new(solved.outputs(program));
-        drop(solved);
+        let (trace, wires) = self.tracer.plain(&solved, &statement.words());
+        let wires = Zeroizing::new(wires);
         steps.advance(1)?;
-        let proof = self.prove_witness(&statement, &witness, rng, progress)?;
+        let proof = self.prove_witness(&statement, &trace, wires, rng, progress)?;
         Ok(Proven {
             statement,
             proof,
@@ -138,7 +146,7 @@ mod tests {
         let trapdoor = Trapdoor::insecure_from_seed_for_tests(1);
         let vk = setup(&Cpu, &program, [0; 32], trapdoor, &mut writer, &Silent).expect("keys");
         let key = writer.finish().expect("written");
-        let prover = Groth16Prover::new(Arc::new(Cpu), &program, &key, vk).expect("prepared");
+        let prover = Groth16Prover::new(Arc::new(Cpu), &program, key, vk).expect("prepared");
 
         let tensors = [Tensor {
             shape: vec![1, 2],
@@ -148,15 +156,14 @@ mod tests {
         let statement = solved
             .statement(&program, Context::ZERO)
             .expect("a statement");
-        let honest = prover.r1cs.assign_plain(&solved, &statement.words());
+        let (trace, honest) = prover.tracer.plain(&solved, &statement.words());
         let mut rng = StdRng::seed_from_u64(1);
-        prover
-            .prove_witness(&statement, &honest, &mut rng, &Silent)
-            .expect("a proof");
-        for wire in (0..honest.private.len()).step_by(7) {
-            let mut forged = honest.clone();
-            forged.private[wire] += Fr::from(1u64);
-            let refused = prover.prove_witness(&statement, &forged, &mut rng, &Silent);
+        let mut prove = |wires| prover.prove_witness(&statement, &trace, wires, &mut rng, &Silent);
+        prove(Zeroizing::new(honest.clone())).expect("a proof");
+        for wire in (prover.tracer.r1cs().n_instance()..honest.len()).step_by(7) {
+            let mut forged = Zeroizing::new(honest.clone());
+            forged[wire] += Fr::from(1u64);
+            let refused = prove(forged);
             assert!(
                 matches!(
                     refused,

@@ -16,15 +16,16 @@ use ark_bn254::Fr;
 use ark_ec::CurveGroup;
 use ark_std::UniformRand;
 use zeroize::Zeroizing;
+use zkinfer_circuits::arithmetization::r1cs::trace::{Trace, Tracer};
 use zkinfer_circuits::arithmetization::r1cs::{Form, R1cs};
 use zkinfer_circuits::constraint::{Program, solve};
-use zkinfer_gpu::Device;
+use zkinfer_gpu::{Device, ScalarClass};
 use zkinfer_params::keys::ProvingKeyFile;
 use zkinfer_verifier::transcript::challenges;
 use zkinfer_verifier::{Proof, ProofSystem, Statement, VerifyingKey, verify};
 
 use crate::backend::{CryptoRngCore, Phase, Progress, ProofInput, Proven, Prover, Steps};
-use crate::crs::{OPEN_STEPS, ProvingKey};
+use crate::crs::{OPEN_STEPS, Opened, ProvingKey};
 use crate::error::{PrepareError, ProveError};
 use crate::qap::Qap;
 
@@ -35,7 +36,7 @@ const MAX_ATTEMPTS: u32 = 8;
 #[derive(Debug)]
 pub(super) struct UltraGrothProver {
     device: Arc<dyn Device>,
-    r1cs: R1cs,
+    tracer: Tracer,
     qap: Qap,
     key: ProvingKey,
     vk: VerifyingKey,
@@ -46,7 +47,7 @@ impl UltraGrothProver {
     pub(super) fn new(
         device: Arc<dyn Device>,
         program: &Arc<Program>,
-        file: &ProvingKeyFile,
+        file: ProvingKeyFile,
         vk: VerifyingKey,
     ) -> Result<Self, PrepareError> {
         let r1cs = R1cs::lower(program, Form::Committed)?;
@@ -57,48 +58,54 @@ impl UltraGrothProver {
         Ok(Self {
             vk_digest: vk.digest(),
             device,
-            r1cs,
+            tracer: Tracer::new(r1cs),
             qap,
             key,
             vk,
         })
     }
 
-    /// Proves `statement` from the values of the committed round; `None` when a denominator is zero.
+    /// Proves `statement` from a trace of the committed round and its wires; `None` when a denominator is zero.
     fn attempt(
         &self,
         statement: &Statement,
-        committed: Vec<Fr>,
+        trace: &mut Trace<'_>,
+        mut wires: Zeroizing<Vec<Fr>>,
         rng: &mut dyn CryptoRngCore,
         progress: &dyn Progress,
     ) -> Result<Option<Proof>, ProveError> {
         let device = &*self.device;
-        // First of all: a device's vector is overwritten when a later step fails.
-        let round = device.upload(committed)?;
+        let r1cs = self.tracer.r1cs();
         let words = statement.words();
 
         let mut steps = Steps::begin(progress, Phase::Commit, 2)?;
         let k = Zeroizing::new(Fr::rand(rng));
-        let c1 = device.msm_g1(&self.key.d1, round.as_slice(), round.as_slice().class())?;
+        // A device's vector is overwritten when a later step fails, as the wires here are.
+        let round = device.upload(mem::take(&mut *wires))?;
+        let committed = r1cs.n_instance()..r1cs.n_instance() + r1cs.n_committed();
+        let c1 = device.msm_g1(&self.key.d1, round.slice(committed)?, ScalarClass::Full)?;
         let c1 = (c1 + self.key.delta2_g1 * *k).into_affine();
         steps.advance(1)?;
         let drawn = challenges(&self.vk_digest, &words, &c1);
-        let committed = device.download(round)?;
-        let Ok(witness) = self
-            .r1cs
-            .complete(committed, &words, drawn.rho, drawn.alpha)
-        else {
+        *wires = device.download(round)?;
+        let filled = trace.second_round(&mut wires, &words, drawn.rho, drawn.alpha);
+        if filled.is_err() {
             return Ok(None);
-        };
+        }
         steps.advance(1)?;
 
         let mut steps = Steps::begin(progress, Phase::Prove, 1 + OPEN_STEPS)?;
-        let quotient = self.qap.quotient(device, &self.r1cs, &witness)?;
+        let quotient = self.qap.quotient(device, trace, &wires)?;
         steps.advance(1)?;
         let [r, s] = [(); 2].map(|()| Zeroizing::new(Fr::rand(rng)));
+        let mut opened = Opened {
+            trace,
+            wires: &mut wires,
+            alpha: drawn.alpha,
+        };
         let opening = self
             .key
-            .open(device, &witness, quotient, &r, &s, &mut steps)?;
+            .open(device, &mut opened, quotient, [&r, &s], &mut steps)?;
         let proof = Proof::UltraGroth {
             a: opening.a.into_affine(),
             b: opening.b.into_affine(),
@@ -107,10 +114,12 @@ impl UltraGrothProver {
         };
 
         let mut steps = Steps::begin(progress, Phase::Verify, 1)?;
-        verify(&self.vk, statement, &proof).map_err(|reason| ProveError::SelfCheck {
-            reason,
-            violation: self.r1cs.check(&witness).err(),
-        })?;
+        if let Err(reason) = verify(&self.vk, statement, &proof) {
+            self.key.check_sections()?;
+            trace.restore(&mut wires);
+            let violation = r1cs.check(&trace.witness(&wires)).err();
+            return Err(ProveError::SelfCheck { reason, violation });
+        }
         steps.advance(1)?;
         Ok(Some(proof))
     }
@@ -124,14 +133,17 @@ impl Prover for UltraGrothProver {
         progress: &dyn Progress,
     ) -> Result<Proven, ProveError> {
         let mut steps = Steps::begin(progress, Phase::Witness, 1)?;
-        let program = self.r1cs.program();
+        let program = self.tracer.r1cs().program();
         let solved = solve(program, &input.tensors)?;
         let statement = solved.statement(program, input.context)?;
         let mut outputs = Zeroizing::new(solved.outputs(program));
         steps.advance(1)?;
         for _ in 0..MAX_ATTEMPTS {
-            let committed = self.r1cs.commit(&solved, input.context.as_fr());
-            if let Some(proof) = self.attempt(&statement, committed, rng, progress)? {
+            let context = input.context.as_fr();
+            let (mut trace, wires) = self.tracer.first_round(&solved, context)?;
+            let wires = Zeroizing::new(wires);
+            let proof = self.attempt(&statement, &mut trace, wires, rng, progress)?;
+            if let Some(proof) = proof {
                 return Ok(Proven {
                     statement,
                     proof,
@@ -174,14 +186,14 @@ mod tests {
         let trapdoor = Trapdoor::insecure_from_seed_for_tests(1);
         let vk = setup(&Cpu, &program, [0; 32], trapdoor, &mut writer, &Silent).expect("keys");
         let key = writer.finish().expect("written");
-        let prover = UltraGrothProver::new(Arc::new(Cpu), &program, &key, vk).expect("prepared");
+        let prover = UltraGrothProver::new(Arc::new(Cpu), &program, key, vk).expect("prepared");
         (prover, dir)
     }
 
     #[test]
     fn no_changed_value_of_the_committed_round_passes_the_own_check() {
         let (prover, _dir) = prover();
-        let program = prover.r1cs.program();
+        let program = prover.tracer.r1cs().program();
         let tensors = [Tensor {
             shape: vec![1, 2],
             data: vec![100, -7],
@@ -190,17 +202,24 @@ mod tests {
         let statement = solved
             .statement(program, Context::ZERO)
             .expect("a statement");
-        let honest = prover.r1cs.commit(&solved, Fr::from(0u64));
+        let round = prover.tracer.first_round(&solved, Fr::from(0u64));
+        let (mut trace, honest) = round.expect("every query is a row");
         let mut rng = StdRng::seed_from_u64(1);
-        let proof = prover.attempt(&statement, honest.clone(), &mut rng, &Silent);
-        assert!(matches!(proof, Ok(Some(_))));
+        let mut attempt = |wires: Vec<Fr>| {
+            let wires = Zeroizing::new(wires);
+            prover.attempt(&statement, &mut trace, wires, &mut rng, &Silent)
+        };
+        assert!(matches!(attempt(honest.clone()), Ok(Some(_))));
         // A multiplicity enters the sums only: one wire in each part of the round is enough here, the forge tests of
         // `circuits` change every one.
-        let n = honest.len();
+        let (first, n) = (
+            prover.tracer.r1cs().n_instance(),
+            prover.tracer.r1cs().n_committed(),
+        );
         for wire in [0, 1, 2, 3, n / 2, n - 2, n - 1] {
             let mut forged = honest.clone();
-            forged[wire] += Fr::from(1u64);
-            let refused = prover.attempt(&statement, forged, &mut rng, &Silent);
+            forged[first + wire] += Fr::from(1u64);
+            let refused = attempt(forged);
             assert!(
                 matches!(
                     refused,
@@ -221,16 +240,23 @@ mod tests {
             shape: vec![1, 2],
             data: vec![0, 0],
         }];
-        let program = prover.r1cs.program();
+        let program = prover.tracer.r1cs().program();
         let solved = solve(program, &tensors).expect("a witness");
         let statement = solved
             .statement(program, Context::ZERO)
             .expect("a statement");
-        let mut short = prover.r1cs.commit(&solved, Fr::from(0u64));
-        short.pop();
+        let round = prover.tracer.first_round(&solved, Fr::from(0u64));
+        let (mut trace, mut short) = round.expect("every query is a row");
+        short.truncate(prover.tracer.r1cs().n_committed());
         let mut rng = StdRng::seed_from_u64(1);
         let go_on = |_: Phase, _: u64, _: u64| ControlFlow::Continue(());
-        let refused = prover.attempt(&statement, short, &mut rng, &go_on);
+        let refused = prover.attempt(
+            &statement,
+            &mut trace,
+            Zeroizing::new(short),
+            &mut rng,
+            &go_on,
+        );
         assert!(matches!(refused, Err(ProveError::Device(_))));
     }
 }

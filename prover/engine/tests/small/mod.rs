@@ -12,7 +12,7 @@ use zkinfer_circuits::constraint::{Builder, LinearMap, Program, TableFunction};
 use zkinfer_circuits::gadgets::requantize::requantize;
 use zkinfer_circuits::tensor::Tensor;
 use zkinfer_circuits::testing::{spec, tiny_dense};
-use zkinfer_engine::{Backend, ProofInput, Prover, Silent, backend};
+use zkinfer_engine::{Backend, Progress, ProofInput, Prover, Silent, backend};
 use zkinfer_gpu::Cpu;
 use zkinfer_params::dev_setup::Trapdoor;
 use zkinfer_params::keys::{KeyWriter, ProvingKeyFile};
@@ -95,12 +95,21 @@ pub struct Bundle {
 
 impl Bundle {
     pub fn new(program: Arc<Program>, system: ProofSystem, seed: u64) -> Self {
+        Self::watched(program, system, seed, &Silent)
+    }
+
+    pub fn watched(
+        program: Arc<Program>,
+        system: ProofSystem,
+        seed: u64,
+        progress: &dyn Progress,
+    ) -> Self {
         let dir = tempfile::tempdir().expect("a temporary folder");
         let backend = backend(system, Arc::new(Cpu));
         let mut writer = KeyWriter::create(&dir.path().join("proving.key")).expect("created");
         let trapdoor = Trapdoor::insecure_from_seed_for_tests(seed);
         let vk = backend
-            .setup(&program, [9; 32], trapdoor.into(), &mut writer, &Silent)
+            .setup(&program, [9; 32], trapdoor.into(), &mut writer, progress)
             .expect("keys are made");
         writer.finish().expect("the key is written");
         Self {
