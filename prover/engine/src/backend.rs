@@ -167,7 +167,7 @@ pub fn backend(system: ProofSystem, device: Arc<dyn Device>) -> Box<dyn Backend>
     match system {
         ProofSystem::Groth16 => Box::new(groth16::Groth16::new(device)),
         ProofSystem::UltraGroth => Box::new(ultragroth::UltraGroth::new(device)),
-        ProofSystem::Halo2Kzg => Box::new(halo2_kzg::Halo2Kzg),
+        ProofSystem::Halo2Kzg => Box::new(halo2_kzg::Halo2Kzg::new(device)),
     }
 }
 

@@ -7,4 +7,4 @@ mod make;
 mod map;
 
 pub(crate) use make::KeyMaker;
-pub(crate) use map::{OPEN_STEPS, Opened, ProvingKey, check_identity};
+pub(crate) use map::{OPEN_STEPS, Opened, ProvingKey, check_identity, section};

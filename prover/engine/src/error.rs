@@ -9,7 +9,7 @@ use zkinfer_params::srs::SrsError;
 use zkinfer_verifier::{KeyError, ProofSystem, Setup, StatementError, VerifyError};
 
 use crate::backend::Cancelled;
-use crate::halo2_kzg::LibraryError;
+use crate::halo2_kzg::key::KeygenError;
 
 /// Why no keys were made.
 #[derive(Debug, Error)]
@@ -32,9 +32,9 @@ pub enum SetupError {
     /// The reference string is too small or not what it says.
     #[error(transparent)]
     Srs(SrsError),
-    /// The library generated no keys.
+    /// The circuit has no key.
     #[error(transparent)]
-    Library(#[from] LibraryError),
+    Keygen(#[from] KeygenError),
     /// The program has no circuit of the system's form.
     #[error(transparent)]
     Lower(#[from] LowerError),
@@ -128,9 +128,9 @@ pub enum PrepareError {
         "the proving key was made with another reference string than the verifying key; they are of different bundles"
     )]
     OtherSrs,
-    /// The library generated no keys.
+    /// The circuit has no key.
     #[error(transparent)]
-    Library(#[from] LibraryError),
+    Keygen(#[from] KeygenError),
     /// A section of the proving key cannot be mapped.
     #[error(transparent)]
     Bases(#[from] BasesError),
@@ -149,9 +149,22 @@ pub enum ProveError {
     /// The public tensors do not fit the statement.
     #[error(transparent)]
     Statement(#[from] StatementError),
-    /// The library made no proof.
-    #[error(transparent)]
-    Library(#[from] LibraryError),
+    /// A column has more values than rows above the blinding rows.
+    #[error("{what} has {got} rows, at most {most} fit")]
+    Rows {
+        /// The column.
+        what: &'static str,
+        /// Rows there are.
+        most: usize,
+        /// Rows it has.
+        got: usize,
+    },
+    /// A commitment has no encoding: a polynomial is zero, or the random generator is broken.
+    #[error("commitment {commitment} of the proof is the point at infinity")]
+    Identity {
+        /// Its position in the proof.
+        commitment: usize,
+    },
     /// Every attempt met a zero denominator: the random generator is broken.
     #[error(
         "{attempts} commitments in a row had a zero denominator; the random generator is broken"

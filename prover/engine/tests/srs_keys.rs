@@ -209,7 +209,7 @@ fn a_key_made_with_another_reference_string_is_refused() {
         .prepare(one.program.clone(), forged, one.vk.clone())
         .err();
     assert!(
-        matches!(refused, Some(PrepareError::Library(_))),
+        matches!(refused, Some(PrepareError::Keygen(_))),
         "{refused:?}"
     );
 }

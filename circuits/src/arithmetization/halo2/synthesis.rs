@@ -185,14 +185,7 @@ impl Circuit<Fr> for Synthesis<'_> {
                 let challenges: Value<Vec<Fr>> = (0..5).map(&mut challenge).collect();
                 let mut second = None;
                 challenges.map(|v| {
-                    let challenges = Challenges {
-                        theta: v[0],
-                        beta: v[1],
-                        gamma: v[2],
-                        delta: v[3],
-                        eta: v[4],
-                    };
-                    second = Some(c.second(first, &challenges));
+                    second = Some(c.second(first, &Challenges::new(|i| v[i])));
                 });
                 let Some(second) = second else { return Ok(()) };
                 write(&mut region, config.a, &second.a);
@@ -202,6 +195,32 @@ impl Circuit<Fr> for Synthesis<'_> {
                 Ok(())
             },
         )
+    }
+}
+
+impl Synthesis<'_> {
+    /// Calls `column` with the index and the values, from row 0, of every advice column of a phase, for a prover that fills columns itself.
+    /// A challenge that is not there counts as zero. Without a witness there is no column.
+    pub fn with_advice(
+        &self,
+        phase: u8,
+        challenges: &[Option<Fr>],
+        column: &mut dyn FnMut(usize, &[Fr]),
+    ) {
+        let Some(first) = &self.first else { return };
+        // In the order in which `Config` makes the columns.
+        if phase == 0 {
+            for (i, values) in [&first.h, &first.l, &first.m].into_iter().enumerate() {
+                column(i, values);
+            }
+        } else {
+            let challenge = |i: usize| challenges.get(i).copied().flatten().unwrap_or(Fr::ZERO);
+            let second = self.circuit.second(first, &Challenges::new(challenge));
+            let columns = [&second.a, &second.b, &second.s, &second.phi];
+            for (i, values) in columns.into_iter().enumerate() {
+                column(3 + i, values);
+            }
+        }
     }
 }
 

@@ -76,6 +76,19 @@ pub(crate) struct Lie {
     pub(crate) keys: BTreeMap<u32, Fr>,
 }
 
+impl Challenges {
+    /// The challenges in the order in which [`super::Config`] asks for them.
+    pub(super) fn new(challenge: impl Fn(usize) -> Fr) -> Self {
+        Self {
+            theta: challenge(0),
+            beta: challenge(1),
+            gamma: challenge(2),
+            delta: challenge(3),
+            eta: challenge(4),
+        }
+    }
+}
+
 impl Halo2Circuit {
     /// The first phase of an honest witness; `words[0]` is the context.
     pub(super) fn first(&self, solved: &Assignment, words: &[Fr]) -> First {

@@ -172,7 +172,7 @@ pub(crate) struct Opening {
 }
 
 /// Maps a section of exactly `expected` points.
-fn section<C: Curve>(
+pub(crate) fn section<C: Curve>(
     file: &ProvingKeyFile,
     kind: SectionKind,
     expected: usize,

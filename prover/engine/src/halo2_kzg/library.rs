@@ -1,166 +1,34 @@
-//! # The library behind three functions: parameters, keys, a proof
+//! # What we still take from the library: a circuit's configuration, and field elements
 //!
-//! Whatever the library answers with a panic (a point at infinity that the transcript refuses, an assignment outside the domain) becomes
-//! an error here. Cancelling unwinds out of it too, at the next point it commits to: that frees what it holds, and calls no panic
-//! hook.
+//! Both fields of scalars are one field with one Montgomery form, R = 2²⁵⁶: an element crosses over limb by limb.
 
-use std::io::{self, Read};
-use std::ops::ControlFlow;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use ark_bn254::Fr;
+use ark_ff::BigInt;
+use halo2_proofs::plonk::{Circuit, ConstraintSystem};
+use halo2curves::serde::SerdeObject;
 
-use halo2_proofs::SerdeFormat;
-use halo2_proofs::plonk::{Circuit, ConstraintSystem, ProvingKey, create_proof, keygen_pk2};
-use halo2_proofs::poly::kzg::commitment::{KZGCommitmentScheme, ParamsKZG};
-use halo2_proofs::poly::kzg::multiopen::ProverSHPLONK;
-use halo2_proofs::transcript::{Transcript, TranscriptWrite};
-use halo2curves::bn256::{Bn256, Fr, G1Affine};
-use zkinfer_params::srs::{SrsPart, g2_generator};
+pub(super) use halo2curves::bn256::Fr as LibraryFr;
 
-use super::protocol::{ExtractError, protocol_of};
-use super::transcript::{Challenge, EvmTranscript};
-use crate::backend::{Cancelled, CryptoRngCore, Phase, Progress};
-use zkinfer_verifier::halo2_kzg::Protocol;
-
-/// Why the library did not do its work.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum LibraryError {
-    /// The parameters are not points of the groups.
-    #[error("the points of the key: {0}")]
-    Params(#[from] io::Error),
-    /// An error of the library.
-    #[error("the proving library: {0}")]
-    Plonk(#[from] halo2_proofs::plonk::Error),
-    /// The key has no protocol description.
-    #[error(transparent)]
-    Extract(#[from] ExtractError),
-    /// The library gave up with a panic.
-    #[error("the proving library gave up while {doing}")]
-    Panicked {
-        /// What it was doing.
-        doing: &'static str,
-    },
+/// A scalar of the library as ours.
+pub(super) fn from_library(scalar: &LibraryFr) -> Fr {
+    let mut bytes = [0u8; 32];
+    // Writing 32 bytes to an array of 32 does not fail.
+    let written = scalar.write_raw(&mut &mut bytes[..]);
+    debug_assert!(written.is_ok());
+    let mut limbs = [0u64; 4];
+    for (limb, bytes) in limbs.iter_mut().zip(bytes.as_chunks::<8>().0) {
+        *limb = u64::from_le_bytes(*bytes);
+    }
+    Fr::new_unchecked(BigInt(limbs))
 }
 
-/// Parameters, and the keys of one circuit under them.
-#[derive(Debug)]
-pub(super) struct Keys {
-    params: ParamsKZG<Bn256>,
-    key: ProvingKey<G1Affine>,
-    pub(super) protocol: Protocol,
-}
-
-impl Keys {
-    /// Generates the keys of `circuit` (without a witness) under the powers of `part`.
-    pub(super) fn generate<C: Circuit<Fr>>(
-        part: &SrsPart,
-        circuit: &C,
-    ) -> Result<Self, LibraryError> {
-        let params = parameters(part)?;
-        let generated = catch_unwind(AssertUnwindSafe(|| keygen_pk2(&params, circuit, false)));
-        let key = generated.map_err(|_| LibraryError::Panicked {
-            doing: "generating keys",
-        })??;
-        let protocol = protocol_of(key.get_vk(), &params)?;
-        Ok(Self {
-            params,
-            key,
-            protocol,
-        })
+/// A scalar of ours as the library's.
+pub(super) fn to_library(scalar: &Fr) -> LibraryFr {
+    let mut bytes = [0u8; 32];
+    for (limb, bytes) in scalar.0.0.iter().zip(bytes.as_chunks_mut::<8>().0) {
+        *bytes = limb.to_le_bytes();
     }
-
-    /// The bytes of a proof that `circuit` (with its witness) shows `instance`.
-    pub(super) fn prove<C: Circuit<Fr>>(
-        &self,
-        circuit: C,
-        instance: &[Fr],
-        vk_digest: &[u8; 32],
-        rng: &mut dyn CryptoRngCore,
-        progress: &dyn Progress,
-    ) -> Result<Result<Vec<u8>, LibraryError>, Cancelled> {
-        let mut transcript = Watched {
-            inner: EvmTranscript::new(vk_digest, Vec::new()),
-            progress,
-            done: 0,
-            total: self.protocol.proof_bytes() as u64,
-        };
-        if transcript.report().is_break() {
-            return Err(Cancelled);
-        }
-        let proved = catch_unwind(AssertUnwindSafe(|| {
-            create_proof::<KZGCommitmentScheme<Bn256>, ProverSHPLONK<'_, Bn256>, Challenge, _, _, C>(
-                &self.params,
-                &self.key,
-                &[circuit],
-                &[&[instance]],
-                rng,
-                &mut transcript,
-            )
-        }));
-        match proved {
-            Ok(Ok(())) => Ok(Ok(transcript.inner.into_stream())),
-            Ok(Err(error)) => Ok(Err(error.into())),
-            Err(panic) if panic.is::<Cancelled>() => Err(Cancelled),
-            Err(_) => Ok(Err(LibraryError::Panicked { doing: "proving" })),
-        }
-    }
-}
-
-/// The library's parameters, every point checked once more by its own reader.
-fn parameters(part: &SrsPart) -> Result<ParamsKZG<Bn256>, LibraryError> {
-    let k = part.k.to_le_bytes();
-    let generator = g2_generator();
-    let mut raw = k
-        .chain(&*part.monomial)
-        .chain(&*part.lagrange)
-        .chain(&generator[..])
-        .chain(&part.s_g2[..]);
-    Ok(ParamsKZG::read_custom(&mut raw, SerdeFormat::RawBytes)?)
-}
-
-/// A transcript that reports the points it is given, and unwinds when nobody wants the proof any more.
-struct Watched<'a> {
-    inner: EvmTranscript<Vec<u8>>,
-    progress: &'a dyn Progress,
-    done: u64,
-    total: u64,
-}
-
-impl Watched<'_> {
-    fn report(&self) -> ControlFlow<()> {
-        self.progress
-            .report(Phase::Prove, self.done.min(self.total), self.total)
-    }
-}
-
-impl Transcript<G1Affine, Challenge> for Watched<'_> {
-    fn squeeze_challenge(&mut self) -> Challenge {
-        self.inner.squeeze_challenge()
-    }
-
-    fn common_point(&mut self, point: G1Affine) -> io::Result<()> {
-        self.inner.common_point(point)
-    }
-
-    fn common_scalar(&mut self, scalar: Fr) -> io::Result<()> {
-        self.inner.common_scalar(scalar)
-    }
-}
-
-impl TranscriptWrite<G1Affine, Challenge> for Watched<'_> {
-    fn write_point(&mut self, point: G1Affine) -> io::Result<()> {
-        self.done += 64;
-        if self.report().is_break() {
-            // The library answers an error of the transcript with a panic of its own, which would be printed.
-            resume_unwind(Box::new(Cancelled));
-        }
-        self.inner.write_point(point)
-    }
-
-    fn write_scalar(&mut self, scalar: Fr) -> io::Result<()> {
-        self.done += 32;
-        self.inner.write_scalar(scalar)
-    }
+    LibraryFr::from_raw_bytes_unchecked(&bytes)
 }
 
 /// What a constraint system makes of proofs and keys.
@@ -190,7 +58,7 @@ impl Size {
 }
 
 /// Counts what the configuration of a circuit asks for, before any key.
-pub(crate) fn size<C: Circuit<Fr>>(circuit: &C) -> Size {
+pub(crate) fn size<C: Circuit<LibraryFr>>(circuit: &C) -> Size {
     let mut cs = ConstraintSystem::default();
     C::configure_with_params(&mut cs, circuit.params());
     let (n_advice, n_fixed) = (cs.num_advice_columns(), cs.num_fixed_columns());
@@ -212,5 +80,28 @@ pub(crate) fn size<C: Circuit<Fr>>(circuit: &C) -> Size {
         n_fixed,
         n_permuted,
         degree,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use halo2curves::ff::Field;
+    use rand::SeedableRng;
+    use rand::rngs::StdRng;
+
+    use super::*;
+    use crate::halo2_kzg::protocol::scalar;
+
+    #[test]
+    fn scalars_cross_over_and_back() {
+        let mut rng = StdRng::seed_from_u64(5);
+        for theirs in [LibraryFr::ZERO, LibraryFr::ONE, -LibraryFr::ONE]
+            .into_iter()
+            .chain((0..100).map(|_| LibraryFr::random(&mut rng)))
+        {
+            // `scalar` goes the long way round, over canonical bytes.
+            assert_eq!(from_library(&theirs), scalar(&theirs));
+            assert_eq!(to_library(&from_library(&theirs)), theirs);
+        }
     }
 }

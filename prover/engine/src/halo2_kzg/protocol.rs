@@ -4,7 +4,9 @@
 //! queries, compressed selectors) are refused by name. Points and scalars cross over as bytes, checked.
 
 use ark_bn254::{Fr as VerifierFr, G1Affine as VerifierG1};
-use halo2_proofs::plonk::{Any, Column as LibraryColumn, Expression, VerifyingKey};
+use halo2_proofs::plonk::{
+    Any, Column as LibraryColumn, ConstraintSystem, Expression, VerifyingKey,
+};
 use halo2_proofs::poly::commitment::{Params, ParamsProver};
 use halo2_proofs::poly::kzg::commitment::ParamsKZG;
 use halo2curves::bn256::{Bn256, Fq, Fr, G1Affine, G2Affine};
@@ -80,40 +82,67 @@ pub fn protocol_of(
     vk: &VerifyingKey<G1Affine>,
     params: &ParamsKZG<Bn256>,
 ) -> Result<Protocol, ExtractError> {
-    let (cs, domain) = (vk.cs(), vk.get_domain());
-    let unsupported = |what, expected, got| {
-        if expected == got {
-            Ok(())
-        } else {
-            Err(ExtractError::Unsupported {
-                what,
-                expected,
-                got,
-            })
-        }
-    };
-    unsupported("library lookups", 0, cs.lookups().len())?;
-    unsupported("instance columns", 1, cs.num_instance_columns())?;
     unsupported(
         "compressed selectors",
         0,
         usize::from(vk.compress_selectors()),
     )?;
-    unsupported("virtual selectors", 0, cs.num_selectors())?;
-    let rotated = cs.instance_queries().iter();
-    let rotated = rotated.filter(|(_, rotation)| rotation.0 != 0).count();
-    unsupported("rotated instance queries", 0, rotated)?;
-    let size = params.k();
-    if size != domain.k() {
+    let (size, k) = (params.k(), vk.get_domain().k());
+    if size != k {
         return Err(ExtractError::Size {
             params: size,
-            key: domain.k(),
+            key: k,
         });
     }
     let generators = (params.get_g().first(), params.g2());
     if generators != (Some(&G1Affine::generator()), G2Affine::generator()) {
         return Err(ExtractError::Generators);
     }
+    let commitments = Commitments {
+        fixed: points("fixed commitment", vk.fixed_commitments(), true)?,
+        sigma: points(
+            "permutation commitment",
+            vk.permutation().commitments(),
+            false,
+        )?,
+        s_g2: s_g2(&params.s_g2())?,
+    };
+    describe(vk.cs(), k, scalar(&vk.transcript_repr()), commitments)
+}
+
+/// The points of a description.
+#[derive(Debug)]
+pub(super) struct Commitments {
+    pub(super) fixed: Vec<VerifierG1>,
+    pub(super) sigma: Vec<VerifierG1>,
+    pub(super) s_g2: zkinfer_verifier::G2Affine,
+}
+
+fn unsupported(what: &'static str, expected: usize, got: usize) -> Result<(), ExtractError> {
+    if expected == got {
+        Ok(())
+    } else {
+        Err(ExtractError::Unsupported {
+            what,
+            expected,
+            got,
+        })
+    }
+}
+
+/// The protocol description of a constraint system on 2^k rows; it passes [`Protocol::check`].
+pub(super) fn describe(
+    cs: &ConstraintSystem<Fr>,
+    k: u32,
+    transcript_repr: VerifierFr,
+    commitments: Commitments,
+) -> Result<Protocol, ExtractError> {
+    unsupported("library lookups", 0, cs.lookups().len())?;
+    unsupported("instance columns", 1, cs.num_instance_columns())?;
+    unsupported("virtual selectors", 0, cs.num_selectors())?;
+    let rotated = cs.instance_queries().iter();
+    let rotated = rotated.filter(|(_, rotation)| rotation.0 != 0).count();
+    unsupported("rotated instance queries", 0, rotated)?;
     let advice_queries = queries(cs.advice_queries().iter().map(|(c, r)| (c.index(), r.0)))?;
     let fixed_queries = queries(cs.fixed_queries().iter().map(|(c, r)| (c.index(), r.0)))?;
     let columns = cs.permutation().get_columns();
@@ -132,21 +161,17 @@ pub fn protocol_of(
         }
     }
     let protocol = Protocol {
-        k: fits("k", domain.k())?,
-        degree: fits("degree", domain.get_quotient_poly_degree() + 1)?,
+        k: fits("k", k)?,
+        degree: fits("degree", cs.degree())?,
         blinding_factors: fits("blinding factors", cs.blinding_factors())?,
         advice_phases: cs.advice_column_phase(),
         challenge_phases: cs.challenge_phase(),
         permuted: permuted?,
         gates: gates.ops,
-        transcript_repr: scalar(&vk.transcript_repr()),
-        fixed: points("fixed commitment", vk.fixed_commitments(), true)?,
-        sigma: points(
-            "permutation commitment",
-            vk.permutation().commitments(),
-            false,
-        )?,
-        s_g2: s_g2(&params.s_g2())?,
+        transcript_repr,
+        fixed: commitments.fixed,
+        sigma: commitments.sigma,
+        s_g2: commitments.s_g2,
         advice_queries,
         fixed_queries,
     };

@@ -1,64 +1,80 @@
 //! # Proving in halo2-kzg
 //!
-//! `prepare` generates the library's keys anew from the program and the powers in the key file; the protocol description that comes out
-//! must be the one in the verifying key. That the file's points are powers of one τ is not checked again: a file bent with care makes proofs that fail
-//! the check below, and whether they fail may depend on the witness. Prove with key files of your own making. A proof is the library's `create_proof` with SHPLONK, our transcript and the caller's
-//! randomness, and our verifier's word on it.
-//!
-//! The first phase's cells are overwritten when they are dropped; the library's own copies (columns, coefficients, the second phase)
-//! are freed without that.
+//! `prepare` lays the circuit out anew and commits to its fixed part with the powers in the key file; the protocol description that comes out
+//! must be the one in the verifying key. That the file's points are powers of one τ is not checked again: a file bent with care makes proofs
+//! that fail the check below, and whether they fail may depend on the witness. Prove with key files of your own making. A proof is that of
+//! [`rounds`](super::rounds) with the caller's randomness, and our verifier's word on it.
 
 use std::mem;
 use std::sync::Arc;
 
+use rayon::prelude::*;
 use zeroize::Zeroizing;
-use zkinfer_circuits::arithmetization::halo2::Halo2Circuit;
+use zkinfer_circuits::arithmetization::halo2::{Halo2Circuit, Synthesis};
 use zkinfer_circuits::constraint::{Program, solve};
+use zkinfer_gpu::{Device, G1, G2};
 use zkinfer_params::keys::{ProvingKeyFile, SectionKind};
-use zkinfer_params::srs::{G2_BYTES, SrsPart};
 use zkinfer_verifier::{Proof, ProofSystem, VerifyingKey, verify};
 
-use super::library::Keys;
+use super::key::{Powers, ProvingKey};
+use super::library::LibraryFr;
+use super::rounds::{Witness, create_proof};
 use crate::backend::{CryptoRngCore, Phase, Progress, ProofInput, Proven, Prover, Steps};
-use crate::crs::check_identity;
+use crate::crs::{check_identity, section};
 use crate::error::{PrepareError, ProveError};
 
 /// A circuit with its keys.
 #[derive(Debug)]
 pub(super) struct Halo2KzgProver {
+    device: Arc<dyn Device>,
     circuit: Halo2Circuit,
-    keys: Keys,
+    key: ProvingKey,
     vk: VerifyingKey,
     vk_digest: [u8; 32],
 }
 
 impl Halo2KzgProver {
     pub(super) fn new(
+        device: Arc<dyn Device>,
         program: &Arc<Program>,
         file: &ProvingKeyFile,
         vk: VerifyingKey,
     ) -> Result<Self, PrepareError> {
         let circuit = Halo2Circuit::lower(program)?;
         check_identity(file, &vk, program, circuit.digest(), ProofSystem::Halo2Kzg)?;
-        let n = 1u64 << circuit.k();
-        let mut s_g2 = [0u8; G2_BYTES];
-        s_g2.copy_from_slice(&file.read_section(SectionKind::PointsG2, 1)?);
-        let part = SrsPart {
-            k: circuit.k(),
-            monomial: file.read_section(SectionKind::Monomial, n)?,
-            lagrange: file.read_section(SectionKind::Lagrange, n)?,
-            s_g2,
+        file.sections()
+            .par_iter()
+            .try_for_each(|section| file.verify_section(section))?;
+        let n = 1usize << circuit.k();
+        let powers = Powers {
+            monomial: section::<G1>(file, SectionKind::Monomial, n)?,
+            lagrange: section::<G1>(file, SectionKind::Lagrange, n)?,
+            s_g2: section::<G2>(file, SectionKind::PointsG2, 1)?.points(0..1)?[0],
         };
-        let keys = Keys::generate(&part, &circuit.synthesis())?;
-        if vk.halo2_kzg() != Some(&keys.protocol) {
+        let synthesis = circuit.synthesis();
+        let repr = vk.halo2_kzg().map(|protocol| protocol.transcript_repr);
+        let key = ProvingKey::generate(&*device, &synthesis, circuit.k(), powers, repr)?;
+        if vk.halo2_kzg() != Some(key.protocol()) {
             return Err(PrepareError::OtherSrs);
         }
         Ok(Self {
+            device,
             circuit,
-            keys,
+            key,
             vk_digest: vk.digest(),
             vk,
         })
+    }
+}
+
+impl Witness for Synthesis<'_> {
+    fn advice(
+        &self,
+        phase: u8,
+        challenges: &[Option<LibraryFr>],
+        column: &mut dyn FnMut(usize, &[LibraryFr]),
+    ) {
+        self.with_advice(phase, challenges, column);
     }
 }
 
@@ -74,13 +90,18 @@ impl Prover for Halo2KzgProver {
         let solved = solve(program, &input.tensors)?;
         let statement = solved.statement(program, input.context)?;
         let mut outputs = Zeroizing::new(solved.outputs(program));
-        let circuit = self.circuit.assign(&solved, &statement);
-        let instance = Halo2Circuit::instance(&statement.words());
+        let witness = self.circuit.assign(&solved, &statement);
         steps.advance(1)?;
 
-        let bytes = self
-            .keys
-            .prove(circuit, &instance, &self.vk_digest, rng, progress)??;
+        let bytes = create_proof(
+            &self.key,
+            &*self.device,
+            &self.vk_digest,
+            &statement.words(),
+            &witness,
+            rng,
+            progress,
+        )?;
         let proof = Proof::Halo2Kzg { bytes };
 
         let mut steps = Steps::begin(progress, Phase::Verify, 1)?;

@@ -7,14 +7,17 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
+use rayon::prelude::*;
 use zkinfer_circuits::arithmetization::halo2::Halo2Circuit;
 use zkinfer_circuits::constraint::Program;
+use zkinfer_gpu::curve::{CoordinateTooLarge, decode_point};
+use zkinfer_gpu::{Bases, Curve, Device, G1, G2};
 use zkinfer_params::dev_setup::development_srs_part;
 use zkinfer_params::keys::{KeyHeader, KeySink, SectionKind};
-use zkinfer_params::srs::{Origin, SrsStep};
+use zkinfer_params::srs::{Origin, SrsPart, SrsStep};
 use zkinfer_verifier::{KeyMaterial, ProofSystem, Setup, VerifyingKey};
 
-use super::library::Keys;
+use super::key::{KeygenError, Powers, Preprocessed};
 use crate::backend::{KeySource, Phase, Progress, Steps};
 use crate::error::SetupError;
 
@@ -22,6 +25,7 @@ use crate::error::SetupError;
 const PIECE: usize = 1 << 20;
 
 pub(super) fn setup(
+    device: &dyn Device,
     program: &Arc<Program>,
     model_id: [u8; 32],
     source: KeySource<'_>,
@@ -52,14 +56,20 @@ pub(super) fn setup(
             srs.load(circuit.k(), &mut watch)?,
         ),
     };
-    let keys = Keys::generate(&part, &circuit.synthesis())?;
+    let made = Preprocessed::new(
+        device,
+        &circuit.synthesis(),
+        circuit.k(),
+        &powers(&part)?,
+        None,
+    )?;
     let vk = VerifyingKey {
         system: ProofSystem::Halo2Kzg,
         setup,
         model_id,
         circuit_digest: circuit.digest(),
         layout: program.layout().clone(),
-        material: KeyMaterial::Halo2Kzg(keys.protocol),
+        material: KeyMaterial::Halo2Kzg(made.protocol),
     };
     vk.check()?;
 
@@ -84,4 +94,21 @@ pub(super) fn setup(
     sink.start_section(SectionKind::PointsG2, 1)?;
     sink.append(&part.s_g2)?;
     Ok(vk)
+}
+
+/// The points of a reference string.
+fn powers(part: &SrsPart) -> Result<Powers, KeygenError> {
+    let refused = |what| move |CoordinateTooLarge| KeygenError::OffCurve { what, index: 0 };
+    let section = |what, bytes: &[u8]| {
+        let points: Result<Vec<_>, _> = bytes
+            .par_chunks_exact(G1::POINT_BYTES)
+            .map(decode_point::<G1>)
+            .collect();
+        points.map(Bases::from_points).map_err(refused(what))
+    };
+    Ok(Powers {
+        monomial: section("monomial", &part.monomial)?,
+        lagrange: section("lagrange", &part.lagrange)?,
+        s_g2: decode_point::<G2>(&part.s_g2).map_err(refused("[τ]"))?,
+    })
 }

@@ -9,13 +9,16 @@ use std::sync::Arc;
 use halo2_proofs::SerdeFormat;
 use halo2_proofs::circuit::{Layouter, SimpleFloorPlanner, Value};
 use halo2_proofs::plonk::{
-    Advice, Challenge, Circuit, Column, ConstraintSystem, Error, FirstPhase, Fixed, Instance,
-    ProvingKey, SecondPhase, create_proof, keygen_pk, keygen_vk, verify_proof,
+    Advice, Any, Assigned, Assignment, Challenge, Circuit, Column, ConstraintSystem, Error,
+    FirstPhase, Fixed, FloorPlanner, Instance, ProvingKey, SecondPhase, Selector, create_proof,
+    keygen_pk, keygen_vk, verify_proof,
 };
 use halo2_proofs::poly::Rotation;
+use halo2_proofs::poly::commitment::Params;
 use halo2_proofs::poly::kzg::commitment::{KZGCommitmentScheme, ParamsKZG};
 use halo2_proofs::poly::kzg::multiopen::{ProverSHPLONK, VerifierSHPLONK};
 use halo2_proofs::poly::kzg::strategy::SingleStrategy;
+use halo2_proofs::transcript::TranscriptWrite;
 use halo2curves::bn256::{Bn256, Fr, G1Affine};
 use halo2curves::ff::Field;
 use rand::SeedableRng;
@@ -23,8 +26,13 @@ use rand::rngs::StdRng;
 use zkinfer_circuits::arithmetization::halo2::Halo2Circuit;
 use zkinfer_circuits::constraint::{Program, solve};
 use zkinfer_circuits::tensor::Tensor;
+use zkinfer_engine::Silent;
+use zkinfer_engine::halo2_kzg::key::{self, Powers};
 use zkinfer_engine::halo2_kzg::protocol::protocol_of;
-use zkinfer_engine::halo2_kzg::transcript::{EvmTranscript, from_verifier};
+use zkinfer_engine::halo2_kzg::rounds::{self, Witness};
+use zkinfer_engine::halo2_kzg::transcript::{self, EvmTranscript, from_verifier};
+use zkinfer_gpu::curve::decode_point;
+use zkinfer_gpu::{Bases, Curve, Device, G1, G2};
 use zkinfer_verifier::{
     Context, Dtype, KeyMaterial, ProofSystem, Role, Setup, Statement, StatementLayout, TensorSpec,
     VerifyingKey, Visibility,
@@ -294,13 +302,106 @@ impl Bundle {
         }
     }
 
-    /// A statement and its proof, both from seeds.
+    /// A statement and the library's proof, both from seeds.
     pub fn proven(&self, statement: u8, seed: u64) -> (Statement, Vec<u8>) {
+        let mut transcript = EvmTranscript::new(&self.key.digest(), Vec::new());
+        let statement = self.library_proof(statement, seed, &mut transcript);
+        (statement, transcript.into_stream())
+    }
+
+    /// A statement from a seed that the library proves, with randomness from another, to a transcript.
+    pub fn library_proof(
+        &self,
+        statement: u8,
+        seed: u64,
+        transcript: &mut impl TranscriptWrite<G1Affine, transcript::Challenge>,
+    ) -> Statement {
         let Some(circuit) = &self.circuit else {
             let statement = self.statement(statement);
-            let proof = self.prove(&statement, seed);
-            return (statement, proof);
+            let words = library_words(&statement);
+            self.create(self.small(&words, seed), &words, seed, transcript);
+            return statement;
         };
+        let (solved, statement) = self.solved(circuit, statement);
+        let words = library_words(&statement);
+        self.create(
+            circuit.assign(&solved, &statement),
+            &words,
+            seed,
+            transcript,
+        );
+        statement
+    }
+
+    /// The same statement with our proof of it, from the same randomness.
+    pub fn ours(
+        &self,
+        key: &key::ProvingKey,
+        device: &dyn Device,
+        statement: u8,
+        seed: u64,
+    ) -> (Statement, Vec<u8>) {
+        let create = |statement: &Statement, witness: &dyn Witness| {
+            let (digest, words) = (self.key.digest(), statement.words());
+            let mut rng = StdRng::seed_from_u64(seed);
+            rounds::create_proof(key, device, &digest, &words, witness, &mut rng, &Silent)
+                .expect("a proof")
+        };
+        match &self.circuit {
+            None => {
+                let statement = self.statement(statement);
+                let circuit = self.small(&library_words(&statement), seed);
+                let proof = create(&statement, &Collected(circuit));
+                (statement, proof)
+            }
+            Some(circuit) => {
+                let (solved, statement) = self.solved(circuit, statement);
+                let proof = create(&statement, &circuit.assign(&solved, &statement));
+                (statement, proof)
+            }
+        }
+    }
+
+    /// Our proving key.
+    pub fn our_key(&self, device: &dyn Device) -> key::ProvingKey {
+        let (k, powers) = (self.params.k(), self.powers());
+        match &self.circuit {
+            None => {
+                let circuit = self.small(&[Fr::ZERO; 12], 0);
+                key::ProvingKey::generate(device, &circuit, k, powers, None)
+            }
+            Some(circuit) => {
+                key::ProvingKey::generate(device, &circuit.synthesis(), k, powers, None)
+            }
+        }
+        .expect("a key")
+    }
+
+    /// The parameters as ours.
+    pub fn powers(&self) -> Powers {
+        let mut raw = Vec::new();
+        self.params
+            .write_custom(&mut raw, SerdeFormat::RawBytes)
+            .expect("written");
+        let n = 1 << self.params.k();
+        let (monomial, rest) = raw[4..].split_at(n * G1::POINT_BYTES);
+        let (lagrange, rest) = rest.split_at(n * G1::POINT_BYTES);
+        let bases = |bytes: &[u8]| {
+            let points = bytes.chunks(G1::POINT_BYTES).map(decode_point::<G1>);
+            Bases::from_points(points.map(|p| p.expect("a point")).collect())
+        };
+        Powers {
+            monomial: bases(monomial),
+            lagrange: bases(lagrange),
+            s_g2: decode_point::<G2>(&rest[G2::POINT_BYTES..]).expect("a point"),
+        }
+    }
+
+    fn solved(
+        &self,
+        circuit: &Halo2Circuit,
+        seed: u8,
+    ) -> (zkinfer_circuits::constraint::Assignment, Statement) {
         let program = circuit.program();
         let shape: Vec<usize> = program.layout().tensors[0]
             .shape
@@ -308,14 +409,20 @@ impl Bundle {
             .map(|&d| d as usize)
             .collect();
         let len: usize = shape.iter().product();
-        let element = |i| (i as i64 * 37 + i64::from(statement) * 11) % 256 - 128;
+        let element = |i| (i as i64 * 37 + i64::from(seed) * 11) % 256 - 128;
         let data = (0..len).map(element).collect();
         let solved = solve(program, &[Tensor { shape, data }]).expect("a solution");
-        let context = Context::from_bytes([statement & 0x1f; 32]).expect("below 2^253");
+        let context = Context::from_bytes([seed & 0x1f; 32]).expect("below 2^253");
         let statement = solved.statement(program, context).expect("a statement");
-        let words: Vec<Fr> = statement.words().into_iter().map(from_verifier).collect();
-        let proof = self.create(circuit.assign(&solved, &statement), &words, seed);
-        (statement, proof)
+        (solved, statement)
+    }
+
+    fn small(&self, words: &[Fr], seed: u64) -> Small {
+        Small {
+            shape: self.shape,
+            words: words[..self.key.layout.n_words()].to_vec(),
+            seed,
+        }
     }
 
     /// A statement whose bytes come from the seed.
@@ -331,32 +438,32 @@ impl Bundle {
 
     /// The library's proof of a statement.
     pub fn prove(&self, statement: &Statement, seed: u64) -> Vec<u8> {
-        let words: Vec<Fr> = statement.words().into_iter().map(from_verifier).collect();
-        self.prove_words(&words, seed)
+        self.prove_words(&library_words(statement), seed)
     }
 
     /// The library's proof of any words.
     pub fn prove_words(&self, words: &[Fr], seed: u64) -> Vec<u8> {
-        let circuit = Small {
-            shape: self.shape,
-            words: words[..self.key.layout.n_words()].to_vec(),
-            seed,
-        };
-        self.create(circuit, words, seed)
+        let mut transcript = EvmTranscript::new(&self.key.digest(), Vec::new());
+        self.create(self.small(words, seed), words, seed, &mut transcript);
+        transcript.into_stream()
     }
 
-    fn create(&self, circuit: impl Circuit<Fr>, words: &[Fr], seed: u64) -> Vec<u8> {
-        let mut transcript = EvmTranscript::new(&self.key.digest(), Vec::new());
+    fn create(
+        &self,
+        circuit: impl Circuit<Fr>,
+        words: &[Fr],
+        seed: u64,
+        transcript: &mut impl TranscriptWrite<G1Affine, transcript::Challenge>,
+    ) {
         create_proof::<KZGCommitmentScheme<Bn256>, ProverSHPLONK<'_, Bn256>, _, _, _, _>(
             &self.params,
             &self.pk,
             &[circuit],
             &[&[words]],
             StdRng::seed_from_u64(seed),
-            &mut transcript,
+            transcript,
         )
         .expect("a proof");
-        transcript.into_stream()
     }
 
     /// What the library says.
@@ -376,6 +483,89 @@ impl Bundle {
     pub fn library_key(&self) -> Vec<u8> {
         self.pk.get_vk().to_bytes(SerdeFormat::RawBytes)
     }
+}
+
+fn library_words(statement: &Statement) -> Vec<Fr> {
+    statement.words().into_iter().map(from_verifier).collect()
+}
+
+/// A circuit of the library's kind as a witness of ours: synthesized again for each phase.
+struct Collected<C>(C);
+
+impl<C: Circuit<Fr>> Witness for Collected<C> {
+    fn advice(&self, phase: u8, challenges: &[Option<Fr>], column: &mut dyn FnMut(usize, &[Fr])) {
+        let mut cs = ConstraintSystem::default();
+        let config = C::configure_with_params(&mut cs, self.0.params());
+        let mut cells = Cells {
+            columns: vec![Vec::new(); cs.num_advice_columns()],
+            challenges: challenges.to_vec(),
+        };
+        C::FloorPlanner::synthesize(&mut cells, &self.0, config, Vec::new()).expect("cells");
+        for (i, values) in cells.columns.iter().enumerate() {
+            if cs.advice_column_phase()[i] == phase {
+                column(i, values);
+            }
+        }
+    }
+}
+
+struct Cells {
+    columns: Vec<Vec<Fr>>,
+    challenges: Vec<Option<Fr>>,
+}
+
+impl Assignment<Fr> for Cells {
+    fn enter_region<NR: Into<String>, N: FnOnce() -> NR>(&mut self, _: N) {}
+
+    fn annotate_column<A: FnOnce() -> AR, AR: Into<String>>(&mut self, _: A, _: Column<Any>) {}
+
+    fn exit_region(&mut self) {}
+
+    fn enable_selector<A: FnOnce() -> AR, AR: Into<String>>(
+        &mut self,
+        _: A,
+        _: &Selector,
+        _: usize,
+    ) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn query_instance(&self, _: Column<Instance>, _: usize) -> Result<Value<Fr>, Error> {
+        Ok(Value::unknown())
+    }
+
+    fn assign_advice<'v>(
+        &mut self,
+        column: Column<Advice>,
+        row: usize,
+        to: Value<Assigned<Fr>>,
+    ) -> Value<&'v Assigned<Fr>> {
+        let cells = &mut self.columns[column.index()];
+        cells.resize(cells.len().max(row + 1), Fr::ZERO);
+        to.map(|value| cells[row] = value.evaluate());
+        Value::unknown()
+    }
+
+    fn assign_fixed(&mut self, _: Column<Fixed>, _: usize, _: Assigned<Fr>) {}
+
+    fn copy(&mut self, _: Column<Any>, _: usize, _: Column<Any>, _: usize) {}
+
+    fn fill_from_row(
+        &mut self,
+        _: Column<Fixed>,
+        _: usize,
+        _: Value<Assigned<Fr>>,
+    ) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn get_challenge(&self, challenge: Challenge) -> Value<Fr> {
+        self.challenges[challenge.index()].map_or(Value::unknown(), Value::known)
+    }
+
+    fn push_namespace<NR: Into<String>, N: FnOnce() -> NR>(&mut self, _: N) {}
+
+    fn pop_namespace(&mut self, _: Option<String>) {}
 }
 
 /// One public tensor.

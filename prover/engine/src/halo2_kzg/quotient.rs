@@ -1,0 +1,207 @@
+//! # The quotient, coset by coset
+//!
+//! The folded constraints N have degree below d·n, N = h·(Xⁿ − 1), and h = Σ_j X^(nj)·h_j with d − 1 pieces of n coefficients. On the coset
+//! g^(c+1)·⟨ω⟩ the power Xⁿ is the constant t_c = g^(n(c+1)), so what interpolates N there is (t_c − 1)·Σ_j t_c^j·h_j: d − 1 cosets, t_c all
+//! different, give the h_j by one small matrix, coefficient by coefficient. Nothing larger than n is ever transformed, and a column's
+//! values on a coset exist only from the first pass that reads them to the last.
+
+use std::collections::HashMap;
+
+use ark_bn254::Fr;
+use ark_ff::{AdditiveGroup, FftField, Field, Zero, batch_inversion};
+use rayon::prelude::*;
+use zeroize::Zeroizing;
+use zkinfer_gpu::{Device, DeviceError};
+
+use super::graph::Source;
+use super::program::{Program, Values};
+use super::rows::{Rows, Secret, fill_powers};
+use crate::backend::Steps;
+use crate::error::ProveError;
+
+/// Elements of one task.
+const PER_TASK: usize = 1 << 10;
+
+/// The coefficients of what the constraints read.
+pub(super) trait Coefficients {
+    /// Of a committed column or the instance column.
+    fn of(&self, source: Source) -> &[Fr];
+}
+
+/// Steps that [`quotient`] reports.
+pub(super) fn n_steps(program: &Program, n_pieces: usize) -> u64 {
+    (n_pieces * program.passes().len()) as u64
+}
+
+/// The pieces h_j of the quotient; `values` without the shift.
+pub(super) fn quotient(
+    device: &dyn Device,
+    rows: &Rows,
+    program: &Program,
+    columns: &dyn Coefficients,
+    mut values: Values<'_>,
+    n_pieces: usize,
+    steps: &mut Steps<'_>,
+) -> Result<Vec<Secret>, ProveError> {
+    let n = rows.n();
+    let mut shifts = vec![Fr::ONE; n];
+    let mut pieces: Vec<Secret> = Vec::with_capacity(n_pieces);
+    let mut powers = Vec::with_capacity(n_pieces);
+    values.shift = Fr::ONE;
+    for _ in 0..n_pieces {
+        values.shift *= Fr::GENERATOR;
+        let power = values.shift.pow([n as u64]);
+        fill_powers(&mut shifts, values.shift);
+        let mut sum: Secret = Zeroizing::new(vec![Fr::ZERO; n]);
+        let uniform = Zeroizing::new(program.uniform(&values));
+        let mut cosets: HashMap<Source, Secret> = HashMap::new();
+        for pass in program.passes() {
+            for source in pass.sources() {
+                if *source != Source::Point && !cosets.contains_key(source) {
+                    let coset = match source {
+                        Source::First => first_row(rows, values.shift, power),
+                        _ => rows.coset_values(device, columns.of(*source), &shifts)?,
+                    };
+                    cosets.insert(*source, coset);
+                }
+            }
+            let read: Vec<&[Fr]> = pass
+                .sources()
+                .iter()
+                .map(|source| cosets.get(source).map_or(rows.points(), |c| c.as_slice()))
+                .collect();
+            program.run(pass, &read, &uniform, &mut sum);
+            for source in pass.last_used() {
+                cosets.remove(source);
+            }
+            steps.advance(1)?;
+        }
+        rows.shifted_coefficients(device, &mut sum)?;
+        pieces.push(sum);
+        powers.push(power);
+    }
+    split(&mut pieces, &powers)?;
+    Ok(pieces)
+}
+
+/// l_0 on a coset, in the device's order: (t − 1)/(n·(x − 1)), x = shift·ω′^m.
+fn first_row(rows: &Rows, shift: Fr, power: Fr) -> Secret {
+    let factor = (power - Fr::ONE) * Fr::from(rows.n() as u64).inverse().unwrap_or(Fr::ZERO);
+    let mut values = Zeroizing::new(vec![Fr::ZERO; rows.n()]);
+    values
+        .par_chunks_mut(PER_TASK)
+        .zip(rows.points().par_chunks(PER_TASK))
+        .for_each(|(values, points)| {
+            for (value, point) in values.iter_mut().zip(points) {
+                *value = shift * point - Fr::ONE;
+            }
+            ark_ff::fields::serial_batch_inversion_and_mul(values, &factor);
+        });
+    values
+}
+
+/// From the interpolations on the cosets, coefficients times shift^i, to the pieces.
+fn split(pieces: &mut [Secret], powers: &[Fr]) -> Result<(), DeviceError> {
+    let matrix = inverse_vandermonde(powers);
+    let n_pieces = pieces.len();
+    // shift_c^−i = g^(−(c+1)·i).
+    let generator = Fr::GENERATOR.inverse().unwrap_or(Fr::ONE);
+    let mut parts: Vec<Vec<&mut [Fr]>> = Vec::new();
+    for piece in pieces.iter_mut() {
+        for (task, part) in piece.chunks_mut(PER_TASK).enumerate() {
+            if parts.len() <= task {
+                parts.push(Vec::with_capacity(n_pieces));
+            }
+            parts[task].push(part);
+        }
+    }
+    parts.into_par_iter().enumerate().for_each(|(task, parts)| {
+        let mut parts = parts;
+        let mut power = generator.pow([(task * PER_TASK) as u64]);
+        let mut on_cosets = Zeroizing::new(vec![Fr::ZERO; n_pieces]);
+        for i in 0..parts.first().map_or(0, |part| part.len()) {
+            let mut shift = power;
+            for (value, part) in on_cosets.iter_mut().zip(&parts) {
+                *value = part[i] * shift;
+                shift *= power;
+            }
+            for (part, row) in parts.iter_mut().zip(&matrix) {
+                part[i] = row
+                    .iter()
+                    .zip(on_cosets.iter())
+                    .map(|(factor, value)| *factor * value)
+                    .sum();
+            }
+            power *= generator;
+        }
+    });
+    Ok(())
+}
+
+/// The matrix that takes ((t_c − 1)·Σ_j t_c^j·h_j)_c to (h_j)_j.
+fn inverse_vandermonde(points: &[Fr]) -> Vec<Vec<Fr>> {
+    let n = points.len();
+    let mut below: Vec<Fr> = points
+        .iter()
+        .enumerate()
+        .map(|(c, t)| {
+            let others = points.iter().enumerate().filter(|(m, _)| *m != c);
+            others.fold(*t - Fr::ONE, |product, (_, other)| product * (*t - other))
+        })
+        .collect();
+    debug_assert!(below.iter().all(|b| !b.is_zero()));
+    batch_inversion(&mut below);
+    let mut matrix = vec![vec![Fr::ZERO; n]; n];
+    for (c, factor) in below.iter().enumerate() {
+        // Π_(m ≠ c) (T − t_m).
+        let mut basis = vec![*factor];
+        for (m, other) in points.iter().enumerate() {
+            if m != c {
+                basis.push(Fr::ZERO);
+                for at in (0..basis.len()).rev() {
+                    let shifted = if at > 0 { basis[at - 1] } else { Fr::ZERO };
+                    basis[at] = shifted - basis[at] * other;
+                }
+            }
+        }
+        for (row, value) in matrix.iter_mut().zip(basis) {
+            row[c] = value;
+        }
+    }
+    matrix
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_matrix_takes_values_on_cosets_to_pieces() {
+        let points: Vec<Fr> = [5u64, 25, 125, 9].map(Fr::from).to_vec();
+        let pieces: Vec<Fr> = [3u64, 0, 11, 8].map(Fr::from).to_vec();
+        let values: Vec<Fr> = points
+            .iter()
+            .map(|t| {
+                let sum = pieces.iter().rev().fold(Fr::ZERO, |sum, h| sum * t + h);
+                sum * (*t - Fr::ONE)
+            })
+            .collect();
+        for (row, piece) in inverse_vandermonde(&points).iter().zip(pieces) {
+            let got: Fr = row.iter().zip(&values).map(|(m, v)| *m * v).sum();
+            assert_eq!(got, piece);
+        }
+    }
+
+    #[test]
+    fn the_first_lagrange_polynomial_is_the_closed_formula() {
+        let rows = Rows::new(4).expect("a small domain");
+        let shift = Fr::GENERATOR;
+        let values = first_row(&rows, shift, shift.pow([16u64]));
+        // l_0(x) = (1 + x + … + x^15)/16.
+        for (value, point) in values.iter().zip(rows.points()) {
+            let x = shift * point;
+            let sum: Fr = (0..16u64).map(|i| x.pow([i])).sum();
+            assert_eq!(*value * Fr::from(16u64), sum);
+        }
+    }
+}
