@@ -2,6 +2,7 @@
 //!
 //! Instructions and rules: `DESIGN.md`. No finite field and no operator name appears below this module.
 
+mod batch;
 mod builder;
 mod error;
 mod hint;
@@ -12,6 +13,7 @@ mod solve;
 mod table;
 mod wire;
 
+pub use batch::MAX_BATCH;
 pub use builder::Builder;
 pub use error::BuildError;
 pub use hint::HintKind;

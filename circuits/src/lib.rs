@@ -27,6 +27,8 @@ pub struct Settings {
     pub input: Visibility,
     /// Whether the statement shows the model's outputs.
     pub output: Visibility,
+    /// How many inferences one proof is about.
+    pub batch: u32,
 }
 
 impl Default for Settings {
@@ -34,6 +36,7 @@ impl Default for Settings {
         Self {
             input: Visibility::Public,
             output: Visibility::Public,
+            batch: 1,
         }
     }
 }
@@ -97,7 +100,7 @@ pub fn compile(
     progress("report", 3, STEPS);
     let report = quantize::report(&graph, &ranges, &quantized, &samples)?;
     progress("synthesize", 4, STEPS);
-    let program = quantized.model.synthesize()?;
+    let program = quantized.model.synthesize()?.batched(settings.batch)?;
     progress("synthesize", STEPS, STEPS);
     Ok(Compiled {
         model: quantized.model,

@@ -138,3 +138,30 @@ fn lenet_costs_at_most_five_rows_per_activation() {
     println!("{activations} activations, {per_activation:.3} rows each, tables {tables} rows");
     assert!(per_activation <= 5.0);
 }
+
+/// What a batch shares: rows an inference, by the size of the batch.
+#[test]
+fn costs_of_batches_are_golden() {
+    let mut costs =
+        "model,batch,committed rows,rows an inference,table rows,limb bits,halo2 k\n".to_owned();
+    for name in ["digits-mlp", "digits-cnn", "lenet5-mnist-shape"] {
+        let single = model(name);
+        for n in [1, 4, 16] {
+            let program = Arc::new(single.batched(n).unwrap());
+            let cost = R1cs::lower(&program, Form::Committed).unwrap().cost();
+            let tables: usize = cost.tables.iter().map(|t| t.rows).sum();
+            let each = cost.rows.div_ceil(n as usize);
+            let k = Halo2Circuit::lower(&program).map_or_else(
+                |_| "refused".to_owned(),
+                |circuit| circuit.cost().k.to_string(),
+            );
+            writeln!(
+                costs,
+                "{name},{n},{},{each},{tables},{},{k}",
+                cost.rows, cost.limb_bits
+            )
+            .unwrap();
+        }
+    }
+    check("batch.csv", &costs);
+}

@@ -312,3 +312,59 @@ fn random_graphs_agree_in_every_form_and_refuse_tampering() {
     println!("{GRAPHS} graphs, {forgeries} forgeries refused");
     assert!(forgeries > 1000);
 }
+
+/// Inferences in the batches of random graphs.
+const BATCH: u32 = 3;
+
+#[test]
+fn random_graphs_in_batches_are_their_single_inferences_and_refuse_tampering() {
+    let mut forgeries = 0usize;
+    for seed in 0..12 {
+        let (model, mut rng) = random_model(seed);
+        let program = Arc::new(model.synthesize().unwrap().batched(BATCH).unwrap());
+        assert_eq!(Program::decode(&program.encode()).unwrap(), *program);
+        let shape = model.inputs()[0].shape.clone();
+        let len: usize = shape.iter().product();
+        let xs: Vec<Tensor> = (0..BATCH)
+            .map(|_| {
+                let data = (0..len).map(|_| rng.gen_range(-128..=127)).collect();
+                Tensor::new(shape.clone(), data).unwrap()
+            })
+            .collect();
+        let ys: Vec<Tensor> = xs
+            .iter()
+            .flat_map(|x| model.eval(std::slice::from_ref(x)).unwrap())
+            .collect();
+        let solved = solve(&program, &xs).unwrap();
+        assert_eq!(solved.outputs(&program), ys, "seed {seed}: solver and eval");
+        for form in [Form::Plain, Form::Committed] {
+            let circuit = R1cs::lower(&program, form).unwrap();
+            let forger = Forger::new(&circuit, &solved);
+            forger
+                .check_honest()
+                .unwrap_or_else(|e| panic!("seed {seed}: {e}"));
+            let changes: Vec<_> = forger.single_changes().collect();
+            for _ in 0..changes.len().min(30) {
+                let changes = &changes[rng.gen_range(0..changes.len())];
+                assert!(
+                    !forger.accepts(changes, None),
+                    "seed {seed}, {form:?}: {changes:?}"
+                );
+                forgeries += 1;
+            }
+        }
+        let circuit = Halo2Circuit::lower(&program).unwrap();
+        let forger = Halo2Forger::new(&circuit, &solved);
+        forger
+            .check_honest()
+            .unwrap_or_else(|e| panic!("seed {seed}: {e}"));
+        let lies = forger.lies(false);
+        let some: Vec<_> = (0..lies.len().min(20))
+            .map(|_| lies[rng.gen_range(0..lies.len())].clone())
+            .collect();
+        forgeries += forger
+            .check_lies(&some)
+            .unwrap_or_else(|e| panic!("seed {seed}: {e}"));
+    }
+    assert!(forgeries > 500, "{forgeries}");
+}

@@ -159,6 +159,14 @@ pub enum KeyError {
         /// What the key has.
         got: usize,
     },
+    /// A count is written in the long form although the short one holds it.
+    #[error("{what}: {got} is written as a long count, which is for 255 and more")]
+    LongCount {
+        /// What is counted.
+        what: &'static str,
+        /// What the key has.
+        got: u16,
+    },
     /// A point is not acceptable.
     #[error("key point {point}: {error}")]
     Point {

@@ -4,9 +4,11 @@ mod simulator;
 
 use ark_bn254::{Fr, G1Affine, G2Affine};
 use ark_ec::{AffineRepr, CurveGroup};
-use simulator::{SYSTEMS, each_byte_changed, g2, groth, groth_mut, off_subgroup, tensor, valid};
+use simulator::{
+    SYSTEMS, Simulator, each_byte_changed, g2, groth, groth_mut, off_subgroup, tensor, valid,
+};
 use zkinfer_verifier::{
-    Dtype, GrothKey, KeyError, KeyPoint, LayoutError, PointError, Proof, ProofSystem, Role,
+    Dtype, GrothKey, KeyError, KeyPoint, LayoutError, PointError, Proof, ProofSystem, Role, Setup,
     Statement, StatementLayout, VerifyError, VerifyingKey, Visibility,
     transcript::{challenges, evaluate_words},
     verify,
@@ -290,8 +292,18 @@ fn refuses_layouts_beyond_the_bounds() {
             .check()
             .expect_err("a bad layout")
     };
-    let named = (0..65).map(|i| input(&i.to_string())).collect();
-    assert_eq!(check(named), LayoutError::Tensors { max: 64, got: 65 });
+    let named = |n: u32| (0..n).map(|i| input(&i.to_string())).collect();
+    assert_eq!(
+        check(named(8193)),
+        LayoutError::Tensors {
+            max: 8192,
+            got: 8193
+        }
+    );
+    let most = StatementLayout {
+        tensors: named(8192),
+    };
+    assert_eq!(most.check(), Ok(()));
     assert!(matches!(
         check(vec![input("")]),
         LayoutError::Name { got: 0, .. }
@@ -338,6 +350,47 @@ fn refuses_layouts_beyond_the_bounds() {
             LayoutError::Scale { tensor: 0, .. }
         ));
     }
+}
+
+#[test]
+fn a_layout_of_many_tensors_has_one_encoding() {
+    let input = |i: usize| {
+        let name = format!("x[{i}]");
+        tensor(&name, Role::Input, Visibility::Private, &[1], Dtype::Int8)
+    };
+    let key = |n: usize| {
+        let tensors = (0..n).map(input).collect();
+        let layout = StatementLayout { tensors };
+        Simulator::new(ProofSystem::UltraGroth, Setup::Development, layout, 5).key
+    };
+    for n in [1, 254, 255, 256, 8192] {
+        let bytes = key(n).encode();
+        assert_eq!(VerifyingKey::decode(&bytes), Ok(key(n)), "{n} tensors");
+        let count: &[u8] = &bytes[KEY_HEADER..KEY_HEADER + 3];
+        match u8::try_from(n) {
+            Ok(few) if few < 255 => assert_eq!(count[0], few),
+            _ => assert_eq!(count, [255, (n >> 8) as u8, n as u8]),
+        }
+    }
+    let short = key(1).encode();
+    let long = [&short[..KEY_HEADER], &[255, 0, 1], &short[KEY_HEADER + 1..]].concat();
+    assert_eq!(
+        VerifyingKey::decode(&long),
+        Err(KeyError::LongCount {
+            what: "tensors",
+            got: 1
+        })
+    );
+    let mut hostile = short;
+    hostile.splice(KEY_HEADER..=KEY_HEADER, [255, 255, 255]);
+    assert_eq!(
+        VerifyingKey::decode(&hostile),
+        Err(LayoutError::Tensors {
+            max: 8192,
+            got: 65_535
+        }
+        .into())
+    );
 }
 
 #[test]

@@ -12,11 +12,11 @@ use std::sync::Arc;
 use zkinfer_verifier::{StatementLayout, TensorSpec};
 
 /// Limits on what a program may hold: sizes are bounded before anything is allocated.
-const MAX_STEPS: usize = 1 << 16;
+pub(super) const MAX_STEPS: usize = 1 << 16;
 const MAX_TENSOR_LEN: usize = 1 << 26;
-const MAX_ELEMENTS: usize = 1 << 25;
+pub(super) const MAX_ELEMENTS: usize = 1 << 25;
 const MAX_TABLE_ROWS: u64 = 1 << 22;
-const MAX_LINEAR_TERMS: u64 = 1 << 34;
+pub(super) const MAX_LINEAR_TERMS: u64 = 1 << 34;
 
 /// Builds a [`Program`] step by step; fails rather than build one whose values could wrap.
 #[derive(Debug, Default)]
@@ -166,7 +166,11 @@ impl Builder {
             intervals.push(Interval::new(lo, hi).map_err(|e| self.interval("linear", out, e))?);
         }
         let id = self.push(
-            Instr::Linear { map, x: x.id, bias },
+            Instr::Linear {
+                map: Arc::new(map),
+                x: x.id,
+                bias: Arc::new(bias),
+            },
             TensorState::Proved(intervals.into()),
         )?;
         Ok(self.wire(id))
@@ -505,6 +509,7 @@ impl Builder {
             inputs: self.inputs.into_iter().map(|(id, _)| id).collect(),
             outputs: self.outputs.into_iter().map(|(id, _)| id).collect(),
             layout,
+            batch: 1,
         })
     }
 

@@ -114,4 +114,30 @@ pub enum BuildError {
         /// Limit.
         max: usize,
     },
+    /// A batch of no copy, or of too many.
+    #[error("a batch holds 1 to {max} inferences, got {got}")]
+    Batch {
+        /// Most copies.
+        max: u32,
+        /// Copies asked for.
+        got: u32,
+    },
+    /// A program that is a batch cannot be repeated once more.
+    #[error("the program is a batch of {copies} already")]
+    Batched {
+        /// Copies it has.
+        copies: u32,
+    },
+    /// The copies of a batch would pass a limit together.
+    #[error("a batch of {batch}: {one} {what} in each, at most {max} in all, which is a batch of {}", .max / (*.one).max(1))]
+    BatchTooLarge {
+        /// Which count.
+        what: &'static str,
+        /// Copies asked for.
+        batch: u32,
+        /// Count of one copy.
+        one: u64,
+        /// Limit.
+        max: u64,
+    },
 }

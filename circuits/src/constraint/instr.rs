@@ -1,7 +1,8 @@
 //! The instructions. Tensors are written once, in order; an operand always has a smaller id than its result.
 
 use super::{HintKind, LinearMap, TableId, TensorId};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::sync::Arc;
 
 /// One tensor-level instruction. What each means, and what each arithmetization pays: `DESIGN.md`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -13,12 +14,14 @@ pub enum Instr {
     },
     /// `y = W·x + bias`.
     Linear {
-        /// W.
-        map: LinearMap,
+        /// W; the copies of a batch share it.
+        #[serde(with = "shared")]
+        map: Arc<LinearMap>,
         /// x.
         x: TensorId,
         /// Empty for none, one value for all, or one per output.
-        bias: Vec<i64>,
+        #[serde(with = "shared")]
+        bias: Arc<Vec<i64>>,
     },
     /// `y = Σ c·x + constant`, element-wise over tensors of one length.
     Combine {
@@ -93,8 +96,8 @@ impl Instr {
         }
     }
 
-    /// Whether the instruction makes a new tensor (otherwise it constrains an existing one, or renames it).
-    pub(crate) fn operands(&self) -> Vec<TensorId> {
+    /// The tensors it reads.
+    pub fn operands(&self) -> Vec<TensorId> {
         match self {
             Self::Input { .. } => vec![],
             Self::Linear { x, .. }
@@ -107,6 +110,46 @@ impl Instr {
             Self::Member { x, of } => std::iter::once(*x).chain(of.iter().copied()).collect(),
             Self::Hint { inputs, .. } => inputs.clone(),
         }
+    }
+
+    /// The same instruction on tensors `tensors` further on and inputs `inputs` further on.
+    pub(super) fn shifted(&self, tensors: u32, inputs: u32) -> Self {
+        let at = |id: TensorId| TensorId(id.0 + tensors);
+        let mut moved = self.clone();
+        match &mut moved {
+            Self::Input { io } => *io += inputs,
+            Self::Linear { x, .. }
+            | Self::Split { x, .. }
+            | Self::Range { x, .. }
+            | Self::AssertZero { x } => *x = at(*x),
+            Self::Lookup { key, .. } => *key = at(*key),
+            Self::Combine { terms, .. } => terms.iter_mut().for_each(|t| t.1 = at(t.1)),
+            Self::Mul { a, b } => (*a, *b) = (at(*a), at(*b)),
+            Self::Member { x, of } => {
+                *x = at(*x);
+                of.iter_mut().for_each(|c| *c = at(*c));
+            }
+            Self::Hint { inputs, .. } => inputs.iter_mut().for_each(|x| *x = at(*x)),
+        }
+        moved
+    }
+}
+
+/// What is behind an [`Arc`] is written as itself.
+mod shared {
+    use super::{Arc, Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(super) fn serialize<T: Serialize, S: Serializer>(
+        x: &Arc<T>,
+        s: S,
+    ) -> Result<S::Ok, S::Error> {
+        T::serialize(x, s)
+    }
+
+    pub(super) fn deserialize<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+        d: D,
+    ) -> Result<Arc<T>, D::Error> {
+        T::deserialize(d).map(Arc::new)
     }
 }
 

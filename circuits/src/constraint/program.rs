@@ -1,6 +1,6 @@
 //! The program: what a model asks of every proof system. Canonical bytes, digest, hostile-safe decoding.
 
-use super::{BuildError, Builder, Instr, Step, Table, TableFunction, TensorId};
+use super::{BuildError, Builder, Instr, Step, Table, TableFunction, TensorId, batch};
 use crate::tensor::Interval;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -50,6 +50,8 @@ pub struct Program {
     pub(super) inputs: Vec<TensorId>,
     pub(super) outputs: Vec<TensorId>,
     pub(super) layout: StatementLayout,
+    /// How many copies of one program it is: see [`Program::batched`].
+    pub(super) batch: u32,
 }
 
 /// Why bytes are not a program.
@@ -57,7 +59,7 @@ pub struct Program {
 #[non_exhaustive]
 pub enum ProgramError {
     /// The bytes do not start as a program of this format does.
-    #[error("not a zkinfer program of format {FORMAT}: bad header")]
+    #[error("not a zkinfer program of a format up to {FORMAT}: bad header")]
     Header,
     /// The bytes are more than a program may have.
     #[error("program has {got} bytes, at most {max} are read")]
@@ -78,8 +80,10 @@ pub enum ProgramError {
     Build(#[from] BuildError),
 }
 
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 const MAGIC: &[u8; 8] = b"zkiprog\x01";
+/// A batch: its size in four bytes, big-endian, and the body of the program that is repeated.
+const BATCH_MAGIC: &[u8; 8] = b"zkiprog\x02";
 const MAX_BYTES: usize = 1 << 30;
 
 /// One input or output as it is written.
@@ -195,26 +199,33 @@ impl Program {
             .map_or("", String::as_str)
     }
 
-    /// Canonical bytes: equal programs have equal bytes on every machine.
+    /// Canonical bytes: equal programs have equal bytes on every machine. Those of a batch are as many as those of one copy.
     pub fn encode(&self) -> Vec<u8> {
         let (inputs, outputs) = self.layout.tensors.split_at(self.inputs.len());
+        let copies = self.batch as usize;
+        let io = |spec: &TensorSpec| {
+            let name = match self.batch {
+                1 => &spec.name,
+                _ => batch::name_of_first(&spec.name),
+            };
+            Io {
+                name: name.to_owned(),
+                ..Io::new(spec)
+            }
+        };
+        let first_outputs = self.outputs.iter().copied().zip(outputs.iter().map(io));
+        let first_steps = self.steps.iter().take(self.steps.len() / copies);
         let body = Encoded {
             nodes: self.nodes.clone(),
             functions: self.tables.iter().map(|t| t.function.clone()).collect(),
-            inputs: inputs.iter().map(Io::new).collect(),
-            outputs: self
-                .outputs
-                .iter()
-                .copied()
-                .zip(outputs.iter().map(Io::new))
-                .collect(),
-            steps: self
-                .steps
-                .iter()
-                .map(|s| (s.node, s.instr.clone()))
-                .collect(),
+            inputs: inputs.iter().take(inputs.len() / copies).map(io).collect(),
+            outputs: first_outputs.take(outputs.len() / copies).collect(),
+            steps: first_steps.map(|s| (s.node, s.instr.clone())).collect(),
         };
-        let mut bytes = MAGIC.to_vec();
+        let mut bytes = match self.batch {
+            1 => MAGIC.to_vec(),
+            n => [BATCH_MAGIC.as_slice(), &n.to_be_bytes()].concat(),
+        };
         // writing to a Vec fails only for types postcard cannot express; `Encoded` is plain data
         bytes.extend(postcard::to_stdvec(&body).expect("plain data always encodes"));
         bytes
@@ -230,6 +241,17 @@ impl Program {
                 got: bytes.len(),
                 max: MAX_BYTES,
             });
+        }
+        if let Some(rest) = bytes.strip_prefix(BATCH_MAGIC.as_slice()) {
+            let (n, body) = rest.split_first_chunk().ok_or(ProgramError::Header)?;
+            let n = u32::from_be_bytes(*n);
+            // a batch of one is written as the program itself
+            if n == 1 {
+                return Err(ProgramError::NotCanonical);
+            }
+            // its bytes are the canonical ones of the copy, which are checked there
+            let copy = Self::decode(&[MAGIC.as_slice(), body].concat())?;
+            return Ok(copy.batched(n)?);
         }
         let body = bytes
             .strip_prefix(MAGIC.as_slice())

@@ -118,6 +118,7 @@ pub fn inputs(n: usize) -> impl Iterator<Item = Vec<Tensor>> {
 }
 
 /// 7, 9: inputs that are no Bool, with everything else computed honestly from them.
+#[allow(dead_code, reason = "the batch tests do not need it")]
 pub fn outside_their_type(program: &Program) -> Vec<Assignment> {
     let mut all = vec![];
     for position in 0..3 {

@@ -17,6 +17,8 @@ use crate::{
 
 const VERSION: u8 = 1;
 const MAGIC: [u8; 8] = *b"zkinfvk\x01";
+/// In place of a number of tensors: the number follows in two bytes and is not smaller than this.
+const MANY_TENSORS: u8 = u8::MAX;
 
 pub(super) fn encode(key: &VerifyingKey) -> Vec<u8> {
     let mut out = Vec::new();
@@ -25,7 +27,14 @@ pub(super) fn encode(key: &VerifyingKey) -> Vec<u8> {
     out.extend_from_slice(&key.model_id);
     out.extend_from_slice(&key.circuit_digest);
     // Counts beyond these widths are refused by every check; saturation only keeps the encoder total.
-    out.push(u8::try_from(key.layout.tensors.len()).unwrap_or(u8::MAX));
+    let n_tensors = u16::try_from(key.layout.tensors.len()).unwrap_or(u16::MAX);
+    match u8::try_from(n_tensors) {
+        Ok(few) if few != MANY_TENSORS => out.push(few),
+        _ => {
+            out.push(MANY_TENSORS);
+            out.extend_from_slice(&n_tensors.to_be_bytes());
+        }
+    }
     for tensor in &key.layout.tensors {
         out.extend_from_slice(&[
             tensor.role as u8,
@@ -128,7 +137,19 @@ fn decode_groth(
 }
 
 fn decode_layout(input: &mut Cursor<'_>) -> Result<StatementLayout, KeyError> {
-    let n_tensors = usize::from(input.array::<1>()?[0]);
+    let n_tensors = match input.array::<1>()?[0] {
+        MANY_TENSORS => {
+            let many = u16::from_be_bytes(input.array()?);
+            if many < u16::from(MANY_TENSORS) {
+                return Err(KeyError::LongCount {
+                    what: "tensors",
+                    got: many,
+                });
+            }
+            usize::from(many)
+        }
+        few => usize::from(few),
+    };
     if n_tensors > MAX_TENSORS {
         return Err(LayoutError::Tensors {
             max: MAX_TENSORS,

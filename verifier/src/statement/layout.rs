@@ -1,15 +1,15 @@
 //! # The statement's layout: which tensors a model has and which of them are public
 //! Fixed by the verifying key. Sizes are bounded so that a decoder knows what it may allocate.
 
-use alloc::{string::String, vec::Vec};
+use alloc::{collections::BTreeMap, string::String, vec::Vec};
 use core::fmt;
 
 use serde::{Deserialize, Serialize};
 
 use super::WORD_DATA_BYTES;
 
-/// Most tensors in a layout.
-pub const MAX_TENSORS: usize = 64;
+/// Most tensors in a layout: inputs and outputs of 4096 inferences in one proof.
+pub const MAX_TENSORS: usize = 8192;
 /// Most dimensions of a tensor.
 pub const MAX_DIMS: usize = 8;
 /// Longest tensor name in bytes.
@@ -334,14 +334,14 @@ impl StatementLayout {
             });
         }
         let mut outputs = false;
+        let mut names = BTreeMap::new();
         for (i, tensor) in self.tensors.iter().enumerate() {
             tensor.check(i)?;
             if outputs && tensor.role == Role::Input {
                 return Err(LayoutError::Order { tensor: i });
             }
             outputs |= tensor.role == Role::Output;
-            let same = |other: &TensorSpec| other.role == tensor.role && other.name == tensor.name;
-            if let Some(other) = self.tensors.iter().take(i).position(same) {
+            if let Some(other) = names.insert((tensor.role as u8, tensor.name.as_str()), i) {
                 return Err(LayoutError::DuplicateName { tensor: i, other });
             }
         }

@@ -338,7 +338,7 @@ impl<'a> Lowering<'a> {
     fn step(&mut self, index: usize, step: &Step) -> Result<(), LowerError> {
         match (&step.instr, step.y) {
             (Instr::Input { io }, Some(y)) => self.input(index, y, *io as usize)?,
-            (Instr::Linear { map, x, bias }, Some(y)) => match map {
+            (Instr::Linear { map, x, bias }, Some(y)) => match &**map {
                 LinearMap::Gather { .. } | LinearMap::Scale { .. } => {
                     let n = self.program.tensors()[y.index()].len();
                     let mut views = Vec::with_capacity(n);
@@ -837,7 +837,7 @@ fn differences(program: &Program) -> HashMap<(TensorId, TensorId), TensorId> {
 fn is_sum(instr: &Instr) -> bool {
     match instr {
         Instr::Linear { map, .. } => {
-            matches!(map, LinearMap::Dense { .. } | LinearMap::Conv { .. })
+            matches!(**map, LinearMap::Dense { .. } | LinearMap::Conv { .. })
         }
         Instr::Combine { terms, .. } => terms.len() > 1,
         Instr::Mul { .. } => true,
@@ -848,10 +848,9 @@ fn is_sum(instr: &Instr) -> bool {
 /// Element-wise `c·x + constant` without a zero coefficient.
 fn is_scaling(instr: &Instr) -> bool {
     match instr {
-        Instr::Linear {
-            map: LinearMap::Scale { factors },
-            ..
-        } => !factors.contains(&0),
+        Instr::Linear { map, .. } => {
+            matches!(&**map, LinearMap::Scale { factors } if !factors.contains(&0))
+        }
         Instr::Combine { terms, .. } => matches!(terms[..], [(c, _)] if c != 0),
         _ => false,
     }
@@ -863,11 +862,11 @@ impl Host {
         let mut scale = Scale::ONE;
         for step in &self.scalings {
             let (factor, offset) = match &program.steps()[*step].instr {
-                Instr::Linear {
-                    map: LinearMap::Scale { factors },
-                    bias,
-                    ..
-                } => {
+                Instr::Linear { map, bias, .. } => {
+                    // `hosts` lists scalings only
+                    let LinearMap::Scale { factors } = &**map else {
+                        continue;
+                    };
                     let factor = factors[if factors.len() == 1 { 0 } else { i }];
                     (factor, bias_at(bias, i))
                 }

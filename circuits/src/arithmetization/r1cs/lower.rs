@@ -7,7 +7,7 @@ use crate::constraint::{Instr, Program, Step, TensorId, TensorState};
 use crate::tensor::Interval;
 use ark_bn254::Fr;
 use ark_ff::{One, Zero};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// What the committed form may choose: limb width, and which narrower ranges get a table of their own.
@@ -26,16 +26,25 @@ pub(super) struct Lowering<'p> {
     pub(super) queries: Vec<Query>,
     pub(super) tables: Vec<RTable>,
     /// Exact ranges narrower than a limb that were asked for, by width.
-    pub(super) narrow_queries: std::collections::BTreeMap<u32, usize>,
+    pub(super) narrow_queries: BTreeMap<u32, usize>,
     pub(super) n_rows: usize,
     n_instance: usize,
     n_committed: usize,
     n_private: usize,
     map: Vec<Rid>,
+    /// The shift of every tensor that a split made.
+    split_shifts: BTreeMap<TensorId, u32>,
 }
 
 pub(super) fn int(c: i64) -> Fr {
     Fr::from(c)
+}
+
+fn split_of(step: &Step) -> Option<(TensorId, u32)> {
+    match (&step.instr, step.y) {
+        (Instr::Split { shift, .. }, Some(y)) => Some((y, *shift)),
+        _ => None,
+    }
 }
 
 pub(super) fn pow2(e: u32) -> Fr {
@@ -138,6 +147,7 @@ impl<'p> Lowering<'p> {
             n_committed: 0,
             n_private: 0,
             map: vec![],
+            split_shifts: program.steps().iter().filter_map(split_of).collect(),
         };
         l.open();
         for (index, step) in program.steps().iter().enumerate() {
@@ -332,11 +342,7 @@ impl<'p> Lowering<'p> {
 
     /// Shift of the split that made `id`, or 0: how far the field element may be from its integer.
     fn split_shift(&self, id: TensorId) -> u32 {
-        let made = self.program.steps().iter().find(|s| s.y == Some(id));
-        match made.map(|s| &s.instr) {
-            Some(Instr::Split { shift, .. }) => *shift,
-            _ => 0,
-        }
+        self.split_shifts.get(&id).copied().unwrap_or(0)
     }
 
     fn capacity(&self, step: usize, bits: u32) -> Result<(), LowerError> {

@@ -3,6 +3,7 @@
 use super::super::program::TensorState;
 use super::super::{BuildError, Hinted, Instr, TableFunction, TensorId, Unbound, WireTensor};
 use super::Builder;
+use std::sync::Arc;
 use zkinfer_verifier::TensorSpec;
 
 impl Builder {
@@ -41,6 +42,8 @@ impl Builder {
             }
             Instr::Linear { map, x, bias } => {
                 let x = proved(self, x)?;
+                // a decoded step is nobody else's: nothing is copied
+                let (map, bias) = (Arc::unwrap_or_clone(map), Arc::unwrap_or_clone(bias));
                 self.linear(map, &x, bias)?;
             }
             Instr::Combine { terms, constant } => {
