@@ -274,7 +274,7 @@ fn keys_are_refused_that_do_not_fit_the_circuit() {
         Some(KeygenError::Points { expected, got, .. }) if expected == 2 * got
     ));
     let mut powers = bundle.powers();
-    let mut points = powers.lagrange.points(0..1 << k).unwrap().into_owned();
+    let mut points = powers.lagrange.points(0..1 << k).unwrap();
     let other = points[4].y;
     points[5].x += other;
     powers.lagrange = Bases::from_points(points);

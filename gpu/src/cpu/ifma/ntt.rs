@@ -18,7 +18,7 @@ use ark_bn254::Fr;
 use ark_ff::Field;
 use ark_poly::Radix2EvaluationDomain;
 
-use super::field::{Fr16, LANES};
+use super::field::LANES;
 use crate::device::Direction;
 use block::{LIFT, LOG_ROWS, Root, Signed};
 use grid::{Block, Grid, Scratch, for_each_task};

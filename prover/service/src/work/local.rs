@@ -205,6 +205,7 @@ pub(super) fn compile(
     let wanted = Settings {
         input: settings.input.into(),
         output: settings.output.into(),
+        batch: 1,
     };
     let compiled =
         zkinfer_circuits::compile(model, &calibration, &wanted, &mut |_, done, total| {
