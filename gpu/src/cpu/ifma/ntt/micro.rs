@@ -1,4 +1,5 @@
 use super::*;
+use crate::cpu::ifma::field::Fr16;
 use super::block::*;
 use std::time::Instant;
 
