@@ -16,7 +16,7 @@ use rayon::prelude::*;
 use zeroize::Zeroizing;
 use zkinfer_circuits::arithmetization::r1cs::trace::Trace;
 use zkinfer_circuits::arithmetization::r1cs::{Matrix, R1cs};
-use zkinfer_gpu::{Device, DeviceError, Direction, Domain, FrVec, Points};
+use zkinfer_gpu::{Device, DeviceError, Domain, FrVec};
 
 /// The domain of a circuit and where its rows lie.
 #[derive(Debug, Clone)]
@@ -94,13 +94,7 @@ impl Qap {
                 rows[self.n_rows..self.rows_used()].copy_from_slice(instance);
             }
             let mut vector = device.upload(mem::take(&mut *rows))?;
-            device.ntt(
-                &mut vector,
-                &self.domain,
-                Direction::Inverse,
-                Points::Subgroup,
-            )?;
-            device.ntt(&mut vector, &self.domain, Direction::Forward, Points::Coset)?;
+            device.to_coset(&mut vector, &self.domain)?;
             Ok(vector)
         };
         let mut a = on_coset(Matrix::A)?;
