@@ -8,6 +8,7 @@ use zkinfer_circuits::constraint::solve;
 use zkinfer_circuits::quantize::input::from_npz;
 use zkinfer_circuits::quantize::{Calibration, InputFile};
 use zkinfer_circuits::tensor::Tensor;
+use zkinfer_circuits::testing::Forger;
 use zkinfer_circuits::{Compiled, Model, Program, Settings, compile, onnx};
 
 type Error = Box<dyn std::error::Error>;
@@ -119,6 +120,10 @@ fn check(name: &str, accuracy: bool) -> Result<(), Error> {
         let assignment = solve(&program, &inputs)?;
         assert_eq!(assignment.outputs(&program), model.eval(&inputs)?);
     }
+    // matrices, their transposes and the prover's trace agree
+    let assignment = solve(&program, &model.quantize_input(&samples[0])?)?;
+    let circuit = R1cs::lower(&program, Form::Committed)?;
+    Forger::new(&circuit, &assignment).check_honest()?;
     let bytes = model.encode();
     let decoded = Model::decode(&bytes)?;
     assert_eq!(decoded, model);
