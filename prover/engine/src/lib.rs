@@ -2,7 +2,7 @@
 //!
 //! * [`mod@backend`]: one proof system behind the traits [`Backend`] and [`Prover`]; progress and cancellation.
 //! * [`mod@quote`]: what a key and a proof will cost, before any key is made.
-//! * [`mod@halo2_kzg`]: PLONK over KZG with the library's prover; transcript and protocol descriptions.
+//! * [`mod@halo2_kzg`]: PLONK over KZG: the library's circuits and proofs, our own prover.
 //! * `groth16`, `ultragroth`: the two systems of the Groth16 family, each a `setup` and a `prove` that read like the equations.
 //! * `qap`, `crs`: what these two share: the quadratic arithmetic program, and keys on disk.
 //!

@@ -13,6 +13,7 @@ use rayon::prelude::*;
 use zeroize::Zeroizing;
 use zkinfer_gpu::curve::encode_points;
 use zkinfer_gpu::{Bases, BasesError, Device, DeviceError, G1};
+use zkinfer_params::srs::MAX_K;
 use zkinfer_verifier::halo2_kzg::Protocol;
 
 use super::assembly::Assembly;
@@ -72,6 +73,13 @@ pub enum KeygenError {
     Device(#[from] DeviceError),
 }
 
+fn too_many_rows(k: u32) -> KeygenError {
+    KeygenError::TooLarge {
+        what: "binary digits in its number of rows",
+        got: k as usize,
+    }
+}
+
 /// The powers of τ, as far as a circuit needs them.
 #[derive(Debug)]
 pub struct Powers {
@@ -86,6 +94,9 @@ pub struct Powers {
 impl Powers {
     /// Checks that there is one finite or infinite point of the curve for each of 2^k rows, and that the powers begin at the generator.
     fn check(&self, k: u32) -> Result<(), KeygenError> {
+        if k > MAX_K {
+            return Err(too_many_rows(k));
+        }
         let n = 1usize << k;
         for (what, bases) in [("monomial", &self.monomial), ("lagrange", &self.lagrange)] {
             if bases.len() != n {
@@ -133,10 +144,7 @@ impl Preprocessed {
         transcript_repr: Option<Fr>,
     ) -> Result<Self, KeygenError> {
         powers.check(k)?;
-        let rows = Rows::new(k).ok_or(KeygenError::TooLarge {
-            what: "rows (as a power of two)",
-            got: k as usize,
-        })?;
+        let rows = Rows::new(k).ok_or(too_many_rows(k))?;
         let assembly = Assembly::of(circuit, k)?;
         let permutation = Permutation::new(rows.n(), assembly.next);
         let n_permuted = assembly.cs.permutation().get_columns().len();
