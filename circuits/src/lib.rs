@@ -100,7 +100,7 @@ pub fn compile(
     progress("report", 3, STEPS);
     let report = quantize::report(&graph, &ranges, &quantized, &samples)?;
     progress("synthesize", 4, STEPS);
-    let program = quantized.model.synthesize()?.batched(settings.batch)?;
+    let program = quantized.model.synthesize_batch(settings.batch)?;
     progress("synthesize", STEPS, STEPS);
     Ok(Compiled {
         model: quantized.model,

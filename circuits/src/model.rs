@@ -6,6 +6,7 @@
 mod build;
 mod codec;
 mod eval;
+mod pool_first;
 mod synthesize;
 
 pub use build::{ModelBuilder, ModelError};

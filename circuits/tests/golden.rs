@@ -76,11 +76,19 @@ fn halo2_row(out: &mut String, name: &str, circuit: &Halo2Circuit) {
 }
 
 fn model(name: &str) -> Arc<Program> {
+    batch_of(name, 1)
+}
+
+fn batch_of(name: &str, batch: u32) -> Arc<Program> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/models");
     let onnx = std::fs::read(folder.join(format!("{name}.onnx"))).unwrap();
     let samples = std::fs::read(folder.join(format!("{name}.calibration.npz"))).unwrap();
     let calibration = Calibration::from_npz(&samples).unwrap();
-    let compiled = compile(&onnx, &calibration, &Settings::default(), &mut |_, _, _| {}).unwrap();
+    let settings = Settings {
+        batch,
+        ..Settings::default()
+    };
+    let compiled = compile(&onnx, &calibration, &settings, &mut |_, _, _| {}).unwrap();
     Arc::new(compiled.program)
 }
 
@@ -145,9 +153,8 @@ fn costs_of_batches_are_golden() {
     let mut costs =
         "model,batch,committed rows,rows an inference,table rows,limb bits,halo2 k\n".to_owned();
     for name in ["digits-mlp", "digits-cnn", "lenet5-mnist-shape"] {
-        let single = model(name);
         for n in [1, 4, 16] {
-            let program = Arc::new(single.batched(n).unwrap());
+            let program = batch_of(name, n);
             let cost = R1cs::lower(&program, Form::Committed).unwrap().cost();
             let tables: usize = cost.tables.iter().map(|t| t.rows).sum();
             let each = cost.rows.div_ceil(n as usize);

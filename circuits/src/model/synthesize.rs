@@ -2,6 +2,7 @@
 
 use super::Model;
 use crate::constraint::{BuildError, Builder, Program, WireTensor};
+use crate::ops::{Operator, Requantize};
 use crate::tensor::Quantization;
 use zkinfer_verifier::{Dtype, Role, StatementLayout, TensorSpec, Visibility};
 
@@ -48,16 +49,46 @@ impl Model {
     /// # Errors
     /// When a compile-time bound of a gadget does not hold; the error names the ONNX node.
     pub fn synthesize(&self) -> Result<Program, BuildError> {
+        self.build(&vec![None; self.nodes.len()])
+    }
+
+    /// The program whose solutions are exactly `n` evaluations of the model, in order; [`Model::synthesize`] when `n` is 1.
+    ///
+    /// # Errors
+    /// As [`Model::synthesize`] and [`Program::batched`].
+    pub fn synthesize_batch(&self, n: u32) -> Result<Program, BuildError> {
+        match n {
+            1 => self.synthesize(),
+            _ => self.build(&self.pools_first())?.batched(n),
+        }
+    }
+
+    /// `first[p]`: node p comes before an earlier node, which then is what stands there.
+    fn build(&self, first: &[Option<(usize, Requantize)>]) -> Result<Program, BuildError> {
         let mut b = Builder::new();
         let mut wires: Vec<WireTensor> = Vec::with_capacity(self.facts.len());
         for input in self.input_specs() {
             b.node(&input.name);
             wires.push(b.input(input)?);
         }
-        for node in &self.nodes {
-            b.node(&node.name);
+        let overtaken = |i: usize| first.iter().flatten().any(|(r, _)| *r == i);
+        for (i, (node, first)) in self.nodes.iter().zip(first).enumerate() {
             let x: Vec<&WireTensor> = node.inputs.iter().map(|&t| &wires[t]).collect();
-            wires.push(node.op.constrain(&mut b, &x)?);
+            let y = match &x[..] {
+                // whoever overtakes is all that reads this tensor, and reads the accumulator in its place
+                [x] if overtaken(i) => (*x).clone(),
+                _ => {
+                    b.node(&node.name);
+                    node.op.constrain(&mut b, &x)?
+                }
+            };
+            wires.push(match first {
+                Some((r, behind)) => {
+                    b.node(&self.nodes[*r].name);
+                    behind.constrain(&mut b, &[&y])?
+                }
+                None => y,
+            });
         }
         for (output, spec) in self.outputs.iter().zip(self.output_specs()) {
             b.node(&output.name);

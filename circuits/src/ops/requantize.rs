@@ -40,6 +40,11 @@ impl Requantize {
         self.multipliers[element / self.inner % self.multipliers.len()].into()
     }
 
+    /// Whether a larger x never has a smaller y: multipliers are not negative, so the activation decides.
+    pub(crate) fn is_monotone(&self) -> bool {
+        self.table.is_sorted()
+    }
+
     /// y of one element: `x` centred, times M.
     fn value(&self, product: i64) -> Option<i64> {
         let rounded = product.checked_add(1 << (self.shift - 1))? >> self.shift;

@@ -1,6 +1,8 @@
 //! What can be set: limits, folders, addresses.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf, time::Duration};
+
+use crate::work::slots::Share;
 
 /// The address of a server nobody configured.
 pub const DEFAULT_LISTEN: &str = "127.0.0.1:7443";
@@ -43,6 +45,8 @@ pub struct Limits {
     pub drain_timeout: Duration,
     /// Circuits whose keys stay loaded.
     pub warm_circuits: usize,
+    /// Jobs at a time, and threads of each; one job at a time uses every thread.
+    pub share: Share,
 }
 
 impl Default for Limits {
@@ -56,6 +60,10 @@ impl Default for Limits {
             default_max_attempts: 3,
             drain_timeout: Duration::from_secs(30),
             warm_circuits: 4,
+            share: Share {
+                slots: NonZeroUsize::MIN,
+                threads: NonZeroUsize::MIN,
+            },
         }
     }
 }

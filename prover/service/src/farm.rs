@@ -1,4 +1,4 @@
-//! The farm: who proves what, and when. One in-process prover takes one job at a time.
+//! The farm: who proves what, and when. The in-process prover takes one job a slot at a time.
 
 mod cache;
 pub mod job;
@@ -38,7 +38,7 @@ pub struct Farm {
     pub data: PathBuf,
     /// The gateway's view of recent circuits.
     pub(crate) gates: Mutex<Recent<CircuitId, Arc<dyn Gate>>>,
-    /// The attempt that runs.
+    /// The attempts that run.
     pub live: Live,
     /// Set when the server stops taking work.
     pub stopping: CancellationToken,
@@ -52,13 +52,17 @@ impl Farm {
         self.data.join("circuits").join(circuit.0.to_string())
     }
 
-    /// Starts the prover and the reaper; both end after [`Farm::stopping`] is cancelled.
+    /// Starts the slots of the prover and the reaper; all end after [`Farm::stopping`] is cancelled.
     ///
     /// # Errors
-    /// The prover thread cannot be started.
+    /// A thread cannot be started.
     pub fn start(self: &Arc<Self>) -> std::io::Result<()> {
-        let bench = prover::Workbench::start()?;
-        self.tasks.spawn(prover::run(Arc::clone(self), bench));
+        let warm = prover::warm_keys(self);
+        for _ in 0..self.limits.share.slots.get() {
+            let bench = prover::Workbench::start(self.limits.share)?;
+            let run = prover::run(Arc::clone(self), bench, Arc::clone(&warm));
+            self.tasks.spawn(run);
+        }
         self.tasks.spawn(reaper::run(Arc::clone(self)));
         Ok(())
     }

@@ -1,7 +1,9 @@
 //! The proving work as the farm sees it: compile, set up, prove, verify. The farm knows no tensors and no fields.
 
 mod compile;
+pub mod inputs;
 pub mod local;
+pub mod slots;
 
 use std::{fmt::Debug, ops::ControlFlow, path::Path, sync::Arc};
 

@@ -12,17 +12,20 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used)]
 
+mod claims;
+
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
 use std::time::{Duration, Instant};
+
+use claims::{Claim, Judges, inference_is_what_was_proved, passes, refused, zkinfer};
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use serde_json::{Value, json};
+use serde_json::Value;
 use zkinfer_contracts::creation_code;
-use zkinfer_contracts::evm::{Deployed, Evm, EvmError};
-use zkinfer_verifier::{Context, Proof, ProofSystem, Statement, VerifyingKey, verify};
+use zkinfer_contracts::evm::Evm;
+use zkinfer_verifier::{ProofSystem, VerifyingKey};
 
 /// One of the byte strings of a claim.
 type Part = fn(&mut Claim) -> &mut [u8];
@@ -77,25 +80,15 @@ fn every_model_is_proved_and_every_lie_is_refused_natively_and_in_the_evm() {
     assert!(!before.is_empty(), "ZKINFER_MATRIX={wanted} names no model");
 }
 
-/// A proof and what it claims, as bytes that may be lies.
-#[derive(Clone)]
-struct Claim {
-    context: [u8; 32],
-    publics: Vec<u8>,
-    proof: Vec<u8>,
-}
-
 /// One model and system, compiled, set up, proved and deployed.
 struct Case {
     label: String,
-    key: VerifyingKey,
+    judges: Judges,
     bundle: PathBuf,
     proof_file: PathBuf,
     honest: Claim,
     /// The same model on another input, and the same input under another context.
     others: [Claim; 2],
-    evm: std::cell::RefCell<Evm>,
-    contract: Deployed,
     row: String,
     _folder: tempfile::TempDir,
 }
@@ -190,8 +183,7 @@ impl Case {
             Evm::new(1).deploy(&creation).is_err(),
             "{model}: a development key deploys on chain id 1"
         );
-        let mut evm = Evm::new(31_337);
-        let contract = evm.deploy(&creation).unwrap();
+        let judges = Judges::new(key);
         let calldata = passes(zkinfer("calldata").arg(&bundle).arg(&proof_file));
         let calldata = hex::decode(calldata.trim().trim_start_matches("0x")).unwrap();
         assert_eq!(
@@ -199,14 +191,12 @@ impl Case {
             honest.calldata(),
             "{model}: the verb and the library disagree on calldata"
         );
-        let outcome = evm.call(contract.address, &calldata).unwrap();
-        assert!(says_yes(&outcome.output));
+        let gas = judges.gas(&honest);
         let most = match system {
             ProofSystem::Groth16 => u64::MAX,
             ProofSystem::UltraGroth => ULTRAGROTH_GAS,
             ProofSystem::Halo2Kzg => HALO2_KZG_GAS,
         };
-        let gas = outcome.gas_used;
         assert!(gas <= most, "{model}, {system}: {gas} gas");
         let row = format!(
             "| {model} | {} | {:.2} | {:.2} | {} | {} | {} | {} |",
@@ -215,29 +205,22 @@ impl Case {
             proved.as_secs_f64(),
             honest.proof.len(),
             honest.publics.len(),
-            contract.code_size,
-            outcome.gas_used,
+            judges.contract.code_size,
+            gas,
         );
         let label = format!("{model}, {}", system.name());
-        let evm = std::cell::RefCell::new(evm);
         let case = Self {
             label,
-            key,
+            judges,
             bundle,
             proof_file,
             honest,
             others,
-            evm,
-            contract,
             row,
             _folder: folder,
         };
         for claim in std::iter::once(&case.honest).chain(&case.others) {
-            assert!(
-                case.accepts_natively(claim) && case.accepts_on_chain(claim),
-                "{}: an honest proof",
-                case.label
-            );
+            assert!(case.judges.accept(claim), "{}: an honest proof", case.label);
         }
         case
     }
@@ -296,7 +279,7 @@ impl Case {
         let mut refused = 0;
         for (name, part) in parts {
             let len = part(&mut self.honest.clone()).len();
-            let words = name == "proof" && self.key.system == ProofSystem::Halo2Kzg;
+            let words = name == "proof" && self.judges.key.system == ProofSystem::Halo2Kzg;
             for begin in (0..len).step_by(if words { 32 } else { 1 }) {
                 let index = if words {
                     begin + rng.gen_range(0..32)
@@ -315,121 +298,8 @@ impl Case {
 
     #[track_caller]
     fn refuses(&self, lie: &Claim, what: &str) {
-        assert!(
-            !self.accepts_natively(lie),
-            "{}: the native verifier accepts {what}",
-            self.label
-        );
-        assert!(
-            !self.accepts_on_chain(lie),
-            "{}: the contract accepts {what}",
-            self.label
-        );
+        self.judges.refuse(lie, &format!("{}: {what}", self.label));
     }
-
-    fn accepts_natively(&self, claim: &Claim) -> bool {
-        let Ok(context) = Context::from_bytes(claim.context) else {
-            return false;
-        };
-        let Ok(proof) = Proof::from_bytes(self.key.system, &claim.proof) else {
-            return false;
-        };
-        verify(
-            &self.key,
-            &Statement {
-                context,
-                public_bytes: claim.publics.clone(),
-            },
-            &proof,
-        )
-        .is_ok()
-    }
-
-    /// A revert or a stop is a refusal; a call that returns anything but 1 is a defect.
-    fn accepts_on_chain(&self, claim: &Claim) -> bool {
-        match self
-            .evm
-            .borrow_mut()
-            .call(self.contract.address, &claim.calldata())
-        {
-            Ok(outcome) => {
-                assert!(
-                    says_yes(&outcome.output),
-                    "{}: the contract returned {:?}",
-                    self.label,
-                    outcome.output
-                );
-                true
-            }
-            Err(EvmError::Reverted { .. } | EvmError::Halted { .. }) => false,
-            Err(error) => panic!("{}: {error}", self.label),
-        }
-    }
-}
-
-impl Claim {
-    /// The claim of a `proof.json`.
-    fn read(path: &Path) -> Self {
-        let json: Value = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
-        let bytes = |field: &str| {
-            hex::decode(json[field].as_str().unwrap().trim_start_matches("0x")).unwrap()
-        };
-        Self {
-            context: bytes("context").try_into().unwrap(),
-            publics: bytes("publics"),
-            proof: bytes("proof"),
-        }
-    }
-
-    /// The call of `verify(uint256,bytes,bytes)` that makes this claim, true or not.
-    fn calldata(&self) -> Vec<u8> {
-        let word = |value: usize| [vec![0; 24], (value as u64).to_be_bytes().to_vec()].concat();
-        let bytes = |data: &[u8]| {
-            [
-                word(data.len()),
-                data.to_vec(),
-                vec![0; data.len().next_multiple_of(32) - data.len()],
-            ]
-            .concat()
-        };
-        let publics = bytes(&self.publics);
-        let selector = zkinfer_verifier::keccak256(b"verify(uint256,bytes,bytes)")[..4].to_vec();
-        [
-            selector,
-            self.context.to_vec(),
-            word(0x60),
-            word(0x60 + publics.len()),
-            publics,
-            bytes(&self.proof),
-        ]
-        .concat()
-    }
-}
-
-/// The output tensors that `infer` printed are the public outputs of the proof.
-fn inference_is_what_was_proved(inferred: &str, key: &VerifyingKey, claim: &Claim) {
-    let printed: Value = serde_json::from_str(inferred).unwrap();
-    let statement = Statement {
-        context: Context::from_bytes(claim.context).unwrap(),
-        public_bytes: claim.publics.clone(),
-    };
-    let tensors = statement.tensors(&key.layout).unwrap();
-    let outputs: Vec<Value> = tensors
-        .iter()
-        .filter(|(spec, _)| spec.role == zkinfer_verifier::Role::Output)
-        .map(|(_, values)| json!(values))
-        .collect();
-    let quantized: Vec<Value> = printed["outputs"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|output| output["quantized"].clone())
-        .collect();
-    assert_eq!(quantized, outputs);
-}
-
-fn says_yes(output: &[u8]) -> bool {
-    output.len() == 32 && output[..31].iter().all(|byte| *byte == 0) && output[31] == 1
 }
 
 /// The same numbers in the opposite order: another input.
@@ -437,38 +307,6 @@ fn reversed(input: &[u8]) -> Vec<u8> {
     let mut json: Value = serde_json::from_slice(input).unwrap();
     json["input_data"][0].as_array_mut().unwrap().reverse();
     serde_json::to_vec(&json).unwrap()
-}
-
-fn zkinfer(verb: &str) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_zkinfer"));
-    command.arg(verb);
-    command
-}
-
-#[track_caller]
-fn passes(command: &mut Command) -> String {
-    let Output {
-        status,
-        stdout,
-        stderr,
-    } = command.output().unwrap();
-    assert!(
-        status.success(),
-        "{command:?}: {status}: {}",
-        String::from_utf8_lossy(&stderr)
-    );
-    String::from_utf8(stdout).unwrap()
-}
-
-/// Exit 1: not valid. Exit 2 or a signal is something else.
-#[track_caller]
-fn refused(command: &mut Command) -> bool {
-    let output = command.output().unwrap();
-    assert!(
-        matches!(output.status.code(), Some(0 | 1)),
-        "{command:?}: {output:?}"
-    );
-    output.status.code() == Some(1)
 }
 
 fn timed<T>(f: impl FnOnce() -> T) -> (T, Duration) {

@@ -15,10 +15,21 @@ pub struct CompileSettings {
     /// Whether the statement shows the output.
     #[serde(default = "shown")]
     pub output: Shown,
+    /// How many inferences one proof is about.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub batch: u32,
 }
 
 fn shown() -> Shown {
     Shown::Public
+}
+
+fn one() -> u32 {
+    1
+}
+
+fn is_one(batch: &u32) -> bool {
+    *batch == 1
 }
 
 impl Default for CompileSettings {
@@ -26,6 +37,7 @@ impl Default for CompileSettings {
         Self {
             input: Shown::Public,
             output: Shown::Public,
+            batch: one(),
         }
     }
 }

@@ -1,6 +1,9 @@
-//! `bench`: one table of a model, from constraints to gas.
+//! `bench`: one table of a model, from constraints to gas; also a batch beside single proofs, and proofs in flight beside one
+//! at a time, both in turns in this process.
 
-use std::{path::PathBuf, time::Instant};
+mod versus;
+
+use std::{num::NonZeroUsize, path::PathBuf, time::Instant};
 
 use serde_json::json;
 use zkinfer_circuits::constraint;
@@ -10,14 +13,17 @@ use zkinfer_verifier::Context;
 
 use super::{
     CliError, Out,
-    compile::{CompileLimits, System, compile_to},
+    compile::{CompileLimits, System, batch_range, compile_to},
     output::{bytes, read_file, row, seconds, table},
     progress::Bar,
 };
 use crate::{
     bundle::{self, CompileSettings},
     config,
-    work::local::{self, LocalWork},
+    work::{
+        Unwatched, inputs,
+        local::{self, LocalWork},
+    },
 };
 
 #[derive(Debug, clap::Args)]
@@ -33,9 +39,15 @@ pub(crate) struct BenchArgs {
     /// The input to prove; by default the first calibration sample.
     #[arg(long, value_name = "FILE")]
     input: Option<PathBuf>,
-    /// Proofs to make.
+    /// Proofs to make; for --batch and --throughput, rounds.
     #[arg(long, default_value_t = 5)]
     runs: usize,
+    /// Compares one proof about N inferences with N proofs.
+    #[arg(long, value_name = "N", value_parser = batch_range())]
+    batch: Option<u32>,
+    /// Compares K proofs in flight, which share the threads, with one at a time on all threads.
+    #[arg(long, value_name = "K")]
+    throughput: Option<NonZeroUsize>,
     #[command(flatten)]
     limits: CompileLimits,
 }
@@ -83,7 +95,7 @@ pub(crate) fn bench(args: &BenchArgs, out: Out) -> Result<(), CliError> {
         .as_ref()
         .map_or((&calibration, Some(0)), |path| (path, None));
     let file = read_file(path, config::MAX_TENSOR_FILE_BYTES, "input file")?;
-    let input = local::quantize_file(&model, &file, sample).map_err(CliError::usage)?;
+    let input = inputs::one(&model, 1, &file, sample).map_err(CliError::usage)?;
     let timed = Instant::now();
     constraint::solve(&program, &input).map_err(CliError::failed)?;
     let solve_seconds = timed.elapsed().as_secs_f64();
@@ -100,8 +112,7 @@ pub(crate) fn bench(args: &BenchArgs, out: Out) -> Result<(), CliError> {
         times.push(timed.elapsed().as_secs_f64());
     }
     drop(bar);
-    times.sort_by(f64::total_cmp);
-    let prove_p50 = times[times.len() / 2];
+    let prove_p50 = versus::median(&times);
     let proven = proven.ok_or_else(|| CliError::failed("no proof was made"))?;
     let timed = Instant::now();
     zkinfer_verifier::verify(&vk, &proven.statement, &proven.proof).map_err(CliError::failed)?;
@@ -126,7 +137,37 @@ pub(crate) fn bench(args: &BenchArgs, out: Out) -> Result<(), CliError> {
     };
     let key = bundle.file(bundle::PROVING_KEY).map_or(0, |f| f.size);
     let vk_bytes = bundle.file(bundle::VERIFYING_KEY).map_or(0, |f| f.size);
-    let value = json!({
+    let in_flight = args
+        .throughput
+        .map(|slots| versus::throughput(&prover, &input, slots, args.runs))
+        .transpose()?;
+    let batch = match args.batch {
+        Some(n) => {
+            let to = folder.path().join("batch");
+            let settings = CompileSettings {
+                batch: n,
+                ..CompileSettings::default()
+            };
+            let bar = Bar::new("compile");
+            let limits = args.limits.child()?;
+            let (onnx, system) = (&args.model, args.system);
+            let mut bundle = compile_to(onnx, &calibration, system, settings, &to, &limits, &bar)?;
+            drop(bar);
+            let bar = Bar::new("setup");
+            work.make_keys(&mut bundle, &bar)?;
+            drop(bar);
+            let together = work.load(&bundle, &Unwatched)?;
+            let (_, program) = local::read_circuit(&bundle)?;
+            let rows = engine::quote(&program, bundle.system())
+                .map_err(CliError::failed)?
+                .rows;
+            Some(versus::batch(
+                &prover, &together, &input, n as usize, rows, args.runs,
+            )?)
+        }
+        None => None,
+    };
+    let mut value = json!({
         "model": args.model, "system": vk.system.name(), what: n_rows,
         "domain": quote.domain, "proving_key_bytes": key, "verifying_key_bytes": vk_bytes,
         "proof_bytes": proven.proof.to_bytes().len(), "compile_seconds": compile_seconds, "setup_seconds": setup_seconds,
@@ -134,7 +175,7 @@ pub(crate) fn bench(args: &BenchArgs, out: Out) -> Result<(), CliError> {
         "verify_seconds": verify_seconds, "gas": outcome.gas_used, "code_bytes": deployed.code_size,
         "threads": rayon::current_num_threads(),
     });
-    let rows = [
+    let mut rows = vec![
         row("model", args.model.display()),
         row("system", vk.system),
         row(what, n_rows),
@@ -165,6 +206,12 @@ pub(crate) fn bench(args: &BenchArgs, out: Out) -> Result<(), CliError> {
             ),
         ),
     ];
+    for (name, compared) in [("throughput", in_flight), ("batch", batch)] {
+        if let Some((figures, lines)) = compared {
+            value[name] = figures;
+            rows.extend(lines);
+        }
+    }
     out.result(&value, &table(&rows));
     Ok(())
 }

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::{
     CliError, Endpoint, Out,
     client::{Client, call, circuit_json, circuit_state_name, message, refused},
-    compile::System,
+    compile::{System, batch_range},
     output::{bytes, row, table},
     progress::Bar,
 };
@@ -52,6 +52,9 @@ pub(crate) struct CreateArgs {
     /// Whether the statement shows the output.
     #[arg(long, value_enum, default_value = "public")]
     output: Shown,
+    /// Inferences that one proof is about.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = batch_range())]
+    batch: u32,
     /// Wait until the circuit is ready.
     #[arg(long)]
     wait: bool,
@@ -93,6 +96,7 @@ async fn create(args: CreateArgs, out: Out) -> Result<(), CliError> {
     let settings = CompileSettings {
         input: args.input,
         output: args.output,
+        batch: args.batch,
     };
     let settings = serde_json::to_vec(&settings).map_err(CliError::failed)?;
     let settings = client.upload(settings, ArtifactKind::Settings).await?;

@@ -6,6 +6,7 @@ use std::{
 };
 
 use serde_json::{Value, json};
+use zkinfer_circuits::constraint::MAX_BATCH;
 use zkinfer_verifier::{ProofSystem, Setup};
 
 use super::{
@@ -60,11 +61,19 @@ pub(crate) struct CompileArgs {
     /// Whether the statement shows the output.
     #[arg(long, value_enum, default_value = "public")]
     output: Shown,
+    /// Inferences that one proof is about: they share the lookup tables, the weights and the verification.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = batch_range())]
+    batch: u32,
     /// Replace an existing bundle.
     #[arg(long)]
     force: bool,
     #[command(flatten)]
     limits: CompileLimits,
+}
+
+/// What `--batch` may be.
+pub(crate) fn batch_range() -> clap::builder::RangedI64ValueParser<u32> {
+    clap::value_parser!(u32).range(1..=i64::from(MAX_BATCH))
 }
 
 /// Bounds of the compile process.
@@ -125,6 +134,7 @@ pub(crate) fn compile(args: &CompileArgs, out: Out) -> Result<(), CliError> {
     let settings = CompileSettings {
         input: args.input,
         output: args.output,
+        batch: args.batch,
     };
     let bar = Bar::new("compile");
     let bundle = compile_to(
@@ -142,7 +152,7 @@ pub(crate) fn compile(args: &CompileArgs, out: Out) -> Result<(), CliError> {
     let manifest = bundle.manifest();
     let value = json!({
         "bundle": args.bundle, "system": manifest.system, "model_id": manifest.model_id,
-        "program_digest": manifest.program_digest, "seconds": took, "report": report,
+        "program_digest": manifest.program_digest, "batch": manifest.settings.batch, "seconds": took, "report": report,
     });
     out.result(&value, &text(&bundle, &report, took));
     Ok(())
@@ -201,6 +211,7 @@ fn text(bundle: &Bundle, report: &Value, took: f64) -> String {
         row("bundle", bundle.path().display()),
         row("system", &manifest.system),
         row("model id", &manifest.model_id),
+        row("inferences per proof", manifest.settings.batch),
         row("compiled in", seconds(took)),
         row("samples compared", &report["samples"]),
     ];

@@ -1,5 +1,6 @@
 //! `infer` and `prove`: what the quantized model answers, and the proof of it.
 
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
@@ -14,41 +15,47 @@ use super::{
 use crate::{
     bundle::{Bundle, ProofFile},
     config,
-    work::local::{self, LocalWork},
+    work::{
+        Unwatched,
+        inputs::{self, InputFileError},
+        local::{self, LocalWork},
+        slots::{Share, Slots},
+    },
 };
 
 /// An input file on the command line.
 #[derive(Debug, clap::Args)]
 pub(crate) struct InputArgs {
-    /// The input: .npz, or JSON {"input_data": [[…]]}.
+    /// The input: .npz, or JSON {"input_data": [[…]]}. A bundle of batch N takes N samples: a leading axis of N, or N times as
+    /// many numbers.
     #[arg(long, value_name = "FILE")]
     pub(crate) input: PathBuf,
-    /// Which sample of a file that holds several, counted from 0.
+    /// Which sample of a file that holds several, counted from 0; with a batch of N the first of N.
     #[arg(long, value_name = "N")]
     pub(crate) sample: Option<usize>,
 }
 
-impl InputArgs {
-    fn tensors(&self, model: &Model) -> Result<Vec<Tensor>, CliError> {
-        read_input(model, &self.input, self.sample)
-    }
-}
-
-/// Reads and quantizes an input file.
+/// Reads and quantizes the input file of one proof, which is about `batch` inferences.
 pub(crate) fn read_input(
     model: &Model,
+    batch: usize,
     path: &Path,
     sample: Option<usize>,
 ) -> Result<Vec<Tensor>, CliError> {
     let file = read_file(path, config::MAX_TENSOR_FILE_BYTES, "input file")?;
-    local::quantize_file(model, &file, sample).map_err(|e| {
-        let hint = if e.starts_with("the file holds") {
-            "; choose one with --sample N"
-        } else {
-            ""
-        };
-        CliError::usage(format!("{}: {e}{hint}", path.display()))
-    })
+    inputs::one(model, batch, &file, sample).map_err(|e| bad_input(path, &e))
+}
+
+/// What is wrong with an input file, and what would help.
+pub(crate) fn bad_input(path: &Path, e: &InputFileError) -> CliError {
+    let hint = match e {
+        InputFileError::Samples { expected: 1, .. } => "; choose one with --sample N",
+        InputFileError::Samples { expected, got } if got > expected => {
+            "; choose the first of them with --sample N"
+        }
+        _ => "",
+    };
+    CliError::usage(format!("{}: {e}{hint}", path.display()))
 }
 
 #[derive(Debug, clap::Args)]
@@ -68,9 +75,16 @@ pub(crate) struct ProveArgs {
     /// Binds the proof to a task: a hexadecimal number below 2^253.
     #[arg(long, value_name = "HEX")]
     context: Option<Context>,
-    /// The proof to write; with --format snarkjs, public.json is written beside it.
-    #[arg(short, long, value_name = "FILE", default_value = "proof.json")]
-    output: PathBuf,
+    /// The proof to write, by default proof.json; with --format snarkjs, public.json is written beside it; with --all the folder
+    /// of proof-0.json, proof-1.json, …, by default proofs.
+    #[arg(short, long, value_name = "PATH")]
+    output: Option<PathBuf>,
+    /// Prove every sample of the file (with a batch of N, every N of them), several proofs at a time.
+    #[arg(long, conflicts_with = "sample")]
+    all: bool,
+    /// Proofs in flight with --all, which share the threads; each takes the memory of one prover.
+    #[arg(long, value_name = "K", default_value = "2", requires = "all")]
+    in_flight: NonZeroUsize,
     /// How the proof is written.
     #[arg(long, value_enum, default_value = "zkinfer")]
     format: Format,
@@ -123,12 +137,13 @@ pub(crate) fn tensor_line(value: &Value) -> String {
 
 pub(crate) fn infer(args: &InferArgs, out: Out) -> Result<(), CliError> {
     let bundle = Bundle::open(&args.bundle)?;
-    let (model, _) = local::read_circuit(&bundle).map_err(CliError::usage)?;
-    let input = args.input.tensors(&model)?;
-    let outputs = model.eval(&input).map_err(CliError::failed)?;
-    let layout = model.layout();
-    let outputs = tensors_json(&layout, Role::Output, &outputs);
-    let value = json!({ "model_id": hex::encode(model.model_id()), "outputs": outputs });
+    let (model, program) = local::read_circuit(&bundle).map_err(CliError::usage)?;
+    let batch = program.batch();
+    let input = read_input(&model, batch as usize, &args.input.input, args.input.sample)?;
+    let outputs = inputs::eval(&model, &input).map_err(CliError::failed)?;
+    let outputs = tensors_json(program.layout(), Role::Output, &outputs);
+    let value =
+        json!({ "model_id": hex::encode(model.model_id()), "batch": batch, "outputs": outputs });
     let text = if out.json {
         String::new()
     } else {
@@ -148,32 +163,37 @@ pub(crate) fn prove(args: &ProveArgs, out: Out) -> Result<(), CliError> {
     if !bundle.has_keys() {
         return Err(crate::bundle::BundleError::NoKeys(args.bundle.clone()).into());
     }
+    if args.all {
+        return all(args, &bundle, out);
+    }
     let bar = Bar::new("prove");
     // The input is cheap to refuse, the key slow to load.
-    let (model, _) = local::read_circuit(&bundle).map_err(CliError::usage)?;
-    let tensors = args.input.tensors(&model)?;
+    let (model, program) = local::read_circuit(&bundle).map_err(CliError::usage)?;
+    let batch = program.batch() as usize;
+    let output = args.output.clone().unwrap_or_else(|| "proof.json".into());
+    let tensors = read_input(&model, batch, &args.input.input, args.input.sample)?;
     let prover = LocalWork::in_process().load(&bundle, &bar)?;
     let loaded = bar.elapsed();
     let proven = prover.prove_tensors(tensors, args.context.unwrap_or_default(), &bar)?;
     let took = bar.elapsed();
     drop(bar);
     let vk = prover.verifying_key();
-    let mut written = vec![args.output.clone()];
+    let mut written = vec![output.clone()];
     match args.format {
         Format::Zkinfer => {
             let file = ProofFile::new(&vk.digest(), vk.system, &proven.statement, &proven.proof);
-            write_file(&args.output, file.to_json().as_bytes())?;
+            write_file(&output, file.to_json().as_bytes())?;
         }
         Format::Snarkjs => {
-            let public = args.output.with_file_name("public.json");
-            if public == args.output {
+            let public = output.with_file_name("public.json");
+            if public == output {
                 return Err(CliError::usage(
                     "-o must not be named public.json: that file holds the public words",
                 ));
             }
             let proof = snarkjs::proof_to_json(&proven.proof).map_err(CliError::failed)?;
             let words = snarkjs::public_to_json(&proven.statement).map_err(CliError::failed)?;
-            write_file(&args.output, proof.as_bytes())?;
+            write_file(&output, proof.as_bytes())?;
             write_file(&public, words.as_bytes())?;
             written.push(public);
         }
@@ -183,7 +203,7 @@ pub(crate) fn prove(args: &ProveArgs, out: Out) -> Result<(), CliError> {
     let value = json!({
         "written": written, "system": vk.system.name(), "model_id": hex::encode(vk.model_id),
         "context": proven.statement.context.to_string(), "statement_digest": digest,
-        "proof_bytes": proven.proof.to_bytes().len(), "outputs": outputs, "load_seconds": loaded, "prove_seconds": took - loaded,
+        "proof_bytes": proven.proof.to_bytes().len(), "batch": batch, "outputs": outputs, "load_seconds": loaded, "prove_seconds": took - loaded,
     });
     let names: Vec<String> = written.iter().map(|p| p.display().to_string()).collect();
     let mut rows = vec![
@@ -206,6 +226,70 @@ pub(crate) fn prove(args: &ProveArgs, out: Out) -> Result<(), CliError> {
     }));
     rows.push(row("loaded in", seconds(loaded)));
     rows.push(row("proved in", seconds(took - loaded)));
+    out.result(&value, &table(&rows));
+    Ok(())
+}
+
+/// Proves every sample of a file into a folder.
+fn all(args: &ProveArgs, bundle: &Bundle, out: Out) -> Result<(), CliError> {
+    if args.format == Format::Snarkjs {
+        return Err(CliError::usage(
+            "--all writes proof.json files of zkinfer; prove one sample with --format snarkjs",
+        ));
+    }
+    let folder = args.output.clone().unwrap_or_else(|| "proofs".into());
+    let bar = Bar::new("prove");
+    let (model, program) = local::read_circuit(bundle).map_err(CliError::usage)?;
+    let batch = program.batch() as usize;
+    let path = &args.input.input;
+    let file = read_file(path, config::MAX_TENSOR_FILE_BYTES, "input file")?;
+    let inputs = inputs::every(&model, batch, &file).map_err(|e| bad_input(path, &e))?;
+    std::fs::create_dir_all(&folder)
+        .map_err(|e| CliError::usage(format!("the folder {}: {e}", folder.display())))?;
+    let prover = LocalWork::in_process().load(bundle, &bar)?;
+    let (vk, loaded) = (prover.verifying_key(), bar.elapsed());
+    let digest = vk.digest();
+    let n_proofs = inputs.len();
+    let slots = args
+        .in_flight
+        .min(NonZeroUsize::new(n_proofs).unwrap_or(NonZeroUsize::MIN));
+    let share = Share::of(slots, rayon::current_num_threads());
+    let slots = Slots::start(share).map_err(CliError::failed)?;
+    let context = args.context.unwrap_or_default();
+    let mut n_written = 0;
+    let mut digests = vec![String::new(); n_proofs];
+    slots.run(
+        inputs,
+        |_, tensors| Ok(prover.prove_tensors(tensors, context, &Unwatched)?),
+        |index, proven| {
+            let file = ProofFile::new(&digest, vk.system, &proven.statement, &proven.proof);
+            let to = folder.join(format!("proof-{index}.json"));
+            write_file(&to, file.to_json().as_bytes())?;
+            digests[index] = hex::encode(proven.statement.digest(&digest));
+            n_written += 1;
+            bar.show("", f64::from(n_written) / n_proofs as f64);
+            Ok::<_, CliError>(())
+        },
+    )?;
+    let took = bar.elapsed() - loaded;
+    drop(bar);
+    let a_minute = 60.0 * n_proofs as f64 / took;
+    let value = json!({
+        "folder": folder, "proofs": n_proofs, "system": vk.system.name(), "model_id": hex::encode(vk.model_id), "batch": batch,
+        "context": context.to_string(), "statement_digests": digests, "in_flight": share.slots, "threads_each": share.threads,
+        "load_seconds": loaded, "prove_seconds": took, "proofs_per_minute": a_minute,
+    });
+    let flight = format!("{} on {} threads each", share.slots, share.threads);
+    let rows = [
+        row("proofs", format!("{n_proofs} in {}", folder.display())),
+        row("context", context),
+        row("in flight", flight),
+        row("loaded in", seconds(loaded)),
+        row(
+            "proved in",
+            format!("{}, {a_minute:.1} proofs a minute", seconds(took)),
+        ),
+    ];
     out.result(&value, &table(&rows));
     Ok(())
 }

@@ -15,7 +15,9 @@ pub(crate) fn quote(args: &BundleArg, out: Out) -> Result<(), CliError> {
     let (_, program) = local::read_circuit(&bundle).map_err(CliError::usage)?;
     let own = engine::quote(&program, bundle.system()).map_err(CliError::failed)?;
     let all = engine::compare(&program).map_err(CliError::failed)?;
+    let batch = program.batch();
     let mut value = own_json(&own);
+    value["batch"] = json!(batch);
     value["systems"] = all.quotes.iter().map(system_json).collect();
     value["refused"] = all
         .refused
@@ -25,7 +27,7 @@ pub(crate) fn quote(args: &BundleArg, out: Out) -> Result<(), CliError> {
     value["recommended"] = json!({ "system": all.recommended.name(), "reason": all.reason });
     out.result(
         &value,
-        &format!("{}\n{}", own_text(&own), compared(&own, &all)),
+        &format!("{}\n{}", own_text(&own, batch), compared(&own, &all)),
     );
     Ok(())
 }
@@ -68,8 +70,8 @@ fn own_json(q: &Quote) -> Value {
     value
 }
 
-fn own_text(q: &Quote) -> String {
-    let mut rows = vec![row("system", q.system)];
+fn own_text(q: &Quote, batch: u32) -> String {
+    let mut rows = vec![row("system", q.system), row("inferences per proof", batch)];
     let layers = || {
         let layers = q.circuit.by_node().iter();
         layers.map(|(name, n)| row(format!("  {name}"), n))

@@ -1,6 +1,8 @@
 //! `serve`: the embedded service.
 
-use std::{io::Write as _, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    io::Write as _, net::SocketAddr, num::NonZeroUsize, path::PathBuf, sync::Arc, time::Duration,
+};
 
 use serde_json::json;
 
@@ -8,7 +10,7 @@ use super::{CliError, Out, compile::CompileLimits, params::HomeArg};
 use crate::{
     api::server::{self, ServeError},
     config::{self, Limits, ServeConfig},
-    work::LocalWork,
+    work::{LocalWork, slots::Share},
 };
 
 #[derive(Debug, clap::Args)]
@@ -31,6 +33,12 @@ pub(crate) struct ServeArgs {
     /// Seconds that a running job may go on after SIGTERM.
     #[arg(long, value_name = "SECONDS", default_value_t = 30)]
     drain_timeout: u64,
+    /// Jobs at a time. They share the threads, and each takes the memory of one prover.
+    #[arg(long, value_name = "N", default_value = "1")]
+    slots: NonZeroUsize,
+    /// Threads of each slot; by default its part of all threads. One slot always uses all of them.
+    #[arg(long, value_name = "N")]
+    slot_threads: Option<NonZeroUsize>,
     /// The reference string (a file, or an id of the folder) that halo2-kzg keys are made from; without it they are development
     /// keys.
     #[arg(long, value_name = "FILE|ID")]
@@ -45,12 +53,17 @@ pub(crate) async fn serve(args: ServeArgs, out: Out) -> Result<(), CliError> {
     let child = args.compile.child()?;
     let srs = args.srs.as_deref().map(|name| args.home.find(name));
     let work = LocalWork::new(child.clone()).with_srs(srs.transpose()?);
+    let share = Share::of(args.slots, rayon::current_num_threads());
     let limits = Limits {
         max_queued: args.max_queued,
         max_stored_bytes: args.max_stored_bytes,
         compile_memory_bytes: child.memory_bytes,
         compile_timeout: child.timeout,
         drain_timeout: Duration::from_secs(args.drain_timeout),
+        share: Share {
+            threads: args.slot_threads.unwrap_or(share.threads),
+            ..share
+        },
         ..Limits::default()
     };
     let config = ServeConfig {

@@ -9,12 +9,12 @@ use zkinfer_verifier::{Context, Role, Statement, TensorSpec, VerifyingKey, Visib
 use super::{
     CliError, Out,
     output::{read_file, row, table},
-    prove::{read_input, tensor_line},
+    prove::{bad_input, read_input, tensor_line},
 };
 use crate::{
     bundle::{self, Bundle, ProofFile},
     config,
-    work::local,
+    work::{inputs, local},
 };
 
 #[derive(Debug, clap::Args)]
@@ -31,7 +31,7 @@ pub(crate) struct VerifyArgs {
     /// The input that the proof must be about.
     #[arg(long, value_name = "FILE")]
     input: Option<PathBuf>,
-    /// Which sample of --input, counted from 0.
+    /// Which sample of --input, counted from 0; with a batch of N the first of N.
     #[arg(long, value_name = "N", requires = "input")]
     sample: Option<usize>,
     /// The output that the proof must show: what `infer --json` printed, or {"output_data": [[…]]}.
@@ -258,7 +258,12 @@ fn expected_input(
 ) -> Result<Vec<Vec<i64>>, CliError> {
     refuse_private(&key.vk, Role::Input, "--input")?;
     if let Some(model) = &key.model {
-        return Ok(read_input(model, path, sample)?
+        let batch = inputs::batch_of(model, &key.vk.layout).ok_or_else(|| {
+            CliError::usage(
+                "the verifying key states other tensors than the model of the bundle has",
+            )
+        })?;
+        return Ok(read_input(model, batch, path, sample)?
             .into_iter()
             .map(|t| t.data)
             .collect());
@@ -273,26 +278,26 @@ fn expected_input(
         .iter()
         .filter(|t| t.role == Role::Input)
         .collect();
-    let shapes: Vec<Vec<usize>> = specs
+    // the names of a batch say that its samples are those of the tensors of its first copy
+    let batch = inputs::copies_in_names(&specs);
+    let first = &specs[..specs.len() / batch];
+    let shapes: Vec<Vec<usize>> = first
         .iter()
         .map(|t| t.shape.iter().map(|&d| d as usize).collect())
         .collect();
-    let wanted: Vec<(&str, &[usize])> = specs
+    let name = |t: &'_ TensorSpec| match batch {
+        1 => t.name.clone(),
+        _ => inputs::base_name(t).unwrap_or(&t.name).to_owned(),
+    };
+    let names: Vec<String> = first.iter().map(|t| name(t)).collect();
+    let wanted: Vec<(&str, &[usize])> = names
         .iter()
         .zip(&shapes)
-        .map(|(t, s)| (t.name.as_str(), s.as_slice()))
+        .map(|(name, shape)| (name.as_str(), shape.as_slice()))
         .collect();
-    let mut samples = file.samples(&wanted).map_err(|e| bad(e.to_string()))?;
-    let index = match (sample, samples.len()) {
-        (None, 1) => 0,
-        (Some(i), n) if i < n => i,
-        (_, n) => {
-            return Err(bad(format!(
-                "the file holds {n} samples; choose one with --sample N"
-            )));
-        }
-    };
-    let values = samples.swap_remove(index);
+    let samples = file.samples(&wanted).map_err(|e| bad(e.to_string()))?;
+    let chosen = inputs::chosen(samples.len(), batch, sample).map_err(|e| bad_input(path, &e))?;
+    let values = samples[chosen].iter().flatten();
     Ok(specs
         .iter()
         .zip(values)

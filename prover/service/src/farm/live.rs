@@ -1,4 +1,4 @@
-//! The attempt that runs now: its progress, and the switch that stops it. Nothing here is durable.
+//! The attempts that run now: their progress, and the switches that stop them. Nothing here is durable.
 
 use std::{
     ops::ControlFlow,
@@ -31,10 +31,10 @@ pub struct LiveProgress {
     pub left: Option<Duration>,
 }
 
-/// The attempt that runs, if any.
+/// The attempts that run, one a slot at most.
 #[derive(Debug)]
 pub struct Live {
-    current: Mutex<Option<Arc<Attempt>>>,
+    current: Mutex<Vec<Arc<Attempt>>>,
     events: broadcast::Sender<LiveProgress>,
 }
 
@@ -55,23 +55,21 @@ impl Live {
 
     /// Where `job` is, if it runs.
     pub fn progress(&self, job: JobId) -> Option<LiveProgress> {
-        let current = self.lock().clone()?;
-        (current.job == job).then(|| current.snapshot())
+        let current = self.lock().iter().find(|a| a.job == job).cloned()?;
+        Some(current.snapshot())
     }
 
     /// Asks `job` to stop, if it runs.
     pub fn stop(&self, job: JobId) {
-        if let Some(current) = &*self.lock()
-            && current.job == job
-        {
-            current.stop.store(true, Ordering::Relaxed);
+        for attempt in self.lock().iter().filter(|a| a.job == job) {
+            attempt.stop.store(true, Ordering::Relaxed);
         }
     }
 
     /// Asks whatever runs to stop.
     pub(crate) fn stop_for_drain(&self) {
-        if let Some(current) = &*self.lock() {
-            current.stop.store(true, Ordering::Relaxed);
+        for attempt in self.lock().iter() {
+            attempt.stop.store(true, Ordering::Relaxed);
         }
     }
 
@@ -89,16 +87,16 @@ impl Live {
             }),
             events: self.events.clone(),
         });
-        *self.lock() = Some(Arc::clone(&attempt));
+        self.lock().push(Arc::clone(&attempt));
         attempt
     }
 
-    /// Ends the attempt.
-    pub(super) fn end(&self) {
-        *self.lock() = None;
+    /// Ends an attempt.
+    pub(super) fn end(&self, attempt: &Arc<Attempt>) {
+        self.lock().retain(|a| !Arc::ptr_eq(a, attempt));
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Arc<Attempt>>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Arc<Attempt>>> {
         self.current.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -209,7 +207,25 @@ mod tests {
         assert!(attempt.report(Phase::Prove, 1, 2).is_continue());
         live.stop(job);
         assert!(attempt.report(Phase::Prove, 1, 2).is_break());
-        live.end();
+        live.end(&attempt);
         assert!(live.progress(job).is_none());
+    }
+
+    #[test]
+    fn attempts_in_flight_are_told_apart() {
+        let live = Live::default();
+        let jobs = [JobId::fresh(), JobId::fresh()];
+        let attempts = jobs.map(|job| live.begin(job, 1));
+        assert!(attempts[0].report(Phase::Prove, 1, 2).is_continue());
+        let at = |job| live.progress(job).map(|p| p.progress);
+        assert!(at(jobs[0]) > at(jobs[1]));
+        live.stop(jobs[1]);
+        assert!(attempts[0].report(Phase::Prove, 1, 2).is_continue());
+        assert!(attempts[1].report(Phase::Prove, 1, 2).is_break());
+        live.end(&attempts[0]);
+        assert!(live.progress(jobs[0]).is_none() && live.progress(jobs[1]).is_some());
+        let third = live.begin(JobId::fresh(), 1);
+        live.stop_for_drain();
+        assert!(third.report(Phase::Prove, 0, 1).is_break());
     }
 }

@@ -1,8 +1,8 @@
-//! The in-process prover: claims a job, works on it in a thread of its own, lets the gateway verify, commits.
+//! The in-process prover: each slot claims a job, works on it in a thread of its own, lets the gateway verify, commits.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, mpsc},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc},
     time::{Duration, Instant},
 };
 
@@ -15,11 +15,23 @@ use crate::{
         CircuitId, CommitOutcome, CompileFacts, Failure, FailureClass, Job, JobKind, NewProof,
         Phase, SetupFacts, StoreError,
     },
-    work::{CompileRequest, Control as _, ProofParts, WarmProver, WorkError},
+    work::{
+        CompileRequest, Control as _, ProofParts, WarmProver, WorkError,
+        slots::{self, Share},
+    },
 };
 
 type Task = Box<dyn FnOnce() + Send>;
 type WarmKeys = Recent<CircuitId, Arc<dyn WarmProver>>;
+
+/// The loaded circuits, which the slots share.
+pub(super) fn warm_keys(farm: &Farm) -> Arc<Mutex<WarmKeys>> {
+    Arc::new(Mutex::new(WarmKeys::new(farm.limits.warm_circuits)))
+}
+
+fn lock(warm: &Mutex<WarmKeys>) -> MutexGuard<'_, WarmKeys> {
+    warm.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// The thread that blocking work runs on.
 #[derive(Debug)]
@@ -28,14 +40,22 @@ pub(super) struct Workbench {
 }
 
 impl Workbench {
-    pub(super) fn start() -> std::io::Result<Self> {
+    /// One slot on its share of the threads; a single slot works on all of them.
+    pub(super) fn start(share: Share) -> std::io::Result<Self> {
+        let pool = match share.slots.get() {
+            1 => None,
+            _ => Some(slots::pool(share.threads).map_err(std::io::Error::other)?),
+        };
         let (tasks, queue) = mpsc::channel::<Task>();
         std::thread::Builder::new()
             .name("prover".into())
             .stack_size(64 << 20)
             .spawn(move || {
                 for task in queue {
-                    task();
+                    match &pool {
+                        Some(pool) => pool.install(task),
+                        None => task(),
+                    }
                 }
             })?;
         Ok(Self { tasks })
@@ -68,13 +88,12 @@ impl Workbench {
 }
 
 /// Takes jobs until the farm stops.
-pub(super) async fn run(farm: Arc<Farm>, bench: Workbench) {
-    let mut warm = WarmKeys::new(farm.limits.warm_circuits);
+pub(super) async fn run(farm: Arc<Farm>, bench: Workbench, warm: Arc<Mutex<WarmKeys>>) {
     let mut changes = farm.store.changes();
     while !farm.stopping.is_cancelled() {
         changes.mark_unchanged();
         match farm.store.claim().await {
-            Ok(Some(job)) => attempt(&farm, &bench, &mut warm, job).await,
+            Ok(Some(job)) => attempt(&farm, &bench, &warm, job).await,
             Ok(None) => {
                 let due = farm
                     .store
@@ -123,7 +142,7 @@ enum Checked {
     Proof(NewProof),
 }
 
-async fn attempt(farm: &Arc<Farm>, bench: &Workbench, warm: &mut WarmKeys, job: Job) {
+async fn attempt(farm: &Arc<Farm>, bench: &Workbench, warm: &Mutex<WarmKeys>, job: Job) {
     let (id, epoch) = (job.id, job.epoch);
     let control = farm.live.begin(id, epoch);
     let started = farm.store.start(id, epoch).await;
@@ -147,13 +166,13 @@ async fn attempt(farm: &Arc<Farm>, bench: &Workbench, warm: &mut WarmKeys, job: 
         Err(e) => Err(e),
     };
     settle(farm, &job, result).await;
-    farm.live.end();
+    farm.live.end(&control);
 }
 
 async fn work_on(
     farm: &Arc<Farm>,
     bench: &Workbench,
-    warm: &mut WarmKeys,
+    warm: &Mutex<WarmKeys>,
     job: &Job,
     control: &Arc<Attempt>,
 ) -> Result<Product, WorkError> {
@@ -172,12 +191,13 @@ async fn work_on(
         )),
         JobKind::Prove => {
             let begun = Instant::now();
-            let prover = match warm.touch(&job.circuit) {
+            let loaded = lock(warm).touch(&job.circuit);
+            let prover = match loaded {
                 Some(prover) => prover,
                 None => {
                     let control = Arc::clone(&control);
                     let prover = bench.run(move || work.prepare(&bundle, &*control)).await?;
-                    warm.insert(job.circuit, Arc::clone(&prover));
+                    lock(warm).insert(job.circuit, Arc::clone(&prover));
                     prover
                 }
             };
@@ -191,7 +211,7 @@ async fn work_on(
             if matches!(&proved, Err(WorkError::Failed(f)) if f.class != FailureClass::InvalidRequest)
             {
                 // A damaged key must not stay loaded.
-                warm.remove(&job.circuit);
+                lock(warm).remove(&job.circuit);
             }
             Ok(Product::Proof {
                 parts: proved?,

@@ -14,6 +14,7 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
+use zkinfer_circuits::constraint::MAX_BATCH;
 
 use super::{Control, WorkError};
 use crate::{
@@ -48,12 +49,16 @@ impl CompileRequest {
     /// # Errors
     /// What is wrong with it.
     pub fn read_settings(bytes: Option<&[u8]>) -> Result<CompileSettings, String> {
-        let form =
-            "expected {\"input\": \"public\" | \"private\", \"output\": \"public\" | \"private\"}";
-        bytes.map_or_else(
-            || Ok(CompileSettings::default()),
-            |bytes| serde_json::from_slice(bytes).map_err(|e| format!("{form}: {e}")),
-        )
+        let form = "expected {\"input\": \"public\" | \"private\", \"output\": \"public\" | \"private\", \"batch\": number}";
+        let Some(bytes) = bytes else {
+            return Ok(CompileSettings::default());
+        };
+        let settings: CompileSettings =
+            serde_json::from_slice(bytes).map_err(|e| format!("{form}: {e}"))?;
+        match settings.batch {
+            1..=MAX_BATCH => Ok(settings),
+            got => Err(format!("batch: expected 1 to {MAX_BATCH}, got {got}")),
+        }
     }
 }
 

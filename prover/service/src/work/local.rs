@@ -2,9 +2,7 @@
 
 use std::{ops::ControlFlow, path::Path, sync::Arc};
 
-use zkinfer_circuits::{
-    Calibration, Model, Program, Settings, quantize::InputFile, tensor::Tensor,
-};
+use zkinfer_circuits::{Calibration, Model, Program, Settings, tensor::Tensor};
 use zkinfer_contracts::{Solidity, Target as _};
 use zkinfer_engine::{
     self as engine, KeySource, Progress, ProofInput, ProveError, Prover, SetupError,
@@ -20,7 +18,7 @@ use zkinfer_verifier::{
 
 use super::{
     ChildLimits, CompileRequest, Control, Gate, ProofEncoding, ProofParts, VerifierFiles,
-    WarmProver, Work, WorkError,
+    WarmProver, Work, WorkError, inputs,
 };
 use crate::{
     bundle::{self, Bundle, BundleError, CompileSettings, Compiled, ProofFile},
@@ -205,7 +203,7 @@ pub(super) fn compile(
     let wanted = Settings {
         input: settings.input.into(),
         output: settings.output.into(),
-        batch: 1,
+        batch: settings.batch,
     };
     let compiled =
         zkinfer_circuits::compile(model, &calibration, &wanted, &mut |_, done, total| {
@@ -298,8 +296,14 @@ impl Work for LocalWork {
     fn gate(&self, bundle: &Path) -> Result<Arc<dyn Gate>, WorkError> {
         let bundle = Bundle::open(bundle).map_err(bundle_fault)?;
         let vk = bundle.verifying_key().map_err(bundle_fault)?;
+        let model = read_model(&bundle)?;
+        let batch = inputs::batch_of(&model, &vk.layout).ok_or_else(|| {
+            let message = "the verifying key states other tensors than the model has";
+            WorkError::fault("BAD_BUNDLE", message)
+        })?;
         Ok(Arc::new(LocalGate {
-            model: read_model(&bundle)?,
+            model,
+            batch,
             vk_digest: vk.digest(),
             vk,
         }))
@@ -315,36 +319,12 @@ impl Work for LocalWork {
     }
 }
 
-/// Parses an input file of exactly one sample, or takes the sample that is asked for, and quantizes it.
-///
-/// # Errors
-/// What is wrong with the file.
-pub fn quantize_file(
-    model: &Model,
-    file: &[u8],
-    sample: Option<usize>,
-) -> Result<Vec<Tensor>, String> {
-    let file = InputFile::parse(file).map_err(|e| e.to_string())?;
-    let samples = model.samples(&file).map_err(|e| e.to_string())?;
-    let chosen = match (sample, samples.len()) {
-        (None, 1) => 0,
-        (None, n) => return Err(format!("the file holds {n} samples, a proof is about one")),
-        (Some(i), n) if i < n => i,
-        (Some(i), n) => {
-            return Err(format!(
-                "there is no sample {i}: the file holds {n}, counted from 0"
-            ));
-        }
-    };
-    model
-        .quantize_input(&samples[chosen])
-        .map_err(|e| e.to_string())
-}
-
 /// The gateway's view of one bundle.
 #[derive(Debug)]
 struct LocalGate {
     model: Model,
+    /// Inferences of one proof.
+    batch: usize,
     vk: VerifyingKey,
     vk_digest: [u8; 32],
 }
@@ -374,7 +354,8 @@ fn public_values(statement: &Statement) -> Vec<u8> {
 
 impl Gate for LocalGate {
     fn quantize(&self, input: &[u8]) -> Result<Vec<u8>, String> {
-        let tensors = quantize_file(&self.model, input, None)?;
+        let tensors =
+            inputs::one(&self.model, self.batch, input, None).map_err(|e| e.to_string())?;
         serde_json::to_vec(&tensors).map_err(|e| e.to_string())
     }
 
