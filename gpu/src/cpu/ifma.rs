@@ -12,6 +12,7 @@ pub(crate) mod fq2;
 pub(crate) mod ntt;
 pub(crate) mod rows;
 mod signed;
+pub(crate) mod vectors;
 
 /// Whether this processor has the instructions.
 #[must_use]
