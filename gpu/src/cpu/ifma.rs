@@ -21,3 +21,6 @@ pub(crate) fn detected() -> bool {
         && is_x86_feature_detected!("avx512dq")
         && is_x86_feature_detected!("avx512ifma")
 }
+
+#[cfg(test)]
+mod tests;
