@@ -113,36 +113,93 @@ pub fn points<C: Curve>(len: usize) -> (Vec<AffineOf<C>>, Vec<Fr>) {
 }
 
 fn check_transforms(device: &dyn Device) -> Result<(), Mismatch> {
-    for log_n in [0usize, 1, 3, 6] {
+    for log_n in [0usize, 1, 3, 6, 8, 9] {
         let len = 1usize << log_n;
-        let Some(domain) = Domain::new(len) else {
+        let Some(standard) = Domain::new(len) else {
             continue;
         };
-        let coefficients = scalars(log_n as u64 + 1, len);
-        let omega = Fr::get_root_of_unity(len as u64).unwrap_or(Fr::ONE);
-        for (points, offset) in [(Points::Subgroup, Fr::ONE), (Points::Coset, Fr::GENERATOR)] {
-            let mut vector = device.upload(coefficients.clone())?;
-            device.ntt(&mut vector, &domain, Direction::Forward, points)?;
-            let values = device.download(vector)?;
-            let expected: Vec<Fr> = (0..len as u64)
-                .map(|i| evaluate(&coefficients, offset * omega.pow([i])))
-                .collect();
-            ensure(values == expected, "forward transform", len, "any")?;
-            let mut vector = device.upload(values)?;
-            device.ntt(&mut vector, &domain, Direction::Inverse, points)?;
-            let back = device.download(vector)?;
-            ensure(back == coefficients, "inverse transform", len, "any")?;
+        let other = Domain::with_root(standard.log_n(), standard.root().pow([3]));
+        let n = len as u64;
+        let full = scalars(n, len);
+        for domain in [Some(standard), other].into_iter().flatten() {
+            let inputs = [
+                ("full-size", full.clone()),
+                ("all zero", vec![Fr::ZERO; len]),
+                ("all -1", vec![-Fr::ONE; len]),
+                (
+                    "a single one",
+                    (0..n).map(|i| Fr::from(u64::from(i == n / 3))).collect(),
+                ),
+            ];
+            for (case, coefficients) in inputs {
+                check_transform(device, &domain, case, &coefficients)?;
+            }
         }
-        let mut wrong = device.upload(vec![Fr::ONE; len + 1])?;
-        if device
-            .ntt(&mut wrong, &domain, Direction::Forward, Points::Subgroup)
-            .is_ok()
-        {
-            return Err(Mismatch::Accepted {
-                operation: "transform",
-                case: "a vector longer than the domain",
-            });
+        check_refused_transforms(device, len)?;
+    }
+    Ok(())
+}
+
+fn check_transform(
+    device: &dyn Device,
+    domain: &Domain,
+    case: &'static str,
+    coefficients: &[Fr],
+) -> Result<(), Mismatch> {
+    let len = coefficients.len();
+    let shift = Fr::from(1_000_003u64);
+    let mut on_subgroup = Vec::new();
+    for (points, offset) in [
+        (Points::Subgroup, Fr::ONE),
+        (Points::Coset, Fr::GENERATOR),
+        (Points::Shifted(shift), shift),
+    ] {
+        let mut vector = device.upload(coefficients.to_vec())?;
+        device.ntt(&mut vector, domain, Direction::Forward, points)?;
+        let values = device.download(vector)?;
+        let expected: Vec<Fr> = (0..len as u64)
+            .map(|i| evaluate(coefficients, offset * domain.root().pow([i])))
+            .collect();
+        ensure(values == expected, "forward transform", len, case)?;
+        let mut vector = device.upload(values.clone())?;
+        device.ntt(&mut vector, domain, Direction::Inverse, points)?;
+        let back = device.download(vector)?;
+        ensure(back == coefficients, "inverse transform", len, case)?;
+        match points {
+            Points::Subgroup => on_subgroup = values,
+            Points::Coset => {
+                let mut vector = device.upload(on_subgroup.clone())?;
+                device.to_coset(&mut vector, domain)?;
+                let on_coset = device.download(vector)?;
+                ensure(on_coset == values, "transform to the coset", len, case)?;
+            }
+            Points::Shifted(_) => {}
         }
+    }
+    Ok(())
+}
+
+fn check_refused_transforms(device: &dyn Device, len: usize) -> Result<(), Mismatch> {
+    let Some(domain) = Domain::new(len) else {
+        return Ok(());
+    };
+    let mut wrong = device.upload(vec![Fr::ONE; len + 1])?;
+    let (forward, subgroup) = (Direction::Forward, Points::Subgroup);
+    if device.ntt(&mut wrong, &domain, forward, subgroup).is_ok()
+        || device.to_coset(&mut wrong, &domain).is_ok()
+    {
+        return Err(Mismatch::Accepted {
+            operation: "transform",
+            case: "a vector longer than the domain",
+        });
+    }
+    let mut vector = device.upload(vec![Fr::ONE; len])?;
+    let zero = Points::Shifted(Fr::ZERO);
+    if device.ntt(&mut vector, &domain, forward, zero).is_ok() {
+        return Err(Mismatch::Accepted {
+            operation: "transform",
+            case: "points shifted by zero",
+        });
     }
     Ok(())
 }

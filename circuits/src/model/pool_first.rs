@@ -42,9 +42,7 @@ impl Model {
         let [rows, columns] = g.output_size();
         let inner = match requantize.multipliers.len() {
             1 => m,
-            _ if requantize.inner.is_multiple_of(area) => {
-                requantize.inner / area * rows * columns
-            }
+            _ if requantize.inner.is_multiple_of(area) => requantize.inner / area * rows * columns,
             _ => return None,
         };
         let behind = Requantize {

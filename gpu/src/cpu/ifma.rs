@@ -12,6 +12,7 @@ pub(crate) mod fq2;
 pub(crate) mod ntt;
 pub(crate) mod rows;
 mod signed;
+pub(crate) mod vectors;
 
 /// Whether this processor has the instructions.
 #[must_use]
@@ -20,3 +21,6 @@ pub(crate) fn detected() -> bool {
         && is_x86_feature_detected!("avx512dq")
         && is_x86_feature_detected!("avx512ifma")
 }
+
+#[cfg(test)]
+mod tests;

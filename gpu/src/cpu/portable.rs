@@ -4,11 +4,12 @@ use std::fmt;
 
 use ark_bn254::{Fr, G1Affine, G1Projective, G2Affine, G2Projective};
 use ark_ec::short_weierstrass::Projective;
+
 use rayon::prelude::*;
 
 use super::adder::Portable;
 use super::lanes::LanesCurve;
-use super::{fixed_base, msm, ntt};
+use super::{fixed_base, msm, ntt, vectors};
 use crate::bases::Bases;
 use crate::curve::{AffineOf, G1, G2};
 use crate::device::{
@@ -16,9 +17,6 @@ use crate::device::{
 };
 use crate::domain::Domain;
 use crate::field::ScalarClass;
-
-/// Elements of one task in element-wise operations.
-const ELEMENTS_PER_TASK: usize = 1 << 12;
 
 /// The CPU: vector instructions where it has them, arkworks elsewhere.
 #[derive(Debug, Clone, Copy, Default)]
@@ -161,22 +159,13 @@ impl<H: Host> Device for H {
     ) -> Result<(), DeviceError> {
         check_len("second operand", a.len(), b.len())?;
         check_len("third operand", a.len(), c.len())?;
-        a.host_mut()
-            .par_iter_mut()
-            .zip(b.host())
-            .zip(c.host())
-            .with_min_len(ELEMENTS_PER_TASK)
-            .for_each(|((a, b), c)| *a = (*a * b - c) * scale);
+        vectors::mul_sub_scale(a.host_mut(), b.host(), c.host(), scale, Self::lanes());
         Ok(())
     }
 
     fn mul_pointwise(&self, a: &mut FrVec, b: &FrVec) -> Result<(), DeviceError> {
         check_len("second operand", a.len(), b.len())?;
-        a.host_mut()
-            .par_iter_mut()
-            .zip(b.host())
-            .with_min_len(ELEMENTS_PER_TASK)
-            .for_each(|(a, b)| *a *= b);
+        vectors::mul(a.host_mut(), b.host(), Self::lanes());
         Ok(())
     }
 

@@ -22,12 +22,17 @@ use super::field::LANES;
 use crate::device::Direction;
 use block::{LIFT, LOG_ROWS, Root, Signed};
 use grid::{Block, Grid, Scratch, for_each_task};
-use twist::{Twist, geometric, limbs, powers};
+use twist::{Twist, geometric, powers};
+
+pub(super) use twist::limbs;
 
 /// Longest transform in two passes.
 const LOG_TWO_PASSES: u32 = 22;
 /// Shortest transform that is worth a second thread.
 const LOG_PARALLEL: u32 = 11;
+
+/// How many rows ahead a pass over columns asks for memory.
+const PREFETCH: usize = 8;
 
 /// Whether vectors of 2^log_n elements are transformed here: both digits need sixteen values.
 pub(crate) fn supports(log_n: u32) -> bool {
@@ -40,6 +45,15 @@ pub(crate) fn transform(
     points: &Radix2EvaluationDomain<Fr>,
     direction: Direction,
 ) {
+    transform_by(values, points, direction, LOG_TWO_PASSES);
+}
+
+fn transform_by(
+    values: &mut [Fr],
+    points: &Radix2EvaluationDomain<Fr>,
+    direction: Direction,
+    log_two_passes: u32,
+) {
     let (root, shift, output) = match direction {
         Direction::Forward => (points.group_gen, points.offset, OutputScale::NONE),
         Direction::Inverse => {
@@ -50,7 +64,7 @@ pub(crate) fn transform(
             (points.group_gen_inv, Fr::ONE, output)
         }
     };
-    let plan = Plan::new(values.len(), root);
+    let plan = Plan::new(values.len(), root, log_two_passes);
     let mut scratches = plan.scratches(1);
     let grid = Grid::new(values);
     plan.to_digit_order(&grid, &mut scratches, shift, output);
@@ -61,8 +75,12 @@ pub(crate) fn transform(
 /// Values on the subgroup to values on the coset `points`, of the polynomial of degree below n, in place, natural order in and
 /// out. The caller has asked [`supports`].
 pub(crate) fn to_coset(values: &mut [Fr], points: &Radix2EvaluationDomain<Fr>) {
-    let inverse = Plan::new(values.len(), points.group_gen_inv);
-    let forward = Plan::new(values.len(), points.group_gen);
+    to_coset_by(values, points, LOG_TWO_PASSES);
+}
+
+fn to_coset_by(values: &mut [Fr], points: &Radix2EvaluationDomain<Fr>, log_two_passes: u32) {
+    let inverse = Plan::new(values.len(), points.group_gen_inv, log_two_passes);
+    let forward = Plan::new(values.len(), points.group_gen, log_two_passes);
     let mut scratches = forward.scratches(2);
     let grid = Grid::new(values);
     let output = OutputScale {
@@ -98,9 +116,9 @@ struct Plan {
 }
 
 impl Plan {
-    fn new(n: usize, root: Fr) -> Self {
+    fn new(n: usize, root: Fr, log_two_passes: u32) -> Self {
         let log_n = n.ilog2();
-        let log_digits = if log_n <= LOG_TWO_PASSES {
+        let log_digits = if log_n <= log_two_passes {
             vec![log_n.div_ceil(2), log_n / 2]
         } else {
             let outer = log_n / 3;
@@ -157,8 +175,8 @@ impl Plan {
     ) {
         self.column_passes(grid, scratches, shift, output, true);
         let (log_rows, log_before, _) = self.shape(self.log_digits.len() - 1);
-        let factors = (output.base != Fr::ONE)
-            .then(|| powers(output.base, 1 << log_before, 1 << log_rows));
+        let factors =
+            (output.base != Fr::ONE).then(|| powers(output.base, 1 << log_before, 1 << log_rows));
         let n_tasks = 1 << (log_before - LANES.ilog2());
         for_each_task(n_tasks, scratches, |task, scratch| {
             let block = row_block(task, log_rows);
@@ -276,7 +294,9 @@ impl Plan {
         let n = rows.len();
         let low = (n >> rotate) - 1;
         let log_low = (n >> rotate).ilog2();
+        let place = |k: usize| ((k & low) << rotate) + (k >> log_low);
         let load = |i: usize| {
+            block.prefetch(grid, i + PREFETCH);
             // SAFETY: no other thread works on the block.
             let row = unsafe { block.load(grid, i) };
             match factors {
@@ -285,11 +305,13 @@ impl Plan {
             }
         };
         let store = |k: usize, outputs: &[Signed; 4]| {
+            for q in 0..4 {
+                block.prefetch(grid, place(k + q * n / 4));
+            }
             let outputs = twist.apply(k, outputs);
             for (q, output) in outputs.iter().enumerate() {
-                let k = k + q * n / 4;
                 // SAFETY: no other thread works on the block.
-                unsafe { block.store(grid, ((k & low) << rotate) + (k >> log_low), output) }
+                unsafe { block.store(grid, place(k + q * n / 4), output) }
             }
         };
         block::transform(rows, &self.roots, load, store);
@@ -330,8 +352,11 @@ impl Plan {
     #[target_feature(enable = "avx512f,avx512dq,avx512ifma")]
     unsafe fn final_pass(&self, grid: &Grid<'_>, block: Block, rows: &mut [Signed]) {
         let n = rows.len();
-        // SAFETY: no other thread works on the block.
-        let load = |i: usize| unsafe { block.load(grid, i) };
+        let load = |i: usize| {
+            block.prefetch(grid, i + PREFETCH);
+            // SAFETY: no other thread works on the block.
+            unsafe { block.load(grid, i) }
+        };
         let store = |k: usize, outputs: &[Signed; 4]| {
             for (q, output) in outputs.iter().enumerate() {
                 // SAFETY: no other thread works on the block.
@@ -408,6 +433,3 @@ fn two_power(mut x: Fr, log: u32) -> Fr {
 
 #[cfg(test)]
 mod tests;
-
-#[cfg(test)]
-mod micro;

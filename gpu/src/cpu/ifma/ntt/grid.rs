@@ -2,6 +2,7 @@
 //!
 //! Threads take disjoint blocks of it; a block's rows are sixteen scalars a fixed stride apart.
 
+use core::arch::x86_64::{_MM_HINT_ET0, _mm_prefetch};
 use core::marker::PhantomData;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
@@ -63,6 +64,18 @@ pub(super) struct Block {
 }
 
 impl Block {
+    /// Fetches row i of a block of columns into the cache; past the grid's end it does nothing.
+    #[inline]
+    pub(super) fn prefetch(&self, grid: &Grid<'_>, i: usize) {
+        let first = self.first + i * self.row_stride;
+        if self.lane_stride == 1 && first + LANES <= grid.len {
+            for lane in (0..LANES).step_by(2) {
+                // SAFETY: the index is below the grid's length; nothing is read.
+                unsafe { _mm_prefetch::<_MM_HINT_ET0>(grid.first.add(first + lane).cast()) };
+            }
+        }
+    }
+
     /// Reads row i.
     ///
     /// # Safety

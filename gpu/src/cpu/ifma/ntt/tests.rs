@@ -1,67 +1,97 @@
-use ark_ff::{FftField, UniformRand};
+use ark_bn254::Fr;
+use ark_ff::{AdditiveGroup, FftField, Field};
 use ark_poly::{EvaluationDomain, Radix2EvaluationDomain};
-use std::time::Instant;
 
-use super::*;
+use crate::device::Direction;
+use crate::testing::scalars;
 
-fn random(n: usize) -> Vec<Fr> {
-    let mut rng = ark_std::test_rng();
-    (0..n).map(|_| Fr::rand(&mut rng)).collect()
+fn inputs(n: usize) -> [(&'static str, Vec<Fr>); 4] {
+    let one = (0..n).map(|i| Fr::from(u64::from(i == n / 3))).collect();
+    [
+        ("random", scalars(n as u64, n)),
+        ("all zero", vec![Fr::ZERO; n]),
+        ("all -1", vec![-Fr::ONE; n]),
+        ("a single one", one),
+    ]
 }
 
-
-#[test]
-fn quick() {
-    for log_n in 8..=15 {
-        let n = 1 << log_n;
-        let domain = Radix2EvaluationDomain::<Fr>::new(n).unwrap();
-        let x = random(n);
-        let mut a = x.clone();
-        let mut b = x.clone();
-        transform(&mut a, &domain, Direction::Forward);
-        domain.fft_in_place(&mut b);
-        assert!(a == b, "{log_n} forward");
-        let coset = domain.get_coset(Fr::GENERATOR).unwrap();
-        let mut a = x.clone();
-        let mut b = x.clone();
-        transform(&mut a, &coset, Direction::Forward);
-        coset.fft_in_place(&mut b);
-        assert!(a == b, "{log_n} coset forward");
-        transform(&mut a, &coset, Direction::Inverse);
-        assert!(a == x, "{log_n} coset inverse");
-        let mut a = x.clone();
-        let mut b = x.clone();
-        to_coset(&mut a, &coset);
-        domain.ifft_in_place(&mut b);
-        coset.fft_in_place(&mut b);
-        assert!(a == b, "{log_n} to coset");
+fn check(log_n: u32, cases: usize) {
+    if !super::supports(log_n) {
+        return;
     }
-}
+    let n = 1 << log_n;
+    let domain = Radix2EvaluationDomain::<Fr>::new(n).expect("a domain");
+    let shifted = |shift: u64| domain.get_coset(Fr::from(shift)).expect("a coset");
+    for (case, input) in inputs(n).into_iter().take(cases) {
+        for points in [domain, shifted(5), shifted(1_000_003)] {
+            let (mut expected, mut got) = (input.clone(), input.clone());
+            points.fft_in_place(&mut expected);
+            super::transform(&mut got, &points, Direction::Forward);
+            assert!(got == expected, "2^{log_n} {case} forward");
+            super::transform(&mut got, &points, Direction::Inverse);
+            assert!(got == input, "2^{log_n} {case} inverse");
 
-#[test]
-#[ignore]
-fn speed() {
-    let logs: Vec<u32> = std::env::var("LOGS").map(|l| l.split(',').map(|x| x.parse().unwrap()).collect()).unwrap_or(vec![12, 16, 18, 20]);
-    for threads in [1, 2] {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-        for &log_n in &logs {
-            let n = 1usize << log_n;
-            let domain = Radix2EvaluationDomain::<Fr>::new(n).unwrap();
-            let coset = domain.get_coset(Fr::GENERATOR).unwrap();
-            let mut x = random(n.min(1 << 16));
-            while x.len() < n { let y = x.clone(); x.extend(y); }
-            let reps = ((1 << 22) / n).clamp(10, 300);
-            let mut best = [f64::MAX; 4];
-            pool.install(|| {
-                for rep in 0..reps {
-                    let mut t = |k: usize, f: &mut dyn FnMut()| { let s = Instant::now(); f(); best[k] = best[k].min(s.elapsed().as_secs_f64() * 1e3) };
-                    t(0, &mut || transform(&mut x, &domain, Direction::Forward));
-                    t(1, &mut || transform(&mut x, &coset, Direction::Forward));
-                    t(2, &mut || to_coset(&mut x, &coset));
-                    if rep < 3 { t(3, &mut || domain.fft_in_place(&mut x)); }
-                }
-            });
-            println!("{threads} threads 2^{log_n}: ntt {:.3} coset {:.3} to_coset {:.3} ark {:.3} ms ratio {:.2}  ns/butterfly {:.2}", best[0], best[1], best[2], best[3], best[3] / best[0], best[0] * 1e6 * threads as f64 / (n as f64 / 2.0 * log_n as f64));
+            let (mut expected, mut got) = (input.clone(), input.clone());
+            domain.ifft_in_place(&mut expected);
+            points.fft_in_place(&mut expected);
+            super::to_coset(&mut got, &points);
+            assert!(got == expected, "2^{log_n} {case} to the coset");
         }
     }
+}
+
+#[test]
+fn transforms_equal_those_of_arkworks() {
+    for log_n in 8..=14 {
+        check(log_n, 4);
+    }
+    check(18, 1);
+}
+
+#[test]
+fn three_passes_equal_two() {
+    if !super::supports(14) {
+        return;
+    }
+    for log_n in 12..=14 {
+        let n = 1 << log_n;
+        let points = Radix2EvaluationDomain::<Fr>::new(n)
+            .and_then(|domain| domain.get_coset(Fr::GENERATOR))
+            .expect("a coset");
+        let input = scalars(3, n);
+        let (mut expected, mut got) = (input.clone(), input.clone());
+        super::transform(&mut expected, &points, Direction::Forward);
+        super::transform_by(&mut got, &points, Direction::Forward, 0);
+        assert!(got == expected, "2^{log_n} forward");
+        super::transform_by(&mut got, &points, Direction::Inverse, 0);
+        assert!(got == input, "2^{log_n} inverse");
+        let mut expected = input.clone();
+        super::to_coset(&mut expected, &points);
+        super::to_coset_by(&mut got, &points, 0);
+        assert!(got == expected, "2^{log_n} to the coset");
+    }
+}
+
+#[test]
+fn transforms_do_not_depend_on_the_number_of_threads() {
+    if !super::supports(12) {
+        return;
+    }
+    let domain = Radix2EvaluationDomain::<Fr>::new(1 << 12).expect("a domain");
+    let input = scalars(8, 1 << 12);
+    let run = |n_threads: usize| {
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(n_threads)
+            .build()
+            .expect("a thread pool");
+        pool.install(|| {
+            let (mut forward, mut coset) = (input.clone(), input.clone());
+            super::transform(&mut forward, &domain, Direction::Forward);
+            super::to_coset(&mut coset, &domain);
+            (forward, coset)
+        })
+    };
+    let one = run(1);
+    assert!(one == run(2) && one == run(3));
+    assert!(one.1 == input);
 }

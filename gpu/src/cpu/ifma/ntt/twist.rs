@@ -78,7 +78,7 @@ pub(super) fn row(x: &Fr) -> Row {
 }
 
 /// The same, in limbs.
-pub(super) fn limbs(x: &Fr) -> Root {
+pub(in super::super) fn limbs(x: &Fr) -> Root {
     split(row(x), 1)
 }
 
