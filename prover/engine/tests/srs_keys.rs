@@ -191,7 +191,7 @@ fn a_key_made_with_another_reference_string_is_refused() {
             .backend
             .prepare(one.program.clone(), forged, one.vk.clone())
             .err();
-        assert!(matches!(refused, Some(PrepareError::ProvingKey(_))));
+        assert!(matches!(refused, Some(PrepareError::SectionCount { .. })));
     }
     let path = one.dir.path().join("points.key");
     let key = one.key();

@@ -25,7 +25,7 @@ pub(super) enum Source {
     Sigma(u16),
     /// l_0, 1 on the first row and 0 on the others.
     First,
-    /// The points of the subgroup: X without the shift of the coset.
+    /// The points ωⁱ: X without the shift of the coset.
     Point,
 }
 
@@ -50,7 +50,7 @@ pub(super) enum Given {
     Gamma,
     /// Folds constraints.
     Y,
-    /// What the subgroup's points are multiplied with on the coset.
+    /// What the points are multiplied with on the coset.
     Shift,
 }
 

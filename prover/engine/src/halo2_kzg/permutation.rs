@@ -43,7 +43,7 @@ impl Permutation {
     /// The name of the cell after (column, row), with δ^j replaced by `cosets`.
     fn name(&self, rows: &Rows, cosets: &[Fr], column: usize, row: usize) -> Fr {
         let cell = self.next[column * self.n + row] as usize;
-        cosets[cell / self.n] * rows.point(cell % self.n)
+        cosets[cell / self.n] * rows.points()[cell % self.n]
     }
 
     /// The values of σ of a column, in the order of rows.
@@ -83,7 +83,7 @@ impl Permutation {
                 }
                 ark_ff::fields::serial_batch_inversion_and_mul(out, &Fr::ONE);
                 for (i, out) in out.iter_mut().enumerate() {
-                    let (row, point) = (first + i, rows.point(first + i));
+                    let (row, point) = (first + i, rows.points()[first + i]);
                     let factors = columns.clone().zip(values);
                     *out = factors.fold(*out, |product, (column, values)| {
                         product * (values[row] + cosets[column] * point + gamma)

@@ -3,6 +3,7 @@
 use ark_bn254::Fr;
 use ark_ff::{AdditiveGroup, Field};
 use rayon::prelude::*;
+use zeroize::Zeroizing;
 
 /// Coefficients of one task.
 const PER_TASK: usize = 1 << 11;
@@ -15,6 +16,7 @@ pub(super) fn evaluate(p: &[Fr], x: Fr) -> Fr {
         .par_chunks(PER_TASK)
         .map(|part| evaluate_part(part, x))
         .collect();
+    let parts = Zeroizing::new(parts);
     horner(&parts, x.pow([PER_TASK as u64]))
 }
 
@@ -39,10 +41,11 @@ fn evaluate_part(p: &[Fr], x: Fr) -> Fr {
 /// Replaces p by its quotient by X − z, the top coefficient becoming zero; gives the remainder p(z) back.
 pub(super) fn divide(p: &mut [Fr], z: Fr) -> Fr {
     // What the coefficients above a part carry into it: their value at z, divided by z^(its end).
-    let mut carries: Vec<Fr> = p
+    let carries: Vec<Fr> = p
         .par_chunks(PER_TASK)
         .map(|part| evaluate_part(part, z))
         .collect();
+    let mut carries = Zeroizing::new(carries);
     let step = z.pow([PER_TASK as u64]);
     let mut carry = Fr::ZERO;
     for value in carries.iter_mut().rev() {
@@ -51,8 +54,9 @@ pub(super) fn divide(p: &mut [Fr], z: Fr) -> Fr {
         carry = below;
     }
     p.par_chunks_mut(PER_TASK)
-        .zip(carries)
-        .for_each(|(part, mut carry)| {
+        .zip(carries.par_iter())
+        .for_each(|(part, carry)| {
+            let mut carry = *carry;
             for c in part.iter_mut().rev() {
                 let below = *c + carry * z;
                 *c = carry;

@@ -8,7 +8,6 @@
 use std::mem;
 use std::sync::Arc;
 
-use rayon::prelude::*;
 use zeroize::Zeroizing;
 use zkinfer_circuits::arithmetization::halo2::{Halo2Circuit, Synthesis};
 use zkinfer_circuits::constraint::{Program, solve};
@@ -42,9 +41,7 @@ impl Halo2KzgProver {
     ) -> Result<Self, PrepareError> {
         let circuit = Halo2Circuit::lower(program)?;
         check_identity(file, &vk, program, circuit.digest(), ProofSystem::Halo2Kzg)?;
-        file.sections()
-            .par_iter()
-            .try_for_each(|section| file.verify_section(section))?;
+        file.verify()?;
         let n = 1usize << circuit.k();
         let powers = Powers {
             monomial: section::<G1>(file, SectionKind::Monomial, n)?,

@@ -11,11 +11,11 @@ use ark_bn254::Fr;
 use ark_ff::{AdditiveGroup, FftField, Field, Zero, batch_inversion};
 use rayon::prelude::*;
 use zeroize::Zeroizing;
-use zkinfer_gpu::{Device, DeviceError};
+use zkinfer_gpu::Device;
 
 use super::graph::Source;
 use super::program::{Program, Values};
-use super::rows::{Rows, Secret, fill_powers};
+use super::rows::{Rows, Secret};
 use crate::backend::Steps;
 use crate::error::ProveError;
 
@@ -44,14 +44,12 @@ pub(super) fn quotient(
     steps: &mut Steps<'_>,
 ) -> Result<Vec<Secret>, ProveError> {
     let n = rows.n();
-    let mut shifts = vec![Fr::ONE; n];
     let mut pieces: Vec<Secret> = Vec::with_capacity(n_pieces);
     let mut powers = Vec::with_capacity(n_pieces);
     values.shift = Fr::ONE;
     for _ in 0..n_pieces {
         values.shift *= Fr::GENERATOR;
         let power = values.shift.pow([n as u64]);
-        fill_powers(&mut shifts, values.shift);
         let mut sum: Secret = Zeroizing::new(vec![Fr::ZERO; n]);
         let uniform = Zeroizing::new(program.uniform(&values));
         let mut cosets: HashMap<Source, Secret> = HashMap::new();
@@ -60,7 +58,7 @@ pub(super) fn quotient(
                 if *source != Source::Point && !cosets.contains_key(source) {
                     let coset = match source {
                         Source::First => first_row(rows, values.shift, power),
-                        _ => rows.coset_values(device, columns.of(*source), &shifts)?,
+                        _ => rows.coset_values(device, columns.of(*source), values.shift)?,
                     };
                     cosets.insert(*source, coset);
                 }
@@ -76,15 +74,14 @@ pub(super) fn quotient(
             }
             steps.advance(1)?;
         }
-        rows.shifted_coefficients(device, &mut sum)?;
-        pieces.push(sum);
+        pieces.push(rows.coset_coefficients(device, sum, values.shift)?);
         powers.push(power);
     }
-    split(&mut pieces, &powers)?;
+    split(&mut pieces, &powers);
     Ok(pieces)
 }
 
-/// l_0 on a coset, in the device's order: (t − 1)/(n·(x − 1)), x = shift·ω′^m.
+/// l_0 on a coset: (t − 1)/(n·(x − 1)), x = shift·ωⁱ.
 fn first_row(rows: &Rows, shift: Fr, power: Fr) -> Secret {
     let factor = (power - Fr::ONE) * Fr::from(rows.n() as u64).inverse().unwrap_or(Fr::ZERO);
     let mut values = Zeroizing::new(vec![Fr::ZERO; rows.n()]);
@@ -100,12 +97,10 @@ fn first_row(rows: &Rows, shift: Fr, power: Fr) -> Secret {
     values
 }
 
-/// From the interpolations on the cosets, coefficients times shift^i, to the pieces.
-fn split(pieces: &mut [Secret], powers: &[Fr]) -> Result<(), DeviceError> {
+/// From the interpolations on the cosets to the pieces.
+fn split(pieces: &mut [Secret], powers: &[Fr]) {
     let matrix = inverse_vandermonde(powers);
     let n_pieces = pieces.len();
-    // shift_c^−i = g^(−(c+1)·i).
-    let generator = Fr::GENERATOR.inverse().unwrap_or(Fr::ONE);
     let mut parts: Vec<Vec<&mut [Fr]>> = Vec::new();
     for piece in pieces.iter_mut() {
         for (task, part) in piece.chunks_mut(PER_TASK).enumerate() {
@@ -115,27 +110,18 @@ fn split(pieces: &mut [Secret], powers: &[Fr]) -> Result<(), DeviceError> {
             parts[task].push(part);
         }
     }
-    parts.into_par_iter().enumerate().for_each(|(task, parts)| {
-        let mut parts = parts;
-        let mut power = generator.pow([(task * PER_TASK) as u64]);
+    parts.into_par_iter().for_each(|mut parts| {
         let mut on_cosets = Zeroizing::new(vec![Fr::ZERO; n_pieces]);
         for i in 0..parts.first().map_or(0, |part| part.len()) {
-            let mut shift = power;
             for (value, part) in on_cosets.iter_mut().zip(&parts) {
-                *value = part[i] * shift;
-                shift *= power;
+                *value = part[i];
             }
             for (part, row) in parts.iter_mut().zip(&matrix) {
-                part[i] = row
-                    .iter()
-                    .zip(on_cosets.iter())
-                    .map(|(factor, value)| *factor * value)
-                    .sum();
+                let terms = row.iter().zip(on_cosets.iter());
+                part[i] = terms.map(|(factor, value)| *factor * value).sum();
             }
-            power *= generator;
         }
     });
-    Ok(())
 }
 
 /// The matrix that takes ((t_c − 1)·Σ_j t_c^j·h_j)_c to (h_j)_j.
