@@ -17,7 +17,7 @@ use zkinfer_engine::{ProofInput, Proven, Prover, Silent};
 use zkinfer_gpu::Cpu;
 use zkinfer_params::dev_setup::Trapdoor;
 use zkinfer_params::keys::KeyWriter;
-use zkinfer_verifier::{Context, ProofSystem, VerifyingKey};
+use zkinfer_verifier::{Context, ProofSystem, Role, VerifyingKey};
 
 /// A model with calibration samples and one input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -109,10 +109,16 @@ impl Workload {
     /// Its integer model and constraint program, with the default settings.
     #[must_use]
     pub fn compile(&self) -> Compiled {
+        self.compile_with(&Settings::default())
+    }
+
+    /// Its integer model and constraint program.
+    #[must_use]
+    pub fn compile_with(&self, settings: &Settings) -> Compiled {
         zkinfer_circuits::compile(
             &self.onnx(),
             &self.calibration(),
-            &Settings::default(),
+            settings,
             &mut |_, _, _| (),
         )
         .unwrap_or_else(|error| panic!("{}: {error}", self.name))
@@ -150,15 +156,24 @@ impl Ready {
     /// Compiles a workload and makes development keys for it.
     #[must_use]
     pub fn new(workload: &Workload, system: ProofSystem) -> Self {
-        let compiled = workload.compile();
+        Self::of(workload, &workload.compile(), system)
+    }
+
+    /// Makes development keys for a compiled workload; every inference of a batch gets the workload's input.
+    #[must_use]
+    pub fn of(workload: &Workload, compiled: &Compiled, system: ProofSystem) -> Self {
+        let one = workload.input(compiled);
+        let inputs = compiled.program.layout().tensors.iter();
+        let n_inputs = inputs.filter(|spec| spec.role == Role::Input).count();
+        let tensors = one.iter().cycle().take(n_inputs).cloned().collect();
         let input = ProofInput {
-            tensors: workload.input(&compiled),
+            tensors,
             context: Context::ZERO,
         };
         let folder = tempfile::tempdir().expect("a folder for the keys");
         let path = folder.path().join("proving.key");
         let backend = zkinfer_engine::backend(system, Arc::new(Cpu::new()));
-        let program = Arc::new(compiled.program);
+        let program = Arc::new(compiled.program.clone());
         let (model_id, trapdoor) = (compiled.model.model_id(), Trapdoor::for_development());
         let mut writer = KeyWriter::create(&path).expect("a key file");
         let key = backend
