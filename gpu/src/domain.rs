@@ -131,7 +131,8 @@ mod tests {
         for point in domain
             .points(crate::Points::Coset)
             .expect("not shifted by zero")
-            .elements() {
+            .elements()
+        {
             assert_eq!(domain.vanishing_at(point), domain.vanishing_on_coset());
         }
         assert!(Domain::new((1 << 28) + 1).is_none());
@@ -141,7 +142,8 @@ mod tests {
     fn a_root_of_another_order_is_refused() {
         let domain = Domain::new(16).expect("a small domain exists");
         let other = domain.root().pow([3]);
-        let with_other = Domain::with_root(4, other).expect("an odd power generates the same domain");
+        let with_other =
+            Domain::with_root(4, other).expect("an odd power generates the same domain");
         assert_eq!((with_other.root(), with_other.n()), (other, 16));
         assert_eq!(with_other.vanishing_on_coset(), domain.vanishing_on_coset());
         for (log_n, root) in [

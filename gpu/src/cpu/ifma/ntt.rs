@@ -18,7 +18,7 @@ use ark_bn254::Fr;
 use ark_ff::Field;
 use ark_poly::Radix2EvaluationDomain;
 
-use super::field::{Fr16, LANES};
+use super::field::LANES;
 use crate::device::Direction;
 use block::{LIFT, LOG_ROWS, Root, Signed};
 use grid::{Block, Grid, Scratch, for_each_task};
@@ -175,8 +175,8 @@ impl Plan {
     ) {
         self.column_passes(grid, scratches, shift, output, true);
         let (log_rows, log_before, _) = self.shape(self.log_digits.len() - 1);
-        let factors = (output.base != Fr::ONE)
-            .then(|| powers(output.base, 1 << log_before, 1 << log_rows));
+        let factors =
+            (output.base != Fr::ONE).then(|| powers(output.base, 1 << log_before, 1 << log_rows));
         let n_tasks = 1 << (log_before - LANES.ilog2());
         for_each_task(n_tasks, scratches, |task, scratch| {
             let block = row_block(task, log_rows);
@@ -247,7 +247,7 @@ impl Plan {
             // SAFETY: the caller has asked `supports`; the rows of a task are its own.
             unsafe {
                 let twist = Twist::new(&[Fr::ONE; LANES], &base, log_rows);
-                self.turn_pass(grid, block, scratch, inverse, &factors, twist, log_rows);
+                self.turn_pass(grid, block, scratch, inverse, &factors, twist);
             }
         });
     }
@@ -377,9 +377,8 @@ impl Plan {
         inverse: &Plan,
         factors: &[Root],
         mut twist: Twist,
-        log_rows: u32,
     ) {
-        let n = 1 << log_rows;
+        let n = factors.len();
         let [first, second] = scratch else { return };
         let (first, second) = (&mut first.rows[..n], &mut second.rows[..n]);
         // SAFETY: no other thread works on the block.

@@ -5,7 +5,8 @@
 
 use core::arch::x86_64::{
     __m512i, _mm512_add_epi64, _mm512_and_si512, _mm512_madd52hi_epu64, _mm512_madd52lo_epu64,
-    _mm512_set1_epi64, _mm512_setzero_si512, _mm512_srai_epi64, _mm512_srli_epi64, _mm512_sub_epi64,
+    _mm512_set1_epi64, _mm512_setzero_si512, _mm512_srai_epi64, _mm512_srli_epi64,
+    _mm512_sub_epi64,
 };
 
 use zeroize::Zeroize;
@@ -51,9 +52,8 @@ impl<M: Modulus> Signed<M> {
     #[target_feature(enable = "avx512f,avx512ifma")]
     #[inline(never)]
     pub(super) fn cross<const K: u64>(a: &mut Self, b: &mut Self, root: &[u64; 5]) {
-        let t = product!(M, b.factor::<K>(), |i| [_mm512_set1_epi64(
-            root[i] as i64
-        ); 2]);
+        let t = product!(M, b.factor::<K>(), |i| [_mm512_set1_epi64(root[i] as i64);
+            2]);
         for j in 0..5 {
             for h in 0..2 {
                 let limb = a.lanes.limbs[j][h];

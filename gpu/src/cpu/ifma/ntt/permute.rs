@@ -29,11 +29,17 @@ pub(super) fn swap_outer_digits(grid: &Grid<'_>, log_outer: u32) {
             }
             for row in 0..LANES {
                 // SAFETY: as above.
-                for (column, to) in unsafe { grid.row(place(i, j, row), 1) }.into_iter().enumerate() {
+                for (column, to) in unsafe { grid.row(place(i, j, row), 1) }
+                    .into_iter()
+                    .enumerate()
+                {
                     *to = lower.0[column][row];
                 }
                 // SAFETY: as above.
-                for (column, to) in unsafe { grid.row(place(j, i, row), 1) }.into_iter().enumerate() {
+                for (column, to) in unsafe { grid.row(place(j, i, row), 1) }
+                    .into_iter()
+                    .enumerate()
+                {
                     *to = upper.0[column][row];
                 }
             }
