@@ -8,11 +8,14 @@ use std::time::Duration;
 use ark_bn254::Fr;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use zkinfer_gpu::testing::{multiply_repeatedly, scalars};
-use zkinfer_gpu::{Cpu, Device, Direction, Domain, Points, PortableCpu};
+use zkinfer_gpu::{Cpu, Device, Direction, Domain, FrVec, Points, PortableCpu};
 
 /// Products of one measurement: 64 values, 1000 times.
 const N_VALUES: usize = 64;
 const N_PRODUCTS: usize = 1000;
+
+/// A transform in place.
+type Run<'a> = &'a dyn Fn(&mut FrVec);
 
 fn product(c: &mut Criterion) {
     let mut group = c.benchmark_group("product");
@@ -46,7 +49,7 @@ fn transforms(c: &mut Criterion) {
                 }
                 device.upload(values).expect("host memory")
             };
-            let cases: [(&str, &dyn Fn(&mut zkinfer_gpu::FrVec)); 3] = [
+            let cases: [(&str, Run<'_>); 3] = [
                 ("forward", &|vector| {
                     let (direction, points) = (Direction::Forward, Points::Subgroup);
                     device
