@@ -12,6 +12,6 @@ mod lanes;
 mod msm;
 mod ntt;
 mod portable;
-mod vectors;
+pub(crate) mod vectors;
 
 pub use portable::{Cpu, PortableCpu};

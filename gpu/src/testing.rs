@@ -112,6 +112,12 @@ pub fn points<C: Curve>(len: usize) -> (Vec<AffineOf<C>>, Vec<Fr>) {
     (points, logarithms)
 }
 
+/// values_i ← values_i·factorⁿ by n products each, on this thread, by the portable code or in vector instructions where they are:
+/// for benches.
+pub fn multiply_repeatedly(values: &mut [Fr], factor: Fr, n: usize, lanes: bool) {
+    crate::cpu::vectors::mul_repeatedly(values, factor, n, lanes);
+}
+
 fn check_transforms(device: &dyn Device) -> Result<(), Mismatch> {
     for log_n in [0usize, 1, 3, 6, 8, 9] {
         let len = 1usize << log_n;

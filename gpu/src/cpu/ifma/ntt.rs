@@ -247,7 +247,7 @@ impl Plan {
             // SAFETY: the caller has asked `supports`; the rows of a task are its own.
             unsafe {
                 let twist = Twist::new(&[Fr::ONE; LANES], &base, log_rows);
-                self.turn_pass(grid, block, scratch, inverse, &factors, twist, log_rows);
+                self.turn_pass(grid, block, scratch, inverse, &factors, twist);
             }
         });
     }
@@ -377,9 +377,8 @@ impl Plan {
         inverse: &Plan,
         factors: &[Root],
         mut twist: Twist,
-        log_rows: u32,
     ) {
-        let n = 1 << log_rows;
+        let n = factors.len();
         let [first, second] = scratch else { return };
         let (first, second) = (&mut first.rows[..n], &mut second.rows[..n]);
         // SAFETY: no other thread works on the block.

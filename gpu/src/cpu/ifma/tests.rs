@@ -1,5 +1,6 @@
 //! Lanes against arkworks: random values, corner values, and every bound that a function states.
 
+use core::arch::x86_64::__m512i;
 use core::mem::transmute;
 
 use ark_bn254::{FqConfig, FrConfig};
@@ -20,12 +21,12 @@ fn lanes<M: Modulus>(values: &[Limbs; LANES]) -> Lanes<M> {
     let limbs: [[u64; LANES]; 5] =
         core::array::from_fn(|j| core::array::from_fn(|lane| values[lane][j]));
     // SAFETY: registers are plain integers; ten of them are 80 words.
-    Lanes::from_limbs(unsafe { transmute::<[[u64; LANES]; 5], _>(limbs) })
+    Lanes::from_limbs(unsafe { transmute::<[[u64; LANES]; 5], [[__m512i; 2]; 5]>(limbs) })
 }
 
 fn limbs<M: Modulus>(lanes: &Lanes<M>) -> [Limbs; LANES] {
     // SAFETY: registers are plain integers; ten of them are 80 words.
-    let limbs: [[u64; LANES]; 5] = unsafe { transmute(lanes.limbs) };
+    let limbs: [[u64; LANES]; 5] = unsafe { transmute::<[[__m512i; 2]; 5], _>(lanes.limbs) };
     core::array::from_fn(|lane| core::array::from_fn(|j| limbs[j][lane]))
 }
 

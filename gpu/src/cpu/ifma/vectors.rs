@@ -26,6 +26,31 @@ pub(crate) fn mul(a: &mut [Fr], b: &[Fr]) -> usize {
     unsafe { mul_lanes(a, b) }
 }
 
+/// a_i ← a_i·factorⁿ by n products.
+pub(crate) fn mul_repeatedly(a: &mut [Fr], factor: Fr, n: usize) -> usize {
+    if !super::detected() {
+        return 0;
+    }
+    // SAFETY: the processor has the instructions.
+    unsafe { mul_repeatedly_lanes(a, factor, n) }
+}
+
+#[target_feature(enable = "avx512f,avx512dq,avx512ifma")]
+fn mul_repeatedly_lanes(a: &mut [Fr], factor: Fr, n: usize) -> usize {
+    let factor = Fr16::splat(limbs(&factor));
+    let mut done = 0;
+    for a in a.as_chunks_mut::<LANES>().0 {
+        let mut power = Fr16::gather::<0>(rows(a));
+        for _ in 0..n {
+            power = power.mul(&factor);
+        }
+        let mut a = a.each_mut().map(|a| &mut a.0.0);
+        power.less::<1>().scatter(&mut a);
+        done += LANES;
+    }
+    done
+}
+
 // With b sixteenfold, a·b·16/2²⁶⁰ is the product in Montgomery form with R = 2²⁵⁶: below (1 + 16/84)·p.
 
 #[target_feature(enable = "avx512f,avx512dq,avx512ifma")]
