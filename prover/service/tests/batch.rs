@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod claims;
+mod server;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -280,4 +281,50 @@ fn prove_all_proves_every_sample_in_its_place() {
             );
         }
     }
+}
+
+#[test]
+fn a_server_with_two_slots_proves_batches() {
+    let folder = tempfile::tempdir().unwrap();
+    let served = server::Server::start_with(&folder.path().join("data"), &["--slots", "2"]);
+    let at = ["--endpoint", served.endpoint.as_str()];
+    let created = server::passes(
+        zkinfer("circuit")
+            .args(["create", "--wait", "--batch", "2", "--calibration"])
+            .arg(model("digits-mlp.calibration.npz"))
+            .arg(model("digits-mlp.onnx"))
+            .args(at),
+    );
+    let circuit = created["name"].as_str().unwrap();
+    let input = folder.path().join("input.json");
+    let submit = |n: usize| {
+        samples("digits-mlp.json", n, &input);
+        let mut command = zkinfer("job");
+        command.args(["submit", circuit, "--no-cache", "--input"]);
+        command.arg(&input).args(at);
+        command
+    };
+    server::fails(
+        &mut submit(3),
+        1,
+        "the file holds 3 samples, a proof of this circuit is about 2",
+    );
+    let jobs: Vec<String> = (0..6)
+        .map(|_| {
+            let job = server::passes(&mut submit(2));
+            job["name"].as_str().unwrap().to_owned()
+        })
+        .collect();
+    for job in &jobs {
+        let ended = server::passes(zkinfer("job").args(["wait", job]).args(at));
+        assert_eq!(ended["state"], "SUCCEEDED");
+    }
+    let proof = folder.path().join("proof.json");
+    server::passes(
+        zkinfer("job")
+            .args(["proof", &jobs[5], "-o"])
+            .arg(&proof)
+            .args(at),
+    );
+    assert_eq!(Claim::read(&proof).publics.len(), 2 * (64 + 10));
 }

@@ -21,6 +21,14 @@ impl Server {
         Self::spawn(zkinfer().arg("serve").stderr(log), data)
     }
 
+    /// Serves `data` with more arguments.
+    pub fn start_with(data: &Path, more: &[&str]) -> Self {
+        Self::spawn(
+            zkinfer().arg("serve").args(more).stderr(Stdio::null()),
+            data,
+        )
+    }
+
     /// Serves `data` and writes everything it logs to `log`.
     pub fn start_logged(data: &Path, log: &Path) -> Self {
         let file = std::fs::File::create(log).unwrap();
