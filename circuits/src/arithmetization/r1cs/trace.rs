@@ -121,12 +121,14 @@ impl Tracer {
         let mut wires = vec![Fr::zero(); self.r1cs.n_wires()];
         let mut trace = Trace::new(self, solved, context);
         // multiplicities come last of the round: their tables are asked for what is evaluated by then
-        let counts = |t: &super::RTensor| match t.node {
-            Node::Wires {
-                fill: Fill::Count { .. },
-                ..
-            } => true,
-            _ => false,
+        let counts = |t: &super::RTensor| {
+            matches!(
+                t.node,
+                Node::Wires {
+                    fill: Fill::Count { .. },
+                    ..
+                }
+            )
         };
         let first_count = self.r1cs.tensors.iter().position(counts);
         let before = first_count.unwrap_or(self.r1cs.first_phase);
