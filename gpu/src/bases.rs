@@ -6,7 +6,7 @@
 use std::fmt;
 use std::fs::File;
 use std::ops::Range;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use ark_bn254::Fq;
 use ark_ff::PrimeField;
@@ -80,7 +80,8 @@ pub struct Bases<C: Curve> {
 }
 
 enum Source<C: Curve> {
-    Mapped(Mmap),
+    /// From this point of a mapping on.
+    Mapped(Arc<Mmap>, usize),
     Resident(Vec<C::Raw>),
 }
 
@@ -135,7 +136,7 @@ impl<C: Curve> Bases<C> {
             cfg!(target_endian = "little") && bytemuck::try_cast_slice::<u8, C::Raw>(&map).is_ok();
         Ok(Self {
             source: if in_place {
-                Source::Mapped(map)
+                Source::Mapped(Arc::new(map), 0)
             } else {
                 Source::Resident(copied::<C>(&map))
             },
@@ -152,6 +153,34 @@ impl<C: Curve> Bases<C> {
             source: Source::Resident(points.par_iter().map(raw_of::<C>).collect()),
             checked: OnceLock::new(),
         }
+    }
+
+    /// The points of `range` as bases of their own; a mapping is shared.
+    ///
+    /// # Errors
+    /// [`BasesError::Range`] beyond the section.
+    pub fn part(&self, range: Range<usize>) -> Result<Self, BasesError> {
+        self.check_range(&range)?;
+        Ok(Self {
+            len: range.len(),
+            source: match &self.source {
+                Source::Mapped(map, start) => Source::Mapped(map.clone(), start + range.start),
+                Source::Resident(points) => Source::Resident(points[range].to_vec()),
+            },
+            checked: OnceLock::new(),
+        })
+    }
+
+    fn check_range(&self, range: &Range<usize>) -> Result<(), BasesError> {
+        if range.start > range.end || range.end > self.len {
+            return Err(BasesError::Range {
+                curve: C::NAME,
+                start: range.start,
+                end: range.end,
+                len: self.len,
+            });
+        }
+        Ok(())
     }
 
     /// Number of points.
@@ -171,14 +200,7 @@ impl<C: Curve> Bases<C> {
     /// # Errors
     /// [`BasesError::Range`] beyond the section, [`BasesError::Coordinate`] for a damaged point.
     pub fn points(&self, range: Range<usize>) -> Result<Vec<AffineOf<C>>, BasesError> {
-        if range.start > range.end || range.end > self.len {
-            return Err(BasesError::Range {
-                curve: C::NAME,
-                start: range.start,
-                end: range.end,
-                len: self.len,
-            });
-        }
+        self.check_range(&range)?;
         self.raw()[range.clone()]
             .par_iter()
             .with_min_len(POINTS_PER_TASK)
@@ -196,7 +218,7 @@ impl<C: Curve> Bases<C> {
     /// The raw words of every point.
     pub(crate) fn raw(&self) -> &[C::Raw] {
         match &self.source {
-            Source::Mapped(map) => bytemuck::cast_slice(map),
+            Source::Mapped(map, start) => &bytemuck::cast_slice(map)[*start..start + self.len],
             Source::Resident(points) => points,
         }
     }
@@ -264,7 +286,7 @@ fn copied<C: Curve>(bytes: &[u8]) -> Vec<C::Raw> {
 impl<C: Curve> fmt::Debug for Bases<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let form = match self.source {
-            Source::Mapped(_) => "mapped",
+            Source::Mapped(..) => "mapped",
             Source::Resident(_) => "resident",
         };
         write!(f, "Bases<{}>({} points, {form})", C::NAME, self.len)
@@ -309,6 +331,22 @@ mod tests {
         let (points, file) = section::<G2>(5);
         let bases = Bases::<G2>::map(file.as_file(), 100, 5).expect("the section is there");
         assert_eq!(bases.points(0..5).expect("in range"), &points[..]);
+    }
+
+    #[test]
+    fn a_part_has_the_points_of_its_range() {
+        let (points, file) = section::<G1>(5);
+        for bases in [
+            Bases::<G1>::map(file.as_file(), 100, 5).expect("the section is there"),
+            Bases::from_points(points.clone()),
+        ] {
+            let part = bases.part(1..4).expect("in range");
+            assert_eq!(part.points(0..3).expect("in range"), &points[1..4]);
+            let last = part.part(2..3).expect("in range");
+            assert_eq!(last.points(0..1).expect("in range"), &points[3..4]);
+            assert!(part.part(3..3).expect("in range").is_empty());
+            assert!(matches!(part.part(2..4), Err(BasesError::Range { .. })));
+        }
     }
 
     #[test]

@@ -17,17 +17,18 @@ use crate::halo2_kzg;
 use crate::qap::Qap;
 
 /// Prover memory: a fixed part, then bytes for each point of the domain and each wire.
-const RAM_BASE: u64 = 24 << 20;
-const RAM_PER_POINT: u64 = 560;
-const RAM_PER_WIRE: u64 = 320;
-/// Core-microseconds of one proof: a point of the domain (transforms, and the quotient's multiplication), a wire with a small
-/// value, a private wire of UltraGroth, whose value is full-size.
-const PROVE_MICROS_PER_POINT: f64 = 11.0;
-const PROVE_MICROS_PER_SMALL_WIRE: f64 = 1.8;
-const PROVE_MICROS_PER_FULL_WIRE: f64 = 17.0;
+const RAM_BASE: u64 = 30 << 20;
+const RAM_PER_POINT: u64 = 96;
+const RAM_PER_WIRE: u64 = 90;
+/// Core-microseconds of one proof: a fixed part, a point of the domain (transforms, and the quotient's multiplication), a wire, a
+/// row of a table (full-size terms of two multiplications).
+const PROVE_MICROS: f64 = 6_000.0;
+const PROVE_MICROS_PER_POINT: f64 = 1.8;
+const PROVE_MICROS_PER_WIRE: f64 = 0.5;
+const PROVE_MICROS_PER_TABLE_ROW: f64 = 5.0;
 /// Core-microseconds of a set-up: for each G1 and each G2 point.
-const SETUP_MICROS_PER_G1: f64 = 6.0;
-const SETUP_MICROS_PER_G2: f64 = 21.0;
+const SETUP_MICROS_PER_G1: f64 = 3.4;
+const SETUP_MICROS_PER_G2: f64 = 8.0;
 /// Gas of execution: the pairing and what surrounds it, a public input of plain Groth16, a word of UltraGroth.
 const GAS_GROTH16: u64 = 183_100;
 const GAS_PER_PUBLIC: u64 = 6_640;
@@ -306,13 +307,12 @@ fn quote_r1cs(
     let qap = Qap::new(&r1cs).ok_or(LowerError::TooLarge { rows })?;
     let (domain, wires) = (qap.n(), r1cs.n_wires());
     let n_words = program.layout().n_words();
-    let n_full = match form {
-        Form::Plain => 0,
-        Form::Committed => r1cs.n_private(),
-    };
-    let prove_core_seconds = (domain as f64 * PROVE_MICROS_PER_POINT
-        + n_full as f64 * PROVE_MICROS_PER_FULL_WIRE
-        + (wires - n_full) as f64 * PROVE_MICROS_PER_SMALL_WIRE)
+    let cost = r1cs.cost();
+    let table_rows: usize = cost.tables.iter().map(|table| table.rows).sum();
+    let prove_core_seconds = (PROVE_MICROS
+        + domain as f64 * PROVE_MICROS_PER_POINT
+        + wires as f64 * PROVE_MICROS_PER_WIRE
+        + table_rows as f64 * PROVE_MICROS_PER_TABLE_ROW)
         / 1e6;
     let g1_points = (2 * wires + r1cs.n_committed() + r1cs.n_private() + domain) as f64;
     let setup_core_seconds =
@@ -337,10 +337,7 @@ fn quote_r1cs(
         prove_seconds: prove_core_seconds / threads,
         gas,
         transaction_gas: transaction(gas, proof_bytes, n_words),
-        circuit: CircuitCost::R1cs {
-            cost: r1cs.cost(),
-            wires,
-        },
+        circuit: CircuitCost::R1cs { cost, wires },
     })
 }
 

@@ -3,6 +3,8 @@
 //! is not computed again, and a query's denominator and inverse are those of the table row that it asks for, so there are as
 //! many inversions as rows of tables. The definition is `witness.rs`, which takes any wires; `testing/forger.rs` compares them.
 
+mod lookup;
+mod reduce;
 mod value;
 
 use super::circuit::{Fill, LinComb, Node, Rid};
@@ -10,11 +12,13 @@ use super::transpose::SmallInts;
 use super::{Form, Matrix, R1cs, Violation, Witness, ZeroDenominator};
 use crate::constraint::Assignment;
 use ark_bn254::Fr;
-use ark_ff::{One, PrimeField, Zero, batch_inversion};
+use ark_ff::{One, PrimeField, Zero};
+use lookup::Answers;
 use rayon::prelude::*;
+pub use reduce::{Grouped, NO_GROUP, Reduced};
 use std::ops::Range;
 use value::{IntegerComb, Value, View, each_piece, fill_all};
-use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
+use zeroize::{Zeroize, Zeroizing};
 
 /// A circuit with what a [`Trace`] needs to know about its combinations.
 #[derive(Debug)]
@@ -117,12 +121,14 @@ impl Tracer {
         let mut wires = vec![Fr::zero(); self.r1cs.n_wires()];
         let mut trace = Trace::new(self, solved, context);
         // multiplicities come last of the round: their tables are asked for what is evaluated by then
-        let counts = |t: &super::RTensor| match t.node {
-            Node::Wires {
-                fill: Fill::Count { .. },
-                ..
-            } => true,
-            _ => false,
+        let counts = |t: &super::RTensor| {
+            matches!(
+                t.node,
+                Node::Wires {
+                    fill: Fill::Count { .. },
+                    ..
+                }
+            )
         };
         let first_count = self.r1cs.tensors.iter().position(counts);
         let before = first_count.unwrap_or(self.r1cs.first_phase);
@@ -151,48 +157,6 @@ pub struct Trace<'a> {
     asked: Vec<Zeroizing<Vec<u32>>>,
     /// What the challenges make of every table.
     tables: Vec<Answers>,
-}
-
-/// Every row of a table after the challenges.
-struct Answers {
-    /// α·value; empty when every value is zero.
-    folds: Vec<Fr>,
-    /// ρ + key + α·value + α²·id.
-    denominators: Vec<Fr>,
-    inverses: Vec<Fr>,
-}
-
-/// The mark of a private wire in no group.
-pub const NO_GROUP: u32 = u32::MAX;
-
-/// Private wires taken out of a witness. Overwritten when dropped.
-#[derive(Zeroize, ZeroizeOnDrop)]
-pub struct Reduced {
-    /// The value y of every wire that is α·y, zero for the others: a sum over the wires is α times one with these small scalars.
-    pub folded: Option<Vec<Fr>>,
-    /// The inverses of queries, if there are more of them than rows of tables.
-    pub grouped: Option<Grouped>,
-}
-
-/// Wires of few distinct values.
-#[derive(Zeroize, ZeroizeOnDrop)]
-pub struct Grouped {
-    /// For every private wire, which value it has, or [`NO_GROUP`].
-    pub groups: Vec<u32>,
-    /// The values.
-    pub values: Vec<Fr>,
-}
-
-impl std::fmt::Debug for Reduced {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Reduced").finish_non_exhaustive()
-    }
-}
-
-impl std::fmt::Debug for Grouped {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Grouped").finish_non_exhaustive()
-    }
 }
 
 impl std::fmt::Debug for Trace<'_> {
@@ -280,64 +244,6 @@ impl<'a> Trace<'a> {
             instance: instance.to_vec(),
             committed: committed.to_vec(),
             private: private.to_vec(),
-        }
-    }
-
-    /// Takes out of `wires` what costs less to multiply on its own, and sets it to zero there. α·value occurs in B and C only, the
-    /// inverses in A and C only.
-    pub fn reduce(&self, wires: &mut [Fr]) -> Reduced {
-        let r1cs = &self.tracer.r1cs;
-        let first = r1cs.n_instance() + r1cs.n_committed();
-        let queries = || r1cs.queries.iter().zip(&self.asked);
-        let folds = r1cs.queries.iter().any(|query| query.fold.is_some());
-        let folded = folds.then(|| {
-            let mut folded = vec![Fr::zero(); r1cs.n_private()];
-            for query in &r1cs.queries {
-                if let (Some(fold), Some(value)) = (query.fold, query.value) {
-                    let range = self.private(fold);
-                    self.write(self.values[value].view(&[]), &mut folded[range.clone()]);
-                    wires[first..][range].fill(Fr::zero());
-                }
-            }
-            folded
-        });
-        let n_rows: usize = self.tables.iter().map(|t| t.inverses.len()).sum();
-        let n_inverses: usize = queries().map(|(_, asked)| asked.len()).sum();
-        let grouped = (n_inverses > n_rows).then(|| {
-            let mut starts = vec![];
-            let mut values = Vec::with_capacity(n_rows);
-            for table in &self.tables {
-                starts.push(values.len() as u32);
-                values.extend_from_slice(&table.inverses);
-            }
-            let mut groups = vec![NO_GROUP; r1cs.n_private()];
-            for (query, asked) in queries() {
-                let Some(inverse) = query.inverse else {
-                    continue;
-                };
-                let range = self.private(inverse);
-                let start = starts[query.table];
-                let rows = groups[range.clone()].par_iter_mut().zip(asked.par_iter());
-                rows.for_each(|(group, row)| *group = start + row);
-                wires[first..][range].fill(Fr::zero());
-            }
-            Grouped { groups, values }
-        });
-        Reduced { folded, grouped }
-    }
-
-    /// Puts back what [`Trace::reduce`] took out.
-    pub fn restore(&self, wires: &mut [Fr]) {
-        let r1cs = &self.tracer.r1cs;
-        let first = r1cs.n_instance() + r1cs.n_committed();
-        for (q, query) in r1cs.queries.iter().enumerate() {
-            if let Some(fold) = query.fold {
-                self.gather(q, |t| &t.folds, &mut wires[first..][self.private(fold)]);
-            }
-            if let Some(inverse) = query.inverse {
-                let range = self.private(inverse);
-                self.gather(q, |t| &t.inverses, &mut wires[first..][range]);
-            }
         }
     }
 
@@ -588,19 +494,6 @@ impl<'a> Trace<'a> {
         }
     }
 
-    /// What the rows that a query asks for have in a column of its table's answers.
-    fn gather(&self, q: usize, column: impl Fn(&Answers) -> &Vec<Fr>, out: &mut [Fr]) {
-        let column = column(&self.tables[self.tracer.r1cs.queries[q].table]);
-        let asked = &self.asked[q];
-        each_piece(out, |start, out| {
-            let asked = &asked[start..];
-            out.iter_mut()
-                .zip(asked)
-                .for_each(|(out, row)| *out = column[*row as usize]);
-            true
-        });
-    }
-
     fn element(&self, x: Rid, i: usize, wires: &[Fr]) -> Fr {
         match self.values[x].view(wires) {
             View::Integers(x) => SmallInts::shared().of(x[i]),
@@ -613,77 +506,5 @@ impl<'a> Trace<'a> {
             View::Integers(x) => Fr::from(x.iter().map(|x| i128::from(*x)).sum::<i128>()),
             View::Field(x) => x.par_iter().with_min_len(1 << 12).sum(),
         }
-    }
-
-    /// The rows of its table that query `q` asks for.
-    fn ask(&self, q: usize, wires: &[Fr]) -> Result<Zeroizing<Vec<u32>>, Violation> {
-        let r1cs = &self.tracer.r1cs;
-        let query = &r1cs.queries[q];
-        let rows = &r1cs.tables[query.table].rows;
-        let first = rows.first().map_or(0, |row| row.0);
-        let mut asked = Zeroizing::new(vec![0u32; query.n]);
-        let zeros = Zeroizing::new(match query.value {
-            Some(_) => vec![],
-            None => vec![0i64; 1],
-        });
-        let (keys, values) = (
-            self.values[query.key].view(wires),
-            query
-                .value
-                .map_or(View::Integers(&zeros), |v| self.values[v].view(wires)),
-        );
-        let row_of = |i: usize| {
-            let (View::Integers(keys), View::Integers(values)) = (keys, values) else {
-                return None;
-            };
-            let row = usize::try_from(keys[i].checked_sub(first)?).ok()?;
-            let value = values[if query.value.is_some() { i } else { 0 }];
-            (rows.get(row)?.1 == value).then_some(row as u32)
-        };
-        match fill_all(&mut asked, row_of) {
-            Some(()) => Ok(asked),
-            None => {
-                let index = (0..query.n).find(|i| row_of(*i).is_none()).unwrap_or(0);
-                Err(r1cs.violation(Some(query.step), "lookup", index))
-            }
-        }
-    }
-
-    /// How many queries ask for each row.
-    fn count(&self, table: usize, n: usize) -> Zeroizing<Vec<i64>> {
-        let mut counts = Zeroizing::new(vec![0i64; n]);
-        let queries = self.tracer.r1cs.queries.iter().zip(&self.asked);
-        for (_, asked) in queries.filter(|(query, _)| query.table == table) {
-            for row in asked.iter() {
-                counts[*row as usize] += 1;
-            }
-        }
-        counts
-    }
-}
-
-impl Answers {
-    fn new(table: &super::RTable, rho: Fr, alpha: Fr) -> Result<Self, ZeroDenominator> {
-        let small = SmallInts::shared();
-        let base = rho + alpha * alpha * Fr::from(table.id);
-        let fold = |row: &(i64, i64)| small.of(row.1) * alpha;
-        let folds: Vec<Fr> = match table.rows.iter().any(|row| row.1 != 0) {
-            true => table.rows.par_iter().map(fold).collect(),
-            false => vec![Fr::zero(); table.rows.len()],
-        };
-        let rows = table.rows.par_iter().zip(&folds);
-        let denominators: Vec<Fr> = rows
-            .map(|(row, fold)| base + small.of(row.0) + fold)
-            .collect();
-        if denominators.par_iter().any(Fr::is_zero) {
-            return Err(ZeroDenominator);
-        }
-        let mut inverses = denominators.clone();
-        batch_inversion(&mut inverses);
-        Ok(Self {
-            folds,
-            denominators,
-            inverses,
-        })
     }
 }

@@ -60,6 +60,10 @@ impl ProvingKey {
         let g2 = section::<G2>(&file, SectionKind::PointsG2, 2)?;
         let g2 = g2.points(0..2)?;
         let n_wires = r1cs.n_wires();
+        let private = n_wires - r1cs.n_private()..n_wires;
+        let a = section::<G1>(&file, SectionKind::A, n_wires)?;
+        let b1 = section::<G1>(&file, SectionKind::B1, n_wires)?;
+        let b2 = section::<G2>(&file, SectionKind::B2, n_wires)?;
         Ok(Self {
             alpha_g1: g1[0],
             beta_g1: g1[1],
@@ -67,12 +71,12 @@ impl ProvingKey {
             delta2_g1: g1[n_singles - 1],
             beta_g2: g2[0],
             delta2_g2: g2[1],
-            a: section(&file, SectionKind::A, n_wires)?,
-            b1: section(&file, SectionKind::B1, n_wires)?,
-            b2: section(&file, SectionKind::B2, n_wires)?,
-            a_private: private_wires(&file, SectionKind::A, r1cs)?,
-            b1_private: private_wires(&file, SectionKind::B1, r1cs)?,
-            b2_private: private_wires(&file, SectionKind::B2, r1cs)?,
+            a_private: a.part(private.clone())?,
+            b1_private: b1.part(private.clone())?,
+            b2_private: b2.part(private)?,
+            a,
+            b1,
+            b2,
             d1: match system {
                 ProofSystem::Groth16 | ProofSystem::Halo2Kzg => Bases::from_points(Vec::new()),
                 ProofSystem::UltraGroth => section(&file, SectionKind::D1, r1cs.n_committed())?,
@@ -186,17 +190,6 @@ pub(crate) fn section<C: Curve>(
         });
     }
     Ok(Bases::map(file.file(), section.offset, expected)?)
-}
-
-/// Maps the part of a section over all wires that is the private wires'.
-fn private_wires<C: Curve>(
-    file: &ProvingKeyFile,
-    kind: SectionKind,
-    r1cs: &R1cs,
-) -> Result<Bases<C>, PrepareError> {
-    let first = (r1cs.n_wires() - r1cs.n_private()) as u64;
-    let offset = file.section(kind)?.offset + first * kind.point_bytes();
-    Ok(Bases::map(file.file(), offset, r1cs.n_private())?)
 }
 
 /// Checks that both keys are of `program` and of its circuit, and of each other.
