@@ -156,6 +156,35 @@ fn sizes_and_bytes_that_are_no_batch_are_refused() {
 }
 
 #[test]
+fn lists_and_outputs_of_all_copies_are_bounded_before_anything_is_copied() {
+    let one = |n_terms: usize, n_outputs: usize| {
+        let mut b = Builder::new();
+        let private = |name: &str, role| spec(name, role, Visibility::Private, &[1], Dtype::Int8);
+        let x = b.input(private("x", Role::Input)).unwrap();
+        if n_terms > 0 {
+            b.combine(&vec![(0, &x); n_terms], 0).unwrap();
+        }
+        for k in 0..n_outputs {
+            b.output(&x, private(&format!("y{k}"), Role::Output))
+                .unwrap();
+        }
+        b.finish().unwrap()
+    };
+    for (program, what) in [
+        (one(5000, 1), "listed operands"),
+        (one(0, 3), "statement tensors"),
+    ] {
+        let told = program.batched(MAX_BATCH).unwrap_err().to_string();
+        assert!(told.contains(what), "{told}");
+        let single = program.encode();
+        let size = MAX_BATCH.to_be_bytes();
+        let bytes = [&b"zkiprog\x02"[..], &size, &single[8..]].concat();
+        let told = Program::decode(&bytes).unwrap_err().to_string();
+        assert!(told.contains(what), "{told}");
+    }
+}
+
+#[test]
 fn no_instruction_of_a_copy_reads_a_tensor_of_another() {
     for (name, gadget) in GADGETS.into_iter().chain(HALO2_GADGETS) {
         let single = tiny(3, gadget);

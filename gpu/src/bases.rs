@@ -145,14 +145,16 @@ impl<C: Curve> Bases<C> {
         })
     }
 
-    /// Bases that live in memory.
+    /// Bases that live in memory; the points given are overwritten.
     #[must_use]
-    pub fn from_points(points: Vec<AffineOf<C>>) -> Self {
-        Self {
+    pub fn from_points(mut points: Vec<AffineOf<C>>) -> Self {
+        let bases = Self {
             len: points.len(),
             source: Source::Resident(points.par_iter().map(raw_of::<C>).collect()),
             checked: OnceLock::new(),
-        }
+        };
+        points.zeroize();
+        bases
     }
 
     /// The points of `range` as bases of their own; a mapping is shared.

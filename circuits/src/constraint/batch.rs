@@ -8,10 +8,14 @@
 use super::builder::{MAX_ELEMENTS, MAX_LINEAR_TERMS, MAX_STEPS};
 use super::program::TensorDecl;
 use super::{BuildError, Instr, Program, Step, TensorId};
+use zkinfer_verifier::statement::MAX_TENSORS;
 use zkinfer_verifier::{StatementLayout, TensorSpec};
 
 /// Most copies in a batch.
 pub const MAX_BATCH: u32 = 4096;
+
+/// Most operands in the lists of all copies' instructions, 256 MiB of them.
+const MAX_LISTED: u64 = 1 << 24;
 
 /// Ends the name of a tensor of the first copy.
 const FIRST: &str = "[0]";
@@ -102,7 +106,11 @@ impl Program {
         };
         let terms: u64 = self.steps.iter().map(terms).fold(0, u64::saturating_add);
         let elements: usize = self.tensors.iter().map(TensorDecl::len).sum();
+        let listed: usize = self.steps.iter().map(|step| step.instr.n_listed()).sum();
+        let n_tensors = self.layout.tensors.len() as u64;
         let counts = [
+            ("statement tensors", n_tensors, MAX_TENSORS as u64),
+            ("listed operands", listed as u64, MAX_LISTED),
             ("instructions", self.steps.len() as u64, MAX_STEPS as u64),
             ("tensor elements", elements as u64, MAX_ELEMENTS as u64),
             ("multiply-accumulates", terms, MAX_LINEAR_TERMS),

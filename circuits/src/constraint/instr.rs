@@ -80,6 +80,16 @@ pub enum Instr {
 }
 
 impl Instr {
+    /// Operands of its lists.
+    pub(super) fn n_listed(&self) -> usize {
+        match self {
+            Self::Combine { terms, .. } => terms.len(),
+            Self::Member { of, .. } => of.len(),
+            Self::Hint { inputs, .. } => inputs.len(),
+            _ => 0,
+        }
+    }
+
     /// The instruction's name in messages.
     pub fn name(&self) -> &'static str {
         match self {

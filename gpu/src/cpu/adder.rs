@@ -43,6 +43,9 @@ pub(crate) const SCALARS: usize = 16;
 
 /// Sums of pairs in group `C`. The answers do not depend on the adder.
 pub(crate) trait Adder<C: Curve>: Send {
+    /// Makes room for calls of at most `pairs` pairs: scratch that grows leaves a copy behind.
+    fn reserve(&mut self, pairs: usize);
+
     /// `out[k]` = base `picks[k]`, which is finite.
     fn lift(&mut self, bases: &[C::Raw], picks: &[Pick], out: &mut [C::Raw]);
 
@@ -104,6 +107,10 @@ fn arena_form<C: Curve>(point: &AffineOf<C>) -> C::Raw {
 }
 
 impl<C: Curve> Adder<C> for Portable<C> {
+    fn reserve(&mut self, pairs: usize) {
+        self.0.reserve(pairs);
+    }
+
     fn lift(&mut self, bases: &[C::Raw], picks: &[Pick], out: &mut [C::Raw]) {
         for (out, pick) in out.iter_mut().zip(picks) {
             *out = arena_form::<C>(&picked::<C>(bases, *pick));

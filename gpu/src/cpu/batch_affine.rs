@@ -23,6 +23,12 @@ impl<P: SWCurveConfig> BatchAdder<P> {
         }
     }
 
+    /// Makes room for batches of `capacity` pairs.
+    pub(crate) fn reserve(&mut self, capacity: usize) {
+        self.products.clear();
+        self.products.reserve_exact(capacity);
+    }
+
     /// For each k below `n`, in descending order: `store(data, k, P_k + Q_k)` where `(P_k, Q_k) = load(data, k)`.
     /// `load` is called twice for each k, the second time just before its `store`; a store must not change a pair of a
     /// smaller k.

@@ -20,6 +20,7 @@ mod weigh;
 use ark_bn254::Fr;
 use ark_ec::AdditiveGroup;
 use rayon::prelude::*;
+use zeroize::Zeroizing;
 
 use self::scalars::{Class, Window};
 use super::adder::Adder;
@@ -70,7 +71,7 @@ pub(super) fn msm<C: Curve, A: Adder<C>>(
         })
         .collect();
     let n_windows = windows.len();
-    let sums: Vec<ProjectiveOf<C>> = windows
+    let sums: Zeroizing<Vec<ProjectiveOf<C>>> = windows
         .par_iter()
         .with_max_len(1)
         .map(|(class, window)| {
@@ -78,9 +79,10 @@ pub(super) fn msm<C: Curve, A: Adder<C>>(
             let sums = buckets::sums(bases.raw(), &sorted, n_windows, &adder);
             weigh::weigh(&sums, n_windows, &adder)
         })
-        .collect();
+        .collect::<Vec<_>>()
+        .into();
     let mut total = ProjectiveOf::<C>::ZERO;
-    let mut sums = sums.into_iter().rev();
+    let mut sums = sums.iter().rev().copied();
     for class in classes.iter().rev() {
         let mut class_total = ProjectiveOf::<C>::ZERO;
         for _ in class.windows() {

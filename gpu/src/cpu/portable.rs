@@ -53,6 +53,7 @@ trait Host: fmt::Debug + Send + Sync {
         class: ScalarClass,
     ) -> Result<Projective<C::Config>, DeviceError> {
         check_len("scalars of a multiplication", bases.len(), scalars.len())?;
+        check_max("bases of a multiplication", bases.len(), MAX_BASES)?;
         if Self::has_lanes::<C>() {
             msm::msm(bases, scalars.host(), class, lanes_adder::<C>)
         } else {
@@ -86,6 +87,7 @@ trait Host: fmt::Debug + Send + Sync {
         base: &FixedBase<C>,
         scalars: &[Fr],
     ) -> Result<Vec<AffineOf<C>>, DeviceError> {
+        check_max("fixed-base products", scalars.len(), MAX_PRODUCTS)?;
         Ok(if Self::has_lanes::<C>() {
             fixed_base::multiply(base, scalars, lanes_adder::<C>)
         } else {
@@ -210,6 +212,23 @@ impl<H: Host> Device for H {
         scalars: &[Fr],
     ) -> Result<Vec<G2Affine>, DeviceError> {
         Self::fixed_base(base, scalars)
+    }
+}
+
+/// More bases than a [`super::adder::Pick`] tells apart.
+const MAX_BASES: usize = (1 << 31) - 1;
+/// Products whose sums of at most 64 multiples are counted in 32 bits.
+const MAX_PRODUCTS: usize = 1 << 26;
+
+fn check_max(what: &'static str, got: usize, expected: usize) -> Result<(), DeviceError> {
+    if got <= expected {
+        Ok(())
+    } else {
+        Err(DeviceError::Length {
+            what,
+            expected,
+            got,
+        })
     }
 }
 

@@ -39,8 +39,9 @@ pub trait Backend: Debug + Send + Sync {
         progress: &dyn Progress,
     ) -> Result<VerifyingKey, SetupError>;
 
-    /// Lowers `program` and maps `key`; once for each circuit. A key of groth16 and ultragroth is not read: one that is damaged gives
-    /// no proof, and the refusal names the section. [`ProvingKeyFile::verify`] reads it, where a key comes from elsewhere.
+    /// Lowers `program` and maps `key`; once for each circuit. Of a key of groth16 and ultragroth the single points are compared with the
+    /// verifying key and the queries are not read: a query that is damaged gives no proof, and the refusal names the section.
+    /// [`ProvingKeyFile::verify`] finds damage before, but whoever wrote the file wrote its digests too.
     ///
     /// # Errors
     /// [`PrepareError`] when program, proving key and verifying key do not belong together.

@@ -131,6 +131,14 @@ pub enum PrepareError {
     /// The circuit has no key.
     #[error(transparent)]
     Keygen(#[from] KeygenError),
+    /// A single point of the proving key is not that of the verifying key: proofs made with it might not be blinded.
+    #[error(
+        "the proving key's {what} is not the verifying key's; it was edited or is of another bundle"
+    )]
+    Single {
+        /// Which point.
+        what: &'static str,
+    },
     /// A section of the proving key cannot be mapped.
     #[error(transparent)]
     Bases(#[from] BasesError),

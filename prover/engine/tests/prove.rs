@@ -12,7 +12,7 @@ use small::{Bundle, context, dense, input, layers, rng};
 use zkinfer_circuits::tensor::Tensor;
 use zkinfer_engine::{Phase, PrepareError, ProveError, SetupError, Silent, quote};
 use zkinfer_params::dev_setup::Trapdoor;
-use zkinfer_params::keys::{KeyOpenError, KeyWriter, ProvingKeyFile};
+use zkinfer_params::keys::{KeyOpenError, KeySink, KeyWriter, ProvingKeyFile, SectionKind};
 use zkinfer_verifier::{Proof, ProofSystem, Statement, verify};
 
 #[test]
@@ -206,6 +206,61 @@ fn a_damaged_or_truncated_key_of_halo2_is_refused_before_any_proof() {
             matches!(refused, Some(PrepareError::ProvingKey(KeyOpenError::Damaged { kind: k })) if k == kind),
             "{kind:?}: {refused:?}"
         );
+    }
+}
+
+/// The key of `bundle` with single point `index` of `edited` overwritten by `bytes`, all digests made anew: what an author of keys can do.
+fn rewritten(
+    bundle: &Bundle,
+    edited: SectionKind,
+    index: usize,
+    bytes: Option<usize>,
+) -> ProvingKeyFile {
+    let key = bundle.key();
+    let mut writer = KeyWriter::create(&bundle.dir.path().join("edited.key")).expect("created");
+    writer.begin(key.header()).expect("a header");
+    for section in key.sections() {
+        let mut points = key
+            .read_section(section.kind, section.count)
+            .expect("a sound section");
+        if section.kind == edited {
+            let len = section.kind.point_bytes() as usize;
+            // another point of the section, or infinity
+            let other = match bytes {
+                Some(other) => points[other * len..][..len].to_vec(),
+                None => vec![0; len],
+            };
+            points[index * len..][..len].copy_from_slice(&other);
+        }
+        writer
+            .start_section(section.kind, section.count)
+            .expect("a section");
+        writer.append(&points).expect("its points");
+    }
+    writer.finish().expect("the key is written")
+}
+
+#[test]
+fn a_key_whose_blinding_points_were_edited_is_refused_before_any_proof() {
+    for (system, n_g1) in [(ProofSystem::Groth16, 3), (ProofSystem::UltraGroth, 4)] {
+        let bundle = Bundle::new(dense(5), system, 12);
+        let points = (0..n_g1).map(|index| (SectionKind::PointsG1, index, (index + 1) % n_g1));
+        let points = points.chain([(SectionKind::PointsG2, 0, 1), (SectionKind::PointsG2, 1, 0)]);
+        for (kind, index, other) in points {
+            for bytes in [None, Some(other)] {
+                let key = rewritten(&bundle, kind, index, bytes);
+                let (program, vk) = (bundle.program.clone(), bundle.vk.clone());
+                let refused = bundle.backend.prepare(program, key, vk).err();
+                assert!(
+                    matches!(refused, Some(PrepareError::Single { .. })),
+                    "{system} {kind:?} {index}: {refused:?}"
+                );
+            }
+        }
+        // The rewriting itself changes nothing.
+        let key = rewritten(&bundle, SectionKind::PointsG1, 0, Some(0));
+        let (program, vk) = (bundle.program.clone(), bundle.vk.clone());
+        assert!(bundle.backend.prepare(program, key, vk).is_ok());
     }
 }
 

@@ -278,6 +278,13 @@ macro_rules! lanes_adder {
         }
 
         impl Adder<$curve> for $name {
+            fn reserve(&mut self, pairs: usize) {
+                self.steps.clear();
+                self.steps.reserve_exact(pairs.div_ceil(LANES));
+                self.special.clear();
+                self.special.reserve_exact(pairs);
+            }
+
             fn lift(
                 &mut self,
                 bases: &[<$curve as Curve>::Raw],
@@ -334,9 +341,11 @@ macro_rules! lanes_adder {
 
         impl Drop for $name {
             fn drop(&mut self) {
-                for step in &mut self.steps {
+                // Of earlier, longer calls too.
+                self.steps.clear();
+                for step in self.steps.spare_capacity_mut() {
                     // SAFETY: registers hold any bits, zeros too, and the write stays inside the vector.
-                    unsafe { core::ptr::write_volatile(step, core::mem::zeroed()) }
+                    unsafe { core::ptr::write_volatile(step.as_mut_ptr(), core::mem::zeroed()) }
                 }
                 self.special.zeroize();
             }

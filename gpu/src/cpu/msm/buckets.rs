@@ -152,8 +152,9 @@ struct Batches<'a, C: Curve, A> {
 }
 
 impl<'a, C: Curve, A: Adder<C>> Batches<'a, C, A> {
-    fn new(bases: &'a [C::Raw], sorted: &'a Sorted, adder: A) -> Self {
+    fn new(bases: &'a [C::Raw], sorted: &'a Sorted, mut adder: A) -> Self {
         let n = TERMS_PER_BATCH.min(sorted.picks.len()) + 1;
+        adder.reserve(n / 2 + 1);
         Self {
             bases,
             sorted,

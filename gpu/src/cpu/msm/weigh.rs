@@ -45,7 +45,8 @@ struct Weighing<C: Curve, A> {
 }
 
 impl<C: Curve, A: Adder<C>> Weighing<C, A> {
-    fn new(buckets: &[C::Raw], adder: A) -> Self {
+    fn new(buckets: &[C::Raw], mut adder: A) -> Self {
+        adder.reserve(buckets.len());
         let mut arena = Zeroizing::new(Vec::with_capacity(3 * buckets.len()));
         arena.extend_from_slice(buckets);
         Self {
@@ -64,8 +65,14 @@ impl<C: Curve, A: Adder<C>> Weighing<C, A> {
                 k as u32
             }
         };
-        let mut level: Vec<u32> = self.arena.iter().enumerate().map(index).collect();
-        let mut odds: Vec<Vec<u32>> = Vec::new();
+        let mut level: Zeroizing<Vec<u32>> = self
+            .arena
+            .iter()
+            .enumerate()
+            .map(index)
+            .collect::<Vec<_>>()
+            .into();
+        let mut odds: Vec<Zeroizing<Vec<u32>>> = Vec::new();
         loop {
             let halved = level.len() > 1;
             if halved {
@@ -76,7 +83,8 @@ impl<C: Curve, A: Adder<C>> Weighing<C, A> {
                         .step_by(2)
                         .copied()
                         .filter(|k| *k != NONE)
-                        .collect(),
+                        .collect::<Vec<_>>()
+                        .into(),
                 );
             }
             self.pairs.clear();
@@ -108,7 +116,7 @@ impl<C: Curve, A: Adder<C>> Weighing<C, A> {
     }
 
     /// The sums of neighbours, where both are points; they will follow what is already to be added.
-    fn pair_up(&mut self, points: &[u32]) -> Vec<u32> {
+    fn pair_up(&mut self, points: &[u32]) -> Zeroizing<Vec<u32>> {
         let first = self.arena.len();
         points
             .chunks(2)
@@ -121,6 +129,7 @@ impl<C: Curve, A: Adder<C>> Weighing<C, A> {
                 [left, right] if left == NONE => right,
                 _ => pair[0],
             })
-            .collect()
+            .collect::<Vec<_>>()
+            .into()
     }
 }

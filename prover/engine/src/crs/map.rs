@@ -2,7 +2,9 @@
 
 use std::mem;
 
-use ark_bn254::{Fr, G1Affine, G1Projective, G2Affine, G2Projective};
+use ark_bn254::{Bn254, Fr, G1Affine, G1Projective, G2Affine, G2Projective};
+use ark_ec::AffineRepr;
+use ark_ec::pairing::Pairing;
 use ark_ff::Zero;
 use zeroize::Zeroizing;
 use zkinfer_circuits::arithmetization::r1cs::R1cs;
@@ -59,6 +61,7 @@ impl ProvingKey {
         let g1 = g1.points(0..n_singles)?;
         let g2 = section::<G2>(&file, SectionKind::PointsG2, 2)?;
         let g2 = g2.points(0..2)?;
+        check_singles(&g1, &g2, vk)?;
         let n_wires = r1cs.n_wires();
         let private = n_wires - r1cs.n_private()..n_wires;
         let a = section::<G1>(&file, SectionKind::A, n_wires)?;
@@ -173,6 +176,41 @@ pub(crate) struct Opening {
     pub(crate) a: G1Projective,
     pub(crate) b: G2Projective,
     pub(crate) c: G1Projective,
+}
+
+/// Checks that the single points are those of the verifying key, in both groups.
+///
+/// r·\[δ2\] and s·\[δ2\] make A and B uniform and k·\[δ2\] makes C1 so, whatever the queries hold, if \[δ2\] is not infinite in either
+/// group; the accepted equation fixes the rest. So an accepted proof shows nothing of the witness, whoever wrote the key file. What it may
+/// still show is one bit: whether a proof was refused.
+fn check_singles(g1: &[G1Affine], g2: &[G2Affine], vk: &VerifyingKey) -> Result<(), PrepareError> {
+    let Some(groth) = vk.groth() else {
+        return Err(PrepareError::Single { what: "system" });
+    };
+    let ensure = |holds: bool, what: &'static str| {
+        if holds {
+            Ok(())
+        } else {
+            Err(PrepareError::Single { what })
+        }
+    };
+    ensure(g1[0] == groth.alpha_g1, "[α] in G1")?;
+    ensure(g2[0] == groth.beta_g2, "[β] in G2")?;
+    ensure(groth.deltas_g2.last() == Some(&g2[1]), "[δ2] in G2")?;
+    let same = |left: &G1Affine, right: &G2Affine| {
+        let pairs = [
+            (*left, G2Affine::generator()),
+            (-G1Affine::generator(), *right),
+        ];
+        let (left, right): (Vec<_>, Vec<_>) = pairs.into_iter().unzip();
+        pairs[0].0.is_on_curve() && Bn254::multi_pairing(left, right).is_zero()
+    };
+    ensure(same(&g1[1], &groth.beta_g2), "[β] in G1")?;
+    ensure(g1.len() == 2 + groth.deltas_g2.len(), "number of δ's")?;
+    for (delta_g1, delta_g2) in g1[2..].iter().zip(&groth.deltas_g2) {
+        ensure(same(delta_g1, delta_g2), "[δ] in G1")?;
+    }
+    Ok(())
 }
 
 /// Maps a section of exactly `expected` points.
