@@ -1,6 +1,6 @@
 //! Multiplications and transforms beside `ark-ec`, `halo2curves` and `ark-poly`.
 
-use ark_bn254::{Fr, G1Affine, G1Projective, G2Projective};
+use ark_bn254::{Fr, G1Affine, G1Projective, G2Affine, G2Projective};
 use ark_ec::{AffineRepr, CurveGroup, VariableBaseMSM};
 use ark_ff::PrimeField;
 use ark_poly::{EvaluationDomain, Radix2EvaluationDomain};
@@ -8,9 +8,10 @@ use halo2curves_peer::CurveAffine;
 use halo2curves_peer::bn256;
 use halo2curves_peer::group::Curve as _;
 use halo2curves_peer::msm::msm_best;
-use zkinfer_gpu::testing::{points, scalars};
+use zkinfer_gpu::testing::scalars;
 use zkinfer_gpu::{
-    Bases, Cpu, Device, Direction, Domain, FrVec, G1, G2, Points, PortableCpu, ScalarClass,
+    Bases, Cpu, Device, Direction, Domain, FixedBase, FrVec, G1, G2, Points, PortableCpu,
+    ScalarClass,
 };
 
 use super::{compare, keep};
@@ -50,8 +51,13 @@ fn class(full: &[Fr], bits: u32) -> Vec<Fr> {
 pub(crate) fn multiplications(repeats: usize) {
     let n = 1 << LOG_G1;
     let full = scalars(1, n);
-    let (g1, _) = points::<G1>(n);
-    let (g2, _) = points::<G2>(1 << LOG_G2);
+    // Random points: halo2curves gives up on an infinite one.
+    let exponents = scalars(7, n);
+    let (base_g1, base_g2) = (G1Affine::generator(), G2Affine::generator());
+    let g1 = Cpu.fixed_base_g1(&FixedBase::new(base_g1, n), &exponents);
+    let g1 = g1.expect("the host's memory");
+    let g2 = Cpu.fixed_base_g2(&FixedBase::new(base_g2, n), &exponents[..1 << LOG_G2]);
+    let g2 = g2.expect("the host's memory");
     let peer_g1: Vec<bn256::G1Affine> = g1.iter().map(peer_point).collect();
     let (bases_g1, bases_g2) = (
         Bases::<G1>::from_points(g1.clone()),
