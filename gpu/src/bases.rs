@@ -8,15 +8,12 @@ use std::fs::File;
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
-use ark_bn254::Fq;
-use ark_ff::PrimeField;
 use memmap2::{Mmap, MmapOptions};
 use rayon::prelude::*;
 use thiserror::Error;
 use zeroize::Zeroize;
 
-use crate::curve::{AffineOf, Curve, point_of, raw_of};
-use bytemuck::Zeroable;
+use crate::curve::{AffineOf, Curve, is_canonical, point_of, raw_of, raw_of_bytes};
 
 /// Points looked at by one task.
 const POINTS_PER_TASK: usize = 1 << 12;
@@ -138,7 +135,9 @@ impl<C: Curve> Bases<C> {
             source: if in_place {
                 Source::Mapped(Arc::new(map), 0)
             } else {
-                Source::Resident(copied::<C>(&map))
+                // cannot be read where it lies
+                let points = map.chunks_exact(C::POINT_BYTES);
+                Source::Resident(points.map(raw_of_bytes::<C>).collect())
             },
             len,
             checked: OnceLock::new(),
@@ -258,31 +257,6 @@ fn coordinate_error<C: Curve>(index: usize) -> BasesError {
         curve: C::NAME,
         index,
     }
-}
-
-/// Whether every coordinate is below q.
-fn is_canonical<C: Curve>(raw: &C::Raw) -> bool {
-    let q = Fq::MODULUS.0;
-    raw.as_ref()
-        .iter()
-        .all(|row| row.iter().rev().lt(q.iter().rev()))
-}
-
-/// The points of a section that cannot be read in place.
-fn copied<C: Curve>(bytes: &[u8]) -> Vec<C::Raw> {
-    bytes
-        .chunks_exact(C::POINT_BYTES)
-        .map(|bytes| {
-            let mut raw = C::Raw::zeroed();
-            let words = raw.as_mut().iter_mut().flatten();
-            for (word, chunk) in words.zip(bytes.chunks_exact(8)) {
-                let mut le = [0; 8];
-                le.copy_from_slice(chunk);
-                *word = u64::from_le_bytes(le);
-            }
-            raw
-        })
-        .collect()
 }
 
 impl<C: Curve> fmt::Debug for Bases<C> {

@@ -72,13 +72,6 @@ pub trait Limbs: Sized {
     fn from_rows(rows: &[Row]) -> Self;
     /// Writes the element's rows.
     fn to_rows(&self, rows: &mut [Row]);
-    /// Writes the limbs to the first [`Self::BYTES`] bytes of `out`.
-    fn write_limbs(&self, out: &mut [u8]);
-    /// Reads the limbs from the first [`Self::BYTES`] bytes of `bytes`.
-    ///
-    /// # Errors
-    /// [`CoordinateTooLarge`] when the limbs are not below q.
-    fn read_limbs(bytes: &[u8]) -> Result<Self, CoordinateTooLarge>;
 }
 
 impl Limbs for Fq {
@@ -95,26 +88,6 @@ impl Limbs for Fq {
     fn to_rows(&self, rows: &mut [Row]) {
         rows[0] = self.0.0;
     }
-
-    fn write_limbs(&self, out: &mut [u8]) {
-        for (limb, chunk) in self.0.0.iter().zip(out.chunks_exact_mut(8)) {
-            chunk.copy_from_slice(&limb.to_le_bytes());
-        }
-    }
-
-    fn read_limbs(bytes: &[u8]) -> Result<Self, CoordinateTooLarge> {
-        let mut limbs = [0u64; 4];
-        for (limb, chunk) in limbs.iter_mut().zip(bytes.chunks_exact(8)) {
-            let mut word = [0u8; 8];
-            word.copy_from_slice(chunk);
-            *limb = u64::from_le_bytes(word);
-        }
-        let limbs = BigInt(limbs);
-        if limbs >= Self::MODULUS {
-            return Err(CoordinateTooLarge);
-        }
-        Ok(Self::new_unchecked(limbs))
-    }
 }
 
 impl Limbs for Fq2 {
@@ -128,31 +101,14 @@ impl Limbs for Fq2 {
         self.c0.to_rows(&mut rows[..1]);
         self.c1.to_rows(&mut rows[1..]);
     }
-
-    fn write_limbs(&self, out: &mut [u8]) {
-        let (c0, c1) = out.split_at_mut(COORDINATE_BYTES);
-        self.c0.write_limbs(c0);
-        self.c1.write_limbs(c1);
-    }
-
-    fn read_limbs(bytes: &[u8]) -> Result<Self, CoordinateTooLarge> {
-        let (c0, c1) = bytes.split_at(COORDINATE_BYTES);
-        Ok(Self::new(Fq::read_limbs(c0)?, Fq::read_limbs(c1)?))
-    }
 }
 
 /// Appends the raw limbs of `points` to `out`: `C::POINT_BYTES` bytes each.
 pub fn encode_points<C: Curve>(points: &[AffineOf<C>], out: &mut Vec<u8>) {
-    let start = out.len();
-    out.resize(start + points.len() * C::POINT_BYTES, 0);
-    for (point, bytes) in points
-        .iter()
-        .zip(out[start..].chunks_exact_mut(C::POINT_BYTES))
-    {
-        if let Some((x, y)) = point.xy() {
-            let (left, right) = bytes.split_at_mut(C::POINT_BYTES / 2);
-            x.write_limbs(left);
-            y.write_limbs(right);
+    out.reserve(points.len() * C::POINT_BYTES);
+    for point in points {
+        for word in raw_of::<C>(point).as_ref().as_flattened() {
+            out.extend_from_slice(&word.to_le_bytes());
         }
     }
 }
@@ -162,14 +118,30 @@ pub fn encode_points<C: Curve>(points: &[AffineOf<C>], out: &mut Vec<u8>) {
 /// # Errors
 /// [`CoordinateTooLarge`] when a coordinate is not below q.
 pub fn decode_point<C: Curve>(bytes: &[u8]) -> Result<AffineOf<C>, CoordinateTooLarge> {
-    if bytes.iter().all(|&byte| byte == 0) {
-        return Ok(Affine::identity());
+    let raw = raw_of_bytes::<C>(bytes);
+    if is_canonical::<C>(&raw) {
+        Ok(point_of::<C>(&raw))
+    } else {
+        Err(CoordinateTooLarge)
     }
-    let (x, y) = bytes.split_at(C::POINT_BYTES / 2);
-    Ok(Affine::new_unchecked(
-        Limbs::read_limbs(x)?,
-        Limbs::read_limbs(y)?,
-    ))
+}
+
+/// The raw words in `C::POINT_BYTES` bytes.
+pub(crate) fn raw_of_bytes<C: Curve>(bytes: &[u8]) -> C::Raw {
+    let mut raw = C::Raw::zeroed();
+    let (words, _) = bytes[..C::POINT_BYTES].as_chunks();
+    for (word, bytes) in raw.as_mut().as_flattened_mut().iter_mut().zip(words) {
+        *word = u64::from_le_bytes(*bytes);
+    }
+    raw
+}
+
+/// Whether every coordinate is below q.
+pub(crate) fn is_canonical<C: Curve>(raw: &C::Raw) -> bool {
+    let q = Fq::MODULUS.0;
+    raw.as_ref()
+        .iter()
+        .all(|row| row.iter().rev().lt(q.iter().rev()))
 }
 
 /// The raw words of a finite point, or zeros for the point at infinity.

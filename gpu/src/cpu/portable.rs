@@ -69,13 +69,13 @@ trait Host: fmt::Debug + Send + Sync {
         check_len("groups of bases", bases.len(), groups.len())?;
         let members = groups.par_iter().filter(|group| **group != NO_GROUP);
         let n_groups = members.max().map_or(0, |last| *last as usize + 1);
-        if n_groups > values.len() {
-            return Err(DeviceError::Length {
-                what: "values of groups",
-                expected: n_groups,
-                got: values.len(),
-            });
-        }
+        check_max("bases of a multiplication", bases.len(), MAX_BASES)?;
+        ensure(
+            n_groups <= values.len(),
+            "values of groups",
+            n_groups,
+            values.len(),
+        )?;
         if Self::has_lanes::<C>() {
             msm::grouped(bases, groups, values.host(), lanes_adder::<C>)
         } else {
@@ -220,20 +220,16 @@ const MAX_BASES: usize = (1 << 31) - 1;
 /// Products whose sums of at most 64 multiples are counted in 32 bits.
 const MAX_PRODUCTS: usize = 1 << 26;
 
-fn check_max(what: &'static str, got: usize, expected: usize) -> Result<(), DeviceError> {
-    if got <= expected {
-        Ok(())
-    } else {
-        Err(DeviceError::Length {
-            what,
-            expected,
-            got,
-        })
-    }
+fn check_max(what: &'static str, got: usize, max: usize) -> Result<(), DeviceError> {
+    ensure(got <= max, what, max, got)
 }
 
 fn check_len(what: &'static str, expected: usize, got: usize) -> Result<(), DeviceError> {
-    if expected == got {
+    ensure(expected == got, what, expected, got)
+}
+
+fn ensure(holds: bool, what: &'static str, expected: usize, got: usize) -> Result<(), DeviceError> {
+    if holds {
         Ok(())
     } else {
         Err(DeviceError::Length {

@@ -235,10 +235,7 @@ impl<M: Modulus> Lanes<M> {
                 t[2 * i] = _mm512_madd52lo_epu64(t[2 * i], a[i], a[i]);
                 t[2 * i + 1] = _mm512_madd52hi_epu64(t[2 * i + 1], a[i], a[i]);
             }
-            let reduced = Self::reduce_half(t);
-            for j in 0..5 {
-                out[j][h] = reduced[j];
-            }
+            Self::reduce_half(t, h, &mut out);
         }
         Self::carried(out)
     }
@@ -271,18 +268,15 @@ impl<M: Modulus> Lanes<M> {
             for k in 0..10 {
                 t[k] = wide.limbs[k][h];
             }
-            let reduced = Self::reduce_half(t);
-            for j in 0..5 {
-                out[j][h] = reduced[j];
-            }
+            Self::reduce_half(t, h, &mut out);
         }
         Self::carried(out)
     }
 
-    /// The upper five limbs after adding the multiple of p that clears the lower five, with carries.
+    /// Half h of `out`: the upper five limbs after adding the multiple of p that clears the lower five, with carries.
     #[target_feature(enable = "avx512f,avx512ifma")]
     #[inline]
-    fn reduce_half(mut t: [__m512i; 10]) -> [__m512i; 5] {
+    fn reduce_half(mut t: [__m512i; 10], h: usize, out: &mut [[__m512i; 2]; 5]) {
         let p = broadcast(M::P);
         let minus_inverse = _mm512_set1_epi64(M::MINUS_P_INVERSE as i64);
         for i in 0..5 {
@@ -295,7 +289,9 @@ impl<M: Modulus> Lanes<M> {
                 t[i + j + 1] = _mm512_madd52hi_epu64(t[i + j + 1], m, p[j]);
             }
         }
-        [t[5], t[6], t[7], t[8], t[9]]
+        for j in 0..5 {
+            out[j][h] = t[j + 5];
+        }
     }
 
     /// Limbs of 52 bits from limbs with (signed) carries; the value must not be negative.

@@ -35,15 +35,22 @@ impl<M: Modulus> Lanes<M> {
         Self::from_limbs(limbs)
     }
 
+    /// Rows (k, k + 4), k < 4, of half h.
+    #[target_feature(enable = "avx512f")]
+    #[inline]
+    fn row_pairs(&self, h: usize) -> [__m512i; 4] {
+        let l = &self.limbs;
+        rows_of_words(words_of_limbs([
+            l[0][h], l[1][h], l[2][h], l[3][h], l[4][h],
+        ]))
+    }
+
     /// Stores the lanes, each below 2²⁵⁶, in row `which` of sixteen lists of rows.
     #[target_feature(enable = "avx512f")]
     #[inline]
     pub(crate) fn store_in<const N: usize>(&self, lists: &mut [[Row; N]; LANES], which: usize) {
         for h in 0..2 {
-            let l = &self.limbs;
-            let pairs = rows_of_words(words_of_limbs([
-                l[0][h], l[1][h], l[2][h], l[3][h], l[4][h],
-            ]));
+            let pairs = self.row_pairs(h);
             for k in 0..4 {
                 store(
                     &mut lists[8 * h + k][which],
@@ -62,10 +69,7 @@ impl<M: Modulus> Lanes<M> {
     #[inline]
     pub(crate) fn scatter(&self, rows: &mut [&mut Row; LANES]) {
         for h in 0..2 {
-            let l = &self.limbs;
-            let pairs = rows_of_words(words_of_limbs([
-                l[0][h], l[1][h], l[2][h], l[3][h], l[4][h],
-            ]));
+            let pairs = self.row_pairs(h);
             for k in 0..4 {
                 store(rows[8 * h + k], _mm512_castsi512_si256(pairs[k]));
                 store(
