@@ -2,9 +2,11 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod fixtures;
 mod gadgets;
 
 use ark_bn254::Fr;
+use fixtures::compiled;
 use gadgets::{GADGETS, HALO2_GADGETS, inputs, tiny};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -16,10 +18,8 @@ use zkinfer_circuits::constraint::{
     WireTensor, solve,
 };
 use zkinfer_circuits::gadgets::requantize::requantize;
-use zkinfer_circuits::quantize::Calibration;
 use zkinfer_circuits::tensor::Tensor;
 use zkinfer_circuits::testing::{Forger, Halo2Forger, spec, tiny_dense};
-use zkinfer_circuits::{Settings, compile};
 use zkinfer_verifier::{Context, Dtype, Role, Statement, Visibility};
 
 fn batched(program: &Program, n: u32) -> Arc<Program> {
@@ -429,21 +429,9 @@ fn a_private_input_is_private_in_every_copy() {
     assert_eq!(shown, ["y[0]", "y[1]", "y[2]", "y[3]"]);
 }
 
-fn model(name: &str, batch: u32) -> zkinfer_circuits::Compiled {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/models");
-    let onnx = std::fs::read(folder.join(format!("{name}.onnx"))).unwrap();
-    let samples = std::fs::read(folder.join(format!("{name}.calibration.npz"))).unwrap();
-    let calibration = Calibration::from_npz(&samples).unwrap();
-    let settings = Settings {
-        batch,
-        ..Settings::default()
-    };
-    compile(&onnx, &calibration, &settings, &mut |_, _, _| {}).unwrap()
-}
-
 #[test]
 fn sixteen_digits_are_sixteen_single_inferences_bit_for_bit() {
-    let (one, batch) = (model("digits-cnn", 1), model("digits-cnn", 16));
+    let (one, batch) = (compiled("digits-cnn", 1), compiled("digits-cnn", 16));
     assert_eq!(one.model.model_id(), batch.model.model_id());
     assert_ne!(one.program.digest(), batch.program.digest());
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/models");

@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod fixtures;
+
+use fixtures::compiled;
 use std::fmt::Write;
 use std::path::Path;
 use std::sync::Arc;
@@ -9,9 +12,7 @@ use zkinfer_circuits::arithmetization::halo2::Halo2Circuit;
 use zkinfer_circuits::arithmetization::r1cs::{Cost, Form, R1cs};
 use zkinfer_circuits::constraint::Program;
 use zkinfer_circuits::ops::Op;
-use zkinfer_circuits::quantize::Calibration;
 use zkinfer_circuits::testing::program_of;
-use zkinfer_circuits::{Settings, compile};
 
 const MODELS: [&str; 6] = [
     "digits-mlp",
@@ -76,20 +77,7 @@ fn halo2_row(out: &mut String, name: &str, circuit: &Halo2Circuit) {
 }
 
 fn model(name: &str) -> Arc<Program> {
-    batch_of(name, 1)
-}
-
-fn batch_of(name: &str, batch: u32) -> Arc<Program> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/models");
-    let onnx = std::fs::read(folder.join(format!("{name}.onnx"))).unwrap();
-    let samples = std::fs::read(folder.join(format!("{name}.calibration.npz"))).unwrap();
-    let calibration = Calibration::from_npz(&samples).unwrap();
-    let settings = Settings {
-        batch,
-        ..Settings::default()
-    };
-    let compiled = compile(&onnx, &calibration, &settings, &mut |_, _, _| {}).unwrap();
-    Arc::new(compiled.program)
+    Arc::new(compiled(name, 1).program)
 }
 
 #[test]
@@ -154,7 +142,7 @@ fn costs_of_batches_are_golden() {
         "model,batch,committed rows,rows an inference,table rows,limb bits,halo2 k\n".to_owned();
     for name in ["digits-mlp", "digits-cnn", "lenet5-mnist-shape"] {
         for n in [1, 4, 16] {
-            let program = batch_of(name, n);
+            let program = Arc::new(compiled(name, n).program);
             let cost = R1cs::lower(&program, Form::Committed).unwrap().cost();
             let tables: usize = cost.tables.iter().map(|t| t.rows).sum();
             let each = cost.rows.div_ceil(n as usize);

@@ -7,7 +7,7 @@ use rand::{Rng, SeedableRng};
 use std::sync::Arc;
 use zkinfer_circuits::arithmetization::halo2::{Halo2Circuit, Plan, Products};
 use zkinfer_circuits::arithmetization::r1cs::{Form, R1cs};
-use zkinfer_circuits::constraint::{Program, solve};
+use zkinfer_circuits::constraint::{Assignment, Program, solve};
 use zkinfer_circuits::model::{Model, ModelBuilder, Visibilities};
 use zkinfer_circuits::ops::{Add, Conv, Layout, MatMul, MaxPool, Op, Requantize, SumPool, Table};
 use zkinfer_circuits::tensor::{ConvGeometry, Quantization, Tensor};
@@ -255,6 +255,34 @@ fn random_model(seed: u64) -> (Model, StdRng) {
     (growing.b.finish().unwrap(), growing.rng)
 }
 
+/// Changes `n` random wires or pairs in either form of R1CS, each of which must be refused; how many were tried.
+fn refused_in_both_forms(
+    program: &Arc<Program>,
+    solved: &Assignment,
+    rng: &mut StdRng,
+    n: usize,
+    seed: u64,
+) -> usize {
+    let mut forgeries = 0;
+    for form in [Form::Plain, Form::Committed] {
+        let circuit = R1cs::lower(program, form).unwrap();
+        let forger = Forger::new(&circuit, solved);
+        forger
+            .check_honest()
+            .unwrap_or_else(|e| panic!("seed {seed}: {e}"));
+        let changes: Vec<_> = forger.single_changes().collect();
+        for _ in 0..changes.len().min(n) {
+            let changes = &changes[rng.gen_range(0..changes.len())];
+            assert!(
+                !forger.accepts(changes, None),
+                "seed {seed}, {form:?}: {changes:?}"
+            );
+            forgeries += 1;
+        }
+    }
+    forgeries
+}
+
 #[test]
 fn random_graphs_agree_in_every_form_and_refuse_tampering() {
     let mut forgeries = 0usize;
@@ -273,22 +301,7 @@ fn random_graphs_agree_in_every_form_and_refuse_tampering() {
         let y = model.eval(std::slice::from_ref(&x)).unwrap();
         let solved = solve(&program, &[x]).unwrap();
         assert_eq!(solved.outputs(&program), y, "seed {seed}: solver and eval");
-        for form in [Form::Plain, Form::Committed] {
-            let circuit = R1cs::lower(&program, form).unwrap();
-            let forger = Forger::new(&circuit, &solved);
-            forger
-                .check_honest()
-                .unwrap_or_else(|e| panic!("seed {seed}: {e}"));
-            let changes: Vec<_> = forger.single_changes().collect();
-            for _ in 0..changes.len().min(60) {
-                let changes = &changes[rng.gen_range(0..changes.len())];
-                assert!(
-                    !forger.accepts(changes, None),
-                    "seed {seed}, {form:?}: {changes:?}"
-                );
-                forgeries += 1;
-            }
-        }
+        forgeries += refused_in_both_forms(&program, &solved, &mut rng, 60, seed);
         for products in [Products::Always, Products::Never] {
             let plan = Plan {
                 limb_bits: rng.gen_range(4..=9),
@@ -345,22 +358,7 @@ fn random_graphs_in_batches_are_their_single_inferences_and_refuse_tampering() {
             .collect();
         let solved = solve(&program, &xs).unwrap();
         assert_eq!(solved.outputs(&program), ys, "seed {seed}: solver and eval");
-        for form in [Form::Plain, Form::Committed] {
-            let circuit = R1cs::lower(&program, form).unwrap();
-            let forger = Forger::new(&circuit, &solved);
-            forger
-                .check_honest()
-                .unwrap_or_else(|e| panic!("seed {seed}: {e}"));
-            let changes: Vec<_> = forger.single_changes().collect();
-            for _ in 0..changes.len().min(30) {
-                let changes = &changes[rng.gen_range(0..changes.len())];
-                assert!(
-                    !forger.accepts(changes, None),
-                    "seed {seed}, {form:?}: {changes:?}"
-                );
-                forgeries += 1;
-            }
-        }
+        forgeries += refused_in_both_forms(&program, &solved, &mut rng, 30, seed);
         let circuit = Halo2Circuit::lower(&program).unwrap();
         let forger = Halo2Forger::new(&circuit, &solved);
         forger
