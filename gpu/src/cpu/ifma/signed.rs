@@ -76,7 +76,7 @@ impl<M: Modulus> Signed<M> {
         }
     }
 
-    /// a·factor, for a within −K·p .. (84 − K)·p and a factor below 1.1·p: below 2·p, with clean limbs.
+    /// a·factor, for a within −K·p .. (80 − K)·p and a factor below 1.05·p: below (1 + 80·1.05/84)·p = 2·p, with clean limbs.
     #[target_feature(enable = "avx512f,avx512ifma")]
     #[inline(never)]
     pub(super) fn times<const K: u64>(&self, factor: &Lanes<M>) -> Lanes<M> {

@@ -1,7 +1,7 @@
 //! # A proof, round by round
 //!
 //! The order of commitments, challenges and evaluations is that of `zkinfer_verifier::halo2_kzg::protocol`, which is that of
-//! `halo2-axiom` 0.5.3. Scalars are drawn from the caller's generator in the library's order and number, those that KZG ignores included, and
+//! `halo2-axiom` 0.5.3. Scalars are drawn from the caller's generator in the library's order, those that KZG ignores included up to the last that matters, and
 //! only the random polynomial comes from elsewhere (the library's from its thread's generator, ours from one seeded by the caller's): with one
 //! seed both provers make the same proof but for that polynomial. Soundness and zero knowledge: DESIGN.md#halo2-kzg.
 
