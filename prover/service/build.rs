@@ -7,10 +7,11 @@ use prost::Message as _;
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=proto");
-    let descriptors = protox::compile(["zkinfer/v1/zkinfer.proto"], ["proto"])?;
+    let clients = protox::compile(["zkinfer/v1/zkinfer.proto"], ["proto"])?;
+    let descriptors = protox::compile(["zkinfer/v1/nodes.proto"], ["proto"])?;
     let out = PathBuf::from(env::var("OUT_DIR")?);
-    // Reflection serves exactly what the code was generated from.
-    std::fs::write(out.join("zkinfer.bin"), descriptors.encode_to_vec())?;
+    // Reflection serves exactly what the code of the clients' listener was generated from.
+    std::fs::write(out.join("zkinfer.bin"), clients.encode_to_vec())?;
     // Messages that may carry a private input get a redacting Debug by hand.
     tonic_prost_build::configure()
         .btree_map(".")

@@ -2,6 +2,7 @@
 
 mod cache;
 pub mod job;
+pub mod lease;
 mod live;
 mod prover;
 mod reaper;

@@ -13,7 +13,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use crate::{
     farm::Farm,
-    store::{BlobError, CircuitId, CircuitState, Digest, JobState, StoreError, UploadId},
+    store::{BlobError, CircuitId, CircuitState, Digest, JobState, StoreError, TenantId, UploadId},
     work::Gate,
 };
 
@@ -96,6 +96,8 @@ impl From<BlobError> for GatewayError {
 #[derive(Debug, Clone)]
 pub struct Gateway {
     farm: Arc<Farm>,
+    /// Whose resources it decides on.
+    tenant: TenantId,
     writing: Arc<Mutex<HashSet<UploadId>>>,
     /// Expensive checks (proofs, input files) that may run at once.
     checks: Arc<tokio::sync::Semaphore>,
@@ -106,9 +108,24 @@ impl Gateway {
     pub fn new(farm: Arc<Farm>) -> Self {
         Self {
             farm,
+            tenant: TenantId::DEFAULT,
             writing: Arc::default(),
             checks: Arc::new(tokio::sync::Semaphore::new(4)),
         }
+    }
+
+    /// The same gateway, for the resources of `tenant`.
+    #[must_use]
+    pub fn of(&self, tenant: TenantId) -> Self {
+        Self {
+            tenant,
+            ..self.clone()
+        }
+    }
+
+    /// Whose resources it decides on.
+    pub fn tenant(&self) -> TenantId {
+        self.tenant
     }
 
     /// The farm behind it.

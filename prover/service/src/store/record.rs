@@ -1,6 +1,7 @@
 //! The records of the store, in the service's own words.
 
 mod codes;
+mod nodes;
 
 use std::{collections::BTreeMap, fmt, str::FromStr};
 
@@ -9,8 +10,10 @@ use sha2::Digest as _;
 use uuid::Uuid;
 
 pub use codes::{
-    ArtifactKind, Backend, CircuitState, FailureClass, JobKind, JobState, Phase, Priority,
+    ArtifactKind, AttemptOutcome, Backend, CircuitState, FailureClass, JobKind, JobState,
+    NodeState, Phase, Priority, Tier, Trust,
 };
+pub use nodes::{Capabilities, Gpu, KeyResidency, Node, NodeChange, Resources};
 
 /// A SHA-256 digest.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -92,6 +95,31 @@ ids! {
     CircuitId = "circuits/";
     /// Names an upload.
     UploadId = "";
+    /// Names a prover node.
+    NodeId = "nodes/";
+}
+
+/// Names a tenant. Everything a client sees belongs to one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TenantId(pub i64);
+
+impl TenantId {
+    /// The tenant of a server without authentication.
+    pub const DEFAULT: Self = Self(1);
+}
+
+impl fmt::Display for TenantId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "tenants/{}", self.0)
+    }
+}
+
+impl FromStr for TenantId {
+    type Err = std::num::ParseIntError;
+
+    fn from_str(s: &str) -> Result<Self, Self::Err> {
+        Ok(Self(s.strip_prefix("tenants/").unwrap_or(s).parse()?))
+    }
 }
 
 /// Milliseconds since 1970, by the database's clock.

@@ -158,6 +158,50 @@ codes! {
         /// Calibration samples.
         Calibration = 9 "CALIBRATION",
     }
+    /// The state of a prover node.
+    NodeState {
+        /// Takes leases.
+        Active = 1 "ACTIVE",
+        /// Ends what it has, takes nothing.
+        Draining = 2 "DRAINING",
+        /// Not heard of within the time of a lease.
+        Offline = 3 "OFFLINE",
+        /// Takes nothing until the operator says otherwise.
+        Quarantined = 4 "QUARANTINED",
+    }
+    /// How far a prover node is trusted with inputs.
+    Trust {
+        /// Sees public inputs only.
+        Untrusted = 1 "UNTRUSTED",
+        /// May see private inputs.
+        Vetted = 2 "VETTED",
+        /// The operator's own.
+        Owned = 3 "OWNED",
+    }
+    /// Where a proving key lies on a node.
+    Tier {
+        /// In a file.
+        Disk = 1 "DISK",
+        /// Loaded.
+        Ram = 2 "RAM",
+        /// On the GPU.
+        Vram = 3 "VRAM",
+    }
+    /// How an attempt ended.
+    AttemptOutcome {
+        /// It did not end yet.
+        Open = 0 "OPEN",
+        /// Its proof is the job's.
+        Won = 1 "WON",
+        /// It failed.
+        Failed = 2 "FAILED",
+        /// Its node was not heard of in time.
+        Lost = 3 "LOST",
+        /// Its node handed it back.
+        Released = 4 "RELEASED",
+        /// The job ended otherwise: another attempt, a cancel, a deadline.
+        Superseded = 5 "SUPERSEDED",
+    }
     /// The proof system of a circuit.
     Backend {
         /// Plain Groth16.
