@@ -45,6 +45,10 @@ pub struct Limits {
     pub drain_timeout: Duration,
     /// Circuits whose keys stay loaded.
     pub warm_circuits: usize,
+    /// How often a node gives a sign of life.
+    pub heartbeat: Duration,
+    /// How long an attempt of a node lives without one.
+    pub lease_ttl: Duration,
     /// Jobs at a time, and threads of each; one job at a time uses every thread.
     pub share: Share,
 }
@@ -60,11 +64,20 @@ impl Default for Limits {
             default_max_attempts: 3,
             drain_timeout: Duration::from_secs(30),
             warm_circuits: 4,
+            heartbeat: Duration::from_secs(5),
+            lease_ttl: Duration::from_secs(30),
             share: Share {
                 slots: NonZeroUsize::MIN,
                 threads: NonZeroUsize::MIN,
             },
         }
+    }
+}
+
+impl Limits {
+    /// The time of a lease as the store counts it.
+    pub fn lease_ttl_ms(&self) -> i64 {
+        i64::try_from(self.lease_ttl.as_millis()).unwrap_or(i64::MAX / 4)
     }
 }
 

@@ -16,7 +16,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     config::Limits,
-    store::{Blobs, CircuitId, JobStore},
+    store::{Blobs, CircuitId, Store, TenantId},
     work::{Gate, Work},
 };
 
@@ -28,7 +28,7 @@ pub use live::{Live, LiveProgress};
 #[derive(Debug)]
 pub struct Farm {
     /// The durable state.
-    pub store: Arc<dyn JobStore>,
+    pub store: Arc<dyn Store>,
     /// The files.
     pub blobs: Arc<Blobs>,
     /// The proving work.
@@ -38,7 +38,7 @@ pub struct Farm {
     /// The data folder.
     pub data: PathBuf,
     /// The gateway's view of recent circuits.
-    pub(crate) gates: Mutex<Recent<CircuitId, Arc<dyn Gate>>>,
+    pub(crate) gates: Mutex<Recent<(TenantId, CircuitId), Arc<dyn Gate>>>,
     /// The attempts that run.
     pub live: Live,
     /// Set when the server stops taking work.

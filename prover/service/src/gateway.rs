@@ -160,8 +160,20 @@ impl Gateway {
 
     /// Refuses `more` bytes above the bound on stored bytes.
     async fn check_room(&self, more: u64) -> Result<(), GatewayError> {
-        let used = self.farm.store.stored_bytes().await?;
-        let limit = self.farm.limits.max_stored_bytes;
+        let stored = self.farm.store.stored_bytes(self.tenant).await?;
+        if let Some(limit) = stored.tenant_limit
+            && stored.tenant.saturating_add(more) > limit
+        {
+            let advice = "artifacts that nothing needs leave after 30 days; or ask the operator for a larger bound";
+            return Err(StoreError::Quota {
+                what: "stored bytes",
+                used: stored.tenant,
+                limit,
+                advice,
+            }
+            .into());
+        }
+        let (used, limit) = (stored.total, self.farm.limits.max_stored_bytes);
         if used.saturating_add(more) > limit {
             let advice = "artifacts that nothing needs leave after 30 days; or start the server with a larger --max-stored-bytes";
             return Err(StoreError::Quota {
@@ -179,9 +191,9 @@ impl Gateway {
     async fn forget(&self, digest: &Digest, row: bool) -> Result<(), GatewayError> {
         let _collecting = self.farm.blobs.collect().await;
         let gone = if row {
-            self.farm.store.remove_artifact(digest).await?
+            self.farm.store.remove_artifact(self.tenant, digest).await?
         } else {
-            self.farm.store.artifact(digest).await?.is_none()
+            !self.farm.store.has_blob(digest).await?
         };
         if gone {
             self.farm.blobs.remove(digest);
@@ -193,18 +205,21 @@ impl Gateway {
 /// The gateway's view of a READY circuit: its key is the one that the store recorded.
 pub(crate) async fn gate(
     farm: &Arc<Farm>,
+    tenant: TenantId,
     circuit: CircuitId,
 ) -> Result<Arc<dyn Gate>, GatewayError> {
+    // What another tenant loaded is found under that tenant only.
+    let key = (tenant, circuit);
     let lock = |farm: &Farm| {
         farm.gates
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .touch(&circuit)
+            .touch(&key)
     };
     if let Some(gate) = lock(farm) {
         return Ok(gate);
     }
-    let record = farm.store.circuit(circuit).await?;
+    let record = farm.store.circuit(tenant, circuit).await?;
     let Some(keys) = record.keys.filter(|_| record.state == CircuitState::Ready) else {
         return Err(StoreError::CircuitNotReady {
             circuit,
@@ -225,6 +240,6 @@ pub(crate) async fn gate(
     farm.gates
         .lock()
         .unwrap_or_else(PoisonError::into_inner)
-        .insert(circuit, Arc::clone(&gate));
+        .insert(key, Arc::clone(&gate));
     Ok(gate)
 }

@@ -44,7 +44,7 @@ impl proto::circuits_server::Circuits for Circuits {
     ) -> Result<Response<proto::ListCircuitsResponse>, Status> {
         let m = request.into_inner();
         let filter = convert::circuit_filter(&m)?;
-        let bound = format!("circuits {filter:?}");
+        let bound = format!("{} circuits {filter:?}", self.gateway.tenant());
         let page = page::read(&self.secret, &bound, m.page_size, &m.page_token)?;
         let rows = self.gateway.circuits(&filter, &page).await?;
         let last = rows.last().map(|c| (c.created_at, c.id.0));

@@ -9,7 +9,7 @@ use crate::{
     store::{
         Artifact, ArtifactKind, Attempt, Backend, Circuit, CircuitFilter, CircuitId, CircuitState,
         Digest, Failure, JobFilter, JobId, JobKind, JobState, Millis, Priority, ProofRecord,
-        RequestKey, StateEvent, TensorFacts, UploadId,
+        RequestKey, StateEvent, TensorFacts, Trust, UploadId,
     },
     work::{ProofEncoding, VerifierFiles},
 };
@@ -131,6 +131,18 @@ fn backend(code: i32) -> Result<Option<Backend>, Invalid> {
                 "this server proves with GROTH16_BN254, HALO2_KZG_BN254 and ULTRAGROTH_BN254";
             Err(Invalid::invalid("backend", "BACKEND_NOT_SERVED", message))
         }
+    }
+}
+
+fn trust(code: i32) -> Result<Option<Trust>, Invalid> {
+    match (code, Trust::from_code(code)) {
+        (0, _) => Ok(None),
+        (_, Some(trust)) => Ok(Some(trust)),
+        _ => Err(Invalid::invalid(
+            "nodes.min_trust",
+            "BAD_TRUST",
+            "UNTRUSTED, VETTED or OWNED",
+        )),
     }
 }
 
@@ -341,6 +353,10 @@ pub(super) fn job_request(mut m: proto::CreateJobRequest) -> Result<JobRequest, 
             return Err(Invalid::invalid("input", "INPUT_MISSING", message));
         }
     };
+    let (min_trust, pools) = match m.nodes {
+        None => (None, Vec::new()),
+        Some(nodes) => (trust(nodes.min_trust)?, nodes.node_pools),
+    };
     let priority = match m.priority {
         0 => Priority::Normal,
         code => Priority::from_code(code).ok_or_else(|| {
@@ -356,6 +372,9 @@ pub(super) fn job_request(mut m: proto::CreateJobRequest) -> Result<JobRequest, 
         max_attempts: m.max_attempts,
         labels: m.labels,
         allow_cached: m.allow_cached.unwrap_or(true),
+        min_trust,
+        pools,
+        trace: Default::default(),
         request,
     })
 }

@@ -55,7 +55,7 @@ impl proto::jobs_server::Jobs for Jobs {
     ) -> Result<Response<proto::ListJobsResponse>, Status> {
         let m = request.into_inner();
         let filter = convert::job_filter(&m)?;
-        let bound = format!("jobs {filter:?}");
+        let bound = format!("{} jobs {filter:?}", self.gateway.tenant());
         let page = page::read(&self.secret, &bound, m.page_size, &m.page_token)?;
         let rows = self.gateway.jobs(&filter, &page).await?;
         let last = rows.last().map(|v| (v.job.created_at, v.job.id.0));

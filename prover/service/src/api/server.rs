@@ -106,7 +106,7 @@ pub async fn start(config: &ServeConfig, work: Arc<dyn Work>) -> Result<Running,
     empty_folder(&config.data.join("tmp"));
     let store = SqliteStore::open(&config.data.join("zkinfer.db")).await?;
     let blobs = Blobs::open(&config.data)?;
-    let recovered = store.recover().await?;
+    let recovered = store.recover(config.limits.lease_ttl_ms()).await?;
     if recovered.requeued > 0 {
         tracing::info!(
             jobs = recovered.requeued,
@@ -287,7 +287,7 @@ async fn sweep_blobs(store: &SqliteStore, data: &Path) -> Result<(), ServeError>
         .flatten();
     for file in folders.flat_map(|f| std::fs::read_dir(f.path()).into_iter().flatten().flatten()) {
         let known = match file.file_name().to_str().and_then(|n| n.parse().ok()) {
-            Some(digest) => store.artifact(&digest).await?.is_some(),
+            Some(digest) => store.has_blob(&digest).await?,
             None => false,
         };
         if !known {
@@ -300,7 +300,7 @@ async fn sweep_blobs(store: &SqliteStore, data: &Path) -> Result<(), ServeError>
         .flatten()
     {
         let known = match file.file_name().to_str().and_then(|n| n.parse().ok()) {
-            Some(id) => store.upload(id).await.is_ok(),
+            Some(id) => store.has_upload(id).await?,
             None => false,
         };
         if !known {

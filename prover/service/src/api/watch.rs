@@ -102,7 +102,7 @@ async fn follow(
     // Taken before the snapshots: a change between the two is told twice rather than never.
     let newest = farm
         .store
-        .last_event()
+        .last_event(gateway.tenant())
         .await
         .map_err(|e| refused(e.into()))?;
     let mut cursor = from.unwrap_or(newest).min(newest);
@@ -121,7 +121,7 @@ async fn follow(
         loop {
             let events = farm
                 .store
-                .events_after(cursor, BATCH)
+                .events_after(gateway.tenant(), cursor, BATCH)
                 .await
                 .map_err(|e| refused(e.into()))?;
             for event in &events {
@@ -149,7 +149,9 @@ async fn follow(
             _ = changes.changed() => {}
             step = progress.recv() => match step {
                 Ok(p) => {
-                    if watched.contains(gateway, p.job).await.map_err(refused)? {
+                    if p.tenant == gateway.tenant()
+                        && watched.contains(gateway, p.job).await.map_err(refused)?
+                    {
                         send(sender, convert::progress_event(cursor, &p)).await?;
                         keep_alive.reset();
                     }

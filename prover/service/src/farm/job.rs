@@ -1,10 +1,49 @@
 //! The life of a job, as a pure function.
 //!
 //! QUEUED → LEASED → RUNNING → SUCCEEDED; side exits: back to QUEUED (retry, release, lost), FAILED, DEAD, CANCELLED,
-//! EXPIRED. Terminal states never change. `epoch` counts claims and is the fencing token of an attempt: only the
-//! newest attempt may report progress or failure, but any attempt that belonged to the job may commit its proof.
+//! EXPIRED. Terminal states never change. `epoch` counts claims and is the fencing token of an attempt: only an open
+//! attempt may report progress or failure, but any attempt that belonged to the job may commit its proof.
 
 use crate::store::{FailureClass, JobState};
+
+/// The code of an attempt whose child process died by a signal.
+pub const CHILD_DIED: &str = "CHILD_DIED";
+/// The code of an attempt that took too long; the next one gets more time.
+pub const TIME_LIMIT: &str = "TIME_LIMIT";
+/// The code of a job that kills whoever works on it.
+pub const POISON_SUSPECT: &str = "POISON_SUSPECT";
+
+/// The attempts of a job that did not end: one, and at most one copy that races it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Open([i64; 2]);
+
+impl Open {
+    /// The attempts with these epochs; more than two are not kept.
+    pub fn of(epochs: impl IntoIterator<Item = i64>) -> Self {
+        epochs.into_iter().fold(Self::default(), Self::with)
+    }
+
+    /// How many there are.
+    pub fn count(self) -> usize {
+        self.0.iter().filter(|e| **e != 0).count()
+    }
+
+    /// Whether the attempt is among them.
+    pub fn has(self, epoch: i64) -> bool {
+        epoch != 0 && self.0.contains(&epoch)
+    }
+
+    fn with(mut self, epoch: i64) -> Self {
+        if let Some(free) = self.0.iter_mut().find(|e| **e == 0) {
+            *free = epoch;
+        }
+        self
+    }
+
+    fn without(self, epoch: i64) -> Self {
+        Self(self.0.map(|e| if e == epoch { 0 } else { e }))
+    }
+}
 
 /// The part of a job that its life depends on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,13 +58,30 @@ pub struct Life {
     pub lost: u32,
     /// The budget of failed attempts.
     pub max_attempts: u32,
+    /// The attempts that did not end.
+    pub open: Open,
+}
+
+/// What a failed attempt means for its job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Judgement {
+    /// Somebody else shall try, while the budget lasts.
+    Retry,
+    /// It is the client's fault.
+    Failed,
+    /// No node can do it.
+    Dead,
+    /// It kills whoever works on it.
+    Poison,
 }
 
 /// Something that happens to a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// The prover takes it.
+    /// Somebody takes it.
     Claim,
+    /// Somebody else takes it too, to race the attempt that runs.
+    Copy,
     /// The prover begins.
     Start {
         /// Its attempt.
@@ -40,8 +96,8 @@ pub enum Step {
     Fail {
         /// Its attempt.
         epoch: i64,
-        /// Whose fault.
-        class: FailureClass,
+        /// What that means.
+        judgement: Judgement,
     },
     /// The prover hands the attempt back (drain).
     Release {
@@ -49,7 +105,10 @@ pub enum Step {
         epoch: i64,
     },
     /// The prover disappeared.
-    Lost,
+    Lost {
+        /// Its attempt.
+        epoch: i64,
+    },
     /// The client cancels.
     Cancel,
     /// The deadline passed.
@@ -62,8 +121,8 @@ pub enum Refusal {
     /// The job is over.
     #[error("the job is already {0}")]
     Terminal(JobState),
-    /// A newer attempt owns the job.
-    #[error("attempt {got} is stale, attempt {expected} owns the job")]
+    /// The attempt ended, or never was.
+    #[error("attempt {got} does not hold the job, attempt {expected} is the newest")]
     Stale {
         /// The newest attempt.
         expected: i64,
@@ -84,6 +143,7 @@ impl Life {
             attempts: 0,
             lost: 0,
             max_attempts,
+            open: Open::default(),
         }
     }
 
@@ -96,92 +156,59 @@ impl Life {
         if self.state.is_terminal() {
             return Err(Refusal::Terminal(self.state));
         }
-        let held = matches!(self.state, Leased | Running | JobState::Verifying);
-        let current = |epoch: i64| {
-            if epoch != self.epoch {
-                Err(Refusal::Stale {
-                    expected: self.epoch,
-                    got: epoch,
-                })
-            } else if held {
+        let open = |epoch: i64| {
+            if self.open.has(epoch) {
                 Ok(())
             } else {
-                Err(Refusal::Impossible(self.state))
+                Err(self.stale(epoch))
             }
         };
-        let to = |state| Self { state, ..self };
+        let over = |life: Self, state| Self {
+            state,
+            open: Open::default(),
+            ..life
+        };
         match step {
-            Step::Claim if self.state == Queued => Ok((
-                Self {
-                    epoch: self.epoch + 1,
-                    ..to(Leased)
-                },
-                0,
-            )),
-            Step::Claim => Err(Refusal::Impossible(self.state)),
+            Step::Claim if self.state == Queued => Ok((self.taken(Leased), 0)),
+            Step::Copy if self.open.count() == 1 => Ok((self.taken(self.state), 0)),
+            Step::Claim | Step::Copy => Err(Refusal::Impossible(self.state)),
             Step::Start { epoch } => {
-                current(epoch)?;
+                open(epoch)?;
                 if self.state != Leased {
                     return Err(Refusal::Impossible(self.state));
                 }
-                Ok((to(Running), 0))
+                Ok((
+                    Self {
+                        state: Running,
+                        ..self
+                    },
+                    0,
+                ))
             }
             Step::Commit { epoch } => {
                 if epoch < 1 || epoch > self.epoch {
-                    return Err(Refusal::Stale {
-                        expected: self.epoch,
-                        got: epoch,
-                    });
+                    return Err(self.stale(epoch));
                 }
-                Ok((to(Succeeded), 0))
+                Ok((over(self, Succeeded), 0))
             }
-            Step::Fail { epoch, class } => {
-                current(epoch)?;
-                let attempts = self.attempts.saturating_add(1);
-                let failed = Self { attempts, ..self };
-                Ok(match class {
-                    FailureClass::InvalidRequest | FailureClass::ResourceExceeded => (
-                        Self {
-                            state: Failed,
-                            ..failed
-                        },
-                        0,
-                    ),
-                    FailureClass::Cancelled => (
-                        Self {
-                            state: Cancelled,
-                            ..failed
-                        },
-                        0,
-                    ),
-                    FailureClass::Deadline => (
-                        Self {
-                            state: Expired,
-                            ..failed
-                        },
-                        0,
-                    ),
-                    _ if attempts >= self.max_attempts => (
-                        Self {
-                            state: Dead,
-                            ..failed
-                        },
-                        0,
-                    ),
-                    _ => (
-                        Self {
-                            state: Queued,
-                            ..failed
-                        },
-                        backoff_ms(attempts),
-                    ),
+            Step::Fail { epoch, judgement } => {
+                open(epoch)?;
+                let failed = Self {
+                    attempts: self.attempts.saturating_add(1),
+                    ..self
+                };
+                Ok(match judgement {
+                    Judgement::Failed => (over(failed, Failed), 0),
+                    Judgement::Dead | Judgement::Poison => (over(failed, Dead), 0),
+                    Judgement::Retry => failed.without(epoch, backoff_ms(failed.attempts)),
                 })
             }
             Step::Release { epoch } => {
-                current(epoch)?;
-                Ok((to(Queued), 0))
+                open(epoch)?;
+                Ok(self.without(epoch, 0))
             }
-            Step::Lost if held => {
+            Step::Lost { epoch } => {
+                open(epoch)?;
                 let lost = self.lost.saturating_add(1);
                 // A job that takes the process down every time must not keep the others from their turn.
                 let wait = if lost < LOST_BEFORE_BACKOFF {
@@ -189,11 +216,45 @@ impl Life {
                 } else {
                     backoff_ms(lost + 1 - LOST_BEFORE_BACKOFF)
                 };
-                Ok((Self { lost, ..to(Queued) }, wait))
+                Ok(Self { lost, ..self }.without(epoch, wait))
             }
-            Step::Lost => Err(Refusal::Impossible(self.state)),
-            Step::Cancel => Ok((to(Cancelled), 0)),
-            Step::Expire => Ok((to(Expired), 0)),
+            Step::Cancel => Ok((over(self, Cancelled), 0)),
+            Step::Expire => Ok((over(self, Expired), 0)),
+        }
+    }
+
+    fn stale(self, got: i64) -> Refusal {
+        Refusal::Stale {
+            expected: self.epoch,
+            got,
+        }
+    }
+
+    /// One more attempt.
+    fn taken(self, state: JobState) -> Self {
+        let epoch = self.epoch + 1;
+        Self {
+            state,
+            epoch,
+            open: self.open.with(epoch),
+            ..self
+        }
+    }
+
+    /// One attempt less: the job goes on when another one runs, else it waits, or is over when the budget is spent.
+    fn without(self, epoch: i64, wait: u64) -> (Self, u64) {
+        let left = Self {
+            open: self.open.without(epoch),
+            ..self
+        };
+        if left.open.count() > 0 {
+            return (left, 0);
+        }
+        let to = |state| Self { state, ..left };
+        if left.attempts >= left.max_attempts {
+            (to(JobState::Dead), 0)
+        } else {
+            (to(JobState::Queued), wait)
         }
     }
 }
@@ -201,9 +262,54 @@ impl Life {
 /// Losses after which a job waits before it is claimed again.
 pub const LOST_BEFORE_BACKOFF: u32 = 5;
 
-/// `min(2^n · 1 s, 5 min)` for the `n`-th failure.
+/// `min(2^n · 1 s, 5 min)` for the `n`-th failure, from 2 s on.
 pub fn backoff_ms(n: u32) -> u64 {
     (1000u64 << n.min(20)).min(300_000)
+}
+
+/// What is known about a job and its farm when an attempt fails.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct History {
+    /// Whether the gateway itself worked on it: it has no other node to ask.
+    pub own: bool,
+    /// Whether the node is trusted beyond UNTRUSTED: one that is not cannot end a client's job alone.
+    pub trusted: bool,
+    /// Other nodes that called the request invalid.
+    pub others_refused: u32,
+    /// Other nodes whose child died over it.
+    pub others_died: u32,
+    /// Whether this node's child died over it before.
+    pub died_here: bool,
+    /// Other nodes that take work.
+    pub other_nodes: u32,
+    /// Whether an attempt hit a bound before.
+    pub exceeded_before: bool,
+    /// Whether a node with more of what lacked takes work.
+    pub bigger_node: bool,
+}
+
+/// What a failure of `class` with `code` means for the job.
+pub fn judge(class: FailureClass, code: &str, history: &History) -> Judgement {
+    match class {
+        FailureClass::InvalidRequest
+            if history.own || history.trusted || history.others_refused > 0 =>
+        {
+            Judgement::Failed
+        }
+        FailureClass::ResourceExceeded if history.own => Judgement::Failed,
+        FailureClass::ResourceExceeded
+            if history.exceeded_before || !(history.bigger_node || code == TIME_LIMIT) =>
+        {
+            Judgement::Dead
+        }
+        FailureClass::NodeFault
+            if code == CHILD_DIED
+                && (history.others_died > 0 || (history.died_here && history.other_nodes == 0)) =>
+        {
+            Judgement::Poison
+        }
+        _ => Judgement::Retry,
+    }
 }
 
 #[cfg(test)]
@@ -213,14 +319,20 @@ mod tests {
     use super::*;
 
     fn step() -> impl Strategy<Value = Step> {
-        let class = prop::sample::select(FailureClass::ALL);
+        let judgement = prop_oneof![
+            3 => Just(Judgement::Retry),
+            1 => Just(Judgement::Failed),
+            1 => Just(Judgement::Dead),
+            1 => Just(Judgement::Poison),
+        ];
         prop_oneof![
-            3 => Just(Step::Claim),
+            4 => Just(Step::Claim),
+            2 => Just(Step::Copy),
             3 => (0..6i64).prop_map(|epoch| Step::Start { epoch }),
             1 => (0..6i64).prop_map(|epoch| Step::Commit { epoch }),
-            2 => (0..6i64, class).prop_map(|(epoch, class)| Step::Fail { epoch, class }),
+            2 => (0..6i64, judgement).prop_map(|(epoch, judgement)| Step::Fail { epoch, judgement }),
             1 => (0..6i64).prop_map(|epoch| Step::Release { epoch }),
-            2 => Just(Step::Lost),
+            2 => (0..6i64).prop_map(|epoch| Step::Lost { epoch }),
             1 => Just(Step::Cancel),
             1 => Just(Step::Expire),
         ]
@@ -235,9 +347,11 @@ mod tests {
                 let Ok((next, wait)) = life.after(step) else { continue };
                 prop_assert!(!life.state.is_terminal());
                 prop_assert!(next.epoch >= life.epoch && next.attempts >= life.attempts && next.lost >= life.lost);
-                prop_assert_eq!(next.epoch > life.epoch, step == Step::Claim);
+                prop_assert_eq!(next.epoch > life.epoch, matches!(step, Step::Claim | Step::Copy));
                 prop_assert!(wait == 0 || next.state == JobState::Queued);
                 prop_assert!(next.state != JobState::Queued || next.attempts < next.max_attempts);
+                let held = matches!(next.state, JobState::Leased | JobState::Running);
+                prop_assert_eq!(held, next.open.count() > 0);
                 commits += u32::from(next.state == JobState::Succeeded);
                 life = next;
             }
@@ -245,22 +359,36 @@ mod tests {
         }
 
         #[test]
-        fn a_stale_attempt_changes_nothing(epoch in 0..5i64) {
-            let life = Life { epoch: 5, state: JobState::Running, ..Life::queued(3) };
-            let class = FailureClass::Internal;
-            for step in [Step::Fail { epoch, class }, Step::Release { epoch }, Step::Start { epoch }] {
+        fn an_attempt_that_is_not_open_changes_nothing(epoch in 0..5i64) {
+            let life = Life { epoch: 5, state: JobState::Running, open: Open::of([5]), ..Life::queued(3) };
+            let judgement = Judgement::Retry;
+            for step in [Step::Fail { epoch, judgement }, Step::Release { epoch }, Step::Start { epoch }, Step::Lost { epoch }] {
                 prop_assert!(matches!(life.after(step), Err(Refusal::Stale { expected: 5, .. })), "{:?}", step);
             }
         }
     }
 
+    fn run(steps: &[Step]) -> Life {
+        steps.iter().fold(Life::queued(2), |life, step| {
+            life.after(*step).expect("the step applies").0
+        })
+    }
+
+    fn retry(epoch: i64) -> Step {
+        Step::Fail {
+            epoch,
+            judgement: Judgement::Retry,
+        }
+    }
+
     #[test]
     fn an_older_attempt_of_the_job_may_commit_and_a_future_one_may_not() {
-        let life = Life {
-            epoch: 2,
-            state: JobState::Queued,
-            ..Life::queued(3)
-        };
+        let life = run(&[
+            Step::Claim,
+            retry(1),
+            Step::Claim,
+            Step::Release { epoch: 2 },
+        ]);
         assert_eq!(
             life.after(Step::Commit { epoch: 1 }).map(|(l, _)| l.state),
             Ok(JobState::Succeeded)
@@ -270,34 +398,23 @@ mod tests {
     }
 
     #[test]
-    fn the_clients_fault_is_not_retried_and_ours_is_until_the_budget_is_spent() {
-        let running = Life {
-            epoch: 1,
-            state: JobState::Running,
-            ..Life::queued(2)
-        };
-        let fail = |life: Life, class| {
-            life.after(Step::Fail {
-                epoch: life.epoch,
-                class,
-            })
-            .map(|(l, _)| l)
-        };
-        assert_eq!(
-            fail(running, FailureClass::InvalidRequest).map(|l| l.state),
-            Ok(JobState::Failed)
-        );
-        let again = fail(running, FailureClass::Internal).expect("the attempt is current");
-        assert_eq!((again.state, again.attempts), (JobState::Queued, 1));
-        let second = Life {
-            epoch: 2,
-            state: JobState::Running,
-            ..again
-        };
-        assert_eq!(
-            fail(second, FailureClass::Internal).map(|l| l.state),
-            Ok(JobState::Dead)
-        );
+    fn a_job_is_dead_when_its_budget_is_spent() {
+        assert_eq!(run(&[Step::Claim, retry(1)]).state, JobState::Queued);
+        let spent = run(&[Step::Claim, retry(1), Step::Claim, retry(2)]);
+        assert_eq!((spent.state, spent.attempts), (JobState::Dead, 2));
+    }
+
+    #[test]
+    fn a_job_with_a_copy_goes_on_until_both_attempts_ended() {
+        let both = run(&[Step::Claim, Step::Start { epoch: 1 }, Step::Copy]);
+        assert_eq!((both.state, both.open.count()), (JobState::Running, 2));
+        assert!(both.after(Step::Copy).is_err(), "one copy at most");
+        let one = both.after(retry(1)).expect("open").0;
+        assert_eq!((one.state, one.attempts), (JobState::Running, 1));
+        let none = one.after(Step::Lost { epoch: 2 }).expect("open").0;
+        assert_eq!((none.state, none.lost), (JobState::Queued, 1));
+        let won = both.after(Step::Commit { epoch: 2 }).expect("its own").0;
+        assert_eq!((won.state, won.open.count()), (JobState::Succeeded, 0));
     }
 
     #[test]
@@ -305,11 +422,79 @@ mod tests {
         let mut life = Life::queued(1);
         for n in 1..=50 {
             life = life.after(Step::Claim).expect("queued").0;
-            life = life.after(Step::Lost).expect("leased").0;
+            life = life
+                .after(Step::Lost { epoch: life.epoch })
+                .expect("leased")
+                .0;
             assert_eq!(
                 (life.state, life.lost, life.attempts),
                 (JobState::Queued, n, 0)
             );
         }
+    }
+
+    #[test]
+    fn an_untrusted_node_cannot_end_a_job_alone_and_two_nodes_can() {
+        let said = |history| judge(FailureClass::InvalidRequest, "BAD_INPUT", &history);
+        let untrusted = History::default();
+        assert_eq!(said(untrusted), Judgement::Retry);
+        let second = History {
+            others_refused: 1,
+            ..untrusted
+        };
+        assert_eq!(said(second), Judgement::Failed);
+        let trusted = History {
+            trusted: true,
+            ..untrusted
+        };
+        assert_eq!(said(trusted), Judgement::Failed);
+    }
+
+    #[test]
+    fn a_bound_is_hit_once_more_on_a_bigger_node_and_no_more() {
+        let hit = |code, history| judge(FailureClass::ResourceExceeded, code, &history);
+        let first = History::default();
+        assert_eq!(hit("MEMORY_LIMIT", first), Judgement::Dead);
+        assert_eq!(hit(TIME_LIMIT, first), Judgement::Retry);
+        let bigger = History {
+            bigger_node: true,
+            ..first
+        };
+        assert_eq!(hit("MEMORY_LIMIT", bigger), Judgement::Retry);
+        let again = History {
+            exceeded_before: true,
+            ..bigger
+        };
+        assert_eq!(hit("MEMORY_LIMIT", again), Judgement::Dead);
+        assert_eq!(hit(TIME_LIMIT, again), Judgement::Dead);
+    }
+
+    #[test]
+    fn a_job_that_kills_children_on_two_nodes_is_poison() {
+        let died = |history| judge(FailureClass::NodeFault, CHILD_DIED, &history);
+        let farm = History {
+            other_nodes: 2,
+            ..History::default()
+        };
+        assert_eq!(died(farm), Judgement::Retry);
+        let here = History {
+            died_here: true,
+            ..farm
+        };
+        assert_eq!(died(here), Judgement::Retry, "another node shall try");
+        let elsewhere = History {
+            others_died: 1,
+            ..farm
+        };
+        assert_eq!(died(elsewhere), Judgement::Poison);
+        let alone = History {
+            died_here: true,
+            ..History::default()
+        };
+        assert_eq!(died(alone), Judgement::Poison);
+        assert_eq!(
+            judge(FailureClass::NodeFault, "SELF_CHECK", &elsewhere),
+            Judgement::Retry
+        );
     }
 }

@@ -11,14 +11,17 @@ use std::{
 
 use tokio::sync::broadcast;
 
+use super::lease::AttemptId;
 use crate::{
-    store::{JobId, Phase},
+    store::{JobId, Phase, TenantId},
     work::Control,
 };
 
 /// Where an attempt is.
 #[derive(Clone, Copy, Debug)]
 pub struct LiveProgress {
+    /// Whose.
+    pub tenant: TenantId,
     /// The job.
     pub job: JobId,
     /// The attempt.
@@ -55,8 +58,38 @@ impl Live {
 
     /// Where `job` is, if it runs.
     pub fn progress(&self, job: JobId) -> Option<LiveProgress> {
-        let current = self.lock().iter().find(|a| a.job == job).cloned()?;
-        Some(current.snapshot())
+        let attempts: Vec<_> = self
+            .lock()
+            .iter()
+            .filter(|a| a.job == job)
+            .cloned()
+            .collect();
+        // Of two that race, the one that is further.
+        let places = attempts.iter().map(|a| a.snapshot());
+        places.max_by(|a, b| a.progress.total_cmp(&b.progress))
+    }
+
+    /// Where a node says that one of its attempts is.
+    pub(crate) fn tell(&self, tenant: TenantId, attempt: AttemptId, phase: Phase, progress: f32) {
+        let known = self
+            .lock()
+            .iter()
+            .find(|a| a.job == attempt.job && a.epoch == attempt.epoch)
+            .cloned();
+        let known = known.unwrap_or_else(|| self.begin(tenant, attempt.job, attempt.epoch));
+        let progress = if progress.is_finite() { progress } else { 0.0 };
+        known.tell(phase, progress.clamp(0.0, 1.0));
+    }
+
+    /// An attempt of a node ended.
+    pub(crate) fn forget(&self, attempt: AttemptId) {
+        self.lock()
+            .retain(|a| a.job != attempt.job || a.epoch != attempt.epoch);
+    }
+
+    /// A job ended, and all its attempts with it.
+    pub(crate) fn forget_job(&self, job: JobId) {
+        self.lock().retain(|a| a.job != job);
     }
 
     /// Asks `job` to stop, if it runs.
@@ -74,8 +107,9 @@ impl Live {
     }
 
     /// Begins an attempt.
-    pub(super) fn begin(&self, job: JobId, epoch: i64) -> Arc<Attempt> {
+    pub(super) fn begin(&self, tenant: TenantId, job: JobId, epoch: i64) -> Arc<Attempt> {
         let attempt = Arc::new(Attempt {
+            tenant,
             job,
             epoch,
             started: Instant::now(),
@@ -111,6 +145,7 @@ struct State {
 /// One running attempt.
 #[derive(Debug)]
 pub(super) struct Attempt {
+    tenant: TenantId,
     job: JobId,
     epoch: i64,
     started: Instant,
@@ -125,6 +160,22 @@ impl Attempt {
         self.view(&state)
     }
 
+    fn tell(&self, phase: Phase, progress: f32) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let changed = state.phase != phase;
+        state.phase = phase;
+        state.progress = state.progress.max(progress);
+        if changed
+            || state
+                .sent
+                .is_none_or(|at| at.elapsed() >= Duration::from_millis(100))
+        {
+            state.sent = Some(Instant::now());
+            // Nobody listening is no error.
+            let _ = self.events.send(self.view(&state));
+        }
+    }
+
     fn view(&self, state: &State) -> LiveProgress {
         let left = (state.progress > 0.02).then(|| {
             self.started
@@ -132,6 +183,7 @@ impl Attempt {
                 .mul_f32(((1.0 - state.progress) / state.progress).clamp(0.0, 1e4))
         });
         LiveProgress {
+            tenant: self.tenant,
             job: self.job,
             epoch: self.epoch,
             phase: state.phase,
@@ -168,20 +220,7 @@ pub(crate) fn overall(phase: Phase, done: u64, total: u64) -> f32 {
 
 impl Control for Attempt {
     fn report(&self, phase: Phase, done: u64, total: u64) -> ControlFlow<()> {
-        let progress = overall(phase, done, total);
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let changed = state.phase != phase;
-        state.phase = phase;
-        state.progress = state.progress.max(progress);
-        if changed
-            || state
-                .sent
-                .is_none_or(|at| at.elapsed() >= Duration::from_millis(100))
-        {
-            state.sent = Some(Instant::now());
-            // Nobody listening is no error.
-            let _ = self.events.send(self.view(&state));
-        }
+        self.tell(phase, overall(phase, done, total));
         if self.stop.load(Ordering::Relaxed) {
             ControlFlow::Break(())
         } else {
@@ -198,7 +237,7 @@ mod tests {
     fn progress_never_falls_and_a_stop_reaches_the_work() {
         let live = Live::default();
         let job = JobId::fresh();
-        let attempt = live.begin(job, 1);
+        let attempt = live.begin(TenantId::DEFAULT, job, 1);
         assert!(attempt.report(Phase::Prove, 1, 2).is_continue());
         let half = live.progress(job).map(|p| p.progress);
         assert!(attempt.report(Phase::Commit, 0, 1).is_continue());
@@ -215,7 +254,7 @@ mod tests {
     fn attempts_in_flight_are_told_apart() {
         let live = Live::default();
         let jobs = [JobId::fresh(), JobId::fresh()];
-        let attempts = jobs.map(|job| live.begin(job, 1));
+        let attempts = jobs.map(|job| live.begin(TenantId::DEFAULT, job, 1));
         assert!(attempts[0].report(Phase::Prove, 1, 2).is_continue());
         let at = |job| live.progress(job).map(|p| p.progress);
         assert!(at(jobs[0]) > at(jobs[1]));
@@ -224,7 +263,7 @@ mod tests {
         assert!(attempts[1].report(Phase::Prove, 1, 2).is_break());
         live.end(&attempts[0]);
         assert!(live.progress(jobs[0]).is_none() && live.progress(jobs[1]).is_some());
-        let third = live.begin(JobId::fresh(), 1);
+        let third = live.begin(TenantId::DEFAULT, JobId::fresh(), 1);
         live.stop_for_drain();
         assert!(third.report(Phase::Prove, 0, 1).is_break());
     }

@@ -92,12 +92,12 @@ pub(super) async fn run(farm: Arc<Farm>, bench: Workbench, warm: Arc<Mutex<WarmK
     let mut changes = farm.store.changes();
     while !farm.stopping.is_cancelled() {
         changes.mark_unchanged();
-        match farm.store.claim().await {
+        match farm.store.claim(JobKind::ALL).await {
             Ok(Some(job)) => attempt(&farm, &bench, &warm, job).await,
             Ok(None) => {
                 let due = farm
                     .store
-                    .next_due_in_ms()
+                    .next_due_in_ms(JobKind::ALL)
                     .await
                     .ok()
                     .flatten()
@@ -144,7 +144,7 @@ enum Checked {
 
 async fn attempt(farm: &Arc<Farm>, bench: &Workbench, warm: &Mutex<WarmKeys>, job: Job) {
     let (id, epoch) = (job.id, job.epoch);
-    let control = farm.live.begin(id, epoch);
+    let control = farm.live.begin(job.tenant, id, epoch);
     let started = farm.store.start(id, epoch).await;
     let result = match started {
         Ok(_) => {
@@ -225,7 +225,7 @@ async fn work_on(
 async fn compile_request(farm: &Farm, job: &Job) -> Result<CompileRequest, WorkError> {
     let circuit = farm
         .store
-        .circuit(job.circuit)
+        .circuit(job.tenant, job.circuit)
         .await
         .map_err(|e| WorkError::fault("STORE", format!("cannot read the circuit: {e}")))?;
     let settings = match circuit.settings {
@@ -271,7 +271,7 @@ async fn verified(
     if control.report(Phase::Verify, 1, 2).is_break() {
         return Err(WorkError::Cancelled);
     }
-    let gate = crate::gateway::gate(farm, job.circuit)
+    let gate = crate::gateway::gate(farm, job.tenant, job.circuit)
         .await
         .map_err(|e| WorkError::fault("GATE", format!("cannot load the verifying key: {e}")))?;
     let vk_digest = gate.vk_digest();
@@ -296,6 +296,7 @@ async fn verified(
             verify_ms: millis(begun.elapsed()),
             key_load_ms: millis(key_load),
             prove_ms: millis(prove),
+            peak_ram: 0,
         })),
         Ok(Err(reason)) => Err(WorkError::Failed(Failure::new(
             FailureClass::ProofInvalid,
@@ -354,7 +355,11 @@ async fn commit(farm: &Farm, job: &Job, checked: &Checked) -> Result<(), StoreEr
     let outcome = match checked {
         Checked::Compiled(facts) => farm.store.commit_compile(id, epoch, facts.clone()).await?,
         Checked::Keys(facts) => farm.store.commit_setup(id, epoch, facts.clone()).await?,
-        Checked::Proof(proof) => farm.store.commit_proof(id, epoch, proof.clone()).await?,
+        Checked::Proof(proof) => {
+            farm.store
+                .commit_proof(id, epoch, None, proof.clone())
+                .await?
+        }
     };
     match outcome {
         CommitOutcome::Accepted => tracing::info!(job = %job.id, epoch = job.epoch, "done"),

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use super::Farm;
-use crate::store::{Digest, StoreError};
+use crate::store::{Digest, StoreError, TenantId};
 
 const EVERY: Duration = Duration::from_secs(2);
 const FILES_EVERY: u32 = 30;
@@ -28,9 +28,13 @@ async fn turn(farm: &Farm, files: bool) -> Result<(), StoreError> {
         farm.live.stop(job.id);
         tracing::info!(job = %job.id, "expired");
     }
+    for attempt in farm.store.expire_leases().await? {
+        farm.live.forget(attempt);
+        tracing::warn!(%attempt, "lease expired");
+    }
     for job in farm.store.private_inputs_to_drop().await? {
         for digest in [job.input, job.input_artifact].into_iter().flatten() {
-            forget(farm, &digest).await?;
+            forget(farm, job.tenant, &digest).await?;
         }
         farm.store.input_dropped(job.id).await?;
     }
@@ -39,8 +43,8 @@ async fn turn(farm: &Farm, files: bool) -> Result<(), StoreError> {
             farm.store.end_upload(upload, false).await?;
             farm.blobs.drop_upload(upload);
         }
-        for digest in farm.store.expired_artifacts().await? {
-            forget(farm, &digest).await?;
+        for (tenant, digest) in farm.store.expired_artifacts().await? {
+            forget(farm, tenant, &digest).await?;
         }
         farm.store.sweep().await?;
     }
@@ -48,9 +52,9 @@ async fn turn(farm: &Farm, files: bool) -> Result<(), StoreError> {
 }
 
 /// Deletes an artifact unless something live needs it.
-async fn forget(farm: &Farm, digest: &Digest) -> Result<(), StoreError> {
+async fn forget(farm: &Farm, tenant: TenantId, digest: &Digest) -> Result<(), StoreError> {
     let _collecting = farm.blobs.collect().await;
-    if farm.store.remove_artifact(digest).await? {
+    if farm.store.remove_artifact(tenant, digest).await? {
         farm.blobs.remove(digest);
     }
     Ok(())

@@ -45,7 +45,7 @@ fn max_size(kind: ArtifactKind) -> Option<u64> {
 }
 
 impl Gateway {
-    /// The digests nobody uploaded yet.
+    /// The digests that the tenant did not upload yet.
     pub(crate) async fn find_missing(
         &self,
         digests: Vec<Digest>,
@@ -54,7 +54,11 @@ impl Gateway {
             let message = format!("{} digests, at most 1000 in a call", digests.len());
             return Err(GatewayError::invalid("digests", "TOO_MANY", message));
         }
-        Ok(self.farm.store.missing_artifacts(&digests).await?)
+        Ok(self
+            .farm
+            .store
+            .missing_artifacts(self.tenant, &digests)
+            .await?)
     }
 
     /// Begins or resumes an upload; `None` when the artifact is already there.
@@ -81,11 +85,21 @@ impl Gateway {
                 format!("{size} bytes, a {kind} has at most {max}"),
             ));
         }
-        if self.farm.store.artifact(&digest).await?.is_some() {
+        if self
+            .farm
+            .store
+            .artifact(self.tenant, &digest)
+            .await?
+            .is_some()
+        {
             return Ok(None);
         }
         self.check_room(size).await?;
-        let upload = self.farm.store.start_upload(digest, size, kind).await?;
+        let upload = self
+            .farm
+            .store
+            .start_upload(self.tenant, digest, size, kind)
+            .await?;
         if upload.size != size {
             let message = format!(
                 "an upload of this digest with {} bytes is under way, not {size}",
@@ -103,7 +117,7 @@ impl Gateway {
 
     /// Where an upload stands.
     pub(crate) async fn upload(&self, id: UploadId) -> Result<UploadState, GatewayError> {
-        self.state(self.farm.store.upload(id).await?)
+        self.state(self.farm.store.upload(self.tenant, id).await?)
     }
 
     /// Takes the right to write an upload, from its committed size on.
@@ -112,7 +126,7 @@ impl Gateway {
         id: UploadId,
         offset: u64,
     ) -> Result<UploadWriter, GatewayError> {
-        let upload = self.farm.store.upload(id).await?;
+        let upload = self.farm.store.upload(self.tenant, id).await?;
         if !self
             .writing
             .lock()
@@ -133,7 +147,7 @@ impl Gateway {
 
     /// Hashes the bytes of an upload and records the artifact. A second call answers the same artifact.
     pub(crate) async fn finish_upload(&self, id: UploadId) -> Result<Artifact, GatewayError> {
-        let upload = self.farm.store.upload(id).await?;
+        let upload = self.farm.store.upload(self.tenant, id).await?;
         if !self
             .writing
             .lock()
@@ -194,7 +208,7 @@ impl Gateway {
 
     /// The record of an artifact.
     pub(crate) async fn artifact(&self, digest: &Digest) -> Result<Artifact, GatewayError> {
-        let found = self.farm.store.artifact(digest).await?;
+        let found = self.farm.store.artifact(self.tenant, digest).await?;
         found.ok_or_else(|| GatewayError::NotFound {
             kind: "artifact",
             id: digest.to_string(),

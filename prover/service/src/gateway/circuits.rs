@@ -82,6 +82,7 @@ impl Gateway {
         if request.validate_only {
             return Ok(Circuit {
                 id: CircuitId(uuid::Uuid::nil()),
+                tenant: self.tenant,
                 fingerprint,
                 backend: request.backend,
                 model: request.model,
@@ -108,7 +109,12 @@ impl Gateway {
         };
         // No artifact of the circuit may leave between the check and the row that keeps it.
         let _pinned = self.farm.blobs.pin().await;
-        Ok(self.farm.store.create_circuit(new).await?.resource)
+        Ok(self
+            .farm
+            .store
+            .create_circuit(self.tenant, new)
+            .await?
+            .resource)
     }
 
     async fn check_artifact(
@@ -117,7 +123,7 @@ impl Gateway {
         digest: &Digest,
         kind: ArtifactKind,
     ) -> Result<(), GatewayError> {
-        match self.farm.store.artifact(digest).await? {
+        match self.farm.store.artifact(self.tenant, digest).await? {
             Some(artifact) if artifact.kind == kind => Ok(()),
             Some(artifact) => {
                 let message = format!("artifact {digest} is a {}, expected {kind}", artifact.kind);
@@ -133,7 +139,7 @@ impl Gateway {
 
     /// The circuit with `id`.
     pub(crate) async fn circuit(&self, id: CircuitId) -> Result<Circuit, GatewayError> {
-        Ok(self.farm.store.circuit(id).await?)
+        Ok(self.farm.store.circuit(self.tenant, id).await?)
     }
 
     /// A page of circuits.
@@ -142,12 +148,12 @@ impl Gateway {
         filter: &CircuitFilter,
         page: &Page,
     ) -> Result<Vec<Circuit>, GatewayError> {
-        Ok(self.farm.store.circuits(filter, page).await?)
+        Ok(self.farm.store.circuits(self.tenant, filter, page).await?)
     }
 
     /// The contract of a READY circuit.
     pub(crate) async fn solidity(&self, id: CircuitId) -> Result<VerifierFiles, GatewayError> {
-        let gate = gate(&self.farm, id).await?;
+        let gate = gate(&self.farm, self.tenant, id).await?;
         let _permit = self.check_permit().await?;
         let made = tokio::task::spawn_blocking(move || gate.solidity()).await;
         made.map_err(|_| GatewayError::Internal("generating the contract met a defect".into()))?
@@ -156,6 +162,6 @@ impl Gateway {
 
     /// The gateway's view of a READY circuit.
     pub(crate) async fn gate(&self, id: CircuitId) -> Result<Arc<dyn Gate>, GatewayError> {
-        gate(&self.farm, id).await
+        gate(&self.farm, self.tenant, id).await
     }
 }

@@ -1,6 +1,6 @@
 //! Jobs: what may be queued, how it is waited for, and how its proof leaves.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use zkinfer_verifier::Context;
 
@@ -10,7 +10,7 @@ use crate::{
     farm::LiveProgress,
     store::{
         ArtifactKind, Attempt, CircuitId, Digest, Job, JobFilter, JobId, JobKind, JobState, Labels,
-        NewJob, Page, Priority, ProofRecord, RequestKey,
+        NewJob, Page, Priority, ProofRecord, RequestKey, Trust,
     },
     work::{ProofEncoding, ProofParts},
 };
@@ -58,6 +58,12 @@ pub struct JobRequest {
     pub labels: Labels,
     /// Answer a job of the same content.
     pub allow_cached: bool,
+    /// The least trust of its node; unset is the least that the input allows.
+    pub min_trust: Option<Trust>,
+    /// The pools of its node (empty: all).
+    pub pools: Vec<String>,
+    /// W3C trace context of the call.
+    pub trace: BTreeMap<String, String>,
     /// For idempotency.
     pub request: Option<RequestKey>,
 }
@@ -87,6 +93,18 @@ pub(super) fn check_labels(labels: &Labels) -> Result<(), GatewayError> {
     Ok(())
 }
 
+fn check_pools(pools: &[String]) -> Result<(), GatewayError> {
+    if pools.len() > 16 || pools.iter().any(|p| p.is_empty() || p.len() > 63) {
+        let message = "at most 16 pools, names of 1 to 63 bytes";
+        return Err(GatewayError::invalid(
+            "nodes.node_pools",
+            "BAD_POOLS",
+            message,
+        ));
+    }
+    Ok(())
+}
+
 fn context(bytes: &[u8]) -> Result<[u8; 32], GatewayError> {
     let bad = |message: String| GatewayError::invalid("context", "BAD_CONTEXT", message);
     let bytes: [u8; 32] = match bytes.len() {
@@ -102,7 +120,7 @@ impl Gateway {
     /// Queues a proof, or answers the job that stands for it.
     pub(crate) async fn create_job(&self, request: JobRequest) -> Result<JobView, GatewayError> {
         if let Some(key) = &request.request
-            && let Some(job) = self.farm.store.remembered_job(key).await?
+            && let Some(job) = self.farm.store.remembered_job(self.tenant, key).await?
         {
             return Ok(JobView {
                 deduplicated: true,
@@ -110,6 +128,7 @@ impl Gateway {
             });
         }
         check_labels(&request.labels)?;
+        check_pools(&request.pools)?;
         let context = context(&request.context)?;
         let ttl = request.ttl.unwrap_or(self.farm.limits.default_ttl);
         if ttl.is_zero() || ttl > MAX_TTL {
@@ -130,8 +149,12 @@ impl Gateway {
                 ));
             }
         };
-        let circuit = self.farm.store.circuit(request.circuit).await?;
-        let gate = gate(&self.farm, request.circuit).await?;
+        let circuit = self
+            .farm
+            .store
+            .circuit(self.tenant, request.circuit)
+            .await?;
+        let gate = gate(&self.farm, self.tenant, request.circuit).await?;
         let (file, input_artifact) = self.input_file(request.input).await?;
         let permit = self.check_permit().await?;
         let quantized = tokio::task::spawn_blocking(move || gate.quantize(&file))
@@ -150,20 +173,27 @@ impl Gateway {
         let created = self
             .farm
             .store
-            .create_job(NewJob {
-                circuit: request.circuit,
-                priority: request.priority,
-                input: (digest, length),
-                input_artifact,
-                private_input,
-                context,
-                allow_cached: request.allow_cached,
-                ttl_ms: u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX),
-                max_attempts,
-                labels: request.labels,
-                request: request.request,
-                max_queued: self.farm.limits.max_queued,
-            })
+            .create_job(
+                self.tenant,
+                NewJob {
+                    circuit: request.circuit,
+                    priority: request.priority,
+                    input: (digest, length),
+                    input_artifact,
+                    private_input,
+                    input_key: Vec::new(),
+                    min_trust: request.min_trust.unwrap_or(Trust::Untrusted),
+                    pools: request.pools,
+                    trace: request.trace,
+                    context,
+                    allow_cached: request.allow_cached,
+                    ttl_ms: u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX),
+                    max_attempts,
+                    labels: request.labels,
+                    request: request.request,
+                    max_queued: self.farm.limits.max_queued,
+                },
+            )
             .await;
         drop(pinned);
         // Whatever did not become part of a job does not stay.
@@ -246,12 +276,12 @@ impl Gateway {
 
     /// The job with `id`.
     pub(crate) async fn job(&self, id: JobId) -> Result<JobView, GatewayError> {
-        self.view(self.farm.store.job(id).await?).await
+        self.view(self.farm.store.job(self.tenant, id).await?).await
     }
 
     /// The attempts of a job.
     pub(crate) async fn attempts(&self, id: JobId) -> Result<Vec<Attempt>, GatewayError> {
-        Ok(self.farm.store.attempts(id).await?)
+        Ok(self.farm.store.attempts(self.tenant, id).await?)
     }
 
     /// A page of jobs.
@@ -261,7 +291,7 @@ impl Gateway {
         page: &Page,
     ) -> Result<Vec<JobView>, GatewayError> {
         let mut views = Vec::new();
-        for job in self.farm.store.jobs(filter, page).await? {
+        for job in self.farm.store.jobs(self.tenant, filter, page).await? {
             views.push(self.view(job).await?);
         }
         Ok(views)
@@ -291,7 +321,7 @@ impl Gateway {
         id: JobId,
         etag: Option<i64>,
     ) -> Result<JobView, GatewayError> {
-        let job = self.farm.store.cancel(id, etag).await?;
+        let job = self.farm.store.cancel(self.tenant, id, etag).await?;
         if job.state == JobState::Cancelled {
             self.farm.live.stop(id);
         }
@@ -304,12 +334,12 @@ impl Gateway {
         id: JobId,
         encoding: ProofEncoding,
     ) -> Result<(ProofRecord, Vec<u8>), GatewayError> {
-        let job = self.farm.store.job(id).await?;
+        let job = self.farm.store.job(self.tenant, id).await?;
         if job.kind != JobKind::Prove {
             let message = format!("{id} is a {} job; only PROVE jobs have proofs", job.kind);
             return Err(GatewayError::invalid("job", "NOT_A_PROOF_JOB", message));
         }
-        let Some(record) = self.farm.store.proof(id).await? else {
+        let Some(record) = self.farm.store.proof(self.tenant, id).await? else {
             return Err(GatewayError::NoProof {
                 state: job.state,
                 why: job.failure.map(|f| f.message),
@@ -318,7 +348,7 @@ impl Gateway {
         let data = match encoding {
             ProofEncoding::Native => record.proof.clone(),
             other => {
-                let gate = gate(&self.farm, job.circuit).await?;
+                let gate = gate(&self.farm, self.tenant, job.circuit).await?;
                 let parts = ProofParts {
                     proof: record.proof.clone(),
                     public_values: record.public_values.clone(),

@@ -13,7 +13,7 @@ pub use codes::{
     ArtifactKind, AttemptOutcome, Backend, CircuitState, FailureClass, JobKind, JobState,
     NodeState, Phase, Priority, Tier, Trust,
 };
-pub use nodes::{Capabilities, Gpu, KeyResidency, Node, NodeChange, Resources};
+pub use nodes::{Capabilities, ClusterView, Gpu, KeyResidency, Lane, Node, NodeChange, Resources};
 
 /// A SHA-256 digest.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -179,11 +179,24 @@ pub struct Artifact {
     pub created_at: Millis,
 }
 
+/// Bytes in use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StoredBytes {
+    /// By everybody.
+    pub total: u64,
+    /// By the tenant who asks.
+    pub tenant: u64,
+    /// The tenant's own bound.
+    pub tenant_limit: Option<u64>,
+}
+
 /// A file on its way in. The committed size is the length of its file.
 #[derive(Clone, Debug)]
 pub struct Upload {
     /// Its name.
     pub id: UploadId,
+    /// Whose it is.
+    pub tenant: TenantId,
     /// The digest it must have.
     pub digest: Digest,
     /// The length it must have.
@@ -221,6 +234,8 @@ pub struct TensorFacts {
 pub struct Circuit {
     /// Its name.
     pub id: CircuitId,
+    /// Whose it is.
+    pub tenant: TenantId,
     /// Digest of everything that determines it.
     pub fingerprint: Digest,
     /// Its proof system.
@@ -321,6 +336,8 @@ pub struct CircuitFilter {
 pub struct Job {
     /// Its name.
     pub id: JobId,
+    /// Whose it is.
+    pub tenant: TenantId,
     /// The circuit it works on.
     pub circuit: CircuitId,
     /// What it does.
@@ -363,6 +380,16 @@ pub struct Job {
     pub failure: Option<Failure>,
     /// The client's labels.
     pub labels: Labels,
+    /// The least trust of a node that may prove it.
+    pub min_trust: Trust,
+    /// The pools whose nodes may prove it (empty: all).
+    pub pools: Vec<String>,
+    /// The data key of a sealed input, wrapped by the gateway's key; empty for a plain input.
+    pub input_key: Vec<u8>,
+    /// W3C trace context of the call that created it.
+    pub trace: BTreeMap<String, String>,
+    /// Whether an attempt ran out of time, so that the next one gets more.
+    pub more_time: bool,
     /// Grows with every change.
     pub version: i64,
 }
@@ -378,8 +405,16 @@ pub struct NewJob {
     pub input: (Digest, u64),
     /// The uploaded file they came from.
     pub input_artifact: Option<Digest>,
-    /// Whether the input must not outlive the job.
+    /// Whether the input must not outlive the job; only nodes that are VETTED at least see it, whatever `min_trust` says.
     pub private_input: bool,
+    /// The data key of a sealed input, wrapped by the gateway's key; empty for a plain input.
+    pub input_key: Vec<u8>,
+    /// The least trust of a node that may prove it.
+    pub min_trust: Trust,
+    /// The pools whose nodes may prove it (empty: all).
+    pub pools: Vec<String>,
+    /// W3C trace context of the call that creates it.
+    pub trace: BTreeMap<String, String>,
     /// The context of the statement.
     pub context: [u8; 32],
     /// Answer a live or succeeded job of the same content.
@@ -425,16 +460,28 @@ pub struct Page {
 pub struct Attempt {
     /// The epoch of the claim.
     pub epoch: i64,
+    /// Whose it is; `None` is the gateway's own.
+    pub node: Option<NodeId>,
+    /// The session of the node.
+    pub session: Option<i64>,
+    /// Whether it races an older attempt.
+    pub speculative: bool,
     /// When it was claimed.
     pub leased_at: Millis,
+    /// When it is lost unless the node is heard of.
+    pub lease_expires: Option<Millis>,
     /// When it ended.
     pub ended_at: Option<Millis>,
+    /// How it ended.
+    pub outcome: AttemptOutcome,
     /// Why it failed.
     pub failure: Option<Failure>,
     /// Time to load the key.
     pub key_load_ms: Option<i64>,
     /// Time to prove.
     pub prove_ms: Option<i64>,
+    /// The most memory it used, as its node says.
+    pub peak_ram: u64,
 }
 
 /// A proof that the gateway verified.
@@ -454,6 +501,8 @@ pub struct NewProof {
     pub key_load_ms: i64,
     /// Time to prove.
     pub prove_ms: i64,
+    /// The most memory it used, as its node says.
+    pub peak_ram: u64,
 }
 
 /// A stored proof.
@@ -476,7 +525,7 @@ pub struct ProofRecord {
 /// A change of a job's state.
 #[derive(Clone, Debug)]
 pub struct StateEvent {
-    /// The cursor.
+    /// The cursor: the tenant's changes are numbered from 1.
     pub seq: i64,
     /// When.
     pub at: Millis,

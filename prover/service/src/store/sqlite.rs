@@ -6,27 +6,33 @@
 mod artifacts;
 mod circuits;
 mod jobs;
+mod leases;
+mod life;
+mod migrate;
+mod nodes;
 mod rows;
+mod view;
 
-use std::{path::Path, time::Duration};
+use std::{
+    ops::{Deref, DerefMut},
+    path::Path,
+    sync::atomic::{AtomicI64, Ordering},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use sqlx::{
-    Connection as _, Row, Sqlite, SqlitePool, Transaction,
+    Connection as _, Row, Sqlite, SqliteConnection, SqlitePool, Transaction,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 use tokio::sync::watch;
 
 use super::{
     Artifact, ArtifactKind, Attempt, Circuit, CircuitFilter, CircuitId, CommitOutcome,
-    CompileFacts, Created, Digest, Failure, Job, JobFilter, JobId, JobStore, NewCircuit, NewJob,
-    NewProof, Page, ProofRecord, Recovered, RequestKey, SetupFacts, StateEvent, StoreError, Upload,
-    UploadId,
+    CompileFacts, Created, Digest, Failure, Job, JobFilter, JobId, JobKind, JobStore, Millis,
+    NewCircuit, NewJob, NewProof, NodeId, Page, ProofRecord, Recovered, RequestKey, SetupFacts,
+    StateEvent, StoreError, StoredBytes, TenantId, Upload, UploadId,
 };
 
-/// The schema that this version writes.
-const SCHEMA_VERSION: i64 = 1;
-/// The one tenant of a server without authentication.
-const TENANT: i64 = 1;
 /// How long a request id is remembered.
 const REQUEST_ID_TTL_MS: i64 = 24 * 3600 * 1000;
 /// How long an unfinished upload is kept.
@@ -36,7 +42,36 @@ const ARTIFACT_TTL_MS: i64 = 30 * 24 * 3600 * 1000;
 /// How long events are kept.
 const EVENT_TTL_MS: i64 = 30 * 24 * 3600 * 1000;
 
-type Tx<'a> = Transaction<'a, Sqlite>;
+/// A transaction, with the time at which it began.
+struct Tx<'a> {
+    inner: Transaction<'a, Sqlite>,
+    now: Millis,
+}
+
+impl Tx<'_> {
+    async fn commit(self) -> Result<(), sqlx::Error> {
+        self.inner.commit().await
+    }
+}
+
+impl Deref for Tx<'_> {
+    type Target = SqliteConnection;
+
+    fn deref(&self) -> &SqliteConnection {
+        &self.inner
+    }
+}
+
+impl DerefMut for Tx<'_> {
+    fn deref_mut(&mut self) -> &mut SqliteConnection {
+        &mut self.inner
+    }
+}
+
+/// The database's clock.
+async fn now(tx: &mut Tx<'_>) -> Result<i64, StoreError> {
+    Ok(tx.now)
+}
 
 /// The SQLite store.
 #[derive(Debug)]
@@ -44,6 +79,8 @@ pub struct SqliteStore {
     writer: SqlitePool,
     readers: SqlitePool,
     changed: watch::Sender<u64>,
+    /// Added to the machine's clock.
+    offset_ms: AtomicI64,
 }
 
 impl SqliteStore {
@@ -65,7 +102,7 @@ impl SqliteStore {
             .max_lifetime(None)
             .connect_with(options.clone())
             .await?;
-        migrate(&writer).await?;
+        migrate::migrate(&writer).await?;
         let readers = pool_options()
             .max_connections(4)
             .connect_with(options)
@@ -74,12 +111,31 @@ impl SqliteStore {
             writer,
             readers,
             changed: watch::Sender::new(0),
+            offset_ms: AtomicI64::new(0),
         })
+    }
+
+    /// The database is this process, so its clock is this machine's.
+    fn clock(&self) -> Millis {
+        let since = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        let now = i64::try_from(since.as_millis()).unwrap_or(i64::MAX / 2);
+        now + self.offset_ms.load(Ordering::Relaxed)
+    }
+
+    /// Sets the clock forward.
+    #[cfg(test)]
+    pub(crate) fn advance(&self, ms: i64) {
+        self.offset_ms.fetch_add(ms, Ordering::Relaxed);
     }
 
     /// Begins a write transaction.
     async fn write(&self) -> Result<Tx<'static>, StoreError> {
-        Ok(self.writer.begin_with("BEGIN IMMEDIATE").await?)
+        let inner = self.writer.begin_with("BEGIN IMMEDIATE").await?;
+        // Told after the wait for the writer, so that later transactions have later times.
+        let now = self.clock();
+        Ok(Tx { inner, now })
     }
 
     /// Commits and wakes those who wait for events.
@@ -102,52 +158,10 @@ fn pool_options() -> SqlitePoolOptions {
     })
 }
 
-async fn migrate(pool: &SqlitePool) -> Result<(), StoreError> {
-    let mut tx = pool.begin_with("BEGIN IMMEDIATE").await?;
-    let found: i64 = sqlx::query("PRAGMA user_version")
-        .fetch_one(&mut *tx)
-        .await?
-        .try_get(0)?;
-    if found > SCHEMA_VERSION {
-        return Err(StoreError::Newer {
-            found,
-            known: SCHEMA_VERSION,
-        });
-    }
-    if found == 0 {
-        sqlx::raw_sql(include_str!("sqlite/schema.sql"))
-            .execute(&mut *tx)
-            .await?;
-        let now = now(&mut tx).await?;
-        sqlx::query("INSERT INTO tenants(id,name,created_at) VALUES (?,'default',?)")
-            .bind(TENANT)
-            .bind(now)
-            .execute(&mut *tx)
-            .await?;
-        let secret: [u8; 32] = rand::random();
-        sqlx::query("INSERT INTO meta(key,value) VALUES ('secret',?)")
-            .bind(&secret[..])
-            .execute(&mut *tx)
-            .await?;
-        sqlx::raw_sql("PRAGMA user_version = 1")
-            .execute(&mut *tx)
-            .await?;
-    }
-    tx.commit().await?;
-    Ok(())
-}
-
-/// The database's clock.
-async fn now(tx: &mut Tx<'_>) -> Result<i64, StoreError> {
-    let row = sqlx::query("SELECT CAST(unixepoch('subsec') * 1000 AS INTEGER)")
-        .fetch_one(&mut **tx)
-        .await?;
-    Ok(row.try_get(0)?)
-}
-
 /// What a request id was used for, if it was.
 async fn remembered(
     tx: &mut Tx<'_>,
+    tenant: TenantId,
     method: &str,
     key: &Option<RequestKey>,
 ) -> Result<Option<uuid::Uuid>, StoreError> {
@@ -156,7 +170,7 @@ async fn remembered(
     let row = sqlx::query(
         "SELECT fingerprint, resource FROM idempotency WHERE tenant_id=? AND method=? AND request_id=? AND expires_at>?",
     )
-    .bind(TENANT)
+    .bind(tenant.0)
     .bind(method)
     .bind(&key.request_id)
     .bind(now)
@@ -172,6 +186,7 @@ async fn remembered(
 /// Remembers what a request id was used for.
 async fn remember(
     tx: &mut Tx<'_>,
+    tenant: TenantId,
     method: &str,
     key: &Option<RequestKey>,
     resource: uuid::Uuid,
@@ -179,7 +194,7 @@ async fn remember(
     let Some(key) = key else { return Ok(()) };
     let now = now(tx).await?;
     sqlx::query("INSERT OR REPLACE INTO idempotency(tenant_id,method,request_id,fingerprint,resource,expires_at) VALUES (?,?,?,?,?,?)")
-        .bind(TENANT)
+        .bind(tenant.0)
         .bind(method)
         .bind(&key.request_id)
         .bind(&key.fingerprint.0[..])
@@ -190,16 +205,26 @@ async fn remember(
     Ok(())
 }
 
-/// Refuses one more queued job than `limit`.
-async fn check_queue(tx: &mut Tx<'_>, limit: u64) -> Result<(), StoreError> {
-    let row = sqlx::query("SELECT count(*) FROM jobs WHERE tenant_id=? AND state=1")
-        .bind(TENANT)
-        .fetch_one(&mut **tx)
-        .await?;
-    let used: i64 = row.try_get(0)?;
-    let used = used.max(0) as u64;
+/// Refuses one more queued job than the tenant's bound, or `limit` for a tenant without one.
+async fn check_queue(tx: &mut Tx<'_>, tenant: TenantId, limit: u64) -> Result<(), StoreError> {
+    let row = sqlx::query(
+        "SELECT (SELECT count(*) FROM jobs WHERE tenant_id=?1 AND state=1), (SELECT max_queued FROM tenants WHERE id=?1)",
+    )
+    .bind(tenant.0)
+    .fetch_one(&mut **tx)
+    .await?;
+    let used = rows::bytes(row.try_get(0)?);
+    let (limit, advice) = match row.try_get::<Option<i64>, _>(1)? {
+        Some(own @ 1..) => (
+            rows::bytes(own),
+            "wait for jobs to finish, or ask the operator for a larger bound",
+        ),
+        _ => (
+            limit,
+            "wait for jobs to finish, or start the server with a larger --max-queued",
+        ),
+    };
     if used >= limit {
-        let advice = "wait for jobs to finish, or start the server with a larger --max-queued";
         return Err(StoreError::Quota {
             what: "queued jobs",
             used,
@@ -224,46 +249,64 @@ impl From<sqlx::Error> for StoreError {
 
 #[async_trait::async_trait]
 impl JobStore for SqliteStore {
-    async fn missing_artifacts(&self, digests: &[Digest]) -> Result<Vec<Digest>, StoreError> {
-        artifacts::missing(self, digests).await
+    async fn missing_artifacts(
+        &self,
+        tenant: TenantId,
+        digests: &[Digest],
+    ) -> Result<Vec<Digest>, StoreError> {
+        artifacts::missing(self, tenant, digests).await
     }
 
-    async fn artifact(&self, digest: &Digest) -> Result<Option<Artifact>, StoreError> {
-        artifacts::artifact(self, digest).await
+    async fn artifact(
+        &self,
+        tenant: TenantId,
+        digest: &Digest,
+    ) -> Result<Option<Artifact>, StoreError> {
+        artifacts::artifact(self, tenant, digest).await
+    }
+
+    async fn has_blob(&self, digest: &Digest) -> Result<bool, StoreError> {
+        artifacts::has_blob(self, digest).await
     }
 
     async fn add_artifact(
         &self,
+        tenant: TenantId,
         digest: Digest,
         size: u64,
         kind: ArtifactKind,
     ) -> Result<Artifact, StoreError> {
-        artifacts::add(self, digest, size, kind).await
+        artifacts::add(self, tenant, digest, size, kind).await
     }
 
-    async fn remove_artifact(&self, digest: &Digest) -> Result<bool, StoreError> {
-        artifacts::remove(self, digest).await
+    async fn remove_artifact(&self, tenant: TenantId, digest: &Digest) -> Result<bool, StoreError> {
+        artifacts::remove(self, tenant, digest).await
     }
 
-    async fn expired_artifacts(&self) -> Result<Vec<Digest>, StoreError> {
+    async fn expired_artifacts(&self) -> Result<Vec<(TenantId, Digest)>, StoreError> {
         artifacts::expired(self).await
     }
 
-    async fn stored_bytes(&self) -> Result<u64, StoreError> {
-        artifacts::stored_bytes(self).await
+    async fn stored_bytes(&self, tenant: TenantId) -> Result<StoredBytes, StoreError> {
+        artifacts::stored_bytes(self, tenant).await
     }
 
     async fn start_upload(
         &self,
+        tenant: TenantId,
         digest: Digest,
         size: u64,
         kind: ArtifactKind,
     ) -> Result<Upload, StoreError> {
-        artifacts::start_upload(self, digest, size, kind).await
+        artifacts::start_upload(self, tenant, digest, size, kind).await
     }
 
-    async fn upload(&self, id: UploadId) -> Result<Upload, StoreError> {
-        artifacts::upload(self, id).await
+    async fn upload(&self, tenant: TenantId, id: UploadId) -> Result<Upload, StoreError> {
+        artifacts::upload(self, tenant, id).await
+    }
+
+    async fn has_upload(&self, id: UploadId) -> Result<bool, StoreError> {
+        artifacts::has_upload(self, id).await
     }
 
     async fn end_upload(&self, id: UploadId, keep: bool) -> Result<(), StoreError> {
@@ -274,83 +317,102 @@ impl JobStore for SqliteStore {
         artifacts::expired_uploads(self).await
     }
 
-    async fn create_circuit(&self, new: NewCircuit) -> Result<Created<Circuit>, StoreError> {
-        circuits::create(self, new).await
+    async fn create_circuit(
+        &self,
+        tenant: TenantId,
+        new: NewCircuit,
+    ) -> Result<Created<Circuit>, StoreError> {
+        circuits::create(self, tenant, new).await
     }
 
-    async fn circuit(&self, id: CircuitId) -> Result<Circuit, StoreError> {
-        circuits::circuit(self, id).await
+    async fn circuit(&self, tenant: TenantId, id: CircuitId) -> Result<Circuit, StoreError> {
+        circuits::circuit(self, tenant, id).await
     }
 
     async fn circuits(
         &self,
+        tenant: TenantId,
         filter: &CircuitFilter,
         page: &Page,
     ) -> Result<Vec<Circuit>, StoreError> {
-        circuits::list(self, filter, page).await
+        circuits::list(self, tenant, filter, page).await
     }
 
-    async fn remembered_job(&self, request: &RequestKey) -> Result<Option<Job>, StoreError> {
+    async fn remembered_job(
+        &self,
+        tenant: TenantId,
+        request: &RequestKey,
+    ) -> Result<Option<Job>, StoreError> {
         let mut tx = self.write().await?;
-        let id = remembered(&mut tx, "CreateJob", &Some(request.clone())).await?;
+        let id = remembered(&mut tx, tenant, "CreateJob", &Some(request.clone())).await?;
         drop(tx);
         match id {
-            Some(id) => jobs::job(self, JobId(id)).await.map(Some),
+            Some(id) => jobs::job(self, Some(tenant), JobId(id)).await.map(Some),
             None => Ok(None),
         }
     }
 
-    async fn create_job(&self, new: NewJob) -> Result<Created<Job>, StoreError> {
-        jobs::create(self, new).await
+    async fn create_job(&self, tenant: TenantId, new: NewJob) -> Result<Created<Job>, StoreError> {
+        jobs::create(self, tenant, new).await
     }
 
-    async fn job(&self, id: JobId) -> Result<Job, StoreError> {
-        jobs::job(self, id).await
+    async fn job(&self, tenant: TenantId, id: JobId) -> Result<Job, StoreError> {
+        jobs::job(self, Some(tenant), id).await
     }
 
-    async fn jobs(&self, filter: &JobFilter, page: &Page) -> Result<Vec<Job>, StoreError> {
-        jobs::list(self, filter, page).await
+    async fn any_job(&self, id: JobId) -> Result<Job, StoreError> {
+        jobs::job(self, None, id).await
+    }
+
+    async fn jobs(
+        &self,
+        tenant: TenantId,
+        filter: &JobFilter,
+        page: &Page,
+    ) -> Result<Vec<Job>, StoreError> {
+        jobs::list(self, tenant, filter, page).await
     }
 
     async fn jobs_ahead(&self, job: &Job) -> Result<u32, StoreError> {
         jobs::ahead(self, job).await
     }
 
-    async fn attempts(&self, id: JobId) -> Result<Vec<Attempt>, StoreError> {
-        jobs::attempts(self, id).await
+    async fn attempts(&self, tenant: TenantId, id: JobId) -> Result<Vec<Attempt>, StoreError> {
+        jobs::attempts(self, tenant, id).await
     }
 
-    async fn proof(&self, id: JobId) -> Result<Option<ProofRecord>, StoreError> {
-        jobs::proof(self, id).await
+    async fn proof(&self, tenant: TenantId, id: JobId) -> Result<Option<ProofRecord>, StoreError> {
+        jobs::proof(self, tenant, id).await
     }
 
-    async fn claim(&self) -> Result<Option<Job>, StoreError> {
-        jobs::claim(self).await
+    async fn claim(&self, kinds: &[JobKind]) -> Result<Option<Job>, StoreError> {
+        life::claim(self, kinds).await
     }
 
-    async fn next_due_in_ms(&self) -> Result<Option<u64>, StoreError> {
-        jobs::next_due_in_ms(self).await
+    async fn next_due_in_ms(&self, kinds: &[JobKind]) -> Result<Option<u64>, StoreError> {
+        life::next_due_in_ms(self, kinds).await
     }
 
     async fn start(&self, id: JobId, epoch: i64) -> Result<Job, StoreError> {
-        jobs::start(self, id, epoch).await
+        life::start(self, id, epoch).await
     }
 
     async fn release(&self, id: JobId, epoch: i64) -> Result<Job, StoreError> {
-        jobs::release(self, id, epoch).await
+        life::release(self, id, epoch).await
     }
 
     async fn fail(&self, id: JobId, epoch: i64, failure: Failure) -> Result<Job, StoreError> {
-        jobs::fail(self, id, epoch, failure).await
+        life::fail(self, id, epoch, failure).await
     }
 
     async fn commit_proof(
         &self,
         id: JobId,
         epoch: i64,
+        node: Option<NodeId>,
         proof: NewProof,
     ) -> Result<CommitOutcome, StoreError> {
-        jobs::commit_proof(self, id, epoch, proof).await
+        life::commit_proof(self, id, epoch, node, proof).await
     }
 
     async fn commit_compile(
@@ -371,16 +433,21 @@ impl JobStore for SqliteStore {
         circuits::commit_setup(self, id, epoch, facts).await
     }
 
-    async fn cancel(&self, id: JobId, etag: Option<i64>) -> Result<Job, StoreError> {
-        jobs::cancel(self, id, etag).await
+    async fn cancel(
+        &self,
+        tenant: TenantId,
+        id: JobId,
+        etag: Option<i64>,
+    ) -> Result<Job, StoreError> {
+        life::cancel(self, tenant, id, etag).await
     }
 
     async fn expire(&self) -> Result<Vec<Job>, StoreError> {
-        jobs::expire(self).await
+        life::expire(self).await
     }
 
-    async fn recover(&self) -> Result<Recovered, StoreError> {
-        jobs::recover(self).await
+    async fn recover(&self, grace_ms: i64) -> Result<Recovered, StoreError> {
+        life::recover(self, grace_ms).await
     }
 
     async fn private_inputs_to_drop(&self) -> Result<Vec<Job>, StoreError> {
@@ -393,7 +460,7 @@ impl JobStore for SqliteStore {
 
     async fn sweep(&self) -> Result<(), StoreError> {
         let mut tx = self.write().await?;
-        let now = now(&mut tx).await?;
+        let now = tx.now;
         sqlx::query("DELETE FROM idempotency WHERE expires_at<=?")
             .bind(now)
             .execute(&mut *tx)
@@ -410,22 +477,32 @@ impl JobStore for SqliteStore {
         self.changed.subscribe()
     }
 
-    async fn events_after(&self, cursor: i64, limit: u32) -> Result<Vec<StateEvent>, StoreError> {
-        sqlx::query("SELECT seq,at,job_id,from_state,to_state,failure FROM job_events WHERE seq>? ORDER BY seq LIMIT ?")
-            .bind(cursor)
-            .bind(limit)
-            .fetch_all(&self.readers)
-            .await?
-            .iter()
-            .map(rows::event)
-            .collect()
+    async fn events_after(
+        &self,
+        tenant: TenantId,
+        cursor: i64,
+        limit: u32,
+    ) -> Result<Vec<StateEvent>, StoreError> {
+        sqlx::query(
+            "SELECT tenant_seq,at,job_id,from_state,to_state,failure FROM job_events WHERE tenant_id=? AND tenant_seq>? \
+             ORDER BY tenant_seq LIMIT ?",
+        )
+        .bind(tenant.0)
+        .bind(cursor)
+        .bind(limit)
+        .fetch_all(&self.readers)
+        .await?
+        .iter()
+        .map(rows::event)
+        .collect()
     }
 
-    async fn last_event(&self) -> Result<i64, StoreError> {
-        let row = sqlx::query("SELECT coalesce(max(seq),0) FROM job_events")
-            .fetch_one(&self.readers)
+    async fn last_event(&self, tenant: TenantId) -> Result<i64, StoreError> {
+        let row = sqlx::query("SELECT last_event FROM tenants WHERE id=?")
+            .bind(tenant.0)
+            .fetch_optional(&self.readers)
             .await?;
-        Ok(row.try_get(0)?)
+        Ok(row.map(|r| r.try_get(0)).transpose()?.unwrap_or(0))
     }
 
     async fn secret(&self) -> Result<[u8; 32], StoreError> {

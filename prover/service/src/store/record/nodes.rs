@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Backend, CircuitId, Millis, NodeId, NodeState, Tier, Trust};
+use super::{Backend, CircuitId, Millis, NodeId, NodeState, Priority, Tier, Trust};
 
 /// Amounts that a proof needs or a node has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -77,6 +77,8 @@ pub struct Node {
     pub capabilities: Capabilities,
     /// The number of its session; 0 before the first.
     pub session: i64,
+    /// Whether its session goes on.
+    pub online: bool,
     /// When it was last heard of.
     pub last_seen: Option<Millis>,
     /// 0..1: how well it did.
@@ -95,6 +97,60 @@ pub struct Node {
     pub running: u32,
     /// Grows with every change by the operator.
     pub row_version: i64,
+}
+
+impl Node {
+    /// Its state, OFFLINE when it has no session or was not heard of within `ttl_ms` before `now`.
+    pub fn state_at(&self, now: Millis, ttl_ms: i64) -> NodeState {
+        let heard = self
+            .last_seen
+            .is_some_and(|at| now.saturating_sub(at) <= ttl_ms);
+        match self.state {
+            NodeState::Active | NodeState::Draining if !(self.online && heard) => {
+                NodeState::Offline
+            }
+            state => state,
+        }
+    }
+
+    /// Proofs that it may have at a time: one while it is not trusted, and a bounded number however many it announces.
+    pub fn slots(&self) -> u32 {
+        let most = match self.trust {
+            Trust::Untrusted => 1,
+            Trust::Vetted | Trust::Owned => 256,
+        };
+        self.capabilities.slots.min(most)
+    }
+}
+
+/// What waits and runs of one class and proof system.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lane {
+    /// The class.
+    pub priority: Priority,
+    /// The proof system.
+    pub backend: Backend,
+    /// PROVE jobs that wait.
+    pub queued: u32,
+    /// PROVE jobs that somebody has.
+    pub running: u32,
+    /// How long the oldest waits.
+    pub oldest_ms: u64,
+    /// Estimated time of what waits, one after the other.
+    pub backlog_ms: u64,
+}
+
+/// The farm at a glance.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ClusterView {
+    /// Lanes in which something waits or runs.
+    pub lanes: Vec<Lane>,
+    /// Nodes that take work.
+    pub nodes_active: u32,
+    /// Their slots.
+    pub slots_total: u32,
+    /// Slots with an attempt.
+    pub slots_busy: u32,
 }
 
 /// What an operator changes of a node; `None` stays.

@@ -2,19 +2,20 @@
 
 use sqlx::{AssertSqlSafe, Row};
 
-use super::{SqliteStore, TENANT, Tx, check_queue, jobs, now, remember, remembered, rows};
+use super::{SqliteStore, Tx, check_queue, jobs, life, now, remember, remembered, rows};
 use crate::store::{
     Circuit, CircuitFilter, CircuitId, CircuitState, CommitOutcome, CompileFacts, Created, Failure,
-    JobId, JobKind, NewCircuit, Page, SetupFacts, StoreError,
+    JobId, JobKind, NewCircuit, Page, SetupFacts, StoreError, TenantId,
 };
 
 pub(super) async fn create(
     store: &SqliteStore,
+    tenant: TenantId,
     new: NewCircuit,
 ) -> Result<Created<Circuit>, StoreError> {
     let mut tx = store.write().await?;
-    if let Some(id) = remembered(&mut tx, "CreateCircuit", &new.request).await? {
-        let resource = in_tx(&mut tx, CircuitId(id)).await?;
+    if let Some(id) = remembered(&mut tx, tenant, "CreateCircuit", &new.request).await? {
+        let resource = in_tx(&mut tx, tenant, CircuitId(id)).await?;
         return Ok(Created {
             resource,
             existed: true,
@@ -23,21 +24,21 @@ pub(super) async fn create(
     let live = sqlx::query(
         "SELECT id FROM circuits WHERE tenant_id=? AND fingerprint=? AND state IN (1,2,3)",
     )
-    .bind(TENANT)
+    .bind(tenant.0)
     .bind(&new.fingerprint.0[..])
     .fetch_optional(&mut *tx)
     .await?;
     if let Some(row) = live {
         let id = CircuitId(rows::uuid(row.try_get(0)?)?);
-        remember(&mut tx, "CreateCircuit", &new.request, id.0).await?;
-        let resource = in_tx(&mut tx, id).await?;
+        remember(&mut tx, tenant, "CreateCircuit", &new.request, id.0).await?;
+        let resource = in_tx(&mut tx, tenant, id).await?;
         tx.commit().await?;
         return Ok(Created {
             resource,
             existed: true,
         });
     }
-    check_queue(&mut tx, new.max_queued).await?;
+    check_queue(&mut tx, tenant, new.max_queued).await?;
     let id = CircuitId::fresh();
     let now = now(&mut tx).await?;
     sqlx::query(
@@ -45,7 +46,7 @@ pub(super) async fn create(
          VALUES (?,?,?,?,?,?,?,?,?,?)",
     )
     .bind(&id.0.as_bytes()[..])
-    .bind(TENANT)
+    .bind(tenant.0)
     .bind(&new.fingerprint.0[..])
     .bind(new.backend.code())
     .bind(&new.model.0[..])
@@ -56,9 +57,9 @@ pub(super) async fn create(
     .bind(now)
     .execute(&mut *tx)
     .await?;
-    jobs::insert_for_circuit(&mut tx, id, JobKind::Compile).await?;
-    remember(&mut tx, "CreateCircuit", &new.request, id.0).await?;
-    let resource = in_tx(&mut tx, id).await?;
+    jobs::insert_for_circuit(&mut tx, tenant, id, JobKind::Compile).await?;
+    remember(&mut tx, tenant, "CreateCircuit", &new.request, id.0).await?;
+    let resource = in_tx(&mut tx, tenant, id).await?;
     store.commit(tx).await?;
     Ok(Created {
         resource,
@@ -66,12 +67,17 @@ pub(super) async fn create(
     })
 }
 
-pub(super) async fn in_tx(tx: &mut Tx<'_>, id: CircuitId) -> Result<Circuit, StoreError> {
+pub(super) async fn in_tx(
+    tx: &mut Tx<'_>,
+    tenant: TenantId,
+    id: CircuitId,
+) -> Result<Circuit, StoreError> {
     let row = sqlx::query(AssertSqlSafe(format!(
-        "SELECT {} FROM circuits WHERE id=?",
+        "SELECT {} FROM circuits WHERE id=? AND tenant_id=?",
         rows::CIRCUIT
     )))
     .bind(&id.0.as_bytes()[..])
+    .bind(tenant.0)
     .fetch_optional(&mut **tx)
     .await?;
     row.as_ref()
@@ -87,12 +93,17 @@ fn not_found(id: CircuitId) -> StoreError {
     }
 }
 
-pub(super) async fn circuit(store: &SqliteStore, id: CircuitId) -> Result<Circuit, StoreError> {
+pub(super) async fn circuit(
+    store: &SqliteStore,
+    tenant: TenantId,
+    id: CircuitId,
+) -> Result<Circuit, StoreError> {
     let row = sqlx::query(AssertSqlSafe(format!(
-        "SELECT {} FROM circuits WHERE id=?",
+        "SELECT {} FROM circuits WHERE id=? AND tenant_id=?",
         rows::CIRCUIT
     )))
     .bind(&id.0.as_bytes()[..])
+    .bind(tenant.0)
     .fetch_optional(&store.readers)
     .await?;
     row.as_ref()
@@ -103,6 +114,7 @@ pub(super) async fn circuit(store: &SqliteStore, id: CircuitId) -> Result<Circui
 
 pub(super) async fn list(
     store: &SqliteStore,
+    tenant: TenantId,
     filter: &CircuitFilter,
     page: &Page,
 ) -> Result<Vec<Circuit>, StoreError> {
@@ -110,7 +122,7 @@ pub(super) async fn list(
         "SELECT {} FROM circuits WHERE tenant_id=",
         rows::CIRCUIT
     ));
-    query.push_bind(TENANT);
+    query.push_bind(tenant.0);
     if let Some(backend) = filter.backend {
         query.push(" AND backend=").push_bind(backend.code());
     }
@@ -134,7 +146,8 @@ pub(super) async fn commit_compile(
     facts: CompileFacts,
 ) -> Result<CommitOutcome, StoreError> {
     let mut tx = store.write().await?;
-    let (job, outcome) = jobs::succeed(&mut tx, id, epoch).await?;
+    let (job, outcome) = life::succeed(&mut tx, id, epoch, None).await?;
+
     if outcome == CommitOutcome::Accepted {
         set_facts(
             &mut tx,
@@ -144,7 +157,7 @@ pub(super) async fn commit_compile(
             &jobs::text(&facts),
         )
         .await?;
-        jobs::insert_for_circuit(&mut tx, job.circuit, JobKind::Setup).await?;
+        jobs::insert_for_circuit(&mut tx, job.tenant, job.circuit, JobKind::Setup).await?;
         store.commit(tx).await?;
     }
     Ok(outcome)
@@ -157,7 +170,8 @@ pub(super) async fn commit_setup(
     facts: SetupFacts,
 ) -> Result<CommitOutcome, StoreError> {
     let mut tx = store.write().await?;
-    let (job, outcome) = jobs::succeed(&mut tx, id, epoch).await?;
+    let (job, outcome) = life::succeed(&mut tx, id, epoch, None).await?;
+
     if outcome == CommitOutcome::Accepted {
         set_facts(
             &mut tx,

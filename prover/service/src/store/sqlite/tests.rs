@@ -1,10 +1,13 @@
 use proptest::prelude::*;
 
 use super::*;
+
 use crate::{
-    farm::job::{Life, Step},
-    store::{Backend, CircuitState, FailureClass, JobKind, JobState, Labels, Priority},
+    farm::job::{Judgement, Life, Step},
+    store::{Backend, CircuitState, FailureClass, JobState, Labels, Priority, Trust},
 };
+
+const T: TenantId = TenantId::DEFAULT;
 
 struct Folder {
     store: SqliteStore,
@@ -33,13 +36,13 @@ impl Folder {
     async fn ready_circuit(&self) -> CircuitId {
         let circuit = self
             .store
-            .create_circuit(new_circuit(1))
+            .create_circuit(T, new_circuit(1))
             .await
             .expect("created")
             .resource;
         let compile = self
             .store
-            .claim()
+            .claim(JobKind::ALL)
             .await
             .expect("claimed")
             .expect("the COMPILE job");
@@ -54,7 +57,7 @@ impl Folder {
             .expect("committed");
         let setup = self
             .store
-            .claim()
+            .claim(JobKind::ALL)
             .await
             .expect("claimed")
             .expect("the SETUP job");
@@ -106,6 +109,10 @@ fn new_job(circuit: CircuitId, input: u8) -> NewJob {
         input: (Digest([input; 32]), 1),
         input_artifact: None,
         private_input: false,
+        input_key: Vec::new(),
+        min_trust: Trust::Untrusted,
+        pools: Vec::new(),
+        trace: Default::default(),
         context: [0; 32],
         allow_cached: true,
         ttl_ms: 3_600_000,
@@ -125,6 +132,7 @@ fn new_proof(byte: u8) -> NewProof {
         verify_ms: 1,
         key_load_ms: 1,
         prove_ms: 1,
+        peak_ram: 1,
     }
 }
 
@@ -132,12 +140,12 @@ fn new_proof(byte: u8) -> NewProof {
 async fn compile_and_setup_are_jobs_and_make_the_circuit_ready() {
     let folder = Folder::new().await;
     let id = folder.ready_circuit().await;
-    let circuit = folder.store.circuit(id).await.expect("it exists");
+    let circuit = folder.store.circuit(T, id).await.expect("it exists");
     assert_eq!(circuit.state, CircuitState::Ready);
     assert_eq!(circuit.keys.map(|k| k.vk_digest), Some([6; 32]));
     let again = folder
         .store
-        .create_circuit(new_circuit(1))
+        .create_circuit(T, new_circuit(1))
         .await
         .expect("answered");
     assert!(again.existed && again.resource.id == id);
@@ -148,14 +156,14 @@ async fn a_failed_compile_fails_the_circuit_and_the_next_request_starts_afresh()
     let folder = Folder::new().await;
     let first = folder
         .store
-        .create_circuit(new_circuit(1))
+        .create_circuit(T, new_circuit(1))
         .await
         .expect("created")
         .resource
         .id;
     let job = folder
         .store
-        .claim()
+        .claim(JobKind::ALL)
         .await
         .expect("claimed")
         .expect("the COMPILE job");
@@ -165,16 +173,16 @@ async fn a_failed_compile_fails_the_circuit_and_the_next_request_starts_afresh()
         .fail(job.id, job.epoch, failure)
         .await
         .expect("failed");
-    let circuit = folder.store.circuit(first).await.expect("it exists");
+    let circuit = folder.store.circuit(T, first).await.expect("it exists");
     assert_eq!(
         (circuit.state, circuit.failure.map(|f| f.code)),
         (CircuitState::Failed, Some("BAD_MODEL".into()))
     );
-    let refused = folder.store.create_job(new_job(first, 1)).await;
+    let refused = folder.store.create_job(T, new_job(first, 1)).await;
     assert!(matches!(refused, Err(StoreError::CircuitNotReady { .. })));
     let second = folder
         .store
-        .create_circuit(new_circuit(1))
+        .create_circuit(T, new_circuit(1))
         .await
         .expect("created");
     assert!(!second.existed && second.resource.id != first);
@@ -186,23 +194,33 @@ async fn a_restart_queues_what_ran_and_keeps_what_ended() {
     let circuit = folder.ready_circuit().await;
     let done = folder
         .store
-        .create_job(new_job(circuit, 1))
+        .create_job(T, new_job(circuit, 1))
         .await
         .expect("created")
         .resource;
-    let claimed = folder.store.claim().await.expect("claimed").expect("a job");
+    let claimed = folder
+        .store
+        .claim(JobKind::ALL)
+        .await
+        .expect("claimed")
+        .expect("a job");
     folder
         .store
-        .commit_proof(done.id, claimed.epoch, new_proof(1))
+        .commit_proof(done.id, claimed.epoch, None, new_proof(1))
         .await
         .expect("committed");
     let lost = folder
         .store
-        .create_job(new_job(circuit, 2))
+        .create_job(T, new_job(circuit, 2))
         .await
         .expect("created")
         .resource;
-    let claimed = folder.store.claim().await.expect("claimed").expect("a job");
+    let claimed = folder
+        .store
+        .claim(JobKind::ALL)
+        .await
+        .expect("claimed")
+        .expect("a job");
     folder
         .store
         .start(lost.id, claimed.epoch)
@@ -210,33 +228,36 @@ async fn a_restart_queues_what_ran_and_keeps_what_ended() {
         .expect("started");
     let waiting = folder
         .store
-        .create_job(new_job(circuit, 3))
+        .create_job(T, new_job(circuit, 3))
         .await
         .expect("created")
         .resource;
 
     let folder = folder.reopen().await;
     assert_eq!(
-        folder.store.recover().await.expect("recovered"),
-        Recovered { requeued: 1 }
+        folder.store.recover(30_000).await.expect("recovered"),
+        Recovered {
+            requeued: 1,
+            held: 0
+        }
     );
     let state = |job: Job| (job.state, job.lost_count, job.attempt_count);
     assert_eq!(
-        state(folder.store.job(done.id).await.expect("kept")),
+        state(folder.store.job(T, done.id).await.expect("kept")),
         (JobState::Succeeded, 0, 0)
     );
     assert_eq!(
-        state(folder.store.job(lost.id).await.expect("kept")),
+        state(folder.store.job(T, lost.id).await.expect("kept")),
         (JobState::Queued, 1, 0)
     );
     assert_eq!(
-        state(folder.store.job(waiting.id).await.expect("kept")),
+        state(folder.store.job(T, waiting.id).await.expect("kept")),
         (JobState::Queued, 0, 0)
     );
     // The attempt that the restart took away may still have made a good proof.
     let late = folder
         .store
-        .commit_proof(lost.id, claimed.epoch, new_proof(2))
+        .commit_proof(lost.id, claimed.epoch, None, new_proof(2))
         .await
         .expect("answered");
     assert_eq!(late, CommitOutcome::Accepted);
@@ -248,33 +269,42 @@ async fn a_job_has_one_proof_whoever_commits_twice() {
     let circuit = folder.ready_circuit().await;
     let job = folder
         .store
-        .create_job(new_job(circuit, 1))
+        .create_job(T, new_job(circuit, 1))
         .await
         .expect("created")
         .resource;
-    let claimed = folder.store.claim().await.expect("claimed").expect("a job");
+    let claimed = folder
+        .store
+        .claim(JobKind::ALL)
+        .await
+        .expect("claimed")
+        .expect("a job");
     assert_eq!(
         folder
             .store
-            .commit_proof(job.id, 1, new_proof(1))
+            .commit_proof(job.id, 1, None, new_proof(1))
             .await
             .expect("first"),
         CommitOutcome::Accepted
     );
     let second = folder
         .store
-        .commit_proof(job.id, claimed.epoch, new_proof(2))
+        .commit_proof(job.id, claimed.epoch, None, new_proof(2))
         .await
         .expect("second");
     assert_eq!(second, CommitOutcome::AlreadyProven);
     let proof = folder
         .store
-        .proof(job.id)
+        .proof(T, job.id)
         .await
         .expect("read")
         .expect("there");
     assert_eq!(proof.proof, vec![1; 8]);
-    let cancelled = folder.store.cancel(job.id, None).await.expect("answered");
+    let cancelled = folder
+        .store
+        .cancel(T, job.id, None)
+        .await
+        .expect("answered");
     assert_eq!(cancelled.state, JobState::Succeeded);
 }
 
@@ -284,15 +314,20 @@ async fn a_proof_after_a_cancel_is_dropped() {
     let circuit = folder.ready_circuit().await;
     let job = folder
         .store
-        .create_job(new_job(circuit, 1))
+        .create_job(T, new_job(circuit, 1))
         .await
         .expect("created")
         .resource;
-    let claimed = folder.store.claim().await.expect("claimed").expect("a job");
+    let claimed = folder
+        .store
+        .claim(JobKind::ALL)
+        .await
+        .expect("claimed")
+        .expect("a job");
     assert_eq!(
         folder
             .store
-            .cancel(job.id, None)
+            .cancel(T, job.id, None)
             .await
             .expect("cancelled")
             .state,
@@ -300,16 +335,16 @@ async fn a_proof_after_a_cancel_is_dropped() {
     );
     let late = folder
         .store
-        .commit_proof(job.id, claimed.epoch, new_proof(1))
+        .commit_proof(job.id, claimed.epoch, None, new_proof(1))
         .await
         .expect("answered");
     assert_eq!(late, CommitOutcome::JobEnded);
-    assert!(folder.store.proof(job.id).await.expect("read").is_none());
+    assert!(folder.store.proof(T, job.id).await.expect("read").is_none());
     // The content is free again: the cancelled job does not answer for it.
     assert!(
         !folder
             .store
-            .create_job(new_job(circuit, 1))
+            .create_job(T, new_job(circuit, 1))
             .await
             .expect("created")
             .existed
@@ -322,12 +357,12 @@ async fn the_same_content_is_one_job_unless_asked_otherwise() {
     let circuit = folder.ready_circuit().await;
     let first = folder
         .store
-        .create_job(new_job(circuit, 1))
+        .create_job(T, new_job(circuit, 1))
         .await
         .expect("created");
     let same = folder
         .store
-        .create_job(new_job(circuit, 1))
+        .create_job(T, new_job(circuit, 1))
         .await
         .expect("answered");
     assert!(same.existed && same.resource.id == first.resource.id);
@@ -338,7 +373,7 @@ async fn the_same_content_is_one_job_unless_asked_otherwise() {
     assert!(
         !folder
             .store
-            .create_job(other_context)
+            .create_job(T, other_context)
             .await
             .expect("created")
             .existed
@@ -350,7 +385,7 @@ async fn the_same_content_is_one_job_unless_asked_otherwise() {
     assert!(
         !folder
             .store
-            .create_job(fresh)
+            .create_job(T, fresh)
             .await
             .expect("created")
             .existed
@@ -374,7 +409,7 @@ async fn a_request_id_answers_its_job_and_refuses_another_body() {
     };
     let first = folder
         .store
-        .create_job(job(1, 1))
+        .create_job(T, job(1, 1))
         .await
         .expect("created")
         .resource
@@ -383,7 +418,7 @@ async fn a_request_id_answers_its_job_and_refuses_another_body() {
     assert_eq!(
         folder
             .store
-            .create_job(job(1, 1))
+            .create_job(T, job(1, 1))
             .await
             .expect("answered")
             .resource
@@ -391,7 +426,7 @@ async fn a_request_id_answers_its_job_and_refuses_another_body() {
         first
     );
     assert!(matches!(
-        folder.store.create_job(job(2, 2)).await,
+        folder.store.create_job(T, job(2, 2)).await,
         Err(StoreError::RequestIdReused(_))
     ));
 }
@@ -407,12 +442,12 @@ async fn the_queue_is_bounded() {
     for input in 1..=2 {
         folder
             .store
-            .create_job(job(input))
+            .create_job(T, job(input))
             .await
             .expect("there is room");
     }
     assert!(matches!(
-        folder.store.create_job(job(3)).await,
+        folder.store.create_job(T, job(3)).await,
         Err(StoreError::Quota {
             used: 2,
             limit: 2,
@@ -431,12 +466,17 @@ async fn a_deadline_ends_a_job_in_any_live_state() {
     };
     let running = folder
         .store
-        .create_job(job(1))
+        .create_job(T, job(1))
         .await
         .expect("created")
         .resource
         .id;
-    let claimed = folder.store.claim().await.expect("claimed").expect("a job");
+    let claimed = folder
+        .store
+        .claim(JobKind::ALL)
+        .await
+        .expect("claimed")
+        .expect("a job");
     folder
         .store
         .start(running, claimed.epoch)
@@ -444,7 +484,7 @@ async fn a_deadline_ends_a_job_in_any_live_state() {
         .expect("started");
     let queued = folder
         .store
-        .create_job(job(2))
+        .create_job(T, job(2))
         .await
         .expect("created")
         .resource
@@ -453,7 +493,7 @@ async fn a_deadline_ends_a_job_in_any_live_state() {
     assert_eq!(folder.store.expire().await.expect("expired").len(), 2);
     for id in [running, queued] {
         assert_eq!(
-            folder.store.job(id).await.expect("kept").state,
+            folder.store.job(T, id).await.expect("kept").state,
             JobState::Expired
         );
     }
@@ -463,15 +503,20 @@ async fn a_deadline_ends_a_job_in_any_live_state() {
 async fn events_are_numbered_in_order_and_tell_every_change() {
     let folder = Folder::new().await;
     let circuit = folder.ready_circuit().await;
-    let cursor = folder.store.last_event().await.expect("read");
+    let cursor = folder.store.last_event(T).await.expect("read");
     let id = folder
         .store
-        .create_job(new_job(circuit, 1))
+        .create_job(T, new_job(circuit, 1))
         .await
         .expect("created")
         .resource
         .id;
-    let claimed = folder.store.claim().await.expect("claimed").expect("a job");
+    let claimed = folder
+        .store
+        .claim(JobKind::ALL)
+        .await
+        .expect("claimed")
+        .expect("a job");
     folder
         .store
         .start(id, claimed.epoch)
@@ -479,10 +524,14 @@ async fn events_are_numbered_in_order_and_tell_every_change() {
         .expect("started");
     folder
         .store
-        .commit_proof(id, claimed.epoch, new_proof(1))
+        .commit_proof(id, claimed.epoch, None, new_proof(1))
         .await
         .expect("committed");
-    let events = folder.store.events_after(cursor, 100).await.expect("read");
+    let events = folder
+        .store
+        .events_after(T, cursor, 100)
+        .await
+        .expect("read");
     let states: Vec<JobState> = events.iter().map(|e| e.to).collect();
     assert_eq!(
         states,
@@ -509,7 +558,7 @@ async fn pages_cover_the_list_once_newest_first() {
         made.push(
             folder
                 .store
-                .create_job(new_job(circuit, input))
+                .create_job(T, new_job(circuit, input))
                 .await
                 .expect("created")
                 .resource
@@ -526,7 +575,7 @@ async fn pages_cover_the_list_once_newest_first() {
     loop {
         let page = folder
             .store
-            .jobs(&filter, &Page { size: 3, after })
+            .jobs(T, &filter, &Page { size: 3, after })
             .await
             .expect("read");
         let Some(last) = page.last() else { break };
@@ -547,14 +596,14 @@ async fn labels_filter_lists() {
     };
     let id = folder
         .store
-        .create_job(labelled)
+        .create_job(T, labelled)
         .await
         .expect("created")
         .resource
         .id;
     folder
         .store
-        .create_job(new_job(circuit, 2))
+        .create_job(T, new_job(circuit, 2))
         .await
         .expect("created");
     let filter = JobFilter {
@@ -581,7 +630,7 @@ async fn an_artifact_that_a_live_job_needs_is_not_forgotten() {
     let circuit = folder.ready_circuit().await;
     let job = folder
         .store
-        .create_job(new_job(circuit, 9))
+        .create_job(T, new_job(circuit, 9))
         .await
         .expect("created")
         .resource;
@@ -589,19 +638,30 @@ async fn an_artifact_that_a_live_job_needs_is_not_forgotten() {
     assert!(
         !folder
             .store
-            .remove_artifact(&input)
+            .remove_artifact(T, &input)
             .await
             .expect("answered")
     );
-    folder.store.cancel(job.id, None).await.expect("cancelled");
+    folder
+        .store
+        .cancel(T, job.id, None)
+        .await
+        .expect("cancelled");
     assert!(
         folder
             .store
-            .remove_artifact(&input)
+            .remove_artifact(T, &input)
             .await
             .expect("answered")
     );
-    assert!(folder.store.artifact(&input).await.expect("read").is_none());
+    assert!(
+        folder
+            .store
+            .artifact(T, &input)
+            .await
+            .expect("read")
+            .is_none()
+    );
 }
 
 #[tokio::test]
@@ -617,7 +677,7 @@ async fn a_newer_data_folder_is_refused() {
         refused,
         Err(StoreError::Newer {
             found: 99,
-            known: SCHEMA_VERSION
+            known: migrate::SCHEMA_VERSION
         })
     ));
 }
@@ -636,21 +696,25 @@ async fn a_full_disk_is_told_and_the_store_works_again_when_there_is_room() {
         labels,
         ..new_job(circuit, 1)
     };
-    let refused = folder.store.create_job(large.clone()).await;
+    let refused = folder.store.create_job(T, large.clone()).await;
     assert!(matches!(refused, Err(StoreError::DiskFull)), "{refused:?}");
-    let created = folder.store.create_job(large).await.expect("there is room");
+    let created = folder
+        .store
+        .create_job(T, large)
+        .await
+        .expect("there is room");
     assert!(!created.existed);
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    let class = prop::sample::select(FailureClass::ALL);
+    let judgement = prop::sample::select(&[Judgement::Retry, Judgement::Failed][..]);
     prop_oneof![
         3 => Just(Step::Claim),
         3 => (0..4i64).prop_map(|epoch| Step::Start { epoch }),
         1 => (0..4i64).prop_map(|epoch| Step::Commit { epoch }),
-        2 => (0..4i64, class).prop_map(|(epoch, class)| Step::Fail { epoch, class }),
+        2 => (0..4i64, judgement).prop_map(|(epoch, judgement)| Step::Fail { epoch, judgement }),
         1 => (0..4i64).prop_map(|epoch| Step::Release { epoch }),
-        2 => Just(Step::Lost),
+        2 => Just(Step::Lost { epoch: 0 }),
         1 => Just(Step::Cancel),
     ]
 }
@@ -664,26 +728,32 @@ async fn take(store: &SqliteStore, id: JobId, step: Step) -> bool {
                 .execute(&store.writer)
                 .await
                 .expect("written");
-            store.claim().await.expect("claimed").is_some()
+            store.claim(JobKind::ALL).await.expect("claimed").is_some()
         }
         Step::Start { epoch } => store.start(id, epoch).await.is_ok(),
         Step::Commit { epoch } => {
             matches!(
-                store.commit_proof(id, epoch, new_proof(1)).await,
+                store.commit_proof(id, epoch, None, new_proof(1)).await,
                 Ok(CommitOutcome::Accepted)
             )
         }
-        Step::Fail { epoch, class } => store
-            .fail(id, epoch, Failure::new(class, "X", "x"))
-            .await
-            .is_ok(),
-        Step::Release { epoch } => store.release(id, epoch).await.is_ok(),
-        Step::Lost => store.recover().await.expect("recovered").requeued > 0,
-        Step::Cancel => {
-            let before = store.job(id).await.expect("kept").state;
-            store.cancel(id, None).await.expect("answered").state != before
+        Step::Fail { epoch, judgement } => {
+            let class = match judgement {
+                Judgement::Failed => FailureClass::InvalidRequest,
+                _ => FailureClass::Internal,
+            };
+            store
+                .fail(id, epoch, Failure::new(class, "X", "x"))
+                .await
+                .is_ok()
         }
-        Step::Expire => false,
+        Step::Release { epoch } => store.release(id, epoch).await.is_ok(),
+        Step::Lost { .. } => store.recover(30_000).await.expect("recovered").requeued > 0,
+        Step::Cancel => {
+            let before = store.job(T, id).await.expect("kept").state;
+            store.cancel(T, id, None).await.expect("answered").state != before
+        }
+        Step::Copy | Step::Expire => false,
     }
 }
 
@@ -696,19 +766,24 @@ proptest! {
         runtime.block_on(async {
             let folder = Folder::new().await;
             let circuit = folder.ready_circuit().await;
-            let id = folder.store.create_job(new_job(circuit, 1)).await.expect("created").resource.id;
+            let id = folder.store.create_job(T, new_job(circuit, 1)).await.expect("created").resource.id;
             let mut life = Life::queued(3);
             for step in steps {
+                // A restart loses whatever attempt there is.
+                let step = match step {
+                    Step::Lost { .. } => Step::Lost { epoch: life.epoch },
+                    other => other,
+                };
                 let expected = life.after(step);
                 let changed = take(&folder.store, id, step).await;
                 prop_assert_eq!(changed, expected.is_ok(), "{:?} on {:?}", step, life);
                 if let Ok((next, _)) = expected {
                     life = next;
                 }
-                let job = folder.store.job(id).await.expect("kept");
+                let job = folder.store.job(T, id).await.expect("kept");
                 prop_assert_eq!((job.state, job.epoch, job.attempt_count, job.lost_count),
                     (life.state, life.epoch, life.attempts, life.lost));
-                let proof = folder.store.proof(id).await.expect("read");
+                let proof = folder.store.proof(T, id).await.expect("read");
                 prop_assert_eq!(proof.is_some(), life.state == JobState::Succeeded);
             }
             Ok(())

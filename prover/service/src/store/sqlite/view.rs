@@ -1,0 +1,254 @@
+//! What the scheduler decides on, read in one go.
+
+use std::collections::{HashMap, HashSet};
+
+use sqlx::{AssertSqlSafe, Row, SqliteConnection, sqlite::SqliteRow};
+
+use super::{SqliteStore, nodes::estimate, rows};
+use crate::{
+    farm::lease::AttemptId,
+    store::{
+        AttemptOutcome, Backend, CircuitId, CompileFacts, FailureClass, FarmView, JobId,
+        KeyResidency, Millis, NodeId, NodeView, Priority, RunningAttempt, SetupFacts, StoreError,
+        TenantId, TenantShare, Tier, Times, Tried, WaitingJob,
+    },
+};
+
+/// Jobs of a lane that the scheduler sees; the others have their turn after these.
+const LANE_HEADS: i64 = 32;
+/// Jobs that the scheduler sees.
+const MAX_WAITING: i64 = 2000;
+/// Proofs that the times of a circuit are told from.
+const TIMES_OF: i64 = 200;
+
+const WAITING: &str = "j.id,j.tenant_id,j.circuit_id,j.priority,j.created_at,j.not_before,j.min_trust,j.pools,j.min_ram,j.passed_over,\
+    j.passed_since,c.backend,c.compiled,c.keys";
+
+fn circuit_of(row: &SqliteRow) -> Result<(Option<CompileFacts>, Option<SetupFacts>), StoreError> {
+    Ok((
+        rows::json(row.try_get("compiled")?)?,
+        rows::json(row.try_get("keys")?)?,
+    ))
+}
+
+fn priority(row: &SqliteRow) -> Result<Priority, StoreError> {
+    Priority::from_code(row.try_get("priority")?).ok_or(StoreError::Corrupt("priority"))
+}
+
+fn waiting(row: &SqliteRow) -> Result<WaitingJob, StoreError> {
+    let (compiled, keys) = circuit_of(row)?;
+    let needs = compiled.as_ref().map_or(0, |c| c.ram_bytes);
+    Ok(WaitingJob {
+        job: JobId(rows::uuid(row.try_get("id")?)?),
+        tenant: TenantId(row.try_get("tenant_id")?),
+        circuit: CircuitId(rows::uuid(row.try_get("circuit_id")?)?),
+        backend: Backend::from_code(row.try_get("backend")?)
+            .ok_or(StoreError::Corrupt("backend"))?,
+        priority: priority(row)?,
+        created_at: row.try_get("created_at")?,
+        not_before: row.try_get("not_before")?,
+        ram_bytes: needs.max(rows::bytes(row.try_get("min_ram")?)),
+        key_bytes: keys.map_or(0, |k| k.proving_key_bytes),
+        estimated_ms: estimate(compiled.as_ref()),
+        min_trust: rows::trust(row.try_get("min_trust")?)?,
+        pools: rows::json(Some(row.try_get("pools")?))?.unwrap_or_default(),
+        passed_over: rows::count(row.try_get("passed_over")?),
+        passed_since: row.try_get("passed_since")?,
+        tried: Vec::new(),
+    })
+}
+
+fn running(row: &SqliteRow) -> Result<RunningAttempt, StoreError> {
+    let (compiled, _) = circuit_of(row)?;
+    Ok(RunningAttempt {
+        attempt: AttemptId {
+            job: JobId(rows::uuid(row.try_get("id")?)?),
+            epoch: row.try_get("epoch")?,
+        },
+        tenant: TenantId(row.try_get("tenant_id")?),
+        circuit: CircuitId(rows::uuid(row.try_get("circuit_id")?)?),
+        priority: priority(row)?,
+        node: rows::node_id(row.try_get("node_id")?)?,
+        leased_at: row.try_get("leased_at")?,
+        speculative: row.try_get("speculative")?,
+        ram_bytes: compiled.map_or(0, |c| c.ram_bytes),
+        min_trust: rows::trust(row.try_get("min_trust")?)?,
+    })
+}
+
+async fn heads(
+    tx: &mut SqliteConnection,
+    now: Millis,
+    also: &[JobId],
+) -> Result<Vec<WaitingJob>, StoreError> {
+    let sql = format!(
+        "SELECT {WAITING} FROM (SELECT id AS head, row_number() OVER (PARTITION BY priority,tenant_id,circuit_id ORDER BY id) AS place \
+         FROM jobs WHERE state=1 AND not_before<=?) h JOIN jobs j ON j.id=h.head JOIN circuits c ON c.id=j.circuit_id \
+         WHERE h.place<=? AND j.kind=1 ORDER BY j.priority DESC, j.id LIMIT ?"
+    );
+    let mut waiting = sqlx::query(AssertSqlSafe(sql))
+        .bind(now)
+        .bind(LANE_HEADS)
+        .bind(MAX_WAITING)
+        .fetch_all(&mut *tx)
+        .await?
+        .iter()
+        .map(self::waiting)
+        .collect::<Result<Vec<_>, _>>()?;
+    let heads: HashSet<JobId> = waiting.iter().map(|w| w.job).collect();
+    for id in also.iter().filter(|id| !heads.contains(id)) {
+        let sql = format!(
+            "SELECT {WAITING} FROM jobs j JOIN circuits c ON c.id=j.circuit_id WHERE j.id=? AND j.state=1 AND j.kind=1"
+        );
+        let row = sqlx::query(AssertSqlSafe(sql))
+            .bind(&id.0.as_bytes()[..])
+            .fetch_optional(&mut *tx)
+            .await?;
+        waiting.extend(row.as_ref().map(self::waiting).transpose()?);
+    }
+    Ok(waiting)
+}
+
+async fn add_tried(
+    tx: &mut SqliteConnection,
+    waiting: &mut [WaitingJob],
+) -> Result<(), StoreError> {
+    let mut by_job: HashMap<JobId, Vec<Tried>> = HashMap::new();
+    let tried = sqlx::query(
+        "SELECT a.job_id,a.node_id,a.outcome,a.failure_class FROM jobs j JOIN attempts a ON a.job_id=j.id \
+         WHERE j.state=1 AND j.epoch>0 AND a.node_id IS NOT NULL ORDER BY a.job_id,a.epoch",
+    )
+    .fetch_all(&mut *tx)
+    .await?;
+    for row in &tried {
+        let Some(node) = rows::node_id(row.try_get("node_id")?)? else {
+            continue;
+        };
+        let tried = Tried {
+            node,
+            outcome: AttemptOutcome::from_code(row.try_get("outcome")?)
+                .ok_or(StoreError::Corrupt("attempt outcome"))?,
+            class: row
+                .try_get::<Option<i32>, _>("failure_class")?
+                .and_then(FailureClass::from_code),
+        };
+        let job = JobId(rows::uuid(row.try_get("job_id")?)?);
+        by_job.entry(job).or_default().push(tried);
+    }
+    for job in waiting {
+        job.tried = by_job.remove(&job.job).unwrap_or_default();
+    }
+    Ok(())
+}
+
+async fn node_views(tx: &mut SqliteConnection) -> Result<Vec<NodeView>, StoreError> {
+    let mut keys: HashMap<NodeId, Vec<KeyResidency>> = HashMap::new();
+    for row in sqlx::query("SELECT node_id,circuit_id,tier,load_ms FROM node_keys")
+        .fetch_all(&mut *tx)
+        .await?
+    {
+        let key = KeyResidency {
+            circuit: CircuitId(rows::uuid(row.try_get("circuit_id")?)?),
+            tier: Tier::from_code(row.try_get("tier")?).ok_or(StoreError::Corrupt("tier"))?,
+            load_ms: rows::bytes(row.try_get("load_ms")?),
+        };
+        let node = NodeId(rows::uuid(row.try_get("node_id")?)?);
+        keys.entry(node).or_default().push(key);
+    }
+    sqlx::query(AssertSqlSafe(format!(
+        "SELECT {} FROM nodes ORDER BY created_at,id",
+        rows::NODE
+    )))
+    .fetch_all(&mut *tx)
+    .await?
+    .iter()
+    .map(|row| {
+        let node = rows::node(row)?;
+        let keys = keys.remove(&node.id).unwrap_or_default();
+        Ok(NodeView { node, keys })
+    })
+    .collect()
+}
+
+pub(super) async fn farm(store: &SqliteStore, also: &[JobId]) -> Result<FarmView, StoreError> {
+    // One read transaction, so that all parts are of one moment.
+    let mut tx = store.readers.begin().await?;
+    let now = store.clock();
+    let mut waiting = heads(&mut tx, now, also).await?;
+    let next_due =
+        sqlx::query("SELECT min(not_before) FROM jobs WHERE state=1 AND kind=1 AND not_before>?")
+            .bind(now)
+            .fetch_one(&mut *tx)
+            .await?
+            .try_get(0)?;
+    add_tried(&mut tx, &mut waiting).await?;
+    let running = sqlx::query(
+        "SELECT j.id,a.epoch,j.tenant_id,j.circuit_id,j.priority,j.min_trust,a.node_id,a.leased_at,a.speculative,c.compiled,c.keys \
+         FROM attempts a JOIN jobs j ON j.id=a.job_id JOIN circuits c ON c.id=j.circuit_id WHERE a.ended_at IS NULL AND j.kind=1",
+    )
+    .fetch_all(&mut *tx)
+    .await?
+    .iter()
+    .map(self::running)
+    .collect::<Result<Vec<_>, _>>()?;
+    let nodes = node_views(&mut tx).await?;
+    let tenants = sqlx::query(
+        "SELECT id,weight,vtime,max_running,(SELECT count(*) FROM jobs WHERE tenant_id=t.id AND kind=1 AND state IN (2,3,4)) AS running \
+         FROM tenants t WHERE id IN (SELECT tenant_id FROM jobs WHERE state IN (1,2,3,4))",
+    )
+    .fetch_all(&mut *tx)
+    .await?
+    .iter()
+    .map(|row| {
+        let most: i64 = row.try_get("max_running")?;
+        Ok(TenantShare {
+            tenant: TenantId(row.try_get("id")?),
+            weight: row.try_get("weight")?,
+            vtime: row.try_get("vtime")?,
+            running: rows::count(row.try_get("running")?),
+            max_running: if most <= 0 { u32::MAX } else { rows::count(most) },
+        })
+    })
+    .collect::<Result<Vec<_>, StoreError>>()?;
+    tx.commit().await?;
+    Ok(FarmView {
+        now,
+        waiting,
+        next_due,
+        running,
+        nodes,
+        tenants,
+    })
+}
+
+pub(super) async fn times(
+    store: &SqliteStore,
+    circuit: CircuitId,
+) -> Result<Option<Times>, StoreError> {
+    let rows = sqlx::query(
+        "SELECT prove_ms,key_load_ms FROM attempts WHERE circuit_id=? AND outcome=1 AND prove_ms IS NOT NULL ORDER BY ended_at DESC LIMIT ?",
+    )
+    .bind(&circuit.0.as_bytes()[..])
+    .bind(TIMES_OF)
+    .fetch_all(&store.readers)
+    .await?;
+    let mut proofs = Vec::with_capacity(rows.len());
+    let mut loads = Vec::new();
+    for row in &rows {
+        proofs.push(rows::bytes(row.try_get(0)?));
+        let load = rows::bytes(row.try_get::<Option<i64>, _>(1)?.unwrap_or(0));
+        loads.extend((load > 0).then_some(load));
+    }
+    proofs.sort_unstable();
+    let at = |percent: usize| {
+        let place = (proofs.len() * percent).div_ceil(100).saturating_sub(1);
+        proofs.get(place).copied()
+    };
+    Ok(at(50).map(|prove_ms| Times {
+        count: u32::try_from(proofs.len()).unwrap_or(u32::MAX),
+        prove_ms,
+        prove_p95_ms: at(95).unwrap_or(prove_ms),
+        prove_p99_ms: at(99).unwrap_or(prove_ms),
+        key_load_ms: loads.iter().sum::<u64>() / (loads.len() as u64).max(1),
+    }))
+}
