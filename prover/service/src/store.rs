@@ -4,6 +4,7 @@
 
 pub mod blobs;
 mod record;
+pub mod sealed;
 pub mod sqlite;
 
 use std::fmt::Debug;
