@@ -6,6 +6,7 @@ pub mod lease;
 mod live;
 mod prover;
 mod reaper;
+pub mod scheduler;
 
 use std::{
     path::PathBuf,

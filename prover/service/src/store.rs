@@ -5,6 +5,7 @@
 pub mod blobs;
 mod farm;
 mod record;
+pub mod sealed;
 pub mod sqlite;
 
 use std::fmt::Debug;
