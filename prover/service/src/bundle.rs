@@ -24,7 +24,8 @@ pub use proof_file::{ProofFile, ProofFileError};
 /// The format that this version writes; older ones are read, newer ones refused.
 pub const FORMAT: u32 = 1;
 
-const MANIFEST: &str = "manifest.json";
+/// What names all other files.
+pub const MANIFEST: &str = "manifest.json";
 const MAX_MANIFEST_BYTES: u64 = 1 << 20;
 /// Largest proof.json.
 pub const MAX_PROOF_FILE_BYTES: u64 = 64 << 20;
@@ -53,6 +54,15 @@ pub const IO: &str = "io.json";
 pub const PROVING_KEY: &str = "proving.key";
 /// The verifying key.
 pub const VERIFYING_KEY: &str = "verifying.key";
+
+/// The largest size of a file of this name; `None` when no bundle has one.
+pub fn size_bound(name: &str) -> Option<u64> {
+    if name == MANIFEST {
+        return Some(MAX_MANIFEST_BYTES);
+    }
+    let known = FILES.iter().find(|(known, _)| *known == name);
+    known.map(|(_, bound)| *bound)
+}
 
 /// Why a bundle cannot be used.
 #[derive(Debug, thiserror::Error)]

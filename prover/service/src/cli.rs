@@ -76,6 +76,9 @@ enum Verb {
         /// The folder with the request.
         folder: PathBuf,
     },
+    /// Makes proofs for the supervisor of a node, in a process of its own.
+    #[command(hide = true)]
+    ProverChild,
 }
 
 /// Which server to talk to.
@@ -123,6 +126,7 @@ pub fn main() -> ExitCode {
         Verb::CompileWorker { folder } => {
             crate::work::run_worker(&folder).map_err(CliError::failed)
         }
+        Verb::ProverChild => crate::node::run_child().map_err(CliError::failed),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

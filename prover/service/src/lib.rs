@@ -6,6 +6,7 @@
 //! | [`api`] | gRPC: messages, errors, the server |
 //! | [`gateway`] | what a request does |
 //! | [`farm`] | who proves what, and when |
+//! | [`node`] | a prover node: leases proofs, makes them in killable slots, delivers them |
 //! | [`store`] | what is remembered: SQLite and files |
 //! | [`work`] | compile, set up, prove, verify |
 //! | [`bundle`] | the folder of a compiled circuit, and proof.json |
@@ -18,6 +19,7 @@ pub mod cli;
 pub mod config;
 pub mod farm;
 pub mod gateway;
+pub mod node;
 pub mod store;
 pub mod telemetry;
 pub mod work;

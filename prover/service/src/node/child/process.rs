@@ -1,0 +1,267 @@
+//! A child process and the three threads that serve its pipes. The thread that starts the child reads its answers until it
+//! ends, because a child is told of its parent's death when the *thread* that started it ends.
+
+use std::{
+    fmt,
+    io::{self, Read as _, Write as _},
+    os::unix::process::ExitStatusExt as _,
+    path::Path,
+    process::{Child, ChildStdin, Command, ExitStatus, Stdio},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+        mpsc,
+    },
+    time::{Duration, Instant},
+};
+
+use zeroize::Zeroizing;
+
+use super::protocol::{self, Reply, Request};
+
+/// Variables that a child inherits.
+const VARIABLES: [&str; 3] = ["ZKINFER_LOG", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES"];
+/// How much of the end of its standard error is kept.
+const LAST_WORDS_BYTES: usize = 2048;
+
+/// What a child did.
+#[derive(Debug)]
+pub(super) enum Event {
+    /// It said something.
+    Reply(Reply),
+    /// It ended; nothing follows.
+    Ended(Death),
+}
+
+/// How a child ended.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Death {
+    status: Option<ExitStatus>,
+    /// What it broke the protocol with.
+    broke: Option<String>,
+    /// The end of its standard error.
+    pub(super) words: String,
+}
+
+impl Death {
+    /// Whether its last words hold one of `phrases`.
+    pub(super) fn words_include(&self, phrases: &[&str]) -> bool {
+        phrases.iter().any(|phrase| self.words.contains(phrase))
+    }
+}
+
+impl fmt::Display for Death {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(broke) = &self.broke {
+            return write!(f, "broke the protocol: {broke}");
+        }
+        match self.status {
+            Some(status) => match (status.signal(), status.code()) {
+                (Some(signal), _) => write!(f, "was ended by {}", signal_name(signal)),
+                (None, Some(code)) => write!(f, "ended with exit code {code}"),
+                (None, None) => write!(f, "ended"),
+            },
+            None => write!(f, "ended"),
+        }
+    }
+}
+
+fn signal_name(signal: i32) -> String {
+    let name = match signal {
+        4 => "SIGILL",
+        6 => "SIGABRT",
+        7 => "SIGBUS",
+        8 => "SIGFPE",
+        9 => "SIGKILL",
+        11 => "SIGSEGV",
+        15 => "SIGTERM",
+        25 => "SIGXFSZ",
+        31 => "SIGSYS",
+        _ => return format!("signal {signal}"),
+    };
+    format!("signal {signal} ({name})")
+}
+
+/// A frame, and the input that follows it.
+type Outgoing = (Vec<u8>, Option<Zeroizing<Vec<u8>>>);
+
+/// A running child; dropping it kills it.
+#[derive(Debug)]
+pub(super) struct Process {
+    pid: u32,
+    child: Arc<Mutex<Option<Child>>>,
+    outgoing: mpsc::Sender<Outgoing>,
+    events: tokio::sync::mpsc::Receiver<Event>,
+    ended: Arc<AtomicBool>,
+}
+
+impl Process {
+    /// Starts `program prover-child`.
+    pub(super) fn spawn(program: &Path, slot: u32) -> io::Result<Self> {
+        let program = program.to_owned();
+        let (started, start) = mpsc::channel();
+        let (events, received) = tokio::sync::mpsc::channel(64);
+        let ended = Arc::new(AtomicBool::new(false));
+        let over = Arc::clone(&ended);
+        std::thread::Builder::new()
+            .name(format!("slot {slot} child"))
+            .spawn(move || {
+                let mut child = match start_child(&program) {
+                    Ok(child) => child,
+                    Err(e) => {
+                        let _ = started.send(Err(e));
+                        return;
+                    }
+                };
+                let (pid, stdin) = (child.id(), child.stdin.take());
+                let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+                let child = Arc::new(Mutex::new(Some(child)));
+                let _ = started.send(Ok((pid, stdin, Arc::clone(&child))));
+                let words = std::thread::spawn(move || last_words(stderr));
+                let broke = stdout.and_then(|out| forward(out, &events).err());
+                let mut death = bury(&child, broke.as_ref().map(ToString::to_string));
+                death.words = words.join().unwrap_or_default();
+                over.store(true, Ordering::Release);
+                let _ = events.blocking_send(Event::Ended(death));
+            })?;
+        let gone = || io::Error::other("the thread of a prover process is gone");
+        let (pid, stdin, child) = start.recv().map_err(|_| gone())??;
+        let (outgoing, queue) = mpsc::channel::<Outgoing>();
+        std::thread::Builder::new()
+            .name(format!("slot {slot} orders"))
+            .spawn(move || write_all(stdin, queue))?;
+        Ok(Self {
+            pid,
+            child,
+            outgoing,
+            events: received,
+            ended,
+        })
+    }
+
+    /// Its number.
+    pub(super) fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    /// Whether it is over, also when its end was not read yet.
+    pub(super) fn has_ended(&self) -> bool {
+        self.ended.load(Ordering::Acquire)
+    }
+
+    /// Sends a request, and the input that belongs to it. A child that died says so by its event.
+    pub(super) fn send(&self, request: &Request, input: Option<Zeroizing<Vec<u8>>>) {
+        match protocol::frame(request) {
+            Ok(frame) => {
+                let _ = self.outgoing.send((frame, input));
+            }
+            Err(error) => tracing::error!(%error, "cannot write to a prover process"),
+        }
+    }
+
+    /// What it does next.
+    pub(super) async fn next(&mut self) -> Event {
+        self.events
+            .recv()
+            .await
+            .unwrap_or(Event::Ended(Death::default()))
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if let Some(child) = lock(&self.child).as_mut() {
+            let _ = child.kill();
+        }
+    }
+}
+
+fn lock(child: &Mutex<Option<Child>>) -> std::sync::MutexGuard<'_, Option<Child>> {
+    child.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn start_child(program: &Path) -> io::Result<Child> {
+    let kept = VARIABLES
+        .iter()
+        .filter_map(|name| Some((name, std::env::var_os(name)?)));
+    Command::new(program)
+        .arg("prover-child")
+        .env_clear()
+        .envs(kept)
+        .current_dir("/")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+}
+
+/// Writes orders until the child or the slot is gone.
+fn write_all(stdin: Option<ChildStdin>, queue: mpsc::Receiver<Outgoing>) {
+    let Some(mut stdin) = stdin else { return };
+    for (frame, input) in queue {
+        let input: &[u8] = input.as_ref().map_or(&[], |bytes| bytes);
+        if stdin
+            .write_all(&frame)
+            .and_then(|()| stdin.write_all(input))
+            .is_err()
+        {
+            return;
+        }
+    }
+}
+
+/// Hands replies on until the child closes its output.
+fn forward(
+    mut stdout: std::process::ChildStdout,
+    events: &tokio::sync::mpsc::Sender<Event>,
+) -> io::Result<()> {
+    while let Some(reply) = protocol::read(&mut stdout, protocol::MAX_REPLY_BYTES)? {
+        if events.blocking_send(Event::Reply(reply)).is_err() {
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+
+/// Waits for a child that closed its output, or broke the protocol; helps it along.
+fn bury(child: &Mutex<Option<Child>>, broke: Option<String>) -> Death {
+    let deadline = Instant::now() + Duration::from_secs(1);
+    let status = loop {
+        let mut held = lock(child);
+        let Some(running) = held.as_mut() else {
+            break None;
+        };
+        match running.try_wait() {
+            Ok(Some(status)) => {
+                *held = None;
+                break Some(status);
+            }
+            Ok(None) if broke.is_some() || Instant::now() >= deadline => {
+                let _ = running.kill();
+            }
+            Ok(None) => {}
+            Err(_) => break None,
+        }
+        drop(held);
+        std::thread::sleep(Duration::from_millis(5));
+    };
+    Death {
+        status,
+        broke,
+        words: String::new(),
+    }
+}
+
+/// Reads standard error to its end and keeps the last of it.
+fn last_words(stderr: Option<std::process::ChildStderr>) -> String {
+    let mut kept = Vec::new();
+    if let Some(mut pipe) = stderr {
+        let mut chunk = [0; 4096];
+        while let Ok(n @ 1..) = pipe.read(&mut chunk) {
+            kept.extend_from_slice(chunk.get(..n).unwrap_or_default());
+            let surplus = kept.len().saturating_sub(LAST_WORDS_BYTES);
+            kept.drain(..surplus);
+        }
+    }
+    String::from_utf8_lossy(&kept).into_owned()
+}
