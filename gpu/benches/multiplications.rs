@@ -1,4 +1,4 @@
-//! Multi-scalar multiplications in lanes and portable: `msm/G1/LOG/CLASS/DEVICE`, throughput in terms.
+//! Multi-scalar multiplications in lanes and portable: `msm/G1/LOG/CLASS/DEVICE`, throughput in terms; `table` is lanes with a table.
 //!
 //! Sizes 2^10 … 2^22 (G2 to 2^18), scalars full, of 16 or 8 bits, or mixed as in a witness. Choose by a part of the name:
 //! `cargo bench -p zkinfer-gpu --bench multiplications -- G1/18/full`.
@@ -8,7 +8,7 @@
 
 use std::cell::LazyCell;
 use std::hint::black_box;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ark_bn254::Fr;
 use ark_ff::PrimeField;
@@ -16,9 +16,12 @@ use criterion::{
     BenchmarkId, Criterion, SamplingMode, Throughput, criterion_group, criterion_main,
 };
 use zkinfer_gpu::testing::{points, scalars};
-use zkinfer_gpu::{Bases, Cpu, Device, FrSlice, G1, G2, PortableCpu, ScalarClass};
+use zkinfer_gpu::{Bases, Cpu, Curve, Device, DeviceError, FrSlice, G1, G2, PortableCpu, ScalarClass};
 
 const DEVICES: [(&str, &dyn Device); 2] = [("lanes", &Cpu), ("portable", &PortableCpu)];
+
+/// Largest bases that are tabulated: 300 MiB in G1.
+const MAX_TABLE_LOG: u32 = 18;
 
 /// Kinds of scalars.
 const CLASSES: [&str; 4] = ["full", "16 bits", "8 bits", "mixed"];
@@ -45,9 +48,23 @@ fn scalars_of(class: &str, n: usize) -> Vec<Fr> {
 }
 
 /// What a filter leaves out is never made: points of large sizes take seconds.
-fn measure(c: &mut Criterion, curve: &str, log: u32, msm: &dyn Fn(&dyn Device, FrSlice<'_>)) {
+fn measure<C: Curve>(
+    c: &mut Criterion,
+    log: u32,
+    tabulate: &dyn Fn(&Bases<C>, usize) -> Result<u64, DeviceError>,
+    msm: &dyn Fn(&dyn Device, &Bases<C>, FrSlice<'_>),
+) {
     let n = 1usize << log;
-    let mut group = c.benchmark_group(format!("msm/{curve}/{log}"));
+    let bases = || Bases::<C>::from_points(points::<C>(n).0);
+    let plain = LazyCell::new(bases);
+    let tabulated = LazyCell::new(|| {
+        let bases = bases();
+        let begun = Instant::now();
+        let bytes = tabulate(&bases, n).expect("sound bases");
+        println!("table of {} MiB in {:?}", bytes >> 20, begun.elapsed());
+        bases
+    });
+    let mut group = c.benchmark_group(format!("msm/{}/{log}", C::NAME));
     group
         .sample_size(10)
         .sampling_mode(SamplingMode::Flat)
@@ -60,7 +77,12 @@ fn measure(c: &mut Criterion, curve: &str, log: u32, msm: &dyn Fn(&dyn Device, F
         });
         for (name, device) in DEVICES {
             group.bench_function(BenchmarkId::new(class, name), |b| {
-                b.iter(|| msm(device, vector.as_slice()))
+                b.iter(|| msm(device, &plain, vector.as_slice()))
+            });
+        }
+        if log <= MAX_TABLE_LOG {
+            group.bench_function(BenchmarkId::new(class, "table"), |b| {
+                b.iter(|| msm(&Cpu, &tabulated, vector.as_slice()))
             });
         }
     }
@@ -69,16 +91,16 @@ fn measure(c: &mut Criterion, curve: &str, log: u32, msm: &dyn Fn(&dyn Device, F
 
 fn multiplications(c: &mut Criterion) {
     for log in (10..=22).step_by(2) {
-        let bases = LazyCell::new(|| Bases::<G1>::from_points(points::<G1>(1 << log).0));
-        measure(c, "G1", log, &|device, scalars| {
-            let result = device.msm_g1(&bases, scalars, ScalarClass::Full);
+        let tabulate = |bases: &_, n_full| Cpu.tabulate_g1(bases, n_full, u64::MAX);
+        measure::<G1>(c, log, &tabulate, &|device, bases, scalars| {
+            let result = device.msm_g1(bases, scalars, ScalarClass::Full);
             let _ = black_box(result.expect("sound bases"));
         });
     }
     for log in (10..=18).step_by(2) {
-        let bases = LazyCell::new(|| Bases::<G2>::from_points(points::<G2>(1 << log).0));
-        measure(c, "G2", log, &|device, scalars| {
-            let result = device.msm_g2(&bases, scalars, ScalarClass::Full);
+        let tabulate = |bases: &_, n_full| Cpu.tabulate_g2(bases, n_full, u64::MAX);
+        measure::<G2>(c, log, &tabulate, &|device, bases, scalars| {
+            let result = device.msm_g2(bases, scalars, ScalarClass::Full);
             let _ = black_box(result.expect("sound bases"));
         });
     }

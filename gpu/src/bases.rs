@@ -13,6 +13,7 @@ use rayon::prelude::*;
 use thiserror::Error;
 use zeroize::Zeroize;
 
+use crate::cpu::table::Table;
 use crate::curve::{AffineOf, Curve, is_canonical, point_of, raw_of, raw_of_bytes};
 
 /// Points looked at by one task.
@@ -74,6 +75,7 @@ pub struct Bases<C: Curve> {
     len: usize,
     /// Which points are finite, or the first damaged one.
     checked: OnceLock<Result<Finite, usize>>,
+    table: OnceLock<Table<C>>,
 }
 
 enum Source<C: Curve> {
@@ -141,6 +143,7 @@ impl<C: Curve> Bases<C> {
             },
             len,
             checked: OnceLock::new(),
+            table: OnceLock::new(),
         })
     }
 
@@ -151,6 +154,7 @@ impl<C: Curve> Bases<C> {
             len: points.len(),
             source: Source::Resident(points.par_iter().map(raw_of::<C>).collect()),
             checked: OnceLock::new(),
+            table: OnceLock::new(),
         };
         points.zeroize();
         bases
@@ -169,6 +173,7 @@ impl<C: Curve> Bases<C> {
                 Source::Resident(points) => Source::Resident(points[range].to_vec()),
             },
             checked: OnceLock::new(),
+            table: OnceLock::new(),
         })
     }
 
@@ -214,6 +219,16 @@ impl<C: Curve> Bases<C> {
                 }
             })
             .collect()
+    }
+
+    /// The table that a device made of the points.
+    pub(crate) fn table(&self) -> Option<&Table<C>> {
+        self.table.get()
+    }
+
+    /// Keeps a table; the first one, where two threads made one.
+    pub(crate) fn keep_table(&self, table: Table<C>) {
+        let _ = self.table.set(table);
     }
 
     /// The raw words of every point.

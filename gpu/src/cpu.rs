@@ -12,6 +12,7 @@ mod lanes;
 mod msm;
 mod ntt;
 mod portable;
+pub(crate) mod table;
 pub(crate) mod vectors;
 
 pub use portable::{Cpu, PortableCpu};

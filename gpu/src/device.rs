@@ -95,6 +95,36 @@ pub trait Device: fmt::Debug + Send + Sync {
         class: ScalarClass,
     ) -> Result<G2Projective, DeviceError>;
 
+    /// Tabulates multiples 2^(c·w)·P of the bases in at most `max_bytes` of memory, for multiplications with about `n_full` scalars of
+    /// full size: all that follow on these bases are faster, with the same results. A table takes as long as some tens of them. Bases
+    /// that have a table keep it. Returns the bytes of the table; 0 where none fits, or where the device has no use for one.
+    ///
+    /// # Errors
+    /// [`DeviceError::Bases`] when the key is damaged; [`DeviceError::Table`] when there is no memory.
+    fn tabulate_g1(
+        &self,
+        bases: &Bases<G1>,
+        n_full: usize,
+        max_bytes: u64,
+    ) -> Result<u64, DeviceError> {
+        let _ = (bases, n_full, max_bytes);
+        Ok(0)
+    }
+
+    /// [`Device::tabulate_g1`] in G2.
+    ///
+    /// # Errors
+    /// As [`Device::tabulate_g1`].
+    fn tabulate_g2(
+        &self,
+        bases: &Bases<G2>,
+        n_full: usize,
+        max_bytes: u64,
+    ) -> Result<u64, DeviceError> {
+        let _ = (bases, n_full, max_bytes);
+        Ok(0)
+    }
+
     /// Σ `values[groups[i]]`·base_i in G1: a multiplication by scalars of few distinct values, which costs one addition a base and one
     /// multiplication of as many terms as there are values. A base whose entry is [`NO_GROUP`] is left out.
     ///
@@ -323,6 +353,9 @@ pub enum DeviceError {
         /// The promise.
         class: ScalarClass,
     },
+    /// The operating system gives no memory for a table.
+    #[error("no memory for a table of bases: {0}")]
+    Table(std::io::Error),
     /// The bases could not be read.
     #[error(transparent)]
     Bases(#[from] BasesError),

@@ -5,13 +5,13 @@
 //! in its words and every later addition understands the mark.
 
 use ark_bn254::Fr;
-use ark_ec::AffineRepr;
+use ark_ec::{AdditiveGroup, AffineRepr, CurveGroup};
 use ark_ec::short_weierstrass::Affine;
 use ark_ff::PrimeField;
 use bytemuck::Zeroable;
 
 use super::batch_affine::BatchAdder;
-use crate::curve::{AffineOf, Curve, Row, point_of, raw_of};
+use crate::curve::{AffineOf, Curve, ProjectiveOf, Row, point_of, raw_of};
 
 /// The index of a base, and whether its negative is meant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -54,6 +54,10 @@ pub(crate) trait Adder<C: Curve>: Send {
 
     /// `out[k]` = the sum of the points `pairs[k]` of the arena, as they are: no pick is negative.
     fn add_arena(&mut self, arena: &[C::Raw], pairs: &[[Pick; 2]], out: &mut [C::Raw]);
+
+    /// 2^times·P in the place of every point P of an arena, all finite. Whether all results are finite too; where not, the
+    /// points are lost. In the group they always are.
+    fn double(&mut self, points: &mut [C::Raw], times: u32) -> bool;
 
     /// The integers below r that at most [`SCALARS`] scalars are.
     fn integers(&self, scalars: &[Fr]) -> [Row; SCALARS] {
@@ -133,6 +137,23 @@ impl<C: Curve> Adder<C> for Portable<C> {
             |_, k| pairs[k].map(|pick| lower::<C>(&arena[pick.index()])).into(),
             |out, k, sum| out[k] = arena_form::<C>(&sum),
         );
+    }
+
+    fn double(&mut self, points: &mut [C::Raw], times: u32) -> bool {
+        let mut multiples: Vec<ProjectiveOf<C>> = points
+            .iter()
+            .map(|point| lower::<C>(point).into_group())
+            .collect();
+        for multiple in &mut multiples {
+            for _ in 0..times {
+                multiple.double_in_place();
+            }
+        }
+        let multiples = ProjectiveOf::<C>::normalize_batch(&multiples);
+        for (point, multiple) in points.iter_mut().zip(&multiples) {
+            *point = arena_form::<C>(multiple);
+        }
+        multiples.iter().all(|multiple| !multiple.is_zero())
     }
 
     fn lower(&self, point: &C::Raw) -> AffineOf<C> {

@@ -24,6 +24,7 @@ use zeroize::Zeroizing;
 
 use self::scalars::{Class, Window};
 use super::adder::Adder;
+use super::table::Table;
 use crate::bases::Bases;
 use crate::curve::{Curve, ProjectiveOf};
 use crate::device::DeviceError;
@@ -60,7 +61,18 @@ pub(super) fn msm<C: Curve, A: Adder<C>>(
     adder: impl Fn() -> A + Sync,
 ) -> Result<ProjectiveOf<C>, DeviceError> {
     let finite = bases.finite()?;
-    let classes = scalars::classes(scalars, class, finite, &adder)?;
+    let mut classes = scalars::classes(scalars, class, finite, &adder)?;
+    if let Some(table) = bases.table() {
+        let c = table.window_bits();
+        let shared: usize = classes.iter().map(|class| class.shared_cost(c)).sum();
+        let apart: usize = classes.iter().map(|class| class.best().1).sum();
+        if shared + scalars::weighing(c) <= apart {
+            return Ok(tabulated(table, &mut classes, adder));
+        }
+    }
+    for class in &mut classes {
+        class.plan(class.best().0);
+    }
     let windows: Vec<(&Class, Window)> = classes
         .iter()
         .flat_map(|class| {
@@ -94,4 +106,20 @@ pub(super) fn msm<C: Curve, A: Adder<C>>(
         total += class_total;
     }
     Ok(total)
+}
+
+/// The sum of the terms of all classes with buckets that all windows share.
+fn tabulated<C: Curve, A: Adder<C>>(
+    table: &Table<C>,
+    classes: &mut [Class],
+    adder: impl Fn() -> A + Sync,
+) -> ProjectiveOf<C> {
+    let c = table.window_bits();
+    for class in classes.iter_mut() {
+        class.plan(c);
+        class.rebase(|base| table.place(base));
+    }
+    let sorted = buckets::sort_shared(classes, 1 << (c - 1));
+    let sums = buckets::sums(table.points(), &sorted, 1, &adder);
+    weigh::weigh(&sums, 1, &adder)
 }

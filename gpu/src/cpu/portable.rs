@@ -9,6 +9,7 @@ use rayon::prelude::*;
 
 use super::adder::Portable;
 use super::lanes::LanesCurve;
+use super::table::Table;
 use super::{fixed_base, msm, ntt, vectors};
 use crate::bases::Bases;
 use crate::curve::{AffineOf, G1, G2};
@@ -81,6 +82,26 @@ trait Host: fmt::Debug + Send + Sync {
         } else {
             msm::grouped(bases, groups, values.host(), Portable::<C>::new)
         }
+    }
+
+    fn tabulate<C: LanesCurve>(
+        bases: &Bases<C>,
+        n_full: usize,
+        max_bytes: u64,
+    ) -> Result<u64, DeviceError> {
+        check_max("bases of a multiplication", bases.len(), MAX_BASES)?;
+        if bases.table().is_none() {
+            let (raw, finite) = (bases.raw(), bases.finite()?);
+            let table = if Self::has_lanes::<C>() {
+                Table::new(raw, finite, n_full, max_bytes, lanes_adder::<C>)
+            } else {
+                Table::new(raw, finite, n_full, max_bytes, Portable::<C>::new)
+            };
+            if let Some(table) = table.map_err(DeviceError::Table)? {
+                bases.keep_table(table);
+            }
+        }
+        Ok(bases.table().map_or(0, Table::bytes))
     }
 
     fn fixed_base<C: LanesCurve>(
@@ -187,6 +208,24 @@ impl<H: Host> Device for H {
         class: ScalarClass,
     ) -> Result<G2Projective, DeviceError> {
         Self::msm(bases, scalars, class)
+    }
+
+    fn tabulate_g1(
+        &self,
+        bases: &Bases<G1>,
+        n_full: usize,
+        max_bytes: u64,
+    ) -> Result<u64, DeviceError> {
+        Self::tabulate(bases, n_full, max_bytes)
+    }
+
+    fn tabulate_g2(
+        &self,
+        bases: &Bases<G2>,
+        n_full: usize,
+        max_bytes: u64,
+    ) -> Result<u64, DeviceError> {
+        Self::tabulate(bases, n_full, max_bytes)
     }
 
     fn msm_grouped_g1(

@@ -92,6 +92,17 @@ pub trait Prover: Debug + Send + Sync {
         progress: &dyn Progress,
     ) -> Result<Proven, ProveError>;
 
+    /// Makes tables of the key's points in at most `max_bytes` of memory: proofs that begin later take less work, and are
+    /// distributed as before. Tables take as long as some tens of proofs, so they are for provers of many. Returns their bytes;
+    /// 0 where none fits and in systems that have none. Tables once made are kept.
+    ///
+    /// # Errors
+    /// [`PrepareError`]: the key is damaged, or there is no memory.
+    fn tabulate(&self, max_bytes: u64) -> Result<u64, PrepareError> {
+        let _ = max_bytes;
+        Ok(0)
+    }
+
     /// The verifying key that accepts the proofs.
     fn verifying_key(&self) -> &VerifyingKey;
 }

@@ -142,6 +142,9 @@ pub enum PrepareError {
     /// A section of the proving key cannot be mapped.
     #[error(transparent)]
     Bases(#[from] BasesError),
+    /// A section of the proving key cannot be tabulated.
+    #[error(transparent)]
+    Device(#[from] DeviceError),
 }
 
 /// Why there is no proof.

@@ -45,6 +45,16 @@ impl Fq2x16 {
         }
     }
 
+    /// a + b.
+    #[target_feature(enable = "avx512f")]
+    #[inline]
+    pub(crate) fn add(&self, other: &Self) -> Self {
+        Self {
+            c0: self.c0.add(&other.c0),
+            c1: self.c1.add(&other.c1),
+        }
+    }
+
     /// a − b + K·p in each part.
     #[target_feature(enable = "avx512f")]
     #[inline]

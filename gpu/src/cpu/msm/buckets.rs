@@ -48,6 +48,71 @@ pub(super) fn sort(class: &Class, window: Window) -> Sorted {
     Sorted { picks, ends }
 }
 
+/// Counting sort of the terms of all classes and windows by |digit|, up to `n_buckets`, for bases whose multiple for window w is the
+/// w-th after the term's base. Each thread sorts the digits of some buckets.
+pub(super) fn sort_shared(classes: &[Class], n_buckets: usize) -> Sorted {
+    let windows: Vec<(&Class, u32, Window)> = classes
+        .iter()
+        .flat_map(|class| {
+            let windows = (0..).zip(class.windows());
+            windows.map(move |(w, window)| (class, w, window))
+        })
+        .collect();
+    let digits: Vec<Zeroizing<Vec<u32>>> = windows
+        .par_iter()
+        .map(|(class, _, window)| class.digits(*window))
+        .collect();
+    let range_len = n_buckets.div_ceil(rayon::current_num_threads());
+    let mut ends = Zeroizing::new(vec![0u32; n_buckets]);
+    let totals: Vec<usize> = ends
+        .par_chunks_mut(range_len)
+        .enumerate()
+        .map(|(range, ends)| {
+            let first = (range * range_len) as u32 + 1;
+            for digit in digits.iter().flat_map(|digits| digits.iter()) {
+                let bucket = (digit / 2).wrapping_sub(first) as usize;
+                if let Some(end) = ends.get_mut(bucket) {
+                    *end += 1;
+                }
+            }
+            ends.iter().map(|end| *end as usize).sum()
+        })
+        .collect();
+    let mut picks = Zeroizing::new(vec![Pick::default(); totals.iter().sum()]);
+    let mut rest = picks.as_mut_slice();
+    let mut begun = 0;
+    let mut ranges = Vec::new();
+    for ((range, ends), total) in ends.chunks_mut(range_len).enumerate().zip(totals) {
+        let (picks, others) = rest.split_at_mut(total);
+        ranges.push((range * range_len, ends, begun as u32, picks));
+        rest = others;
+        begun += total;
+    }
+    ranges
+        .into_par_iter()
+        .with_max_len(1)
+        .for_each(|(first, ends, begun, picks)| {
+            let mut total = 0;
+            for end in ends.iter_mut() {
+                total += std::mem::replace(end, total);
+            }
+            let first = first as u32 + 1;
+            for ((class, w, _), digits) in windows.iter().zip(&digits) {
+                for (base, digit) in class.bases().iter().zip(digits.iter()) {
+                    let bucket = (digit / 2).wrapping_sub(first) as usize;
+                    if let Some(end) = ends.get_mut(bucket) {
+                        picks[*end as usize] = Pick::new(base + w, digit % 2 == 1);
+                        *end += 1;
+                    }
+                }
+            }
+            for end in ends.iter_mut() {
+                *end += begun;
+            }
+        });
+    Sorted { picks, ends }
+}
+
 /// Counting sort of the finite bases by group, those of no group left out; `groups` are below `n_groups` or [`NO_GROUP`].
 pub(crate) fn sort_groups(
     groups: &[u32],

@@ -93,18 +93,28 @@ impl Class {
         }
     }
 
-    /// Chooses the windows and shifts the scalars.
-    fn plan(&mut self) {
+    /// The best width of windows and the additions it takes.
+    pub(super) fn best(&self) -> (u32, usize) {
         let cost = |c: u32| {
             let windows = windows(self.bits, c);
             let buckets: usize = windows.iter().map(|window| window.n_buckets).sum();
-            windows.len() * self.len() + BUCKET_COST * buckets
+            (c, windows.len() * self.len() + BUCKET_COST * buckets)
         };
         let one_window = (self.bits <= MAX_WINDOW_BITS).then_some(self.bits + 1);
-        let c = (2..=MAX_WINDOW_BITS)
+        (2..=MAX_WINDOW_BITS)
             .chain(one_window)
-            .min_by_key(|&c| cost(c))
-            .unwrap_or(MAX_WINDOW_BITS);
+            .map(cost)
+            .min_by_key(|(_, cost)| *cost)
+            .unwrap_or_else(|| cost(MAX_WINDOW_BITS))
+    }
+
+    /// The additions into buckets that windows of c bits share.
+    pub(super) fn shared_cost(&self, c: u32) -> usize {
+        windows(self.bits, c).len() * self.len()
+    }
+
+    /// Shifts the scalars for windows of c bits.
+    pub(super) fn plan(&mut self, c: u32) {
         self.window_bits = c;
         self.n_windows = windows(self.bits, c).len() as u32;
         let mut offset = [0u64; 4];
@@ -131,6 +141,14 @@ impl Class {
 
     pub(super) fn windows(&self) -> Vec<Window> {
         windows(self.bits, self.window_bits)
+    }
+
+    /// Puts other bases in the place of the terms'.
+    pub(super) fn rebase(&mut self, place: impl Fn(u32) -> u32 + Sync) {
+        self.bases
+            .par_iter_mut()
+            .with_min_len(SCALARS_PER_TASK)
+            .for_each(|base| *base = place(*base));
     }
 
     /// Bases of the terms.
@@ -199,7 +217,12 @@ fn windows(bits: u32, c: u32) -> Vec<Window> {
         .collect()
 }
 
-/// Sorts the terms with scalars and points that count into classes.
+/// Additions of weighing the buckets that windows of c bits share.
+pub(super) fn weighing(c: u32) -> usize {
+    BUCKET_COST << (c - 1)
+}
+
+/// Sorts the terms with scalars and points that count into classes, whose windows are yet to be planned.
 pub(super) fn classes<C: Curve, A: Adder<C>>(
     scalars: &[Fr],
     promise: ScalarClass,
@@ -244,8 +267,5 @@ pub(super) fn classes<C: Curve, A: Adder<C>>(
         }
     }
     classes.retain(|class| class.len() > 0);
-    for class in &mut classes {
-        class.plan();
-    }
     Ok(classes)
 }

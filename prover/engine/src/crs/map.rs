@@ -97,6 +97,23 @@ impl ProvingKey {
         self.file.verify()
     }
 
+    /// Tabulates sections, those that gain most first, in at most `max_bytes` in all; the bytes of the tables.
+    pub(crate) fn tabulate(
+        &self,
+        device: &dyn Device,
+        max_bytes: u64,
+    ) -> Result<u64, DeviceError> {
+        // The quotient is full-size. Of the wires only the inverses that no reduction took out are, and few of them meet B.
+        let n_wires = self.a.len();
+        let (some, few) = (n_wires / 16, n_wires / 128);
+        let mut used = device.tabulate_g1(&self.h, self.h.len(), max_bytes)?;
+        used += device.tabulate_g2(&self.b2, few, max_bytes.saturating_sub(used))?;
+        used += device.tabulate_g1(&self.a, some, max_bytes.saturating_sub(used))?;
+        used += device.tabulate_g1(&self.d2, some, max_bytes.saturating_sub(used))?;
+        used += device.tabulate_g1(&self.b1, few, max_bytes.saturating_sub(used))?;
+        Ok(used)
+    }
+
     /// A, B and the part of the last element that both systems share, for blinding factors r and s:
     ///
     /// A = \[α\] + Σ a_j·A_j + r·\[δ2\], B = \[β\] + Σ a_j·B_j + s·\[δ2\] in both groups,

@@ -117,6 +117,10 @@ impl Prover for Groth16Prover {
         })
     }
 
+    fn tabulate(&self, max_bytes: u64) -> Result<u64, PrepareError> {
+        Ok(self.key.tabulate(&*self.device, max_bytes)?)
+    }
+
     fn verifying_key(&self) -> &VerifyingKey {
         &self.vk
     }

@@ -23,6 +23,7 @@ use crate::{
     work::{
         Unwatched, inputs,
         local::{self, LocalWork},
+        slots::MAX_TABLE_BYTES,
     },
 };
 
@@ -45,9 +46,13 @@ pub(crate) struct BenchArgs {
     /// Compares one proof about N inferences with N proofs.
     #[arg(long, value_name = "N", value_parser = batch_range())]
     batch: Option<u32>,
-    /// Compares K proofs in flight, which share the threads, with one at a time on all threads.
+    /// Compares K proofs in flight, which share the threads and tables of the key's points, with one at a time on all threads,
+    /// without tables and with them.
     #[arg(long, value_name = "K")]
     throughput: Option<NonZeroUsize>,
+    /// Memory for the tables of --throughput; 0 for none.
+    #[arg(long, value_name = "BYTES", default_value_t = MAX_TABLE_BYTES, requires = "throughput")]
+    table_bytes: u64,
     #[command(flatten)]
     limits: CompileLimits,
 }
@@ -139,7 +144,14 @@ pub(crate) fn bench(args: &BenchArgs, out: Out) -> Result<(), CliError> {
     let vk_bytes = bundle.file(bundle::VERIFYING_KEY).map_or(0, |f| f.size);
     let in_flight = args
         .throughput
-        .map(|slots| versus::throughput(&prover, &input, slots, args.runs))
+        .map(|slots| {
+            let begun = Instant::now();
+            let ready = LocalWork::in_process()
+                .with_tables(args.table_bytes)
+                .load(&bundle, &Unwatched)?;
+            let ready = (&ready, begun.elapsed().as_secs_f64());
+            versus::throughput(&prover, ready, &input, slots, args.runs)
+        })
         .transpose()?;
     let batch = match args.batch {
         Some(n) => {

@@ -34,6 +34,7 @@ pub struct LocalWork {
     limits: ChildLimits,
     device: Arc<dyn zkinfer_gpu::Device>,
     srs: Option<Arc<Srs>>,
+    max_table_bytes: u64,
 }
 
 impl LocalWork {
@@ -43,6 +44,7 @@ impl LocalWork {
             limits,
             device: Arc::new(zkinfer_gpu::Cpu),
             srs: None,
+            max_table_bytes: 0,
         }
     }
 
@@ -51,6 +53,15 @@ impl LocalWork {
     pub fn with_srs(self, srs: Option<Srs>) -> Self {
         Self {
             srs: srs.map(Arc::new),
+            ..self
+        }
+    }
+
+    /// The same, with tables of at most `max_bytes` for every circuit that it prepares, made when it is loaded.
+    #[must_use]
+    pub fn with_tables(self, max_bytes: u64) -> Self {
+        Self {
+            max_table_bytes: max_bytes,
             ..self
         }
     }
@@ -131,8 +142,15 @@ impl LocalWork {
             .backend(bundle.system())
             .prepare(program, key, vk)
             .map_err(|e| damaged(&e))?;
+        let table_bytes = prover
+            .tabulate(self.max_table_bytes)
+            .map_err(|e| damaged(&e))?;
         stop_if(control.report(Phase::LoadKey, 2, 2))?;
-        Ok(LocalProver { prover, model })
+        Ok(LocalProver {
+            prover,
+            model,
+            table_bytes,
+        })
     }
 }
 
@@ -464,12 +482,18 @@ impl Gate for LocalGate {
 pub struct LocalProver {
     prover: Box<dyn Prover>,
     model: Model,
+    table_bytes: u64,
 }
 
 impl LocalProver {
     /// The quantized model.
     pub fn model(&self) -> &Model {
         &self.model
+    }
+
+    /// Memory of the tables that speed the proofs up.
+    pub fn table_bytes(&self) -> u64 {
+        self.table_bytes
     }
 
     /// The key that accepts the proofs.

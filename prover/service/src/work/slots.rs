@@ -1,8 +1,8 @@
 //! Several proofs of loaded circuits in flight, each on threads of its own.
 //!
 //! One proof cannot keep every core busy: solving, the transcript and the ends of its multiplications run on few of them.
-//! Several proofs on fewer threads each fill these gaps with one another's work. Circuit and mapped key are shared;
-//! each proof in flight needs the memory of one prover.
+//! Several proofs on fewer threads each fill these gaps with one another's work. Circuit, mapped key and the tables of its points
+//! are shared; each proof in flight needs the memory of one prover.
 
 use std::{
     num::NonZeroUsize,
@@ -17,6 +17,9 @@ use rayon::{ThreadPool, ThreadPoolBuildError, ThreadPoolBuilder};
 
 /// Stack of a thread that proves.
 const STACK_BYTES: usize = 64 << 20;
+
+/// Memory for the tables of one loaded circuit, where many proofs are expected.
+pub const MAX_TABLE_BYTES: u64 = 1 << 30;
 
 /// How many proofs at once, and on how many threads each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

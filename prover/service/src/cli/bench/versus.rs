@@ -8,7 +8,7 @@ use zkinfer_verifier::Context;
 
 use super::super::{
     CliError,
-    output::{row, seconds},
+    output::{bytes, row, seconds},
 };
 use crate::work::{
     Unwatched, WorkError,
@@ -26,9 +26,11 @@ pub(super) fn median(times: &[f64]) -> f64 {
     sorted.get(sorted.len() / 2).copied().unwrap_or(0.0)
 }
 
-/// Proofs a minute, `slots` in flight and one at a time.
+/// Proofs a minute: one at a time as `prove` makes them, and `slots` in flight on a prover made ready for many, which took so many
+/// seconds to load; also one at a time on that prover, so that the tables' part of the ratio is seen.
 pub(super) fn throughput(
-    prover: &LocalProver,
+    plain: &LocalProver,
+    (ready, ready_seconds): (&LocalProver, f64),
     input: &[Tensor],
     slots: NonZeroUsize,
     rounds: usize,
@@ -40,7 +42,7 @@ pub(super) fn throughput(
     let [one, flight] = shares;
     let (one, flight) = (one?, flight?);
     let n_proofs = 4 * slots.get();
-    let a_minute = |slots: &Slots| -> Result<f64, WorkError> {
+    let a_minute = |slots: &Slots, prover: &LocalProver| -> Result<f64, WorkError> {
         let begun = Instant::now();
         slots.run(
             vec![input.to_vec(); n_proofs],
@@ -49,27 +51,43 @@ pub(super) fn throughput(
         )?;
         Ok(60.0 * n_proofs as f64 / begun.elapsed().as_secs_f64())
     };
-    let (mut alone, mut together, mut ratios) = (vec![], vec![], vec![]);
+    let (mut alone, mut tabulated, mut together, mut ratios) = (vec![], vec![], vec![], vec![]);
     for _ in 0..rounds.max(1) {
-        let (a, b) = (a_minute(&one)?, a_minute(&flight)?);
+        let (a, b) = (a_minute(&one, plain)?, a_minute(&flight, ready)?);
         alone.push(a);
         together.push(b);
         ratios.push(b / a);
+        tabulated.push(a_minute(&one, ready)?);
     }
     let ratio = median(&ratios);
+    let table_bytes = ready.table_bytes();
     let figures = json!({
         "in_flight": many.slots, "threads_each": many.threads, "proofs_a_round": n_proofs,
-        "sequential_proofs_per_minute": alone, "in_flight_proofs_per_minute": together, "ratios": ratios, "ratio": ratio,
+        "table_bytes": table_bytes, "load_with_tables_seconds": ready_seconds,
+        "sequential_proofs_per_minute": alone, "sequential_with_tables_proofs_per_minute": tabulated,
+        "in_flight_proofs_per_minute": together, "ratios": ratios, "ratio": ratio,
     });
     let lines = vec![
         row(
             "one at a time",
-            format!("{:.1} proofs a minute, {threads} threads", median(&alone)),
+            format!(
+                "{:.1} proofs a minute, {threads} threads, no tables",
+                median(&alone)
+            ),
+        ),
+        row(
+            "with tables",
+            format!(
+                "{:.1} proofs a minute, {threads} threads; {} of tables, loaded in {}",
+                median(&tabulated),
+                bytes(table_bytes),
+                seconds(ready_seconds)
+            ),
         ),
         row(
             "in flight",
             format!(
-                "{:.1} proofs a minute, {} on {} threads each: {ratio:.2} times as many",
+                "{:.1} proofs a minute, {} on {} threads each, with tables: {ratio:.2} times one at a time without",
                 median(&together),
                 many.slots,
                 many.threads
