@@ -1,29 +1,52 @@
-//! The farm: who proves what, and when. The in-process prover takes one job a slot at a time.
+//! The farm: who proves what, and when.
+//!
+//! | file | what it is |
+//! |---|---|
+//! | [`job`] | the life of a job, as a pure function |
+//! | [`lease`] | what nodes and the gateway say to each other |
+//! | [`scheduler`] | which jobs a node gets, as a pure function |
+//! | `snapshot` | what the scheduler decides on |
+//! | [`desk`] | the gateway's side of the line to nodes |
+//! | `builder` | compiles and makes keys |
+//! | `reaper` | what time does |
+//! | `live` | progress of what runs |
 
+mod builder;
 mod cache;
+pub mod desk;
+mod files;
 pub mod job;
 pub mod lease;
 mod live;
-mod prover;
 mod reaper;
 pub mod scheduler;
+mod snapshot;
 
 use std::{
     path::PathBuf,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
 };
 
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     config::Limits,
-    store::{Blobs, CircuitId, Store, TenantId},
+    node::{Files, NodeConfig, Workshop},
+    store::{Blobs, Capabilities, CircuitId, Node, Store, StoreError, TenantId, sealed::Vault},
     work::{Gate, Work},
 };
 
 pub(crate) use cache::Recent;
+pub use desk::{Desk, LocalUplink};
 pub(crate) use live::overall;
 pub use live::{Live, LiveProgress};
+use scheduler::{NodeClass, TimeModel};
+
+/// Proofs that the time model is told of at the start.
+const REMEMBERED_PROOFS: u32 = 2000;
 
 /// What every part of the service shares.
 #[derive(Debug)]
@@ -40,6 +63,14 @@ pub struct Farm {
     pub data: PathBuf,
     /// The gateway's view of recent circuits.
     pub(crate) gates: Mutex<Recent<(TenantId, CircuitId), Arc<dyn Gate>>>,
+    /// Files of the bundles of recent circuits.
+    files: Mutex<Recent<CircuitId, Arc<Vec<lease::FetchFile>>>>,
+    /// How long proofs take.
+    model: Mutex<TimeModel>,
+    /// Leases since the last one of a BATCH job.
+    since_batch: AtomicU32,
+    /// Seals private inputs.
+    pub vault: Vault,
     /// The attempts that run.
     pub live: Live,
     /// Set when the server stops taking work.
@@ -54,18 +85,102 @@ impl Farm {
         self.data.join("circuits").join(circuit.0.to_string())
     }
 
-    /// Starts the slots of the prover and the reaper; all end after [`Farm::stopping`] is cancelled.
+    /// A farm over these parts.
+    pub fn new(
+        store: Arc<dyn Store>,
+        blobs: Blobs,
+        vault: Vault,
+        work: Arc<dyn Work>,
+        limits: Limits,
+        data: PathBuf,
+    ) -> Self {
+        Self {
+            store,
+            blobs: Arc::new(blobs),
+            work,
+            limits,
+            data,
+            gates: Mutex::new(Recent::new(64)),
+            files: Mutex::new(Recent::new(256)),
+            model: Mutex::default(),
+            since_batch: AtomicU32::new(0),
+            vault,
+            live: Live::default(),
+            stopping: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+        }
+    }
+
+    /// Starts the builder and the reaper; both end after [`Farm::stopping`] is cancelled.
     ///
     /// # Errors
     /// A thread cannot be started.
     pub fn start(self: &Arc<Self>) -> std::io::Result<()> {
-        let warm = prover::warm_keys(self);
-        for _ in 0..self.limits.share.slots.get() {
-            let bench = prover::Workbench::start(self.limits.share)?;
-            let run = prover::run(Arc::clone(self), bench, Arc::clone(&warm));
-            self.tasks.spawn(run);
-        }
+        let bench = builder::Workbench::start()?;
+        self.tasks.spawn(builder::run(Arc::clone(self), bench));
         self.tasks.spawn(reaper::run(Arc::clone(self)));
         Ok(())
+    }
+
+    /// Tells the time model of the latest proofs.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub async fn remember_times(&self) -> Result<(), StoreError> {
+        let nodes = self.store.nodes().await?;
+        let class = |took: &crate::store::Took| {
+            let node: Option<&Node> = nodes.iter().find(|n| Some(n.id) == took.node);
+            NodeClass::of(node.map_or(&Capabilities::default(), |n| &n.capabilities))
+        };
+        let proofs = self.store.recent_proofs(REMEMBERED_PROOFS).await?;
+        let mut model = self.model.lock().unwrap_or_else(PoisonError::into_inner);
+        for took in &proofs {
+            model.observe(took.circuit, class(took), took.prove_ms);
+        }
+        Ok(())
+    }
+
+    /// Starts the node of this process, which ends after [`Farm::stopping`] is cancelled.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub async fn start_own_node(
+        self: &Arc<Self>,
+        desk: &Arc<Desk>,
+        capabilities: Capabilities,
+        workshop: Arc<dyn Workshop>,
+    ) -> Result<(), StoreError> {
+        let node = self.store.own_node("embedded").await?;
+        let uplink = Arc::new(LocalUplink::new(Arc::clone(desk), node.id));
+        let config = NodeConfig {
+            capabilities,
+            files: Files::Local(self.data.join("circuits")),
+            secret: None,
+            drain_timeout: self.limits.drain_timeout,
+            heartbeat: None,
+        };
+        let stop = self.stopping.clone();
+        self.tasks.spawn(async move {
+            if let Err(error) = crate::node::run(config, uplink, workshop, stop).await {
+                tracing::error!(%error, "the prover of this process does not run");
+            }
+        });
+        Ok(())
+    }
+
+    fn since_batch(&self) -> u32 {
+        self.since_batch.load(Ordering::Relaxed)
+    }
+
+    /// Counts a lease.
+    fn leased(&self, batch: bool) {
+        if batch {
+            self.since_batch.store(0, Ordering::Relaxed);
+        } else {
+            let add = |n: u32| Some(n.saturating_add(1));
+            let _ = self
+                .since_batch
+                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, add);
+        }
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::proto;
 use crate::{
-    farm::LiveProgress,
+    farm::{LiveProgress, scheduler::Pending},
     gateway::{CircuitRequest, GatewayError, JobInput, JobRequest, JobView, UploadState},
     store::{
         Artifact, ArtifactKind, Attempt, Backend, Circuit, CircuitFilter, CircuitId, CircuitState,
@@ -397,26 +397,14 @@ pub(super) fn job_filter(m: &proto::ListJobsRequest) -> Result<JobFilter, Invali
     })
 }
 
-fn pending(view: &JobView) -> Option<proto::PendingReason> {
-    use proto::pending_reason::Kind;
-    if view.job.state != JobState::Queued {
-        return None;
+/// Why a job waits.
+pub(super) fn pending(pending: &Pending) -> proto::PendingReason {
+    proto::PendingReason {
+        kind: pending.kind.code(),
+        detail: pending.detail.clone(),
+        jobs_ahead: pending.jobs_ahead,
+        next_try: pending.next_try.map(timestamp),
     }
-    let waits = view.job.not_before > millis(&now());
-    let (kind, detail) = if waits {
-        (Kind::Backoff, "waits before it is tried again".to_owned())
-    } else {
-        (
-            Kind::WaitingForTurn,
-            format!("{} jobs go first", view.ahead),
-        )
-    };
-    Some(proto::PendingReason {
-        kind: kind as i32,
-        detail,
-        jobs_ahead: view.ahead,
-        next_try: waits.then(|| timestamp(view.job.not_before)),
-    })
 }
 
 pub(super) fn job(view: &JobView) -> proto::Job {
@@ -446,7 +434,7 @@ pub(super) fn job(view: &JobView) -> proto::Job {
         attempts: u32::try_from(job.epoch).unwrap_or(u32::MAX),
         max_attempts: job.max_attempts,
         failure: job.failure.as_ref().filter(|_| !done).map(failure),
-        pending_reason: pending(view),
+        pending_reason: view.pending.as_ref().map(pending),
         proof: job.proof.as_ref().map(digest_message),
         labels: job.labels.clone(),
         etag: job.version.to_string(),
@@ -464,7 +452,11 @@ pub(super) fn job(view: &JobView) -> proto::Job {
 pub(super) fn attempt(a: &Attempt) -> proto::AttemptView {
     proto::AttemptView {
         number: u32::try_from(a.epoch).unwrap_or(u32::MAX),
-        node: "embedded".to_owned(),
+        node: a
+            .node
+            .map_or_else(|| "gateway".to_owned(), |node| node.to_string()),
+        speculative: a.speculative,
+        peak_ram: a.peak_ram,
         lease_time: Some(timestamp(a.leased_at)),
         end_time: a.ended_at.map(timestamp),
         failure: a.failure.as_ref().map(failure),

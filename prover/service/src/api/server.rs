@@ -11,15 +11,19 @@ use std::{
 
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_stream::wrappers::TcpListenerStream;
-use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
 
 use super::{DESCRIPTORS, artifacts::Artifacts, circuits::Circuits, jobs::Jobs, proto};
 use crate::{
     config::{self, ServeConfig},
-    farm::{Farm, Live, Recent},
+    farm::{Desk, Farm},
     gateway::Gateway,
-    store::{BlobError, Blobs, StoreError, sqlite::SqliteStore},
+    node::{Children, Threads, Workshop, capabilities},
+    store::{
+        BlobError, Blobs, StoreError,
+        sealed::{SealError, Vault},
+        sqlite::SqliteStore,
+    },
     store::{JobStore as _, blobs},
     work::Work,
 };
@@ -64,6 +68,9 @@ pub enum ServeError {
     /// The store cannot be opened.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The key of private inputs cannot be used.
+    #[error("key of private inputs: {0}")]
+    Vault(#[from] SealError),
     /// gRPC failed.
     #[error("gRPC: {0}")]
     Transport(#[from] tonic::transport::Error),
@@ -116,21 +123,23 @@ pub async fn start(config: &ServeConfig, work: Arc<dyn Work>) -> Result<Running,
     sweep_blobs(&store, &config.data).await?;
 
     let secret = store.secret().await?;
-    let farm = Arc::new(Farm {
-        store: Arc::new(store),
-        blobs: Arc::new(blobs),
-        work,
-        limits: config.limits.clone(),
-        data: config.data.clone(),
-        gates: std::sync::Mutex::new(Recent::new(64)),
-        live: Live::default(),
-        stopping: CancellationToken::new(),
-        tasks: tokio_util::task::TaskTracker::new(),
-    });
+    let farm = Arc::new(Farm::new(
+        Arc::new(store),
+        blobs,
+        Vault::open(&config.data.join("kek"))?,
+        Arc::clone(&work),
+        config.limits.clone(),
+        config.data.clone(),
+    ));
+    farm.remember_times().await?;
     farm.start().map_err(|source| ServeError::File {
         path: config.data.clone(),
         source,
     })?;
+    let desk = Arc::new(Desk::new(Arc::clone(&farm)));
+    let capabilities = capabilities::detect(config.limits.share, u64::MAX, u64::MAX);
+    let workshop = workshop(config, work, capabilities.total.ram_bytes);
+    farm.start_own_node(&desk, capabilities, workshop).await?;
     let serving = serve(Gateway::new(Arc::clone(&farm)), secret, listener).await?;
     Ok(Running {
         address,
@@ -138,6 +147,20 @@ pub async fn start(config: &ServeConfig, work: Arc<dyn Work>) -> Result<Running,
         serving,
         drain_timeout: config.limits.drain_timeout,
         _lock: lock,
+    })
+}
+
+/// Slots in processes of the program that compiles models, or, without one, on threads of this process.
+fn workshop(config: &ServeConfig, work: Arc<dyn Work>, ram_bytes: u64) -> Arc<dyn Workshop> {
+    let share = config.limits.share;
+    if config.worker.as_os_str().is_empty() {
+        return Arc::new(Threads::new(work, share, config.limits.warm_circuits));
+    }
+    Arc::new(Children {
+        program: config.worker.clone(),
+        share,
+        ram_bytes: ram_bytes / share.slots.get() as u64,
+        allowance_bytes: Children::ALLOWANCE_BYTES,
     })
 }
 

@@ -8,6 +8,8 @@ use crate::store::{FailureClass, JobState};
 
 /// The code of an attempt whose child process died by a signal.
 pub const CHILD_DIED: &str = "CHILD_DIED";
+/// The code of an attempt that the gateway could not hand out; its node never saw it.
+pub const NOT_HANDED_OUT: &str = "NOT_HANDED_OUT";
 /// The code of an attempt that took too long; the next one gets more time.
 pub const TIME_LIMIT: &str = "TIME_LIMIT";
 /// The code of a job that kills whoever works on it.

@@ -76,7 +76,7 @@ impl Live {
             .iter()
             .find(|a| a.job == attempt.job && a.epoch == attempt.epoch)
             .cloned();
-        let known = known.unwrap_or_else(|| self.begin(tenant, attempt.job, attempt.epoch));
+        let known = known.unwrap_or_else(|| self.add(tenant, attempt.job, attempt.epoch, true));
         let progress = if progress.is_finite() { progress } else { 0.0 };
         known.tell(phase, progress.clamp(0.0, 1.0));
     }
@@ -87,9 +87,9 @@ impl Live {
             .retain(|a| a.job != attempt.job || a.epoch != attempt.epoch);
     }
 
-    /// A job ended, and all its attempts with it.
-    pub(crate) fn forget_job(&self, job: JobId) {
-        self.lock().retain(|a| a.job != job);
+    /// A job ended, and with it what nodes told of its attempts.
+    pub(crate) fn forget_nodes_of(&self, job: JobId) {
+        self.lock().retain(|a| a.job != job || !a.remote);
     }
 
     /// Asks `job` to stop, if it runs.
@@ -106,9 +106,14 @@ impl Live {
         }
     }
 
-    /// Begins an attempt.
+    /// Begins an attempt of this process.
     pub(super) fn begin(&self, tenant: TenantId, job: JobId, epoch: i64) -> Arc<Attempt> {
+        self.add(tenant, job, epoch, false)
+    }
+
+    fn add(&self, tenant: TenantId, job: JobId, epoch: i64, remote: bool) -> Arc<Attempt> {
         let attempt = Arc::new(Attempt {
+            remote,
             tenant,
             job,
             epoch,
@@ -145,6 +150,8 @@ struct State {
 /// One running attempt.
 #[derive(Debug)]
 pub(super) struct Attempt {
+    /// Whether it runs on a node.
+    remote: bool,
     tenant: TenantId,
     job: JobId,
     epoch: i64,

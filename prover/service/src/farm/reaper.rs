@@ -26,6 +26,7 @@ pub(super) async fn run(farm: Arc<Farm>) {
 async fn turn(farm: &Farm, files: bool) -> Result<(), StoreError> {
     for job in farm.store.expire().await? {
         farm.live.stop(job.id);
+        farm.live.forget_nodes_of(job.id);
         tracing::info!(job = %job.id, "expired");
     }
     for attempt in farm.store.expire_leases().await? {

@@ -7,10 +7,10 @@ use zkinfer_verifier::Context;
 use super::{Gateway, GatewayError, gate};
 use crate::{
     config,
-    farm::LiveProgress,
+    farm::{LiveProgress, scheduler::Pending},
     store::{
         ArtifactKind, Attempt, CircuitId, Digest, Job, JobFilter, JobId, JobKind, JobState, Labels,
-        NewJob, Page, Priority, ProofRecord, RequestKey, Trust,
+        NewJob, Page, Priority, ProofRecord, RequestKey, Trust, sealed::Sealed,
     },
     work::{ProofEncoding, ProofParts},
 };
@@ -75,8 +75,8 @@ pub struct JobView {
     pub job: Job,
     /// Where it is, while it runs.
     pub live: Option<LiveProgress>,
-    /// Queued jobs before it, while it is queued.
-    pub ahead: u32,
+    /// Why it waits, while it is queued.
+    pub pending: Option<Pending>,
     /// Whether CreateJob answered an older job.
     pub deduplicated: bool,
 }
@@ -164,10 +164,17 @@ impl Gateway {
         drop(permit);
         self.check_room(quantized.len() as u64).await?;
         let private_input = circuit.has_private_input();
-        let length = quantized.len() as u64;
+        let (stored, identity, input_key) = if private_input {
+            let sealed = self.seal(quantized).await?;
+            (sealed.0.bytes, sealed.1, sealed.0.wrapped_key)
+        } else {
+            let identity = Digest::of(&quantized);
+            (quantized, identity, Vec::new())
+        };
+        let length = stored.len() as u64;
         let pinned = self.farm.blobs.pin().await;
         let blobs = Arc::clone(&self.farm.blobs);
-        let digest = tokio::task::spawn_blocking(move || blobs.put(&quantized))
+        let digest = tokio::task::spawn_blocking(move || blobs.put(&stored))
             .await
             .map_err(|_| GatewayError::Internal("storing the input met a defect".into()))??;
         let created = self
@@ -181,7 +188,8 @@ impl Gateway {
                     input: (digest, length),
                     input_artifact,
                     private_input,
-                    input_key: Vec::new(),
+                    identity,
+                    input_key,
                     min_trust: request.min_trust.unwrap_or(Trust::Untrusted),
                     pools: request.pools,
                     trace: request.trace,
@@ -256,22 +264,36 @@ impl Gateway {
 
     /// A job with its progress and place.
     pub(crate) async fn view(&self, job: Job) -> Result<JobView, GatewayError> {
-        let ahead = if job.state == JobState::Queued {
-            self.farm.store.jobs_ahead(&job).await?
-        } else {
-            0
-        };
+        let pending = self.farm.pending(&[&job]).await?.remove(&job.id);
+        Ok(self.with_live(job, pending))
+    }
+
+    fn with_live(&self, job: Job, pending: Option<Pending>) -> JobView {
         let live = if job.state.is_terminal() {
             None
         } else {
             self.farm.live.progress(job.id)
         };
-        Ok(JobView {
+        JobView {
             job,
             live,
-            ahead,
+            pending,
             deduplicated: false,
-        })
+        }
+    }
+
+    /// The sealed form of quantized tensors, and the name by which the same tensors are known again.
+    async fn seal(&self, quantized: Vec<u8>) -> Result<(Sealed, Digest), GatewayError> {
+        let farm = Arc::clone(&self.farm);
+        let quantized = zeroize::Zeroizing::new(quantized);
+        let sealed = tokio::task::spawn_blocking(move || {
+            let identity = farm.vault.identity(&quantized);
+            farm.vault.seal(&quantized).map(|sealed| (sealed, identity))
+        });
+        sealed
+            .await
+            .map_err(|_| GatewayError::Internal("sealing the input met a defect".into()))?
+            .map_err(|e| GatewayError::Internal(format!("sealing the input: {e}")))
     }
 
     /// The job with `id`.
@@ -290,11 +312,13 @@ impl Gateway {
         filter: &JobFilter,
         page: &Page,
     ) -> Result<Vec<JobView>, GatewayError> {
-        let mut views = Vec::new();
-        for job in self.farm.store.jobs(self.tenant, filter, page).await? {
-            views.push(self.view(job).await?);
-        }
-        Ok(views)
+        let jobs = self.farm.store.jobs(self.tenant, filter, page).await?;
+        let mut pending = self.farm.pending(&jobs.iter().collect::<Vec<_>>()).await?;
+        let views = jobs.into_iter().map(|job| {
+            let why = pending.remove(&job.id);
+            self.with_live(job, why)
+        });
+        Ok(views.collect())
     }
 
     /// Waits until the job is terminal, at most `timeout` and a minute.
@@ -324,6 +348,7 @@ impl Gateway {
         let job = self.farm.store.cancel(self.tenant, id, etag).await?;
         if job.state == JobState::Cancelled {
             self.farm.live.stop(id);
+            self.farm.live.forget_nodes_of(id);
         }
         self.view(job).await
     }

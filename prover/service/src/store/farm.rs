@@ -128,27 +128,26 @@ pub struct WaitingJob {
     pub tried: Vec<Tried>,
 }
 
-/// A PROVE attempt that runs.
-#[derive(Clone, Copy, Debug)]
-pub struct RunningAttempt {
-    /// Which.
-    pub attempt: AttemptId,
-    /// Whose.
-    pub tenant: TenantId,
-    /// Its circuit.
-    pub circuit: CircuitId,
-    /// Its class.
-    pub priority: Priority,
+/// An attempt that did not end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OpenAttempt {
+    /// Its fencing token.
+    pub epoch: i64,
     /// Its node.
     pub node: Option<NodeId>,
     /// When it began.
     pub leased_at: Millis,
     /// Whether it races another attempt.
     pub speculative: bool,
-    /// Memory that it needs.
-    pub ram_bytes: u64,
-    /// What the scheduler knows of its job.
-    pub min_trust: Trust,
+}
+
+/// A PROVE job that somebody has.
+#[derive(Clone, Debug)]
+pub struct RunningJob {
+    /// The job, as when it waited.
+    pub job: WaitingJob,
+    /// Its open attempts, oldest first.
+    pub attempts: Vec<OpenAttempt>,
 }
 
 /// A node with its keys.
@@ -185,26 +184,22 @@ pub struct FarmView {
     /// When the next job becomes due that is not.
     pub next_due: Option<Millis>,
     /// What runs.
-    pub running: Vec<RunningAttempt>,
+    pub running: Vec<RunningJob>,
     /// Every node.
     pub nodes: Vec<NodeView>,
     /// Tenants that wait or run.
     pub tenants: Vec<TenantShare>,
 }
 
-/// How long proofs of a circuit took.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Times {
-    /// Proofs that this is told from.
-    pub count: u32,
-    /// The median.
+/// How long a proof took.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Took {
+    /// Of this circuit.
+    pub circuit: CircuitId,
+    /// Where.
+    pub node: Option<NodeId>,
+    /// Time to prove.
     pub prove_ms: u64,
-    /// All but one in twenty.
-    pub prove_p95_ms: u64,
-    /// All but one in a hundred.
-    pub prove_p99_ms: u64,
-    /// Mean time to load the key, when it was not loaded.
-    pub key_load_ms: u64,
 }
 
 /// Nodes and their attempts. Every change of a job follows `farm::job`.
@@ -258,8 +253,8 @@ pub trait FarmStore: Debug + Send + Sync {
         wants: &[Want],
         ttl_ms: i64,
     ) -> Result<Vec<Leased>, StoreError>;
-    /// Remembers that jobs were passed over for others with a loaded key.
-    async fn pass_over(&self, jobs: &[JobId]) -> Result<(), StoreError>;
+    /// Remembers that jobs were passed over for others with a loaded key, or are held for a node that has theirs.
+    async fn pass_over(&self, passed: &[JobId], held: &[JobId]) -> Result<(), StoreError>;
     /// A sign of life: the named attempts get another `ttl_ms` and are RUNNING. `keys` replaces what the node holds.
     /// `None` when the session is over.
     async fn heartbeat(
@@ -299,6 +294,6 @@ pub trait FarmStore: Debug + Send + Sync {
     ) -> Result<Rejected, StoreError>;
     /// Ends attempts whose lease ran out; answers them.
     async fn expire_leases(&self) -> Result<Vec<AttemptId>, StoreError>;
-    /// How long proofs of a circuit took, if there were any.
-    async fn times(&self, circuit: CircuitId) -> Result<Option<Times>, StoreError>;
+    /// How long the latest proofs took, oldest first, at most `limit`.
+    async fn recent_proofs(&self, limit: u32) -> Result<Vec<Took>, StoreError>;
 }

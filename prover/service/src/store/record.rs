@@ -401,8 +401,10 @@ pub struct NewJob {
     pub circuit: CircuitId,
     /// Its class in the queue.
     pub priority: Priority,
-    /// The stored quantized tensors: digest and length.
+    /// The stored quantized tensors, sealed or not: digest and length.
     pub input: (Digest, u64),
+    /// By what the same tensors are known again: their digest, or for private ones a keyed one.
+    pub identity: Digest,
     /// The uploaded file they came from.
     pub input_artifact: Option<Digest>,
     /// Whether the input must not outlive the job; only nodes that are VETTED at least see it, whatever `min_trust` says.

@@ -74,7 +74,7 @@ pub(super) async fn create(
     hash.update(b"zkinfer-job-v1");
     hash.update(circuit.fingerprint.0);
     hash.update(circuit.id.0.as_bytes());
-    hash.update(new.input.0.0);
+    hash.update(new.identity.0);
     hash.update(new.context);
     if !new.allow_cached {
         hash.update(id.0.as_bytes());

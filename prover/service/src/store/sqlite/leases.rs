@@ -10,13 +10,13 @@ use super::{
 };
 use crate::{
     farm::{
-        job::{CHILD_DIED, History, Judgement, Refusal, Step, TIME_LIMIT, judge},
+        job::{CHILD_DIED, History, Judgement, NOT_HANDED_OUT, Refusal, Step, TIME_LIMIT, judge},
         lease::AttemptId,
     },
     store::{
         AttemptBeat, Capabilities, CircuitId, ClusterView, Failure, FailureClass, FarmStore,
         FarmView, Heard, Held, Job, JobId, JobKind, JobState, KeyResidency, Leased, Millis, Node,
-        NodeChange, NodeId, NodeState, Rejected, Session, StoreError, TenantId, Times, Trust, Want,
+        NodeChange, NodeId, NodeState, Rejected, Session, StoreError, TenantId, Took, Trust, Want,
     },
 };
 
@@ -394,7 +394,7 @@ async fn fail(
     let by_node = matches!(
         failure.class,
         FailureClass::NodeFault | FailureClass::Internal
-    );
+    ) && failure.code != NOT_HANDED_OUT;
     let what = Step::Fail {
         epoch: attempt.epoch,
         judgement,
@@ -615,11 +615,13 @@ impl FarmStore for SqliteStore {
         lease(self, node, session, wants, ttl_ms).await
     }
 
-    async fn pass_over(&self, jobs: &[JobId]) -> Result<(), StoreError> {
+    async fn pass_over(&self, passed: &[JobId], held: &[JobId]) -> Result<(), StoreError> {
         let mut tx = self.write().await?;
         let now = tx.now;
-        for job in jobs {
-            sqlx::query("UPDATE jobs SET passed_over=passed_over+1, passed_since=coalesce(passed_since,?) WHERE id=? AND state=1")
+        let passed = passed.iter().map(|job| (job, 1));
+        for (job, more) in passed.chain(held.iter().map(|job| (job, 0))) {
+            sqlx::query("UPDATE jobs SET passed_over=passed_over+?, passed_since=coalesce(passed_since,?) WHERE id=? AND state=1")
+                .bind(more)
                 .bind(now)
                 .bind(&job.0.as_bytes()[..])
                 .execute(&mut *tx)
@@ -691,7 +693,7 @@ impl FarmStore for SqliteStore {
         expire_leases(self).await
     }
 
-    async fn times(&self, circuit: CircuitId) -> Result<Option<Times>, StoreError> {
-        view::times(self, circuit).await
+    async fn recent_proofs(&self, limit: u32) -> Result<Vec<Took>, StoreError> {
+        view::recent_proofs(self, limit).await
     }
 }

@@ -163,12 +163,9 @@ mod tests {
             .expect("claimed")
             .expect("a job");
         assert!(claimed.epoch == 2 && store.last_event(T).await.expect("read") == 5);
-        let times = store
-            .times(CircuitId(id(1)))
-            .await
-            .expect("read")
-            .expect("one proof");
-        assert_eq!((times.count, times.prove_ms, times.key_load_ms), (1, 3, 2));
+        let took = store.recent_proofs(10).await.expect("read");
+        let took: Vec<_> = took.iter().map(|t| (t.circuit, t.prove_ms)).collect();
+        assert_eq!(took, [(CircuitId(id(1)), 3)]);
         store.close().await;
         assert!(
             SqliteStore::open(&path).await.is_ok(),

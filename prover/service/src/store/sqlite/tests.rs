@@ -107,6 +107,7 @@ fn new_job(circuit: CircuitId, input: u8) -> NewJob {
         circuit,
         priority: Priority::Normal,
         input: (Digest([input; 32]), 1),
+        identity: Digest([input; 32]),
         input_artifact: None,
         private_input: false,
         input_key: Vec::new(),

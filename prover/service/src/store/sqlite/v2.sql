@@ -73,7 +73,7 @@ UPDATE attempts SET
 CREATE INDEX attempts_open ON attempts(lease_expires) WHERE ended_at IS NULL;
 CREATE INDEX attempts_node ON attempts(node_id) WHERE ended_at IS NULL;
 CREATE INDEX attempts_invalid ON attempts(node_id,invalid_at) WHERE invalid_at IS NOT NULL;
-CREATE INDEX attempts_won ON attempts(circuit_id,ended_at) WHERE outcome=1;
+CREATE INDEX attempts_won ON attempts(ended_at) WHERE outcome=1;
 
 ALTER TABLE proofs ADD COLUMN node_id BLOB REFERENCES nodes;
 

@@ -5,21 +5,16 @@ use std::collections::{HashMap, HashSet};
 use sqlx::{AssertSqlSafe, Row, SqliteConnection, sqlite::SqliteRow};
 
 use super::{SqliteStore, nodes::estimate, rows};
-use crate::{
-    farm::lease::AttemptId,
-    store::{
-        AttemptOutcome, Backend, CircuitId, CompileFacts, FailureClass, FarmView, JobId,
-        KeyResidency, Millis, NodeId, NodeView, Priority, RunningAttempt, SetupFacts, StoreError,
-        TenantId, TenantShare, Tier, Times, Tried, WaitingJob,
-    },
+use crate::store::{
+    AttemptOutcome, Backend, CircuitId, CompileFacts, FailureClass, FarmView, JobId, KeyResidency,
+    Millis, NodeId, NodeView, OpenAttempt, Priority, RunningJob, SetupFacts, StoreError, TenantId,
+    TenantShare, Tier, Took, Tried, WaitingJob,
 };
 
 /// Jobs of a lane that the scheduler sees; the others have their turn after these.
 const LANE_HEADS: i64 = 32;
 /// Jobs that the scheduler sees.
 const MAX_WAITING: i64 = 2000;
-/// Proofs that the times of a circuit are told from.
-const TIMES_OF: i64 = 200;
 
 const WAITING: &str = "j.id,j.tenant_id,j.circuit_id,j.priority,j.created_at,j.not_before,j.min_trust,j.pools,j.min_ram,j.passed_over,\
     j.passed_since,c.backend,c.compiled,c.keys";
@@ -58,22 +53,26 @@ fn waiting(row: &SqliteRow) -> Result<WaitingJob, StoreError> {
     })
 }
 
-fn running(row: &SqliteRow) -> Result<RunningAttempt, StoreError> {
-    let (compiled, _) = circuit_of(row)?;
-    Ok(RunningAttempt {
-        attempt: AttemptId {
-            job: JobId(rows::uuid(row.try_get("id")?)?),
+/// Of rows of one attempt each, the jobs.
+fn running_jobs(rows: &[SqliteRow]) -> Result<Vec<RunningJob>, StoreError> {
+    let mut jobs: Vec<RunningJob> = Vec::new();
+    for row in rows {
+        let attempt = OpenAttempt {
             epoch: row.try_get("epoch")?,
-        },
-        tenant: TenantId(row.try_get("tenant_id")?),
-        circuit: CircuitId(rows::uuid(row.try_get("circuit_id")?)?),
-        priority: priority(row)?,
-        node: rows::node_id(row.try_get("node_id")?)?,
-        leased_at: row.try_get("leased_at")?,
-        speculative: row.try_get("speculative")?,
-        ram_bytes: compiled.map_or(0, |c| c.ram_bytes),
-        min_trust: rows::trust(row.try_get("min_trust")?)?,
-    })
+            node: rows::node_id(row.try_get("node_id")?)?,
+            leased_at: row.try_get("leased_at")?,
+            speculative: row.try_get("speculative")?,
+        };
+        let job = waiting(row)?;
+        match jobs.last_mut().filter(|last| last.job.job == job.job) {
+            Some(last) => last.attempts.push(attempt),
+            None => jobs.push(RunningJob {
+                job,
+                attempts: vec![attempt],
+            }),
+        }
+    }
+    Ok(jobs)
 }
 
 async fn heads(
@@ -182,15 +181,13 @@ pub(super) async fn farm(store: &SqliteStore, also: &[JobId]) -> Result<FarmView
             .await?
             .try_get(0)?;
     add_tried(&mut tx, &mut waiting).await?;
-    let running = sqlx::query(
-        "SELECT j.id,a.epoch,j.tenant_id,j.circuit_id,j.priority,j.min_trust,a.node_id,a.leased_at,a.speculative,c.compiled,c.keys \
-         FROM attempts a JOIN jobs j ON j.id=a.job_id JOIN circuits c ON c.id=j.circuit_id WHERE a.ended_at IS NULL AND j.kind=1",
-    )
+    let running = sqlx::query(AssertSqlSafe(format!(
+        "SELECT {WAITING},a.epoch,a.node_id,a.leased_at,a.speculative FROM attempts a JOIN jobs j ON j.id=a.job_id \
+         JOIN circuits c ON c.id=j.circuit_id WHERE a.ended_at IS NULL AND j.kind=1 ORDER BY j.id,a.epoch"
+    )))
     .fetch_all(&mut *tx)
-    .await?
-    .iter()
-    .map(self::running)
-    .collect::<Result<Vec<_>, _>>()?;
+    .await?;
+    let running = running_jobs(&running)?;
     let nodes = node_views(&mut tx).await?;
     let tenants = sqlx::query(
         "SELECT id,weight,vtime,max_running,(SELECT count(*) FROM jobs WHERE tenant_id=t.id AND kind=1 AND state IN (2,3,4)) AS running \
@@ -221,34 +218,24 @@ pub(super) async fn farm(store: &SqliteStore, also: &[JobId]) -> Result<FarmView
     })
 }
 
-pub(super) async fn times(
+pub(super) async fn recent_proofs(
     store: &SqliteStore,
-    circuit: CircuitId,
-) -> Result<Option<Times>, StoreError> {
+    limit: u32,
+) -> Result<Vec<Took>, StoreError> {
     let rows = sqlx::query(
-        "SELECT prove_ms,key_load_ms FROM attempts WHERE circuit_id=? AND outcome=1 AND prove_ms IS NOT NULL ORDER BY ended_at DESC LIMIT ?",
+        "SELECT circuit_id,node_id,prove_ms FROM attempts WHERE outcome=1 AND prove_ms IS NOT NULL ORDER BY ended_at DESC LIMIT ?",
     )
-    .bind(&circuit.0.as_bytes()[..])
-    .bind(TIMES_OF)
+    .bind(limit)
     .fetch_all(&store.readers)
     .await?;
-    let mut proofs = Vec::with_capacity(rows.len());
-    let mut loads = Vec::new();
-    for row in &rows {
-        proofs.push(rows::bytes(row.try_get(0)?));
-        let load = rows::bytes(row.try_get::<Option<i64>, _>(1)?.unwrap_or(0));
-        loads.extend((load > 0).then_some(load));
-    }
-    proofs.sort_unstable();
-    let at = |percent: usize| {
-        let place = (proofs.len() * percent).div_ceil(100).saturating_sub(1);
-        proofs.get(place).copied()
-    };
-    Ok(at(50).map(|prove_ms| Times {
-        count: u32::try_from(proofs.len()).unwrap_or(u32::MAX),
-        prove_ms,
-        prove_p95_ms: at(95).unwrap_or(prove_ms),
-        prove_p99_ms: at(99).unwrap_or(prove_ms),
-        key_load_ms: loads.iter().sum::<u64>() / (loads.len() as u64).max(1),
-    }))
+    rows.iter()
+        .rev()
+        .map(|row| {
+            Ok(Took {
+                circuit: CircuitId(rows::uuid(row.try_get("circuit_id")?)?),
+                node: rows::node_id(row.try_get("node_id")?)?,
+                prove_ms: rows::bytes(row.try_get("prove_ms")?),
+            })
+        })
+        .collect()
 }

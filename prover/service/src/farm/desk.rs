@@ -1,0 +1,305 @@
+//! The gateway's side of the line to prover nodes: sessions, leases, heartbeats, proofs.
+//!
+//! What a node says is believed as far as it can be checked: an attempt must be its own, a proof must verify with the
+//! gateway's own key. How many leases it holds, how often it asks and how much it sends is bounded here.
+
+mod commit;
+mod fetch;
+mod grant;
+mod local;
+mod pace;
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tokio::sync::Semaphore;
+
+use super::{
+    Farm,
+    lease::{Acquire, AttemptId, Beat, BeatAnswer, Granted, Hello, UplinkError, Welcome},
+};
+use crate::store::{
+    AttemptBeat, Capabilities, CircuitId, Failure, FailureClass, KeyResidency, Node, NodeId,
+    NodeState, StoreError, cut,
+};
+
+pub use commit::MAX_PROOF_BYTES;
+pub use fetch::Fetched;
+pub use local::LocalUplink;
+use pace::Pace;
+
+/// The longest wait for work in one call.
+pub const MAX_WAIT: Duration = Duration::from_secs(25);
+/// Attempts in one message of a node.
+pub const MAX_ATTEMPTS: usize = 1024;
+/// Keys in one message of a node.
+pub const MAX_KEYS: usize = 256;
+/// Proofs that are verified at a time.
+const CHECKS: usize = 4;
+
+/// What the desk remembers of a node while it has a session.
+#[derive(Debug, Default)]
+struct Visitor {
+    pace: Pace,
+    /// Whether a call of it waits for work.
+    waits: bool,
+    /// The keys that the store knows.
+    keys: Vec<KeyResidency>,
+    /// Circuits that it may fetch ahead of work.
+    prefetch: Vec<CircuitId>,
+}
+
+/// Serves prover nodes.
+#[derive(Debug)]
+pub struct Desk {
+    farm: Arc<Farm>,
+    visitors: Mutex<HashMap<NodeId, Visitor>>,
+    checks: Semaphore,
+}
+
+fn stopping() -> UplinkError {
+    UplinkError::Unreachable("the server is draining".to_owned())
+}
+
+/// Text of a node, as far as it is kept.
+fn bounded(text: &str, max: usize) -> String {
+    let plain: String = text.chars().filter(|c| !c.is_control()).take(max).collect();
+    cut(plain, max)
+}
+
+impl Desk {
+    /// The desk of `farm`.
+    pub fn new(farm: Arc<Farm>) -> Self {
+        Self {
+            farm,
+            visitors: Mutex::default(),
+            checks: Semaphore::new(CHECKS),
+        }
+    }
+
+    /// The farm behind it.
+    pub fn farm(&self) -> &Arc<Farm> {
+        &self.farm
+    }
+
+    fn visitors(&self) -> MutexGuard<'_, HashMap<NodeId, Visitor>> {
+        self.visitors.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn with<T>(&self, node: NodeId, what: impl FnOnce(&mut Visitor) -> T) -> T {
+        what(self.visitors().entry(node).or_default())
+    }
+
+    /// Runs `work` to its end even when the node goes away.
+    async fn detached<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T, UplinkError>> + Send + 'static,
+    ) -> Result<T, UplinkError> {
+        let done = self.farm.tasks.spawn(work).await;
+        done.map_err(|_| UplinkError::Unreachable("the call met a defect".to_owned()))?
+    }
+
+    /// The node, unless it may do nothing here.
+    async fn admitted(&self, id: NodeId) -> Result<Node, UplinkError> {
+        let node = match self.farm.store.node(id).await {
+            Ok(node) => node,
+            Err(StoreError::NotFound { .. }) => {
+                return Err(UplinkError::Refused(format!("{id} is not known here")));
+            }
+            Err(e) => return Err(e.into()),
+        };
+        if node.state == NodeState::Quarantined {
+            return Err(UplinkError::Refused(format!(
+                "{id} is quarantined; its operator can activate it again"
+            )));
+        }
+        Ok(node)
+    }
+
+    /// Begins a session.
+    ///
+    /// # Errors
+    /// [`UplinkError`].
+    pub async fn open(&self, node: NodeId, hello: Hello) -> Result<Welcome, UplinkError> {
+        self.admitted(node).await?;
+        if hello.resume.len() > MAX_ATTEMPTS {
+            return Err(UplinkError::Refused(format!(
+                "{} attempts to resume, at most {MAX_ATTEMPTS}",
+                hello.resume.len()
+            )));
+        }
+        let capabilities = checked(hello.capabilities)?;
+        let farm = Arc::clone(&self.farm);
+        let version = bounded(&hello.version, 64);
+        let session = self
+            .detached(async move {
+                let ttl = farm.limits.lease_ttl_ms();
+                let resume = &hello.resume;
+                let opened = farm
+                    .store
+                    .open_session(node, &version, capabilities, resume, ttl)
+                    .await;
+                Ok(opened?)
+            })
+            .await?;
+        self.visitors().insert(node, Visitor::default());
+        tracing::info!(%node, session = session.number, kept = session.keep.len(), dropped = session.drop.len(), "session open");
+        Ok(Welcome {
+            node,
+            session: session.number,
+            heartbeat: self.farm.limits.heartbeat,
+            lease_ttl: self.farm.limits.lease_ttl,
+            keep: session.keep,
+            drop: session.drop,
+            max_proof_bytes: MAX_PROOF_BYTES,
+        })
+    }
+
+    /// Waits for work. No work is an empty answer.
+    ///
+    /// # Errors
+    /// [`UplinkError`].
+    pub async fn acquire(&self, node: NodeId, ask: Acquire) -> Result<Granted, UplinkError> {
+        grant::acquire(self, node, ask).await
+    }
+
+    /// Takes a sign of life.
+    ///
+    /// # Errors
+    /// [`UplinkError`].
+    pub async fn heartbeat(&self, node: NodeId, beat: Beat) -> Result<BeatAnswer, UplinkError> {
+        self.admitted(node).await?;
+        if beat.attempts.len() > MAX_ATTEMPTS || beat.keys.len() > MAX_KEYS {
+            return Err(UplinkError::Refused(format!(
+                "{} attempts and {} keys in a heartbeat, at most {MAX_ATTEMPTS} and {MAX_KEYS}",
+                beat.attempts.len(),
+                beat.keys.len()
+            )));
+        }
+        let news = self.with(node, |v| v.keys != beat.keys);
+        let keys = news.then(|| beat.keys.clone());
+        let attempts: Vec<AttemptBeat> = beat
+            .attempts
+            .iter()
+            .map(|a| AttemptBeat {
+                attempt: a.attempt,
+                peak_ram: a.peak_ram,
+            })
+            .collect();
+        let farm = Arc::clone(&self.farm);
+        let heard = self
+            .detached(async move {
+                let ttl = farm.limits.lease_ttl_ms();
+                let (session, keys) = (beat.session, keys.as_deref());
+                Ok(farm
+                    .store
+                    .heartbeat(node, session, &attempts, keys, ttl)
+                    .await?)
+            })
+            .await?;
+        let Some(heard) = heard else {
+            return Ok(BeatAnswer {
+                stale: true,
+                ..BeatAnswer::default()
+            });
+        };
+        for (attempt, tenant) in &heard.kept {
+            if let Some(said) = beat.attempts.iter().find(|a| a.attempt == *attempt) {
+                self.farm
+                    .live
+                    .tell(*tenant, *attempt, said.phase, said.progress);
+            }
+        }
+        let prefetch = self.with(node, |visitor| {
+            visitor.keys = beat.keys;
+            visitor.prefetch.clone()
+        });
+        Ok(BeatAnswer {
+            cancel: heard.cancel,
+            drain: heard.state == NodeState::Draining,
+            prefetch,
+            evict: Vec::new(),
+            stale: false,
+        })
+    }
+
+    /// Hears that an attempt failed; `true` when it was no longer the node's. CANCELLED hands it back.
+    ///
+    /// # Errors
+    /// [`UplinkError`].
+    pub async fn fail(
+        &self,
+        node: NodeId,
+        session: i64,
+        attempt: AttemptId,
+        failure: Failure,
+    ) -> Result<bool, UplinkError> {
+        self.admitted(node).await?;
+        let farm = Arc::clone(&self.farm);
+        self.detached(async move {
+            let ended = match failure.class {
+                FailureClass::Cancelled => {
+                    farm.store.release_attempt(node, session, attempt).await?
+                }
+                class => {
+                    // Of deadlines, losses and proofs the gateway judges itself.
+                    let class = match class {
+                        FailureClass::NodeLost
+                        | FailureClass::Deadline
+                        | FailureClass::ProofInvalid => FailureClass::NodeFault,
+                        class => class,
+                    };
+                    let code = bounded(&failure.code, 64);
+                    let message = bounded(&failure.message, 1024);
+                    tracing::warn!(%node, %attempt, %class, code, message, "attempt failed");
+                    let failure = Failure::new(class, code, message);
+                    farm.store
+                        .fail_attempt(node, session, attempt, failure)
+                        .await?
+                }
+            };
+            farm.live.forget(attempt);
+            Ok(ended.is_none())
+        })
+        .await
+    }
+
+    /// Ends a session; its attempts go back uncounted.
+    ///
+    /// # Errors
+    /// [`UplinkError`].
+    pub async fn close(&self, node: NodeId, session: i64, reason: &str) -> Result<(), UplinkError> {
+        let farm = Arc::clone(&self.farm);
+        let closed = self
+            .detached(async move { Ok(farm.store.close_session(node, session).await?) })
+            .await?;
+        if closed {
+            self.visitors().remove(&node);
+        }
+        tracing::info!(%node, session, reason = bounded(reason, 200), closed, "session closed");
+        Ok(())
+    }
+}
+
+/// What a node says of itself, within bounds.
+fn checked(capabilities: Capabilities) -> Result<Capabilities, UplinkError> {
+    let texts = capabilities
+        .gpus
+        .iter()
+        .flat_map(|g| [&g.uuid, &g.model, &g.driver])
+        .chain(&capabilities.cpu_features);
+    let long = texts.into_iter().any(|t| t.len() > 128);
+    if capabilities.backends.len() > 16
+        || capabilities.gpus.len() > 64
+        || capabilities.cpu_features.len() > 64
+        || long
+    {
+        let message =
+            "capabilities: at most 16 proof systems, 64 GPUs, 64 features, texts of 128 bytes";
+        return Err(UplinkError::Refused(message.to_owned()));
+    }
+    Ok(capabilities)
+}
