@@ -7,6 +7,7 @@ mod live;
 mod prover;
 mod reaper;
 pub mod scheduler;
+pub mod sim;
 
 use std::{
     path::PathBuf,
