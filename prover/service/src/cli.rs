@@ -16,6 +16,7 @@ mod progress;
 mod prove;
 mod quote;
 mod serve;
+mod sim;
 mod verify;
 
 use std::{path::PathBuf, process::ExitCode};
@@ -70,6 +71,8 @@ enum Verb {
     Job(job::JobVerb),
     /// The whole road on a bundled model, over real gRPC, in one command.
     Demo(demo::DemoArgs),
+    /// Run a trace of jobs through the scheduler, on nodes that are not there.
+    Sim(sim::SimArgs),
     /// Compiles one model in a process of its own.
     #[command(hide = true)]
     CompileWorker {
@@ -122,6 +125,7 @@ pub fn main() -> ExitCode {
         Verb::Serve(args) => in_runtime(serve::serve(args, out)),
         Verb::Circuit(verb) => in_runtime(circuit::run(verb, out)),
         Verb::Job(verb) => in_runtime(job::run(verb, out)),
+        Verb::Sim(args) => sim::sim(&args, out),
         Verb::Demo(args) => in_runtime(demo::demo(args, out)),
         Verb::CompileWorker { folder } => {
             crate::work::run_worker(&folder).map_err(CliError::failed)

@@ -5,6 +5,7 @@
 //! | [`job`] | the life of a job, as a pure function |
 //! | [`lease`] | what nodes and the gateway say to each other |
 //! | [`scheduler`] | which jobs a node gets, as a pure function |
+//! | [`sim`] | the scheduler on traces of jobs that need not exist |
 //! | `snapshot` | what the scheduler decides on |
 //! | [`desk`] | the gateway's side of the line to nodes |
 //! | `builder` | compiles and makes keys |
@@ -20,6 +21,7 @@ pub mod lease;
 mod live;
 mod reaper;
 pub mod scheduler;
+pub mod sim;
 mod snapshot;
 
 use std::{

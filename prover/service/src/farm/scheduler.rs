@@ -6,7 +6,7 @@
 //!    BATCH first while it waits.
 //! 3. *Fair share* ([`fair`]): within the class, the tenant with the least virtual time; within the tenant, the oldest job. This is the *head*.
 //! 4. *Affinity*: among tenants within 2 × the head's key load of the head's, the job whose key is nearest on the node goes before the head,
-//!    at most 8 times or for 30 s. A head whose key another node has loaded is held for that node, no longer than loading it takes.
+//!    at most 8 times or for 30 s. A head whose key another node has loaded is held for that node, for the same 2 × key load and 30 s at most.
 //! 5. *Batches*: of one circuit, a call takes one job, or several whose estimates add up to at most 60 s.
 //!
 //! [`explain`] answers from the same functions why a job waits.
@@ -93,7 +93,7 @@ pub struct Waiting {
     pub key_load_ms: u64,
     /// How often [`Plan::passed_over`] named it.
     pub passed_over: u32,
-    /// When [`Plan::passed_over`] first named it.
+    /// When [`Plan::passed_over`] or [`Plan::held`] first named it.
     pub passed_since: Option<Millis>,
 }
 
@@ -150,8 +150,10 @@ pub struct Share {
 pub struct Plan {
     /// Jobs to lease to it, in this order.
     pub picks: Vec<JobId>,
-    /// Jobs whose turn it was and that were left for affinity: one more in `passed_over`, `passed_since` set once.
+    /// Jobs whose turn it was and before which another was taken for affinity: one more in `passed_over`, `passed_since` set once.
     pub passed_over: Vec<JobId>,
+    /// Jobs whose turn it was and that wait for a node that has their key loaded: `passed_since` set once.
+    pub held: Vec<JobId>,
     /// Circuits whose keys the node may load ahead of work.
     pub prefetch: Vec<CircuitId>,
     /// When a job that waits could become the node's without any other change: ask again then.
@@ -202,7 +204,7 @@ struct Board<'a> {
     /// Estimates of what this call takes, by circuit.
     taken_ms: BTreeMap<CircuitId, u64>,
     /// Jobs held for slots that are free on other nodes.
-    held: BTreeMap<CircuitId, u32>,
+    elsewhere: BTreeMap<CircuitId, u32>,
     batch_running: u32,
     since_batch: u32,
     passed: BTreeSet<JobId>,
@@ -238,7 +240,7 @@ impl<'a> Board<'a> {
             slots: node.free_slots.min(max),
             free: node.free,
             taken_ms: BTreeMap::new(),
-            held: BTreeMap::new(),
+            elsewhere: BTreeMap::new(),
             batch_running: snapshot.batch_running,
             since_batch: snapshot.leases_since_batch,
             passed: BTreeSet::new(),
@@ -329,8 +331,7 @@ impl<'a> Board<'a> {
         if filter::is_spent(head.job, self.snapshot.now) {
             return Choice::Take(turn);
         }
-        let slack = head.job.key_load_ms.saturating_mul(2) as f64;
-        let reach = self.vtime(head) + slack;
+        let reach = self.vtime(head) + filter::slack_ms(head.job) as f64;
         let near = candidates.iter().copied().filter(|&i| {
             let entry = &self.entries[i];
             let of_batch = self.taken_ms.contains_key(&entry.job.circuit);
@@ -352,9 +353,9 @@ impl<'a> Board<'a> {
 
     fn hold(&mut self, i: usize, hold: filter::Hold) {
         let job = self.entries.remove(i).job;
-        self.passed.insert(job.job);
+        self.plan.held.push(job.job);
         earlier(&mut self.plan.retry_at, hold.until);
-        let elsewhere = self.held.entry(job.circuit).or_default();
+        let elsewhere = self.elsewhere.entry(job.circuit).or_default();
         if *elsewhere < hold.free_slots {
             *elsewhere += 1;
         } else {
@@ -390,8 +391,8 @@ impl<'a> Board<'a> {
     }
 
     fn finish(mut self) -> Plan {
-        let picked = |job: &JobId| self.plan.picks.contains(job);
-        self.passed.retain(|job| !picked(job));
+        let named = |job: &JobId| self.plan.picks.contains(job);
+        self.passed.retain(|job| !named(job));
         self.plan.passed_over = self.passed.iter().copied().collect();
         self.plan.prefetch = self.prefetch();
         self.plan

@@ -123,7 +123,7 @@ async fn round(
     }
     let plan = plan(&outlook.snapshot, id, max);
     let wants = wants(&outlook, &plan, id);
-    remember(&farm, &plan).await?;
+    remember(&farm, &outlook, &plan).await?;
     let leased = match wants.is_empty() {
         true => Vec::new(),
         false => {
@@ -188,12 +188,17 @@ fn wants(outlook: &Outlook, plan: &Plan, node: NodeId) -> Vec<Want> {
     wants
 }
 
-/// Writes down who was passed over.
-async fn remember(farm: &Farm, plan: &Plan) -> Result<(), StoreError> {
-    if plan.passed_over.is_empty() {
+/// Writes down who was passed over, or held for the first time.
+async fn remember(farm: &Farm, outlook: &Outlook, plan: &Plan) -> Result<(), StoreError> {
+    let is_new = |id: &&JobId| {
+        let job = outlook.snapshot.jobs.iter().find(|j| j.job == **id);
+        job.is_some_and(|j| j.passed_since.is_none())
+    };
+    let held: Vec<JobId> = plan.held.iter().filter(is_new).copied().collect();
+    if plan.passed_over.is_empty() && held.is_empty() {
         return Ok(());
     }
-    farm.store.pass_over(&plan.passed_over, &[]).await
+    farm.store.pass_over(&plan.passed_over, &held).await
 }
 
 fn internal(message: String) -> Failure {

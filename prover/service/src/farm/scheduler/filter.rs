@@ -217,6 +217,11 @@ pub(super) fn is_spent(job: &Waiting, now: Millis) -> bool {
     job.passed_over >= MAX_PASSED_OVER || job.passed_since.is_some_and(long)
 }
 
+/// What avoiding a load of the job's key is worth.
+pub(super) fn slack_ms(job: &Waiting) -> u64 {
+    job.key_load_ms.saturating_mul(2)
+}
+
 /// A job that waits for a node that has its key loaded.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Hold {
@@ -228,13 +233,12 @@ pub(super) struct Hold {
     pub(super) free_slots: u32,
 }
 
-/// Whether `job` waits for another node rather than have `node` load its key. It waits no longer than the load takes, so that waiting and then
-/// loading costs at most twice the load.
+/// Whether `job` waits for another node rather than have `node` load its key: no longer than twice the time of the load.
 pub(super) fn hold(job: &Waiting, node: &Candidate, snapshot: &Snapshot) -> Option<Hold> {
     if is_spent(job, snapshot.now) || is_loaded(job, node) {
         return None;
     }
-    let patience = i64::try_from(job.key_load_ms).map_or(MAX_PASSED_MS, |ms| ms.min(MAX_PASSED_MS));
+    let patience = i64::try_from(slack_ms(job)).map_or(MAX_PASSED_MS, |ms| ms.min(MAX_PASSED_MS));
     let since = job.passed_since.unwrap_or(snapshot.now);
     let until = since.saturating_add(patience);
     if until <= snapshot.now {

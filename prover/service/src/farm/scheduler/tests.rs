@@ -274,7 +274,7 @@ proptest! {
                 let total: u64 = of.clone().map(|j| j.estimated_ms).sum();
                 prop_assert!(of.count() < 2 || total <= BATCH_MS);
             }
-            for job in &plan.passed_over {
+            for job in plan.passed_over.iter().chain(&plan.held) {
                 prop_assert!(!plan.picks.contains(job));
                 prop_assert!(s.jobs.iter().any(|j| j.job == *job));
             }
@@ -394,7 +394,7 @@ fn nearer_tiers_go_first() {
 }
 
 #[test]
-fn a_job_is_held_for_the_node_that_has_its_key_but_no_longer_than_loading_it() {
+fn a_job_is_held_for_the_node_that_has_its_key_but_not_for_long() {
     let loaded = Candidate {
         keys: vec![key(1, Tier::Ram)],
         ..node(1)
@@ -402,13 +402,14 @@ fn a_job_is_held_for_the_node_that_has_its_key_but_no_longer_than_loading_it() {
     let mut s = snapshot(vec![job(0, 1)], vec![node(0), loaded]);
     let held = plan(&s, node_id(0), 4);
     assert_eq!(held.picks, []);
-    assert_eq!(held.passed_over, [job_id(0)]);
-    assert_eq!(held.retry_at, Some(NOW + 5_000));
+    assert_eq!(held.held, [job_id(0)]);
+    assert_eq!(held.passed_over, []);
+    assert_eq!(held.retry_at, Some(NOW + 10_000));
     let why = explain(&s, job_id(0)).expect("known");
     assert_eq!(
         why.verdicts[0].reason,
         format!(
-            "{} has the key loaded: the job waits for it, 5.0 s at most",
+            "{} has the key loaded: the job waits for it, 10.0 s at most",
             node_id(1)
         )
     );
@@ -416,7 +417,9 @@ fn a_job_is_held_for_the_node_that_has_its_key_but_no_longer_than_loading_it() {
     assert_eq!(picks(&s, 1, 1), [job_id(0)]);
     s.jobs[0].passed_since = Some(NOW);
     s.jobs[0].passed_over = 1;
-    s.now = NOW + 5_000;
+    s.now = NOW + 9_999;
+    assert_eq!(picks(&s, 0, 1), []);
+    s.now = NOW + 10_000;
     assert_eq!(picks(&s, 0, 1), [job_id(0)]);
     // Nobody waits for a node that takes nothing.
     s.jobs[0].passed_since = None;
