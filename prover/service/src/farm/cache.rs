@@ -32,11 +32,6 @@ impl<K: PartialEq, V: Clone> Recent<K, V> {
         }
         self.entries.push((key, value));
     }
-
-    /// Forgets `key`.
-    pub(crate) fn remove(&mut self, key: &K) {
-        self.entries.retain(|(k, _)| k != key);
-    }
 }
 
 #[cfg(test)]
@@ -54,7 +49,5 @@ mod tests {
             (recent.touch(&1), recent.touch(&2), recent.touch(&3)),
             (Some("one"), None, Some("three"))
         );
-        recent.remove(&1);
-        assert_eq!(recent.touch(&1), None);
     }
 }

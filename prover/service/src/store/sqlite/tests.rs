@@ -614,6 +614,7 @@ async fn labels_filter_lists() {
     let found = folder
         .store
         .jobs(
+            T,
             &filter,
             &Page {
                 size: 10,
