@@ -3,6 +3,8 @@
 //! Every method that changes something is one transaction; when it returns `Ok`, the change survives `kill -9`.
 
 pub mod blobs;
+#[cfg(test)]
+pub(crate) mod conformance;
 mod farm;
 mod record;
 pub mod sealed;
