@@ -10,6 +10,7 @@ mod compile;
 mod contract;
 mod demo;
 mod job;
+mod node;
 mod output;
 mod params;
 mod progress;
@@ -69,6 +70,9 @@ enum Verb {
     /// Jobs of a server.
     #[command(subcommand)]
     Job(job::JobVerb),
+    /// Prover nodes of a gateway.
+    #[command(subcommand)]
+    Node(node::NodeVerb),
     /// The whole road on a bundled model, over real gRPC, in one command.
     Demo(demo::DemoArgs),
     /// Run a trace of jobs through the scheduler, on nodes that are not there.
@@ -102,7 +106,7 @@ pub fn main() -> ExitCode {
         }
     };
     let out = Out { json: cli.json };
-    let level = if matches!(cli.verb, Verb::Serve(_)) {
+    let level = if matches!(cli.verb, Verb::Serve(_) | Verb::Node(_)) {
         "info"
     } else {
         "error"
@@ -126,6 +130,7 @@ pub fn main() -> ExitCode {
         Verb::Circuit(verb) => in_runtime(circuit::run(verb, out)),
         Verb::Job(verb) => in_runtime(job::run(verb, out)),
         Verb::Sim(args) => sim::sim(&args, out),
+        Verb::Node(verb) => in_runtime(node::run(verb, out)),
         Verb::Demo(args) => in_runtime(demo::demo(args, out)),
         Verb::CompileWorker { folder } => {
             crate::work::run_worker(&folder).map_err(CliError::failed)
