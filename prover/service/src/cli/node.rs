@@ -7,7 +7,7 @@ use std::{
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use super::{CliError, Out, serve::Signals};
+use super::{CliError, Out, node_admin::{self, NodeAdminVerb}, serve::Signals};
 use crate::{
     node::{
         self, Cache, CacheSettings, Children, Files, NodeConfig, capabilities,
@@ -24,6 +24,8 @@ pub(crate) enum NodeVerb {
     Join(JoinArgs),
     /// Prove for the gateway that this node joined.
     Run(RunArgs),
+    #[command(flatten)]
+    Admin(NodeAdminVerb),
 }
 
 #[derive(Debug, clap::Args)]
