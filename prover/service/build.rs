@@ -12,10 +12,16 @@ fn main() -> Result<(), Box<dyn Error>> {
     let out = PathBuf::from(env::var("OUT_DIR")?);
     // Reflection serves exactly what the code of the clients' listener was generated from.
     std::fs::write(out.join("zkinfer.bin"), clients.encode_to_vec())?;
-    // Messages that may carry a private input get a redacting Debug by hand.
+    // Messages that may carry a private input or a secret get a redacting Debug by hand.
     tonic_prost_build::configure()
         .btree_map(".")
-        .skip_debug([".zkinfer.v1.CreateJobRequest", ".zkinfer.v1.Chunk"])
+        .skip_debug([
+            ".zkinfer.v1.CreateJobRequest",
+            ".zkinfer.v1.Chunk",
+            ".zkinfer.v1.CreateApiKeyResponse",
+            ".zkinfer.v1.CreateEnrollTokenResponse",
+            ".zkinfer.v1.EnrollRequest",
+        ])
         .compile_fds(descriptors)?;
     Ok(())
 }

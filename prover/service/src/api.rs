@@ -1,5 +1,6 @@
 //! gRPC: messages in, messages out. What a request does is decided in `gateway`.
 
+// ADMIN mod admin;
 mod artifacts;
 mod circuits;
 mod convert;
@@ -18,8 +19,22 @@ pub mod proto {
 }
 mod redact;
 pub mod server;
-mod status;
+pub(crate) mod status;
 mod watch;
 
 /// The descriptors that reflection serves.
 pub(crate) const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/zkinfer.bin"));
+
+/// Who calls. Only the guard of the listener says so; a call that did not pass it is nobody's.
+fn caller<T>(request: &tonic::Request<T>) -> Result<crate::auth::Caller, tonic::Status> {
+    let caller = request.extensions().get::<crate::auth::Caller>();
+    caller.cloned().ok_or_else(|| {
+        let message = "the call did not pass the guard";
+        status::refuse(
+            tonic::Code::Unauthenticated,
+            "UNAUTHENTICATED",
+            message,
+            None,
+        )
+    })
+}

@@ -10,6 +10,9 @@ mod compile;
 mod contract;
 mod demo;
 mod job;
+mod key;
+mod node;
+mod node_admin;
 mod output;
 mod params;
 mod progress;
@@ -17,6 +20,8 @@ mod prove;
 mod quote;
 mod serve;
 mod sim;
+mod tenant;
+mod token;
 mod verify;
 
 use std::{path::PathBuf, process::ExitCode};
@@ -69,6 +74,18 @@ enum Verb {
     /// Jobs of a server.
     #[command(subcommand)]
     Job(job::JobVerb),
+    /// Prover nodes of a gateway.
+    #[command(subcommand)]
+    Node(node::NodeVerb),
+    /// API keys of a server.
+    #[command(subcommand)]
+    Key(key::KeyVerb),
+    /// Tenants of a server.
+    #[command(subcommand)]
+    Tenant(tenant::TenantVerb),
+    /// Tokens that let prover nodes in.
+    #[command(subcommand)]
+    Token(token::TokenVerb),
     /// The whole road on a bundled model, over real gRPC, in one command.
     Demo(demo::DemoArgs),
     /// Run a trace of jobs through the scheduler, on nodes that are not there.
@@ -84,12 +101,18 @@ enum Verb {
     ProverChild,
 }
 
-/// Which server to talk to.
-#[derive(Clone, Debug, clap::Args)]
+/// Which server to talk to, and as whom.
+#[derive(Clone, Debug, Default, clap::Args)]
 pub(crate) struct Endpoint {
     /// The server.
     #[arg(long, default_value = config::DEFAULT_ENDPOINT)]
     pub(crate) endpoint: String,
+    /// The file with the API key; without it, the key in ZKINFER_API_KEY.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) api_key_file: Option<PathBuf>,
+    /// The certificates (PEM) that an https server's must come from; without it, those of this machine.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) tls_ca: Option<PathBuf>,
 }
 
 /// Runs the program.
@@ -102,7 +125,7 @@ pub fn main() -> ExitCode {
         }
     };
     let out = Out { json: cli.json };
-    let level = if matches!(cli.verb, Verb::Serve(_)) {
+    let level = if matches!(cli.verb, Verb::Serve(_) | Verb::Node(_)) {
         "info"
     } else {
         "error"
@@ -126,6 +149,10 @@ pub fn main() -> ExitCode {
         Verb::Circuit(verb) => in_runtime(circuit::run(verb, out)),
         Verb::Job(verb) => in_runtime(job::run(verb, out)),
         Verb::Sim(args) => sim::sim(&args, out),
+        Verb::Node(verb) => in_runtime(node::run(verb, out)),
+        Verb::Key(verb) => in_runtime(key::run(verb, out)),
+        Verb::Tenant(verb) => in_runtime(tenant::run(verb, out)),
+        Verb::Token(verb) => in_runtime(token::run(verb, out)),
         Verb::Demo(args) => in_runtime(demo::demo(args, out)),
         Verb::CompileWorker { folder } => {
             crate::work::run_worker(&folder).map_err(CliError::failed)

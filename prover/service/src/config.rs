@@ -17,6 +17,8 @@ pub const MAX_ARTIFACT_MESSAGE_BYTES: usize = 2 << 20;
 pub const MAX_RESPONSE_BYTES: usize = 8 << 20;
 /// Largest input inside a request.
 pub const MAX_INLINE_INPUT_BYTES: usize = 1 << 20;
+/// Longest proof that a node may hand in; the systems' proofs have some 2,000 bytes.
+pub const MAX_PROOF_BYTES: u64 = 4 << 20;
 /// Largest chunk of an upload or download.
 pub const MAX_CHUNK_BYTES: usize = 1 << 20;
 /// Largest model file.
@@ -81,6 +83,69 @@ impl Limits {
     }
 }
 
+/// A server of this machine alone, on the default address.
+impl Default for ServeConfig {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 7443)),
+            data: default_data_dir(),
+            access: AccessConfig::default(),
+            node_listen: None,
+            limits: Limits::default(),
+            worker: PathBuf::new(),
+        }
+    }
+}
+
+/// Who may call. The default asks nobody for anything, and serves the own machine only.
+#[derive(Clone, Debug, Default)]
+pub struct AccessConfig {
+    /// Ask callers for API keys or tokens also on a loopback address; other addresses always ask.
+    pub auth: bool,
+    /// Tokens of an identity provider, beside API keys.
+    pub jwt: Option<JwtConfig>,
+    /// TLS of the clients' listener.
+    pub tls: ListenerTls,
+    /// Something in front of the listener ends TLS and bounds the rate by address: serve plain text on any address.
+    pub plaintext_behind_proxy: bool,
+    /// Calls a second from one address before anybody is known; `None` for [`DEFAULT_ADDRESS_RATE`], 0 for no bound.
+    pub address_rate: Option<f64>,
+}
+
+/// Calls a second from one address.
+pub const DEFAULT_ADDRESS_RATE: f64 = 500.0;
+
+/// TLS of a listener.
+#[derive(Clone, Debug, Default)]
+pub enum ListenerTls {
+    /// Plain text.
+    #[default]
+    None,
+    /// The operator's certificate; read again when the files change.
+    Files {
+        /// The certificate chain, PEM.
+        certificate: PathBuf,
+        /// Its key, PEM.
+        key: PathBuf,
+    },
+    /// A certificate of the gateway's own authority.
+    SelfSigned {
+        /// Names and addresses that clients call it by, beside localhost and the address of the listener.
+        names: Vec<String>,
+    },
+}
+
+/// How tokens are checked.
+#[derive(Clone, Debug)]
+pub struct JwtConfig {
+    /// The file with the key set (JWKS); read again when it changes.
+    pub jwks: PathBuf,
+    /// The issuer that tokens must name.
+    pub issuer: String,
+    /// The audience that tokens must name.
+    pub audience: String,
+}
+
 /// How to serve.
 #[derive(Clone, Debug)]
 pub struct ServeConfig {
@@ -88,8 +153,10 @@ pub struct ServeConfig {
     pub listen: SocketAddr,
     /// The data folder.
     pub data: PathBuf,
-    /// Serve on an address that others can reach, without authentication.
-    pub insecure_no_auth: bool,
+    /// Who may call.
+    pub access: AccessConfig,
+    /// Where prover nodes reach the server; nowhere when absent.
+    pub node_listen: Option<SocketAddr>,
     /// The bounds.
     pub limits: Limits,
     /// The program whose `compile-worker` compiles models.

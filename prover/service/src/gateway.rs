@@ -82,6 +82,16 @@ impl GatewayError {
     }
 }
 
+impl GatewayError {
+    /// Whether the resource does not exist for this tenant.
+    pub(crate) fn is_not_found(&self) -> bool {
+        matches!(
+            self,
+            Self::NotFound { .. } | Self::Store(StoreError::NotFound { .. })
+        )
+    }
+}
+
 impl From<BlobError> for GatewayError {
     fn from(e: BlobError) -> Self {
         if e.is_disk_full() {

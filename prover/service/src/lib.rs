@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`cli`] | the verbs of the command line |
 //! | [`api`] | gRPC: messages, errors, the server |
+//! | [`auth`] | who may call |
 //! | [`gateway`] | what a request does |
 //! | [`farm`] | who proves what, and when |
 //! | [`node`] | a prover node: leases proofs, makes them in killable slots, delivers them |
@@ -14,6 +15,7 @@
 #![forbid(unsafe_code)]
 
 pub mod api;
+pub mod auth;
 pub mod bundle;
 pub mod cli;
 pub mod config;

@@ -7,6 +7,7 @@
 //! | `pulse` | heartbeats, on a thread that no proof starves |
 //! | [`slot`], [`child`], [`threads`] | where proofs are made: a process a slot, or a thread |
 //! | [`cache`] | bundles on the node's disk |
+//! | [`remote`], [`home`], [`join`] | the gateway by gRPC, the folder with the node's identity, how it came there |
 //! | [`capabilities`] | what this machine has |
 
 mod attempt;
@@ -14,9 +15,12 @@ mod backoff;
 pub mod cache;
 pub mod capabilities;
 pub mod child;
+pub mod home;
 mod input;
+pub mod join;
 pub(crate) mod memory;
 mod pulse;
+pub mod remote;
 pub mod slot;
 pub mod supervisor;
 pub mod threads;

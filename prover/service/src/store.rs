@@ -2,6 +2,7 @@
 //!
 //! Every method that changes something is one transaction; when it returns `Ok`, the change survives `kill -9`.
 
+mod access;
 pub mod blobs;
 #[cfg(test)]
 pub(crate) mod conformance;
@@ -12,6 +13,7 @@ pub mod sqlite;
 
 use std::fmt::Debug;
 
+pub use access::*;
 pub use blobs::{BlobError, Blobs};
 pub use farm::*;
 pub use record::*;
@@ -26,6 +28,14 @@ pub enum StoreError {
         /// "job", "circuit", "upload", "artifact".
         kind: &'static str,
         /// The name that was asked for.
+        id: String,
+    },
+    /// Something of that name exists already.
+    #[error("{kind} {id} exists already")]
+    Exists {
+        /// "tenant", "key".
+        kind: &'static str,
+        /// The name.
         id: String,
     },
     /// The request id was used before with another body.
@@ -113,9 +123,9 @@ pub struct Recovered {
 }
 
 /// Everything that is remembered.
-pub trait Store: JobStore + FarmStore {}
+pub trait Store: JobStore + FarmStore + AccessStore {}
 
-impl<S: JobStore + FarmStore> Store for S {}
+impl<S: JobStore + FarmStore + AccessStore> Store for S {}
 
 /// The durable state of the service. What a client sees belongs to a tenant; what belongs to another one does not exist.
 #[async_trait::async_trait]

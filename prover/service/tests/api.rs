@@ -43,9 +43,8 @@ async fn serve_on(data: tempfile::TempDir, limits: Limits, fake: Arc<Fake>) -> S
     let config = ServeConfig {
         listen: "127.0.0.1:0".parse().unwrap(),
         data: data.path().join("data"),
-        insecure_no_auth: false,
         limits,
-        worker: Default::default(),
+        ..ServeConfig::default()
     };
     let running = server::start(&config, Arc::new(FakeWork(Arc::clone(&fake))))
         .await
@@ -932,15 +931,9 @@ async fn health_is_served_and_other_addresses_need_a_flag() {
     let config = ServeConfig {
         listen: "0.0.0.0:0".parse().unwrap(),
         data: tempfile::tempdir().unwrap().path().join("data"),
-        insecure_no_auth: false,
         limits: Limits::default(),
-        worker: Default::default(),
+        ..ServeConfig::default()
     };
     let refused = server::start(&config, Arc::new(FakeWork(Arc::default()))).await;
-    assert!(
-        refused
-            .unwrap_err()
-            .to_string()
-            .contains("--insecure-no-auth")
-    );
+    assert!(refused.unwrap_err().to_string().contains("--tls-cert"));
 }

@@ -622,11 +622,7 @@ fn a_second_server_on_the_same_data_or_port_is_told_why() {
         2,
         "in use",
     );
-    fails(
-        &mut serve("0.0.0.0:0", other.path()),
-        2,
-        "--insecure-no-auth",
-    );
+    fails(&mut serve("0.0.0.0:0", other.path()), 2, "--tls-cert");
     fails(&mut serve("nonsense", other.path()), 2, "--listen");
 
     let job = |verb: &str, name: &str| {

@@ -5,8 +5,9 @@ use std::pin::Pin;
 use tokio_stream::Stream;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{convert, proto};
+use super::{caller, convert, proto};
 use crate::{
+    auth::trace::carry,
     config,
     gateway::{Gateway, GatewayError},
 };
@@ -15,19 +16,26 @@ use crate::{
 #[derive(Debug, Clone)]
 pub(super) struct Artifacts(pub Gateway);
 
+impl Artifacts {
+    /// The gateway, for the resources of the caller.
+    fn of<T>(&self, request: &Request<T>) -> Result<Gateway, Status> {
+        Ok(self.0.of(caller(request)?.tenant))
+    }
+}
+
 #[tonic::async_trait]
 impl proto::artifacts_server::Artifacts for Artifacts {
     async fn find_missing(
         &self,
         request: Request<proto::FindMissingRequest>,
     ) -> Result<Response<proto::FindMissingResponse>, Status> {
+        let gateway = self.of(&request)?;
         let digests = request
             .get_ref()
             .digests
             .iter()
             .map(|d| convert::digest("digests", Some(d)));
-        let missing = self
-            .0
+        let missing = gateway
             .find_missing(digests.collect::<Result<_, _>>()?)
             .await?;
         Ok(Response::new(convert::missing(&missing)))
@@ -37,13 +45,13 @@ impl proto::artifacts_server::Artifacts for Artifacts {
         &self,
         request: Request<proto::StartUploadRequest>,
     ) -> Result<Response<proto::StartUploadResponse>, Status> {
+        let gateway = self.of(&request)?;
         let m = request.into_inner();
         let digest = convert::digest("digest", m.digest.as_ref())?;
         let kind = convert::artifact_kind(m.kind)?;
-        let gateway = self.0.clone();
-        let state = self
-            .0
-            .detached(async move { gateway.start_upload(digest, m.size, kind).await })
+        let work = gateway.clone();
+        let state = gateway
+            .detached(async move { work.start_upload(digest, m.size, kind).await })
             .await?;
         Ok(Response::new(convert::started(state.as_ref())))
     }
@@ -53,6 +61,7 @@ impl proto::artifacts_server::Artifacts for Artifacts {
         request: Request<Streaming<proto::WriteArtifactRequest>>,
     ) -> Result<Response<proto::WriteArtifactResponse>, Status> {
         use proto::write_artifact_request::Message;
+        let gateway = self.of(&request)?;
         let mut stream = request.into_inner();
         let no_header = || {
             GatewayError::invalid(
@@ -65,8 +74,7 @@ impl proto::artifacts_server::Artifacts for Artifacts {
         let Some(Message::Header(header)) = first else {
             return Err(no_header().into());
         };
-        let mut writer = self
-            .0
+        let mut writer = gateway
             .write_upload(convert::upload_id(&header.upload_id)?, header.write_offset)
             .await?;
         while let Some(message) = stream.message().await? {
@@ -79,8 +87,7 @@ impl proto::artifacts_server::Artifacts for Artifacts {
                 .into());
             };
             // A client that goes away half-way leaves a whole chunk or none.
-            writer = self
-                .0
+            writer = gateway
                 .detached(writer.write(chunk.offset, chunk.data, chunk.crc32c))
                 .await?;
         }
@@ -94,7 +101,7 @@ impl proto::artifacts_server::Artifacts for Artifacts {
         request: Request<proto::GetUploadRequest>,
     ) -> Result<Response<proto::Upload>, Status> {
         let state = self
-            .0
+            .of(&request)?
             .upload(convert::upload_id(&request.get_ref().upload_id)?)
             .await?;
         Ok(Response::new(convert::upload(&state)))
@@ -104,11 +111,11 @@ impl proto::artifacts_server::Artifacts for Artifacts {
         &self,
         request: Request<proto::FinishUploadRequest>,
     ) -> Result<Response<proto::Artifact>, Status> {
+        let gateway = self.of(&request)?;
         let id = convert::upload_id(&request.get_ref().upload_id)?;
-        let gateway = self.0.clone();
-        let artifact = self
-            .0
-            .detached(async move { gateway.finish_upload(id).await })
+        let work = gateway.clone();
+        let artifact = gateway
+            .detached(async move { work.finish_upload(id).await })
             .await?;
         Ok(Response::new(convert::artifact(&artifact)))
     }
@@ -120,9 +127,10 @@ impl proto::artifacts_server::Artifacts for Artifacts {
         &self,
         request: Request<proto::ReadArtifactRequest>,
     ) -> Result<Response<Self::ReadArtifactStream>, Status> {
+        let gateway = self.of(&request)?;
         let m = request.into_inner();
         let digest = convert::digest("digest", m.digest.as_ref())?;
-        let size = self.0.artifact(&digest).await?.size;
+        let size = gateway.artifact(&digest).await?.size;
         if m.offset > size {
             let message = format!("{} is beyond the artifact's {size} bytes", m.offset);
             return Err(GatewayError::invalid("offset", "OFFSET_BEYOND_END", message).into());
@@ -133,8 +141,7 @@ impl proto::artifacts_server::Artifacts for Artifacts {
             size.min(m.offset.saturating_add(m.limit))
         };
         let (sender, receiver) = tokio::sync::mpsc::channel(2);
-        let gateway = self.0.clone();
-        tokio::spawn(async move {
+        tokio::spawn(carry(async move {
             let mut offset = m.offset;
             while offset < end {
                 let len = (end - offset).min(config::MAX_CHUNK_BYTES as u64);
@@ -159,7 +166,7 @@ impl proto::artifacts_server::Artifacts for Artifacts {
                     return;
                 }
             }
-        });
+        }));
         Ok(Response::new(Box::pin(
             tokio_stream::wrappers::ReceiverStream::new(receiver),
         )))
@@ -171,7 +178,7 @@ impl proto::artifacts_server::Artifacts for Artifacts {
     ) -> Result<Response<proto::Artifact>, Status> {
         let digest = convert::digest("digest", request.get_ref().digest.as_ref())?;
         Ok(Response::new(convert::artifact(
-            &self.0.artifact(&digest).await?,
+            &self.of(&request)?.artifact(&digest).await?,
         )))
     }
 }

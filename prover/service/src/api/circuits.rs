@@ -2,7 +2,7 @@
 
 use tonic::{Request, Response, Status};
 
-use super::{convert, page, proto};
+use super::{caller, convert, page, proto};
 use crate::gateway::{Gateway, GatewayError};
 
 /// Serves Circuits.
@@ -12,17 +12,24 @@ pub(super) struct Circuits {
     pub secret: [u8; 32],
 }
 
+impl Circuits {
+    /// The gateway, for the resources of the caller.
+    fn of<T>(&self, request: &Request<T>) -> Result<Gateway, Status> {
+        Ok(self.gateway.of(caller(request)?.tenant))
+    }
+}
+
 #[tonic::async_trait]
 impl proto::circuits_server::Circuits for Circuits {
     async fn create_circuit(
         &self,
         request: Request<proto::CreateCircuitRequest>,
     ) -> Result<Response<proto::Circuit>, Status> {
+        let gateway = self.of(&request)?;
         let wanted = convert::circuit_request(request.into_inner())?;
-        let gateway = self.gateway.clone();
-        let circuit = self
-            .gateway
-            .detached(async move { gateway.create_circuit(wanted).await })
+        let work = gateway.clone();
+        let circuit = gateway
+            .detached(async move { work.create_circuit(wanted).await })
             .await?;
         Ok(Response::new(convert::circuit(&circuit)))
     }
@@ -32,7 +39,7 @@ impl proto::circuits_server::Circuits for Circuits {
         request: Request<proto::GetCircuitRequest>,
     ) -> Result<Response<proto::Circuit>, Status> {
         let circuit = self
-            .gateway
+            .of(&request)?
             .circuit(convert::circuit_id("name", &request.get_ref().name)?)
             .await?;
         Ok(Response::new(convert::circuit(&circuit)))
@@ -42,11 +49,12 @@ impl proto::circuits_server::Circuits for Circuits {
         &self,
         request: Request<proto::ListCircuitsRequest>,
     ) -> Result<Response<proto::ListCircuitsResponse>, Status> {
+        let gateway = self.of(&request)?;
         let m = request.into_inner();
         let filter = convert::circuit_filter(&m)?;
-        let bound = format!("{} circuits {filter:?}", self.gateway.tenant());
+        let bound = format!("{} circuits {filter:?}", gateway.tenant());
         let page = page::read(&self.secret, &bound, m.page_size, &m.page_token)?;
-        let rows = self.gateway.circuits(&filter, &page).await?;
+        let rows = gateway.circuits(&filter, &page).await?;
         let last = rows.last().map(|c| (c.created_at, c.id.0));
         Ok(Response::new(proto::ListCircuitsResponse {
             circuits: rows.iter().map(convert::circuit).collect(),
@@ -71,7 +79,7 @@ impl proto::circuits_server::Circuits for Circuits {
             }
         }
         let files = self
-            .gateway
+            .of(&request)?
             .solidity(convert::circuit_id("name", &m.name)?)
             .await?;
         Ok(Response::new(convert::verifier_files(files)))

@@ -109,7 +109,10 @@ pub(super) fn etag(text: &str) -> Result<Option<i64>, Invalid> {
 }
 
 /// The key under which a request is remembered: its id, and the digest of the rest of its body.
-fn request_key(id: &str, body: &impl prost::Message) -> Result<Option<RequestKey>, Invalid> {
+pub(super) fn request_key(
+    id: &str,
+    body: &impl prost::Message,
+) -> Result<Option<RequestKey>, Invalid> {
     if id.is_empty() {
         return Ok(None);
     }

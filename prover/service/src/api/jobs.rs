@@ -5,7 +5,7 @@ use std::{pin::Pin, time::Duration};
 use tokio_stream::Stream;
 use tonic::{Request, Response, Status};
 
-use super::{convert, page, proto, watch};
+use super::{caller, convert, page, proto, watch};
 use crate::gateway::Gateway;
 
 /// Serves Jobs.
@@ -15,17 +15,24 @@ pub(super) struct Jobs {
     pub secret: [u8; 32],
 }
 
+impl Jobs {
+    /// The gateway, for the resources of the caller.
+    fn of<T>(&self, request: &Request<T>) -> Result<Gateway, Status> {
+        Ok(self.gateway.of(caller(request)?.tenant))
+    }
+}
+
 #[tonic::async_trait]
 impl proto::jobs_server::Jobs for Jobs {
     async fn create_job(
         &self,
         request: Request<proto::CreateJobRequest>,
     ) -> Result<Response<proto::Job>, Status> {
+        let gateway = self.of(&request)?;
         let wanted = convert::job_request(request.into_inner())?;
-        let gateway = self.gateway.clone();
-        let view = self
-            .gateway
-            .detached(async move { gateway.create_job(wanted).await })
+        let work = gateway.clone();
+        let view = gateway
+            .detached(async move { work.create_job(wanted).await })
             .await?;
         Ok(Response::new(convert::job(&view)))
     }
@@ -34,12 +41,12 @@ impl proto::jobs_server::Jobs for Jobs {
         &self,
         request: Request<proto::GetJobRequest>,
     ) -> Result<Response<proto::Job>, Status> {
+        let gateway = self.of(&request)?;
         let m = request.get_ref();
         let id = convert::job_id("name", &m.name)?;
-        let mut job = convert::job(&self.gateway.job(id).await?);
+        let mut job = convert::job(&gateway.job(id).await?);
         if m.view() == proto::get_job_request::View::Full {
-            job.history = self
-                .gateway
+            job.history = gateway
                 .attempts(id)
                 .await?
                 .iter()
@@ -53,11 +60,12 @@ impl proto::jobs_server::Jobs for Jobs {
         &self,
         request: Request<proto::ListJobsRequest>,
     ) -> Result<Response<proto::ListJobsResponse>, Status> {
+        let gateway = self.of(&request)?;
         let m = request.into_inner();
         let filter = convert::job_filter(&m)?;
-        let bound = format!("{} jobs {filter:?}", self.gateway.tenant());
+        let bound = format!("{} jobs {filter:?}", gateway.tenant());
         let page = page::read(&self.secret, &bound, m.page_size, &m.page_token)?;
-        let rows = self.gateway.jobs(&filter, &page).await?;
+        let rows = gateway.jobs(&filter, &page).await?;
         let last = rows.last().map(|v| (v.job.created_at, v.job.id.0));
         Ok(Response::new(proto::ListJobsResponse {
             jobs: rows.iter().map(convert::job).collect(),
@@ -69,6 +77,7 @@ impl proto::jobs_server::Jobs for Jobs {
         &self,
         request: Request<proto::WaitJobRequest>,
     ) -> Result<Response<proto::Job>, Status> {
+        let gateway = self.of(&request)?;
         let m = request.get_ref();
         let timeout = m
             .timeout
@@ -76,8 +85,7 @@ impl proto::jobs_server::Jobs for Jobs {
             .map(|d| convert::duration("timeout", d))
             .transpose()?;
         let id = convert::job_id("name", &m.name)?;
-        let view = self
-            .gateway
+        let view = gateway
             .wait(id, timeout.unwrap_or(Duration::from_secs(60)))
             .await?;
         Ok(Response::new(convert::job(&view)))
@@ -89,8 +97,9 @@ impl proto::jobs_server::Jobs for Jobs {
         &self,
         request: Request<proto::WatchJobsRequest>,
     ) -> Result<Response<Self::WatchJobsStream>, Status> {
+        let gateway = self.of(&request)?;
         Ok(Response::new(
-            watch::stream(self.gateway.clone(), request.into_inner()).await?,
+            watch::stream(gateway, request.into_inner()).await?,
         ))
     }
 
@@ -98,12 +107,12 @@ impl proto::jobs_server::Jobs for Jobs {
         &self,
         request: Request<proto::CancelJobRequest>,
     ) -> Result<Response<proto::Job>, Status> {
+        let gateway = self.of(&request)?;
         let m = request.get_ref();
         let (id, etag) = (convert::job_id("name", &m.name)?, convert::etag(&m.etag)?);
-        let gateway = self.gateway.clone();
-        let view = self
-            .gateway
-            .detached(async move { gateway.cancel(id, etag).await })
+        let work = gateway.clone();
+        let view = gateway
+            .detached(async move { work.cancel(id, etag).await })
             .await?;
         Ok(Response::new(convert::job(&view)))
     }
@@ -112,12 +121,13 @@ impl proto::jobs_server::Jobs for Jobs {
         &self,
         request: Request<proto::GetProofRequest>,
     ) -> Result<Response<proto::Proof>, Status> {
+        let gateway = self.of(&request)?;
         let m = request.get_ref();
         let (id, encoding) = (
             convert::job_id("job", &m.job)?,
             convert::encoding(m.format)?,
         );
-        let (record, data) = self.gateway.proof(id, encoding).await?;
+        let (record, data) = gateway.proof(id, encoding).await?;
         Ok(Response::new(convert::proof(id, record, encoding, data)))
     }
 
@@ -125,13 +135,13 @@ impl proto::jobs_server::Jobs for Jobs {
         &self,
         request: Request<proto::VerifyProofRequest>,
     ) -> Result<Response<proto::VerifyProofResponse>, Status> {
+        let gateway = self.of(&request)?;
         let m = request.into_inner();
         let (circuit, encoding) = (
             convert::circuit_id("circuit", &m.circuit)?,
             convert::encoding(m.format)?,
         );
-        let refusal = self
-            .gateway
+        let refusal = gateway
             .verify_proof(circuit, encoding, m.proof, m.public_values)
             .await?;
         let reason = crate::store::cut(refusal.clone().unwrap_or_default(), 1024);

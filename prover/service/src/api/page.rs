@@ -1,6 +1,7 @@
 //! Page tokens: where a list goes on, bound to its filter and to this data folder.
 
 use sha2::Digest as _;
+use subtle::ConstantTimeEq as _;
 use uuid::Uuid;
 
 use crate::{
@@ -52,7 +53,8 @@ pub(super) fn read(
     let mut bytes = [0; 8 + 16 + TAG_BYTES];
     hex::decode_to_slice(token, &mut bytes).map_err(|_| bad())?;
     let (body, mac) = bytes.split_at(24);
-    if tag(secret, filter, body) != mac {
+    let fits: bool = tag(secret, filter, body)[..].ct_eq(mac).into();
+    if !fits {
         return Err(bad());
     }
     let (at, id) = body.split_at(8);

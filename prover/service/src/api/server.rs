@@ -10,12 +10,21 @@ use std::{
 };
 
 use tokio::{net::TcpListener, task::JoinHandle};
+use tokio_rustls::rustls::ServerConfig;
 use tokio_stream::wrappers::TcpListenerStream;
-use tonic::transport::Server;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::{Server, server::Router};
+use tower::layer::util::{Identity, Stack};
 
 use super::{DESCRIPTORS, artifacts::Artifacts, circuits::Circuits, jobs::Jobs, proto};
 use crate::{
-    config::{self, ServeConfig},
+    auth::{
+        FirstKeyError, GuardLayer, Identify, JwksError, Lookup, RateLimits, Tokens,
+        authority::{self, Authority, AuthorityError},
+        ensure_admin_key,
+        tls::{self, TlsError},
+    },
+    config::{self, AccessConfig, ListenerTls, ServeConfig},
     farm::{Desk, Farm},
     gateway::Gateway,
     node::{Children, Threads, Workshop, capabilities},
@@ -32,12 +41,12 @@ use crate::{
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ServeError {
-    /// Others can reach the address.
+    /// Others can reach the address, and could read along.
     #[error(
-        "{0} can be reached from other machines and there is no authentication yet; listen on 127.0.0.1, or pass \
-         --insecure-no-auth if something in front of it decides who may connect"
+        "{0} can be reached from other machines, so it needs TLS: pass --tls-cert and --tls-key, or --tls-self-signed; or \
+         --plaintext-behind-proxy if something in front of it ends TLS"
     )]
-    NotLoopback(SocketAddr),
+    PlainText(SocketAddr),
     /// Another server has the data folder.
     #[error(
         "another zkinfer serves the data folder {0}; stop it, or choose another folder with --data"
@@ -71,6 +80,18 @@ pub enum ServeError {
     /// The key of private inputs cannot be used.
     #[error("key of private inputs: {0}")]
     Vault(#[from] SealError),
+    /// The gateway's authority cannot be used.
+    #[error("certificate authority: {0}")]
+    Authority(#[from] AuthorityError),
+    /// A listener has no TLS.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The key set of tokens cannot be used.
+    #[error(transparent)]
+    Jwks(#[from] JwksError),
+    /// There is no first key.
+    #[error("the first API key: {0}")]
+    FirstKey(#[from] FirstKeyError),
     /// gRPC failed.
     #[error("gRPC: {0}")]
     Transport(#[from] tonic::transport::Error),
@@ -84,8 +105,16 @@ pub enum ServeError {
 pub struct Running {
     /// Where it listens.
     pub address: SocketAddr,
+    /// Where prover nodes reach it.
+    pub node_address: Option<SocketAddr>,
+    /// Whether clients reach it by TLS.
+    pub tls: bool,
+    /// The file with the first API key, if this start made one.
+    pub admin_key: Option<PathBuf>,
+    /// The certificate by which clients know the server, if it is of its own authority.
+    pub authority: Option<PathBuf>,
     farm: Arc<Farm>,
-    serving: JoinHandle<Result<(), tonic::transport::Error>>,
+    serving: Vec<JoinHandle<Result<(), tonic::transport::Error>>>,
     drain_timeout: Duration,
     /// Held as long as the data folder is ours.
     _lock: File,
@@ -96,9 +125,12 @@ pub struct Running {
 /// # Errors
 /// [`ServeError`].
 pub async fn start(config: &ServeConfig, work: Arc<dyn Work>) -> Result<Running, ServeError> {
-    if !config.listen.ip().is_loopback() && !config.insecure_no_auth {
-        return Err(ServeError::NotLoopback(config.listen));
+    let access = &config.access;
+    let local = config.listen.ip().is_loopback();
+    if !local && matches!(access.tls, ListenerTls::None) && !access.plaintext_behind_proxy {
+        return Err(ServeError::PlainText(config.listen));
     }
+    let asks = access.auth || access.jwt.is_some() || access.plaintext_behind_proxy || !local;
     blobs::private_folder(&config.data)?;
     let lock = lock(&config.data)?;
     let listener = listen(config.listen).await?;
@@ -123,6 +155,17 @@ pub async fn start(config: &ServeConfig, work: Arc<dyn Work>) -> Result<Running,
     sweep_blobs(&store, &config.data).await?;
 
     let secret = store.secret().await?;
+    let admin_key = match asks {
+        true => ensure_admin_key(&store, &config.data).await?,
+        false => None,
+    };
+    let own = matches!(access.tls, ListenerTls::SelfSigned { .. });
+    let folder = config.data.join("ca");
+    let authority = match own || config.node_listen.is_some() {
+        true => Some(Arc::new(Authority::open(&folder)?)),
+        false => None,
+    };
+    let tls = client_tls(access, authority.as_ref(), address)?;
     let farm = Arc::new(Farm::new(
         Arc::new(store),
         blobs,
@@ -140,9 +183,24 @@ pub async fn start(config: &ServeConfig, work: Arc<dyn Work>) -> Result<Running,
     let capabilities = capabilities::detect(config.limits.share, u64::MAX, u64::MAX);
     let workshop = workshop(config, work, capabilities.total.ram_bytes);
     farm.start_own_node(&desk, capabilities, workshop).await?;
-    let serving = serve(Gateway::new(Arc::clone(&farm)), secret, listener).await?;
+    let identify = match asks {
+        false => Identify::Nobody,
+        true => {
+            let tokens = access.jwt.clone().map(Tokens::open).transpose()?;
+            Identify::By(Lookup::new(Arc::clone(&farm.store), tokens))
+        }
+    };
+    let guard = GuardLayer::new(identify, RateLimits::new(address_rate(access)));
+    let gateway = Gateway::new(Arc::clone(&farm));
+    let encrypted = tls.is_some();
+    let router = clients(gateway, secret, authority, guard).await?;
+    let serving = vec![listen_with(router, listener, tls, &farm.stopping)];
     Ok(Running {
         address,
+        node_address: None,
+        tls: encrypted,
+        admin_key,
+        authority: own.then(|| folder.join(authority::CERTIFICATE)),
         farm,
         serving,
         drain_timeout: config.limits.drain_timeout,
@@ -164,11 +222,74 @@ fn workshop(config: &ServeConfig, work: Arc<dyn Work>, ram_bytes: u64) -> Arc<dy
     })
 }
 
-async fn serve(
+/// A proxy knows the addresses, this server does not.
+fn address_rate(access: &AccessConfig) -> f64 {
+    match access.plaintext_behind_proxy {
+        true => 0.0,
+        false => access.address_rate.unwrap_or(config::DEFAULT_ADDRESS_RATE),
+    }
+}
+
+fn client_tls(
+    access: &AccessConfig,
+    authority: Option<&Arc<Authority>>,
+    address: SocketAddr,
+) -> Result<Option<Arc<ServerConfig>>, ServeError> {
+    match (&access.tls, authority) {
+        (ListenerTls::Files { certificate, key }, _) => {
+            Ok(Some(tls::from_files(certificate, key)?))
+        }
+        (ListenerTls::SelfSigned { names }, Some(authority)) => {
+            let mut names = names.clone();
+            names.extend(["localhost".to_owned(), authority::GATEWAY_NAME.to_owned()]);
+            if !address.ip().is_unspecified() {
+                names.push(address.ip().to_string());
+            }
+            Ok(Some(tls::issued(authority, names)?))
+        }
+        _ => Ok(None),
+    }
+}
+
+/// Serves until the server stops; with TLS, each handshake on its own.
+fn listen_with<L>(
+    router: Router<L>,
+    listener: TcpListener,
+    tls: Option<Arc<ServerConfig>>,
+    stopping: &CancellationToken,
+) -> JoinHandle<Result<(), tonic::transport::Error>>
+where
+    L: tower::Layer<tonic::service::Routes> + Send + 'static,
+    L::Service: tower::Service<
+            http::Request<tonic::body::Body>,
+            Response = http::Response<tonic::body::Body>,
+            Error = std::convert::Infallible,
+        > + Clone
+        + Send
+        + 'static,
+    <L::Service as tower::Service<http::Request<tonic::body::Body>>>::Future: Send,
+{
+    let stopping = stopping.clone();
+    let stopped = async move { stopping.cancelled().await };
+    match tls {
+        Some(tls) => {
+            let incoming = tls::accept(listener, tls);
+            tokio::spawn(router.serve_with_incoming_shutdown(incoming, stopped))
+        }
+        None => {
+            let incoming = TcpListenerStream::new(listener);
+            tokio::spawn(router.serve_with_incoming_shutdown(incoming, stopped))
+        }
+    }
+}
+
+/// The listener of clients, behind the guard.
+async fn clients(
     gateway: Gateway,
     secret: [u8; 32],
-    listener: TcpListener,
-) -> Result<JoinHandle<Result<(), tonic::transport::Error>>, ServeError> {
+    authority: Option<Arc<Authority>>,
+    guard: GuardLayer,
+) -> Result<Router<Stack<GuardLayer, Identity>>, ServeError> {
     let artifacts = proto::artifacts_server::ArtifactsServer::new(Artifacts(gateway.clone()))
         .max_decoding_message_size(config::MAX_ARTIFACT_MESSAGE_BYTES)
         .max_encoding_message_size(config::MAX_RESPONSE_BYTES);
@@ -184,6 +305,16 @@ async fn serve(
     })
     .max_decoding_message_size(config::MAX_REQUEST_BYTES)
     .max_encoding_message_size(config::MAX_RESPONSE_BYTES);
+    /* ADMIN
+        let admin = proto::admin_server::AdminServer::new(Admin {
+            gateway: gateway.clone(),
+            secret,
+            authority,
+        })
+        .max_decoding_message_size(config::MAX_REQUEST_BYTES)
+        .max_encoding_message_size(config::MAX_RESPONSE_BYTES);
+    */
+    let _ = &authority;
     let (reporter, health) = tonic_health::server::health_reporter();
     reporter
         .set_serving::<proto::artifacts_server::ArtifactsServer<Artifacts>>()
@@ -194,6 +325,11 @@ async fn serve(
     reporter
         .set_serving::<proto::jobs_server::JobsServer<Jobs>>()
         .await;
+    /* ADMIN
+        reporter
+            .set_serving::<proto::admin_server::AdminServer<Admin>>()
+            .await;
+    */
     let reflection = || {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(DESCRIPTORS)
@@ -205,8 +341,8 @@ async fn serve(
     let v1alpha = reflection()
         .build_v1alpha()
         .map_err(|e| ServeError::Reflection(e.to_string()))?;
-    let stopping = gateway.farm().stopping.clone();
-    let router = Server::builder()
+    Ok(Server::builder()
+        .layer(guard)
         .tcp_nodelay(true)
         .concurrency_limit_per_connection(64)
         .load_shed(true)
@@ -220,11 +356,7 @@ async fn serve(
         .add_service(v1alpha)
         .add_service(artifacts)
         .add_service(circuits)
-        .add_service(jobs);
-    let stream = TcpListenerStream::new(listener);
-    Ok(tokio::spawn(
-        router.serve_with_incoming_shutdown(stream, async move { stopping.cancelled().await }),
-    ))
+        .add_service(jobs)) // ADMIN .add_service(admin)
 }
 
 impl Running {
@@ -235,7 +367,7 @@ impl Running {
     pub async fn stop(self) -> Result<(), ServeError> {
         let Self {
             farm,
-            mut serving,
+            serving,
             drain_timeout,
             _lock,
             ..
@@ -251,13 +383,16 @@ impl Running {
             let _ = tokio::time::timeout(Duration::from_secs(10), farm.tasks.wait()).await;
         }
         // Connections that stay open do not keep the process.
-        let served = tokio::time::timeout(Duration::from_secs(2), &mut serving).await;
-        serving.abort();
-        farm.store.close().await;
-        match served {
-            Ok(Ok(result)) => Ok(result?),
-            _ => Ok(()),
+        let ends = tokio::time::Instant::now() + Duration::from_secs(2);
+        let mut result = Ok(());
+        for mut serving in serving {
+            match tokio::time::timeout_at(ends, &mut serving).await {
+                Ok(Ok(served)) => result = result.and(served),
+                _ => serving.abort(),
+            }
         }
+        farm.store.close().await;
+        Ok(result?)
     }
 }
 

@@ -6,6 +6,7 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
 use crate::{
+    auth::trace::TraceContext,
     farm::job::Refusal,
     gateway::GatewayError,
     store::{StoreError, cut},
@@ -17,7 +18,7 @@ const MAX_MESSAGE_BYTES: usize = 1024;
 
 impl From<GatewayError> for Status {
     fn from(error: GatewayError) -> Self {
-        let request_id = uuid::Uuid::new_v4().simple().to_string();
+        let request_id = request_id();
         let (code, mut details) = classify(&error);
         let mut message = error.to_string();
         if code == Code::Internal {
@@ -33,6 +34,24 @@ impl From<GatewayError> for Status {
         details.set_request_info(request_id, "");
         Status::with_error_details(code, cut(message, MAX_MESSAGE_BYTES), details)
     }
+}
+
+/// The trace that the error belongs to; outside of any, a name of its own.
+fn request_id() -> String {
+    TraceContext::current().map_or_else(
+        || uuid::Uuid::new_v4().simple().to_string(),
+        |trace| trace.id(),
+    )
+}
+
+/// A refusal that no handler made.
+pub(crate) fn refuse(code: Code, why: &str, message: &str, wait: Option<Duration>) -> Status {
+    let mut details = reason(why, &[]);
+    details.set_request_info(request_id(), "");
+    if wait.is_some() {
+        details.set_retry_info(wait);
+    }
+    Status::with_error_details(code, cut(message.to_owned(), MAX_MESSAGE_BYTES), details)
 }
 
 fn reason(reason: &str, metadata: &[(&str, String)]) -> ErrorDetails {
@@ -77,6 +96,11 @@ fn classify(error: &GatewayError) -> (Code, ErrorDetails) {
 fn classify_store(error: &StoreError) -> (Code, ErrorDetails) {
     match error {
         StoreError::NotFound { kind, id } => not_found(kind, id),
+        StoreError::Exists { kind, id } => {
+            let mut details = reason("ALREADY_EXISTS", &[]);
+            details.set_resource_info(*kind, cut(id.clone(), 256), "", "exists");
+            (Code::AlreadyExists, details)
+        }
         StoreError::RequestIdReused(_) => {
             let mut details = reason("REQUEST_ID_REUSED", &[]);
             details.add_bad_request_violation("request_id", "already used with another body");

@@ -11,6 +11,7 @@ use tonic::Status;
 
 use super::{convert, proto};
 use crate::{
+    auth::trace::carry,
     gateway::{Gateway, GatewayError},
     store::{JobFilter, JobId, JobState, Labels, Page},
 };
@@ -18,6 +19,8 @@ use crate::{
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 const BATCH: u32 = 200;
 const MAX_NAMES: usize = 1000;
+/// Jobs whose fit is remembered.
+const MAX_KNOWN: usize = 10_000;
 
 type Events = Pin<Box<dyn Stream<Item = Result<proto::JobEvent, Status>> + Send>>;
 
@@ -25,7 +28,7 @@ type Events = Pin<Box<dyn Stream<Item = Result<proto::JobEvent, Status>> + Send>
 struct Watched {
     names: HashSet<JobId>,
     labels: Labels,
-    /// Jobs that passed or failed the label filter.
+    /// Jobs that are the tenant's and fit the labels, or not.
     known: std::collections::HashMap<JobId, bool>,
 }
 
@@ -34,14 +37,21 @@ impl Watched {
         if !self.names.is_empty() && !self.names.contains(&job) {
             return Ok(false);
         }
-        if self.labels.is_empty() {
-            return Ok(true);
-        }
         if let Some(known) = self.known.get(&job) {
             return Ok(*known);
         }
-        let labels = gateway.job(job).await?.job.labels;
-        let fits = self.labels.iter().all(|(k, v)| labels.get(k) == Some(v));
+        // Progress comes from the jobs of every tenant.
+        let fits = match gateway.job(job).await {
+            Ok(view) => {
+                let labels = view.job.labels;
+                self.labels.iter().all(|(k, v)| labels.get(k) == Some(v))
+            }
+            Err(e) if e.is_not_found() => false,
+            Err(e) => return Err(e),
+        };
+        if self.known.len() >= MAX_KNOWN {
+            self.known.clear();
+        }
         self.known.insert(job, fits);
         Ok(fits)
     }
@@ -74,11 +84,11 @@ pub(super) async fn stream(
         known: Default::default(),
     };
     let (sender, receiver) = mpsc::channel(64);
-    tokio::spawn(async move {
+    tokio::spawn(carry(async move {
         if let Err(Some(status)) = follow(&gateway, watched, cursor, &sender).await {
             let _ = sender.send(Err(status)).await;
         }
-    });
+    }));
     Ok(Box::pin(ReceiverStream::new(receiver)))
 }
 

@@ -66,7 +66,7 @@ pub(crate) async fn run(verb: CircuitVerb, out: Out) -> Result<(), CliError> {
     match verb {
         CircuitVerb::Create(args) => create(args, out).await,
         CircuitVerb::Get { name, endpoint } => {
-            let mut client = Client::connect(&endpoint.endpoint).await?;
+            let mut client = Client::connect(&endpoint).await?;
             let request = proto::GetCircuitRequest { name };
             let circuit = client
                 .circuits
@@ -77,12 +77,12 @@ pub(crate) async fn run(verb: CircuitVerb, out: Out) -> Result<(), CliError> {
             out.result(&circuit_json(&circuit), &text(&circuit));
             Ok(())
         }
-        CircuitVerb::Ls { endpoint } => list(&endpoint.endpoint, out).await,
+        CircuitVerb::Ls { endpoint } => list(&endpoint, out).await,
     }
 }
 
 async fn create(args: CreateArgs, out: Out) -> Result<(), CliError> {
-    let mut client = Client::connect(&args.endpoint.endpoint).await?;
+    let mut client = Client::connect(&args.endpoint).await?;
     let model = client
         .upload_file(&args.model, config::MAX_MODEL_BYTES, ArtifactKind::Model)
         .await?;
@@ -152,7 +152,7 @@ pub(crate) async fn wait_ready(
     }
 }
 
-async fn list(endpoint: &str, out: Out) -> Result<(), CliError> {
+async fn list(endpoint: &Endpoint, out: Out) -> Result<(), CliError> {
     let mut client = Client::connect(endpoint).await?;
     let mut circuits = Vec::new();
     let mut page_token = String::new();

@@ -6,26 +6,108 @@ use serde_json::{Value, json};
 use tokio_stream::iter;
 use tonic::{
     Code, Request, Status,
-    transport::{Channel, Endpoint as Address},
+    metadata::{Ascii, MetadataValue},
+    service::{Interceptor, interceptor::InterceptedService},
+    transport::{Certificate, Channel, ClientTlsConfig, Endpoint as Address},
 };
 use tonic_types::StatusExt as _;
 
-use super::{CliError, output::read_file};
+use super::{CliError, Endpoint, output::read_file};
 use crate::{
     api::proto::{
-        self, artifacts_client::ArtifactsClient, circuits_client::CircuitsClient,
-        jobs_client::JobsClient, write_artifact_request::Message,
+        self, admin_client::AdminClient, artifacts_client::ArtifactsClient,
+        circuits_client::CircuitsClient, jobs_client::JobsClient, write_artifact_request::Message,
     },
     config,
     store::{ArtifactKind, CircuitState, Digest, JobKind, JobState, Phase},
 };
 
+/// A channel that says who calls.
+pub(crate) type Line = InterceptedService<Channel, Bearer>;
+
 /// A connection to a server.
 #[derive(Clone, Debug)]
 pub(crate) struct Client {
-    pub(crate) artifacts: ArtifactsClient<Channel>,
-    pub(crate) circuits: CircuitsClient<Channel>,
-    pub(crate) jobs: JobsClient<Channel>,
+    pub(crate) artifacts: ArtifactsClient<Line>,
+    pub(crate) circuits: CircuitsClient<Line>,
+    pub(crate) jobs: JobsClient<Line>,
+    pub(crate) admin: AdminClient<Line>,
+}
+
+/// The API key that goes with every call, if there is one.
+#[derive(Clone)]
+pub(crate) struct Bearer(Option<MetadataValue<Ascii>>);
+
+/// The key is left out.
+impl std::fmt::Debug for Bearer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(if self.0.is_some() {
+            "Bearer(…)"
+        } else {
+            "Nobody"
+        })
+    }
+}
+
+impl Interceptor for Bearer {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        if let Some(value) = &self.0 {
+            let headers = request.metadata_mut();
+            headers.insert("authorization", value.clone());
+        }
+        Ok(request)
+    }
+}
+
+impl Bearer {
+    /// The key of the file, or of ZKINFER_API_KEY.
+    fn of(endpoint: &Endpoint) -> Result<Self, CliError> {
+        let key = match &endpoint.api_key_file {
+            Some(path) => {
+                let bytes = read_file(path, 16 << 10, "API key")?;
+                String::from_utf8(bytes).map_err(|_| CliError::usage("the API key is no text"))?
+            }
+            None => match std::env::var("ZKINFER_API_KEY") {
+                Ok(key) => key,
+                Err(_) => return Ok(Self(None)),
+            },
+        };
+        let key = zeroize::Zeroizing::new(key);
+        let value = zeroize::Zeroizing::new(format!("Bearer {}", key.trim()));
+        let mut value = MetadataValue::try_from(value.as_str())
+            .map_err(|_| CliError::usage("the API key must be one line of plain characters"))?;
+        value.set_sensitive(true);
+        Ok(Self(Some(value)))
+    }
+}
+
+/// Where this machine keeps the certificates it trusts.
+const SYSTEM_CERTIFICATES: [&str; 3] = [
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/cert.pem",
+];
+
+fn tls(endpoint: &Endpoint) -> Result<ClientTlsConfig, CliError> {
+    let system = || {
+        let mut known = SYSTEM_CERTIFICATES.iter().map(Path::new);
+        known.find(|path| path.exists()).map(Path::to_owned)
+    };
+    let path = endpoint.tls_ca.clone().or_else(system).ok_or_else(|| {
+        CliError::usage(
+            "this machine has no list of certificates that it trusts; pass --tls-ca FILE",
+        )
+    })?;
+    let pem = read_file(&path, 4 << 20, "certificates")?;
+    Ok(ClientTlsConfig::new().ca_certificate(Certificate::from_pem(pem)))
+}
+
+/// Whether the address is this machine.
+fn is_local(address: &Address) -> bool {
+    let host = address.uri().host().unwrap_or_default();
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    let ip = host.parse::<std::net::IpAddr>();
+    host == "localhost" || ip.is_ok_and(|ip| ip.is_loopback())
 }
 
 /// The deadline of a call that does not wait.
@@ -50,6 +132,9 @@ pub(crate) fn refused(status: Status) -> CliError {
             message += &format!("; {}: {}", v.field, v.description);
         }
     }
+    if status.code() == Code::Unauthenticated {
+        message += "; pass --api-key-file, or set ZKINFER_API_KEY";
+    }
     if let Some(retry) = status.get_details_retry_info().and_then(|r| r.retry_delay) {
         message += &format!("; try again in {} s", retry.as_secs());
     }
@@ -59,14 +144,45 @@ pub(crate) fn refused(status: Status) -> CliError {
     CliError::failed(message)
 }
 
+/// A certificate that is not trusted is another matter than a server that is not there.
+fn not_connected(endpoint: &str, error: &tonic::transport::Error) -> CliError {
+    let mut cause: Option<&dyn std::error::Error> = Some(error);
+    while let Some(e) = cause {
+        let text = e.to_string();
+        if text.contains("certificate") {
+            return CliError::failed(format!("{endpoint}: {text}; see --tls-ca"));
+        }
+        cause = e.source();
+    }
+    CliError::failed(format!(
+        "no server answers at {endpoint}; start one with `zkinfer serve`"
+    ))
+}
+
 impl Client {
-    /// Connects to `endpoint`.
-    pub(crate) async fn connect(endpoint: &str) -> Result<Self, CliError> {
-        let address: Address = endpoint.parse().map_err(|_| {
+    /// Connects to `endpoint`. A key never leaves this machine in plain text.
+    pub(crate) async fn connect(endpoint: &Endpoint) -> Result<Self, CliError> {
+        let name = &endpoint.endpoint;
+        let mut address: Address = name.parse().map_err(|_| {
             CliError::usage(format!(
-                "{endpoint} is not an endpoint; expected http://HOST:PORT"
+                "{name} is not an endpoint; expected http://HOST:PORT or https://HOST:PORT"
             ))
         })?;
+        let bearer = Bearer::of(endpoint)?;
+        match address.uri().scheme_str() {
+            Some("https") => {
+                address = address.tls_config(tls(endpoint)?).map_err(|_| {
+                    CliError::usage("the certificates of --tls-ca cannot be used; expected PEM")
+                })?;
+            }
+            _ if bearer.0.is_some() && !is_local(&address) => {
+                let message = format!(
+                    "{name} is plain text on another machine: the API key could be read on the way; use https://"
+                );
+                return Err(CliError::usage(message));
+            }
+            _ => {}
+        }
         let channel = address
             .connect_timeout(Duration::from_secs(5))
             .http2_keep_alive_interval(Duration::from_secs(20))
@@ -74,15 +190,13 @@ impl Client {
             .tcp_nodelay(true)
             .connect()
             .await
-            .map_err(|_| {
-                CliError::failed(format!(
-                    "no server answers at {endpoint}; start one with `zkinfer serve`"
-                ))
-            })?;
+            .map_err(|e| not_connected(name, &e))?;
+        let line = InterceptedService::new(channel, bearer);
         Ok(Self {
-            artifacts: ArtifactsClient::new(channel.clone()),
-            circuits: CircuitsClient::new(channel.clone()).max_decoding_message_size(64 << 20),
-            jobs: JobsClient::new(channel).max_decoding_message_size(64 << 20),
+            artifacts: ArtifactsClient::new(line.clone()),
+            circuits: CircuitsClient::new(line.clone()).max_decoding_message_size(64 << 20),
+            jobs: JobsClient::new(line.clone()).max_decoding_message_size(64 << 20),
+            admin: AdminClient::new(line),
         })
     }
 

@@ -10,7 +10,7 @@ use zkinfer_contracts::{Solidity, Target as _, evm::Evm};
 use zkinfer_verifier::{Proof, VerifyingKey};
 
 use super::{
-    CliError, Out,
+    CliError, Endpoint, Out,
     circuit::wait_ready,
     client::{Client, call, is_terminal, message, phase_name, refused, state_name},
     compile::{CompileLimits, System},
@@ -69,12 +69,12 @@ pub(crate) async fn demo(args: DemoArgs, out: Out) -> Result<(), CliError> {
     let config = ServeConfig {
         listen,
         data: folder.path().join("data"),
-        insecure_no_auth: false,
         limits: Limits {
             drain_timeout: Duration::from_secs(2),
             ..Limits::default()
         },
         worker: child.worker.clone(),
+        ..ServeConfig::default()
     };
     let running = server::start(&config, Arc::new(LocalWork::new(child)))
         .await
@@ -83,12 +83,21 @@ pub(crate) async fn demo(args: DemoArgs, out: Out) -> Result<(), CliError> {
         "the embedded service listens on http://{}",
         running.address
     ));
-    let done = road(&args, out, &story, &format!("http://{}", running.address)).await;
+    let endpoint = Endpoint {
+        endpoint: format!("http://{}", running.address),
+        ..Endpoint::default()
+    };
+    let done = road(&args, out, &story, &endpoint).await;
     running.stop().await.map_err(CliError::failed)?;
     done
 }
 
-async fn road(args: &DemoArgs, out: Out, story: &Story, endpoint: &str) -> Result<(), CliError> {
+async fn road(
+    args: &DemoArgs,
+    out: Out,
+    story: &Story,
+    endpoint: &Endpoint,
+) -> Result<(), CliError> {
     let mut client = Client::connect(endpoint).await?;
     let model = client.upload(MODEL.to_vec(), ArtifactKind::Model).await?;
     let calibration = client

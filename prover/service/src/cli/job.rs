@@ -111,7 +111,7 @@ pub(crate) async fn run(verb: JobVerb, out: Out) -> Result<(), CliError> {
     match verb {
         JobVerb::Submit(args) => submit(args, out).await,
         JobVerb::Get(args) => {
-            let mut client = Client::connect(&args.endpoint.endpoint).await?;
+            let mut client = Client::connect(&args.endpoint).await?;
             let request = proto::GetJobRequest {
                 name: args.name,
                 view: 0,
@@ -127,13 +127,13 @@ pub(crate) async fn run(verb: JobVerb, out: Out) -> Result<(), CliError> {
         }
         JobVerb::Watch(args) => watch(&args, out).await,
         JobVerb::Wait(args) => {
-            let mut client = Client::connect(&args.endpoint.endpoint).await?;
+            let mut client = Client::connect(&args.endpoint).await?;
             let job = wait(&mut client, &args.name).await?;
             out.result(&job_json(&job), &text(&job));
             ended_well(&job)
         }
         JobVerb::Cancel(args) => {
-            let mut client = Client::connect(&args.endpoint.endpoint).await?;
+            let mut client = Client::connect(&args.endpoint).await?;
             let request = proto::CancelJobRequest {
                 name: args.name,
                 etag: String::new(),
@@ -148,10 +148,10 @@ pub(crate) async fn run(verb: JobVerb, out: Out) -> Result<(), CliError> {
             Ok(())
         }
         JobVerb::Ls { circuit, endpoint } => {
-            list(circuit.unwrap_or_default(), &endpoint.endpoint, out).await
+            list(circuit.unwrap_or_default(), &endpoint, out).await
         }
         JobVerb::Proof(args) => {
-            let mut client = Client::connect(&args.endpoint.endpoint).await?;
+            let mut client = Client::connect(&args.endpoint).await?;
             fetch(&mut client, &args.name, &args.output).await?;
             out.result(
                 &json!({ "job": args.name, "written": args.output }),
@@ -164,7 +164,7 @@ pub(crate) async fn run(verb: JobVerb, out: Out) -> Result<(), CliError> {
 
 async fn submit(args: SubmitArgs, out: Out) -> Result<(), CliError> {
     use proto::create_job_request::Input;
-    let mut client = Client::connect(&args.endpoint.endpoint).await?;
+    let mut client = Client::connect(&args.endpoint).await?;
     let bytes = read_file(&args.input, config::MAX_TENSOR_FILE_BYTES, "input file")?;
     let input = if bytes.len() <= config::MAX_INLINE_INPUT_BYTES {
         Input::InlineInput(bytes)
@@ -294,7 +294,7 @@ async fn fetch(client: &mut Client, name: &str, to: &Path) -> Result<(), CliErro
 }
 
 async fn watch(args: &WatchArgs, out: Out) -> Result<(), CliError> {
-    let mut client = Client::connect(&args.endpoint.endpoint).await?;
+    let mut client = Client::connect(&args.endpoint).await?;
     let request = proto::WatchJobsRequest {
         names: vec![args.name.clone()],
         cursor: args.cursor.clone(),
@@ -337,7 +337,7 @@ async fn watch(args: &WatchArgs, out: Out) -> Result<(), CliError> {
     Ok(())
 }
 
-async fn list(circuit: String, endpoint: &str, out: Out) -> Result<(), CliError> {
+async fn list(circuit: String, endpoint: &Endpoint, out: Out) -> Result<(), CliError> {
     let mut client = Client::connect(endpoint).await?;
     let mut jobs = Vec::new();
     let mut page_token = String::new();

@@ -8,8 +8,8 @@ use serde_json::json;
 
 use super::{CliError, Out, compile::CompileLimits, params::HomeArg};
 use crate::{
-    api::server::{self, ServeError},
-    config::{self, Limits, ServeConfig},
+    api::server::{self, Running, ServeError},
+    config::{self, AccessConfig, JwtConfig, Limits, ListenerTls, ServeConfig},
     work::{LocalWork, slots::Share},
 };
 
@@ -21,9 +21,11 @@ pub(crate) struct ServeArgs {
     /// The data folder.
     #[arg(long, value_name = "DIR", default_value_os_t = config::default_data_dir())]
     data: PathBuf,
-    /// Listen on an address that others can reach although there is no authentication yet.
-    #[arg(long)]
-    insecure_no_auth: bool,
+    #[command(flatten)]
+    access: AccessArgs,
+    /// Where prover nodes reach the server, over TLS with certificates of its own authority; nowhere by default.
+    #[arg(long, value_name = "ADDR")]
+    node_listen: Option<SocketAddr>,
     /// Jobs that may wait.
     #[arg(long, value_name = "N", default_value_t = Limits::default().max_queued)]
     max_queued: u64,
@@ -49,6 +51,84 @@ pub(crate) struct ServeArgs {
     compile: CompileLimits,
 }
 
+/// Who may call. Without any of these, and on a loopback address, everybody on this machine may, as one tenant.
+#[derive(Debug, clap::Args)]
+struct AccessArgs {
+    /// Ask callers for an API key; always so on an address that others can reach.
+    #[arg(long)]
+    auth: bool,
+    /// The certificate chain of the server, PEM; read again when it changes.
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "tls_key",
+        conflicts_with = "tls_self_signed"
+    )]
+    tls_cert: Option<PathBuf>,
+    /// Its private key, PEM.
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
+    /// Serve with a certificate of the server's own authority; clients get that one's certificate with --tls-ca.
+    #[arg(long)]
+    tls_self_signed: bool,
+    /// A name or address that clients call the server by, for its own certificate; may be repeated.
+    #[arg(long, value_name = "NAME", requires = "tls_self_signed")]
+    tls_name: Vec<String>,
+    /// Serve plain text on any address: something in front of it ends TLS and bounds the rate by address.
+    #[arg(long, conflicts_with_all = ["tls_cert", "tls_self_signed"])]
+    plaintext_behind_proxy: bool,
+    /// Calls a second from one address, known or not; 0 for no bound.
+    #[arg(long, value_name = "N")]
+    address_rate: Option<f64>,
+    /// The key set (JWKS, a file) of an identity provider whose tokens are taken beside API keys; read again when it changes.
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "jwt_issuer",
+        requires = "jwt_audience"
+    )]
+    jwks: Option<PathBuf>,
+    /// The issuer that tokens must name.
+    #[arg(long, value_name = "TEXT", requires = "jwks")]
+    jwt_issuer: Option<String>,
+    /// The audience that tokens must name.
+    #[arg(long, value_name = "TEXT", requires = "jwks")]
+    jwt_audience: Option<String>,
+}
+
+impl AccessArgs {
+    fn config(self) -> Result<AccessConfig, CliError> {
+        let tls = match (self.tls_cert, self.tls_key) {
+            (Some(certificate), Some(key)) => ListenerTls::Files { certificate, key },
+            _ if self.tls_self_signed => ListenerTls::SelfSigned {
+                names: self.tls_name,
+            },
+            _ => ListenerTls::None,
+        };
+        let jwt = match (self.jwks, self.jwt_issuer, self.jwt_audience) {
+            (Some(jwks), Some(issuer), Some(audience)) => {
+                if jwks.to_str().is_some_and(|text| text.contains("://")) {
+                    let message = "--jwks takes a file; let a timer fetch the address into one";
+                    return Err(CliError::usage(message));
+                }
+                Some(JwtConfig {
+                    jwks,
+                    issuer,
+                    audience,
+                })
+            }
+            _ => None,
+        };
+        Ok(AccessConfig {
+            auth: self.auth,
+            jwt,
+            tls,
+            plaintext_behind_proxy: self.plaintext_behind_proxy,
+            address_rate: self.address_rate,
+        })
+    }
+}
+
 pub(crate) async fn serve(args: ServeArgs, out: Out) -> Result<(), CliError> {
     let child = args.compile.child()?;
     let srs = args.srs.as_deref().map(|name| args.home.find(name));
@@ -69,7 +149,8 @@ pub(crate) async fn serve(args: ServeArgs, out: Out) -> Result<(), CliError> {
     let config = ServeConfig {
         listen: args.listen,
         data: args.data,
-        insecure_no_auth: args.insecure_no_auth,
+        access: args.access.config()?,
+        node_listen: args.node_listen,
         limits,
         worker: child.worker,
     };
@@ -78,15 +159,12 @@ pub(crate) async fn serve(args: ServeArgs, out: Out) -> Result<(), CliError> {
     let running = server::start(&config, Arc::new(work))
         .await
         .map_err(refused)?;
-    let value = json!({ "listening": running.address.to_string(), "data": config.data, "pid": std::process::id() });
-    out.result(
-        &value,
-        &format!(
-            "zkinfer serves on http://{} (data in {})",
-            running.address,
-            config.data.display()
-        ),
-    );
+    let scheme = if running.tls { "https" } else { "http" };
+    let value = json!({
+        "listening": running.address.to_string(), "scheme": scheme, "data": config.data, "pid": std::process::id(),
+        "nodes": running.node_address.map(|a| a.to_string()), "admin_key": running.admin_key, "tls_ca": running.authority,
+    });
+    out.result(&value, &greeting(&running, scheme, &config));
     signals.next().await;
     tracing::info!("draining; a second signal ends at once");
     tokio::select! {
@@ -98,9 +176,28 @@ pub(crate) async fn serve(args: ServeArgs, out: Out) -> Result<(), CliError> {
     }
 }
 
+/// What a person wants to know first.
+fn greeting(running: &Running, scheme: &str, config: &ServeConfig) -> String {
+    let data = config.data.display();
+    let mut text = format!(
+        "zkinfer serves on {scheme}://{} (data in {data})",
+        running.address
+    );
+    if let Some(address) = running.node_address {
+        text += &format!("\nprover nodes join at https://{address}");
+    }
+    if let Some(path) = &running.authority {
+        text += &format!("\nclients need --tls-ca {}", path.display());
+    }
+    if let Some(path) = &running.admin_key {
+        text += &format!("\nthe first API key is in {}", path.display());
+    }
+    text
+}
+
 fn refused(e: ServeError) -> CliError {
     match e {
-        ServeError::NotLoopback(_) | ServeError::DataInUse(_) | ServeError::AddressInUse(_) => {
+        ServeError::PlainText(_) | ServeError::DataInUse(_) | ServeError::AddressInUse(_) => {
             CliError::usage(e)
         }
         _ => CliError::failed(e),
@@ -108,13 +205,13 @@ fn refused(e: ServeError) -> CliError {
 }
 
 /// SIGTERM and SIGINT.
-struct Signals {
+pub(super) struct Signals {
     terminate: tokio::signal::unix::Signal,
     interrupt: tokio::signal::unix::Signal,
 }
 
 impl Signals {
-    fn new() -> Result<Self, CliError> {
+    pub(super) fn new() -> Result<Self, CliError> {
         use tokio::signal::unix::{SignalKind, signal};
         let listen = |kind| {
             signal(kind).map_err(|e| CliError::failed(format!("cannot listen for signals: {e}")))
@@ -125,7 +222,7 @@ impl Signals {
         })
     }
 
-    async fn next(&mut self) {
+    pub(super) async fn next(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}

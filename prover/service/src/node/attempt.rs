@@ -152,7 +152,7 @@ async fn read_input(
     if !file.encrypted {
         return Ok(sealed);
     }
-    input::open(shared.config.secret.as_ref(), lease, sealed)
+    input::open(shared.config.secret.as_ref(), lease, &sealed)
 }
 
 /// Fetches with the session of the moment.

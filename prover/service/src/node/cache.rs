@@ -665,3 +665,7 @@ async fn is_whole(place: &Path, file: &FetchFile) -> Result<bool, CacheError> {
     }
     Ok(found == Some(file.digest))
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;

@@ -318,3 +318,7 @@ impl Slot for ChildSlot {
         self.warm.clone()
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;

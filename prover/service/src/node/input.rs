@@ -8,7 +8,10 @@ use super::{backoff::Backoff, cache::Source, watch::Watch};
 use crate::{
     config,
     farm::lease::{FetchFile, Lease, UplinkError},
-    store::Digest,
+    store::{
+        Digest,
+        sealed::{self, SealError},
+    },
     work::WorkError,
 };
 
@@ -115,11 +118,140 @@ impl io::Write for Sink {
 pub(super) fn open(
     secret: Option<&InputSecret>,
     lease: &Lease,
-    sealed: Zeroizing<Vec<u8>>,
+    bytes: &[u8],
 ) -> Result<Zeroizing<Vec<u8>>, WorkError> {
-    let _ = (secret, lease, sealed);
-    Err(WorkError::fault(
-        "SEALED_INPUT",
-        "this node cannot open sealed inputs",
-    ))
+    let fault = |e: SealError| WorkError::fault("SEALED_INPUT", format!("the input: {e}"));
+    let key = match secret {
+        Some(secret) => {
+            let bound = sealed::binding(lease.attempt.job, lease.attempt.epoch);
+            sealed::open_wrapped(&secret.0, &lease.input_key, &bound).map_err(fault)?
+        }
+        // The gateway in this process hands the key over as it is.
+        None => {
+            let mut key = sealed::Key::default();
+            let length = |got: usize| SealError::Length {
+                what: "the input key",
+                expected: 32,
+                got: got as u64,
+            };
+            if lease.input_key.len() != key.len() {
+                return Err(fault(length(lease.input_key.len())));
+            }
+            key.copy_from_slice(&lease.input_key);
+            key
+        }
+    };
+    sealed::open_sealed(&key, bytes).map_err(fault)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::{collections::BTreeMap, sync::Mutex};
+
+    use p256::elliptic_curve::{Generate as _, sec1::ToSec1Point as _};
+
+    use super::*;
+    use crate::{
+        farm::lease::AttemptId,
+        store::{ArtifactKind, Backend, CircuitId, JobId, Resources, sealed::Vault},
+    };
+
+    fn lease(input_key: Vec<u8>) -> Lease {
+        Lease {
+            attempt: AttemptId {
+                job: JobId::fresh(),
+                epoch: 7,
+            },
+            circuit: CircuitId::fresh(),
+            backend: Backend::UltraGroth,
+            files: Vec::new(),
+            input_key,
+            context: [0; 32],
+            vk_digest: [0; 32],
+            limits: Resources::default(),
+            time_limit: Duration::ZERO,
+            trace: BTreeMap::new(),
+            speculative: false,
+        }
+    }
+
+    #[test]
+    fn only_the_node_and_the_attempt_that_a_key_was_wrapped_for_open_the_input() {
+        let vault = Vault::from_key(Zeroizing::new([5; 32]));
+        let secret = InputSecret(Arc::new(p256::SecretKey::generate()));
+        let point = secret.0.public_key().to_sec1_point(false);
+        let sealed = vault.seal(b"tensors").unwrap();
+        let mut lease = lease(Vec::new());
+        let bound = sealed::binding(lease.attempt.job, lease.attempt.epoch);
+        lease.input_key = vault
+            .wrap_for_node(&sealed.wrapped_key, point.as_bytes(), &bound)
+            .unwrap();
+        let opened = open(Some(&secret), &lease, &sealed.bytes).unwrap();
+        assert_eq!(&opened[..], b"tensors");
+
+        let other = InputSecret(Arc::new(p256::SecretKey::generate()));
+        assert!(open(Some(&other), &lease, &sealed.bytes).is_err());
+        assert!(open(None, &lease, &sealed.bytes).is_err());
+        lease.attempt.epoch += 1;
+        assert!(open(Some(&secret), &lease, &sealed.bytes).is_err());
+        assert!(!format!("{secret:?}{lease:?}").contains("116"));
+
+        // In one process the key goes as it is.
+        lease.input_key = vault.unwrap_key(&sealed.wrapped_key).unwrap().to_vec();
+        assert_eq!(&open(None, &lease, &sealed.bytes).unwrap()[..], b"tensors");
+    }
+
+    /// Sends `bytes` in pieces of three and breaks after each.
+    struct Pieces(Vec<u8>, Mutex<usize>);
+
+    #[async_trait::async_trait]
+    impl Source for Pieces {
+        async fn fetch(
+            &self,
+            _: &FetchFile,
+            offset: u64,
+            sink: &mut (dyn io::Write + Send),
+        ) -> Result<(), UplinkError> {
+            *self.1.lock().unwrap() += 1;
+            let rest = &self.0[offset as usize..];
+            let broken = |e: io::Error| UplinkError::Unreachable(e.to_string());
+            sink.write_all(&rest[..rest.len().min(3)]).map_err(broken)?;
+            match rest.len() <= 3 {
+                true => Ok(()),
+                false => Err(UplinkError::Unreachable("cut".into())),
+            }
+        }
+    }
+
+    async fn fetched(promised: &[u8], sent: &[u8]) -> Result<(Vec<u8>, usize), String> {
+        let file = FetchFile {
+            kind: ArtifactKind::Input,
+            name: String::new(),
+            digest: Digest::of(promised),
+            size: promised.len() as u64,
+            encrypted: false,
+        };
+        let source = Pieces(sent.to_vec(), Mutex::new(0));
+        let attempt = lease(Vec::new()).attempt;
+        let watch = Watch::new(attempt, Resources::default());
+        let bytes = fetch(&file, &source, &watch)
+            .await
+            .map_err(|e| e.to_string())?;
+        Ok((bytes.to_vec(), source.1.into_inner().unwrap()))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_input_is_resumed_and_believed_only_by_its_digest() {
+        assert_eq!(
+            fetched(b"12345678", b"12345678").await,
+            Ok((b"12345678".to_vec(), 3))
+        );
+        let wrong = fetched(b"12345678", b"12345679").await.unwrap_err();
+        assert!(wrong.contains("expected digest"), "{wrong}");
+        let long = fetched(b"1234", b"123456").await.unwrap_err();
+        assert!(long.contains("more than the 4 bytes"), "{long}");
+        let short = fetched(b"1234", b"123").await.unwrap_err();
+        assert!(short.contains("expected 4 bytes, got 3"), "{short}");
+    }
 }

@@ -3,6 +3,7 @@
 //! Writes run in `BEGIN IMMEDIATE` transactions on a pool of one connection. A caller that may be dropped half-way
 //! (a request handler) runs them in a task of their own.
 
+mod access;
 mod artifacts;
 mod circuits;
 mod jobs;

@@ -117,10 +117,18 @@ impl Process {
                 let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
                 let child = Arc::new(Mutex::new(Some(child)));
                 let _ = started.send(Ok((pid, stdin, Arc::clone(&child))));
-                let words = std::thread::spawn(move || last_words(stderr));
+                let words = Arc::new(Mutex::new(Vec::new()));
+                let heard = Arc::clone(&words);
+                let listener = std::thread::spawn(move || listen(stderr, &heard));
                 let broke = stdout.and_then(|out| forward(out, &events).err());
                 let mut death = bury(&child, broke.as_ref().map(ToString::to_string));
-                death.words = words.join().unwrap_or_default();
+                // Its last words may be on their way; someone who inherited the pipe may never close it.
+                let deadline = Instant::now() + Duration::from_millis(500);
+                while !listener.is_finished() && Instant::now() < deadline {
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+                let words = words.lock().unwrap_or_else(PoisonError::into_inner);
+                death.words = String::from_utf8_lossy(&words).into_owned();
                 over.store(true, Ordering::Release);
                 let _ = events.blocking_send(Event::Ended(death));
             })?;
@@ -253,15 +261,13 @@ fn bury(child: &Mutex<Option<Child>>, broke: Option<String>) -> Death {
 }
 
 /// Reads standard error to its end and keeps the last of it.
-fn last_words(stderr: Option<std::process::ChildStderr>) -> String {
-    let mut kept = Vec::new();
-    if let Some(mut pipe) = stderr {
-        let mut chunk = [0; 4096];
-        while let Ok(n @ 1..) = pipe.read(&mut chunk) {
-            kept.extend_from_slice(chunk.get(..n).unwrap_or_default());
-            let surplus = kept.len().saturating_sub(LAST_WORDS_BYTES);
-            kept.drain(..surplus);
-        }
+fn listen(stderr: Option<std::process::ChildStderr>, words: &Mutex<Vec<u8>>) {
+    let Some(mut pipe) = stderr else { return };
+    let mut chunk = [0; 4096];
+    while let Ok(n @ 1..) = pipe.read(&mut chunk) {
+        let mut kept = words.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.extend_from_slice(chunk.get(..n).unwrap_or_default());
+        let surplus = kept.len().saturating_sub(LAST_WORDS_BYTES);
+        kept.drain(..surplus);
     }
-    String::from_utf8_lossy(&kept).into_owned()
 }

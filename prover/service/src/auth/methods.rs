@@ -1,0 +1,97 @@
+//! What each method of the API needs: one table.
+
+use crate::store::Scope;
+
+/// Which calls share a bound on their rate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Class {
+    /// Makes or changes something.
+    Create,
+    /// Moves bytes in.
+    Upload,
+    /// Has a proof checked.
+    Verify,
+    /// Looks at something.
+    Read,
+    /// The operator's.
+    Admin,
+}
+
+/// What a call needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Need {
+    /// Nothing: health, and the description of the API.
+    Nothing,
+    /// A caller with a scope.
+    Scope(Scope, Class),
+    /// The method does not exist; only callers are told.
+    Unknown,
+}
+
+/// What `path` ("/package.Service/Method") needs.
+pub(crate) fn need(path: &str) -> Need {
+    let open = [
+        "/grpc.health.v1.Health/",
+        "/grpc.reflection.v1.ServerReflection/",
+        "/grpc.reflection.v1alpha.ServerReflection/",
+    ];
+    if open.iter().any(|service| path.starts_with(service)) {
+        return Need::Nothing;
+    }
+    let Some((service, method)) = path
+        .strip_prefix("/zkinfer.v1.")
+        .and_then(|rest| rest.split_once('/'))
+    else {
+        return Need::Unknown;
+    };
+    let (scope, class) = match (service, method) {
+        ("Artifacts", "FindMissing" | "GetUpload") => (Scope::Submit, Class::Read),
+        ("Artifacts", "StartUpload" | "WriteArtifact" | "FinishUpload") => {
+            (Scope::Submit, Class::Upload)
+        }
+        ("Artifacts", "ReadArtifact" | "GetArtifact") => (Scope::Read, Class::Read),
+        ("Circuits", "CreateCircuit") => (Scope::Submit, Class::Create),
+        ("Circuits", "GetCircuit" | "ListCircuits" | "GetVerifier") => (Scope::Read, Class::Read),
+        ("Jobs", "CreateJob" | "CancelJob") => (Scope::Submit, Class::Create),
+        ("Jobs", "GetJob" | "ListJobs" | "WaitJob" | "WatchJobs" | "GetProof") => {
+            (Scope::Read, Class::Read)
+        }
+        ("Jobs", "VerifyProof") => (Scope::Verify, Class::Verify),
+        ("Admin", _) => (Scope::Admin, Class::Admin),
+        _ => return Need::Unknown,
+    };
+    Need::Scope(scope, class)
+}
+
+#[cfg(test)]
+mod tests {
+    use prost::Message as _;
+
+    use super::*;
+
+    #[test]
+    fn every_served_method_needs_a_scope() {
+        let set = prost_types::FileDescriptorSet::decode(crate::api::DESCRIPTORS)
+            .expect("the descriptors of this build");
+        let mut methods = 0;
+        for file in &set.file {
+            for service in &file.service {
+                for method in &service.method {
+                    let path = format!("/{}.{}/{}", file.package(), service.name(), method.name());
+                    assert!(matches!(need(&path), Need::Scope(..)), "{path}");
+                    methods += 1;
+                }
+            }
+        }
+        assert!(methods >= 29, "{methods}");
+        for path in [
+            "",
+            "/",
+            "/zkinfer.v1.Jobs",
+            "/zkinfer.v1.Jobs/",
+            "/zkinfer.v1.ProverNodes/Enroll",
+        ] {
+            assert_eq!(need(path), Need::Unknown, "{path}");
+        }
+    }
+}
