@@ -72,7 +72,7 @@ pub struct Farm {
     /// Leases since the last one of a BATCH job.
     since_batch: AtomicU32,
     /// Seals private inputs.
-    pub vault: Vault,
+    pub vault: Arc<Vault>,
     /// The attempts that run.
     pub live: Live,
     /// Set when the server stops taking work.
@@ -91,13 +91,13 @@ impl Farm {
     pub fn new(
         store: Arc<dyn Store>,
         blobs: Blobs,
-        vault: Vault,
         work: Arc<dyn Work>,
         limits: Limits,
         data: PathBuf,
     ) -> Self {
         Self {
             store,
+            vault: Arc::clone(blobs.vault()),
             blobs: Arc::new(blobs),
             work,
             limits,
@@ -106,7 +106,6 @@ impl Farm {
             files: Mutex::new(Recent::new(256)),
             model: Mutex::default(),
             since_batch: AtomicU32::new(0),
-            vault,
             live: Live::default(),
             stopping: CancellationToken::new(),
             tasks: TaskTracker::new(),
