@@ -114,6 +114,7 @@ pub(crate) async fn run(verb: NodeVerb, out: Out) -> Result<(), CliError> {
             let home = joined(&args).await?;
             prove(home, &args.run, out).await
         }
+        NodeVerb::Admin(verb) => node_admin::run(verb, out).await,
         NodeVerb::Run(args) => prove(Locked::take(&args.data)?.open()?, &args, out).await,
     }
 }
