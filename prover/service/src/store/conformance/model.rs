@@ -107,7 +107,8 @@ impl Model {
         let mut nodes = Vec::new();
         for (n, trust) in kinds.into_iter().take(NODES).enumerate() {
             let id = NodeId::fresh();
-            let added = store.add_node(id, &format!("node {n}"), vec![4; 65], trust, &[]);
+            let name = format!("node {n}");
+            let added = store.add_node(id, &name, vec![4; 65], trust, &[]);
             added.await.expect("added");
             nodes.push(Node {
                 id,
