@@ -37,7 +37,9 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     config::Limits,
     node::{Files, NodeConfig, Workshop},
-    store::{Blobs, Capabilities, CircuitId, Node, Store, StoreError, TenantId, sealed::Vault},
+    store::{
+        Blobs, Capabilities, CircuitId, Node, Store, StoreError, TenantId, Trust, sealed::Vault,
+    },
     work::{Gate, Work},
 };
 
@@ -129,14 +131,17 @@ impl Farm {
     /// The store failed.
     pub async fn remember_times(&self) -> Result<(), StoreError> {
         let nodes = self.store.nodes().await?;
-        let class = |took: &crate::store::Took| {
-            let node: Option<&Node> = nodes.iter().find(|n| Some(n.id) == took.node);
-            NodeClass::of(node.map_or(&Capabilities::default(), |n| &n.capabilities))
+        let node_of = |took: &crate::store::Took| -> Option<&Node> {
+            let node = nodes.iter().find(|n| Some(n.id) == took.node);
+            node.filter(|n| n.trust >= Trust::Vetted)
         };
         let proofs = self.store.recent_proofs(REMEMBERED_PROOFS).await?;
         let mut model = self.model.lock().unwrap_or_else(PoisonError::into_inner);
         for took in &proofs {
-            model.observe(took.circuit, class(took), took.prove_ms);
+            if let Some(node) = node_of(took) {
+                let class = NodeClass::of(&node.capabilities);
+                model.observe(took.circuit, class, took.prove_ms);
+            }
         }
         Ok(())
     }

@@ -10,7 +10,7 @@ mod local;
 mod pace;
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -58,6 +58,8 @@ pub struct Desk {
     farm: Arc<Farm>,
     visitors: Mutex<HashMap<NodeId, Visitor>>,
     checks: Semaphore,
+    /// Attempts whose proof is being checked.
+    checking: Mutex<HashSet<AttemptId>>,
 }
 
 fn stopping() -> UplinkError {
@@ -77,6 +79,7 @@ impl Desk {
             farm,
             visitors: Mutex::default(),
             checks: Semaphore::new(CHECKS),
+            checking: Mutex::default(),
         }
     }
 

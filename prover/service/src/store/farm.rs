@@ -27,6 +27,8 @@ pub struct Want {
     pub job: JobId,
     /// Its tenant's share is charged with so much time.
     pub charge_ms: u64,
+    /// The attempt is lost after so much time, whatever its node says.
+    pub at_most_ms: u64,
     /// Whether to race the attempt that runs.
     pub copy: bool,
 }
@@ -292,7 +294,7 @@ pub trait FarmStore: Debug + Send + Sync {
         attempt: AttemptId,
         reason: &str,
     ) -> Result<Rejected, StoreError>;
-    /// Ends attempts whose lease ran out; answers them.
+    /// Ends attempts whose lease ran out, or that take longer than any may; answers them.
     async fn expire_leases(&self) -> Result<Vec<AttemptId>, StoreError>;
     /// How long the latest proofs took, oldest first, at most `limit`.
     async fn recent_proofs(&self, limit: u32) -> Result<Vec<Took>, StoreError>;

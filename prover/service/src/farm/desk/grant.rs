@@ -11,7 +11,7 @@ use crate::{
         Farm,
         job::NOT_HANDED_OUT,
         lease::{Acquire, FetchFile, Granted, Lease, UplinkError},
-        scheduler::{NodeClass, Plan, plan, speculate},
+        scheduler::{NodeClass, Plan, Waiting, plan, speculate},
         snapshot::{Asking, Outlook},
     },
     store::{
@@ -24,6 +24,10 @@ use crate::{
 const LATER: Duration = Duration::from_secs(5);
 /// What is looked for at least so often: the time of leases and copies passes without an event.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// Bytes that a node fetches in a millisecond at least.
+const SLOWEST_BYTES_A_MS: u64 = 1000;
+/// What an attempt may always take.
+const PATIENCE_MS: u64 = 600_000;
 /// Memory that an attempt may use beyond its circuit's estimate, which is one.
 const SPARE_BYTES: u64 = 512 << 20;
 
@@ -161,29 +165,41 @@ async fn round(
     })
 }
 
+/// Longer than any honest node takes: to fetch the key, load it, and prove within twice the time of its lease.
+fn at_most_ms(job: &Waiting) -> u64 {
+    let fetch = job.needs.disk_bytes / SLOWEST_BYTES_A_MS;
+    let prove = job.estimated_ms.saturating_mul(40);
+    let load = job.key_load_ms.saturating_mul(10);
+    PATIENCE_MS
+        .saturating_add(fetch)
+        .saturating_add(prove)
+        .saturating_add(load)
+}
+
 /// What to take: the plan, or when there is none, a copy of what takes too long.
 fn wants(outlook: &Outlook, plan: &Plan, node: NodeId) -> Vec<Want> {
-    let estimate = |id: &JobId| {
-        let job = outlook.snapshot.jobs.iter().find(|j| j.job == *id);
-        job.map_or(0, |j| j.estimated_ms)
-    };
+    let find = |id: &JobId| outlook.snapshot.jobs.iter().find(|j| j.job == *id);
     let mut wants: Vec<Want> = plan
         .picks
         .iter()
-        .map(|id| Want {
-            job: *id,
-            charge_ms: estimate(id),
+        .filter_map(find)
+        .map(|job| Want {
+            job: job.job,
+            charge_ms: job.estimated_ms,
+            at_most_ms: at_most_ms(job),
             copy: false,
         })
         .collect();
     if wants.is_empty()
         && let Some(job) = speculate(&outlook.snapshot, &outlook.running, node)
     {
-        wants.push(Want {
+        let late = outlook.running.iter().find(|r| r.job.job == job);
+        wants.extend(late.map(|late| Want {
             job,
             charge_ms: 0,
+            at_most_ms: at_most_ms(&late.job),
             copy: true,
-        });
+        }));
     }
     wants
 }
