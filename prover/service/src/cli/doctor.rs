@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    num::NonZeroUsize,
     net::{IpAddr, SocketAddr, TcpListener},
     path::{Path, PathBuf},
     time::{Instant, SystemTime},
@@ -13,7 +14,7 @@ use super::{
     CliError, Out,
     output::{bytes, grid},
 };
-use crate::config;
+use crate::{config, node::capabilities, work::slots::Share};
 
 /// Less free disk than this is told.
 const LOW_DISK: u64 = 10 << 30;
@@ -116,11 +117,10 @@ fn version() -> Finding {
 }
 
 fn processor() -> Finding {
-    let threads = rayon::current_num_threads();
-    let name = zkinfer_gpu::Device::info(&zkinfer_gpu::Cpu).name;
-    let portable = zkinfer_gpu::Device::info(&zkinfer_gpu::PortableCpu).name;
-    let seen = format!("{name}, {threads} threads");
-    if name != portable {
+    let threads = capabilities::threads();
+    let has = capabilities::detect(Share::of(NonZeroUsize::MIN, threads), u64::MAX, u64::MAX);
+    let seen = format!("{threads} threads, {}", has.cpu_features.join(" "));
+    if has.cpu_features.iter().any(|f| f == "avx512ifma") {
         Finding::good("processor", seen)
     } else {
         let fix = "AVX-512 IFMA makes proofs several times faster; servers from Ice Lake and Zen 4 on have it";

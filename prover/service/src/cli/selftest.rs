@@ -42,11 +42,19 @@ pub(crate) async fn selftest(out: Out) -> Result<(), CliError> {
         compile_timeout: 600,
     }
     .child()?;
-    let config = ServeConfig::loopback(folder.path().join("data"), child.worker.clone());
+    let config = ServeConfig {
+        listen: std::net::SocketAddr::from(([127, 0, 0, 1], 0)),
+        data: folder.path().join("data"),
+        worker: child.worker.clone(),
+        ..ServeConfig::default()
+    };
     let running = server::start(&config, Arc::new(LocalWork::new(child)))
         .await
         .map_err(CliError::failed)?;
-    let endpoint = Endpoint::plain(format!("http://{}", running.address));
+    let endpoint = Endpoint {
+        endpoint: format!("http://{}", running.address),
+        ..Endpoint::default()
+    };
     let tested = test(&endpoint, out).await;
     running.stop().await.map_err(CliError::failed)?;
     let rows = tested?;
@@ -229,7 +237,7 @@ fn kill_provers() -> usize {
         let parent = status.lines().find_map(|l| l.strip_prefix("PPid:"));
         let proves = read("cmdline")
             .split(|b| *b == 0)
-            .any(|argument| argument == crate::node::CHILD_VERB.as_bytes());
+            .any(|argument| argument == b"prover-child");
         let pid = process.file_name().to_str().and_then(|n| n.parse().ok());
         if let (true, Some(parent), Some(pid)) = (proves, parent, pid.and_then(rustix::process::Pid::from_raw))
             && parent.trim() == own
