@@ -77,7 +77,7 @@ pub struct Farm {
     /// Leases since the last one of a BATCH job.
     since_batch: AtomicU32,
     /// Seals private inputs.
-    pub vault: Vault,
+    pub vault: Arc<Vault>,
     /// The attempts that run.
     pub live: Live,
     /// What monitoring reads.
@@ -98,13 +98,13 @@ impl Farm {
     pub fn new(
         store: Arc<dyn Store>,
         blobs: Blobs,
-        vault: Vault,
         work: Arc<dyn Work>,
         limits: Limits,
         data: PathBuf,
     ) -> Self {
         Self {
             store,
+            vault: Arc::clone(blobs.vault()),
             blobs: Arc::new(blobs),
             work,
             limits,
@@ -113,7 +113,6 @@ impl Farm {
             files: Mutex::new(Recent::new(256)),
             model: Mutex::default(),
             since_batch: AtomicU32::new(0),
-            vault,
             live: Live::default(),
             metrics: Arc::default(),
             stopping: CancellationToken::new(),

@@ -4,6 +4,8 @@
 
 mod access;
 pub mod blobs;
+#[cfg(test)]
+pub(crate) mod conformance;
 mod farm;
 mod record;
 pub mod sealed;

@@ -144,7 +144,8 @@ pub async fn start(config: &ServeConfig, work: Arc<dyn Work>) -> Result<Running,
     }
     empty_folder(&config.data.join("tmp"));
     let store = SqliteStore::open(&config.data.join("zkinfer.db")).await?;
-    let blobs = Blobs::open(&config.data)?;
+    let vault = Arc::new(Vault::open(&config.data.join("kek"))?);
+    let blobs = Blobs::open(&config.data, vault)?;
     let recovered = store.recover(config.limits.lease_ttl_ms()).await?;
     if recovered.requeued > 0 {
         tracing::info!(
@@ -169,7 +170,6 @@ pub async fn start(config: &ServeConfig, work: Arc<dyn Work>) -> Result<Running,
     let farm = Arc::new(Farm::new(
         Arc::new(store),
         blobs,
-        Vault::open(&config.data.join("kek"))?,
         Arc::clone(&work),
         config.limits.clone(),
         config.data.clone(),
@@ -444,7 +444,7 @@ async fn sweep_blobs(store: &SqliteStore, data: &Path) -> Result<(), ServeError>
         .flatten()
         .flatten();
     for file in folders.flat_map(|f| std::fs::read_dir(f.path()).into_iter().flatten().flatten()) {
-        let known = match file.file_name().to_str().and_then(|n| n.parse().ok()) {
+        let known = match file.file_name().to_str().and_then(blobs::digest_of_name) {
             Some(digest) => store.has_blob(&digest).await?,
             None => false,
         };

@@ -1,6 +1,6 @@
 //! Artifacts: uploads in chunks that resume, reads in ranges.
 
-use std::{io::Write, sync::PoisonError};
+use std::sync::PoisonError;
 
 use super::{Gateway, GatewayError};
 use crate::{
@@ -111,7 +111,7 @@ impl Gateway {
     }
 
     fn state(&self, upload: Upload) -> Result<UploadState, GatewayError> {
-        let committed = self.farm.blobs.upload_size(upload.id)?;
+        let committed = self.farm.blobs.upload_size(upload.id, upload.kind)?;
         Ok(UploadState { upload, committed })
     }
 
@@ -140,7 +140,7 @@ impl Gateway {
             upload,
             committed: 0,
         };
-        writer.committed = self.farm.blobs.upload_size(id)?;
+        writer.committed = self.farm.blobs.upload_size(id, writer.upload.kind)?;
         writer.check_offset("header.write_offset", offset)?;
         Ok(writer)
     }
@@ -162,13 +162,14 @@ impl Gateway {
             committed: 0,
         };
         let _pinned = self.farm.blobs.pin().await;
-        let (blobs, digest, size) = (
+        let (blobs, kind, digest, size) = (
             std::sync::Arc::clone(&self.farm.blobs),
+            upload.kind,
             upload.digest,
             upload.size,
         );
         // The file may be filed already when the server died before it recorded the row.
-        let filed = move || match blobs.adopt_upload(id, &digest, size) {
+        let filed = move || match blobs.adopt_upload(id, kind, &digest, size) {
             Err(BlobError::Io { .. }) if blobs.read_range(&digest, 0, 0).is_ok() => Ok(()),
             other => other,
         };
@@ -282,17 +283,12 @@ impl UploadWriter {
                 message,
             ));
         }
-        let (blobs, id) = (
+        let (blobs, id, kind) = (
             std::sync::Arc::clone(&self.gateway.farm.blobs),
             self.upload.id,
+            self.upload.kind,
         );
-        let written = tokio::task::spawn_blocking(move || {
-            let mut file = blobs.append_upload(id)?;
-            file.write_all(&data).map_err(|source| BlobError::Io {
-                path: blobs.upload_path(id),
-                source,
-            })
-        });
+        let written = tokio::task::spawn_blocking(move || blobs.append_upload(id, kind, &data));
         written
             .await
             .map_err(|_| GatewayError::Internal("writing met a defect".into()))??;

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
+use zeroize::Zeroizing;
 use zkinfer_verifier::Context;
 
 use super::{Gateway, GatewayError, gate};
@@ -155,7 +156,7 @@ impl Gateway {
             .circuit(self.tenant, request.circuit)
             .await?;
         let gate = gate(&self.farm, self.tenant, request.circuit).await?;
-        let (file, input_artifact) = self.input_file(request.input).await?;
+        let (file, mut input_artifact) = self.input_file(request.input).await?;
         let permit = self.check_permit().await?;
         let quantized = tokio::task::spawn_blocking(move || gate.quantize(&file))
             .await
@@ -164,6 +165,8 @@ impl Gateway {
         drop(permit);
         self.check_room(quantized.len() as u64).await?;
         let private_input = circuit.has_private_input();
+        // A private input's upload has served: the job has its tensors, sealed.
+        let upload = input_artifact.take_if(|_| private_input);
         let (stored, identity, input_key) = if private_input {
             let sealed = self.seal(quantized).await?;
             (sealed.0.bytes, sealed.1, sealed.0.wrapped_key)
@@ -208,9 +211,9 @@ impl Gateway {
         let existed = created.as_ref().map_or(true, |c| c.existed);
         if existed {
             self.forget(&digest, private_input).await?;
-            if let (true, Some(raw)) = (private_input && created.is_ok(), input_artifact) {
-                self.forget(&raw, true).await?;
-            }
+        }
+        if let (Ok(_), Some(upload)) = (&created, upload) {
+            self.forget(&upload, true).await?;
         }
         Ok(JobView {
             deduplicated: existed,
@@ -218,7 +221,10 @@ impl Gateway {
         })
     }
 
-    async fn input_file(&self, input: JobInput) -> Result<(Vec<u8>, Option<Digest>), GatewayError> {
+    async fn input_file(
+        &self,
+        input: JobInput,
+    ) -> Result<(Zeroizing<Vec<u8>>, Option<Digest>), GatewayError> {
         match input {
             JobInput::Inline(bytes) if bytes.len() > config::MAX_INLINE_INPUT_BYTES => {
                 let message = format!(
@@ -232,7 +238,7 @@ impl Gateway {
                     message,
                 ))
             }
-            JobInput::Inline(bytes) => Ok((bytes, None)),
+            JobInput::Inline(bytes) => Ok((Zeroizing::new(bytes), None)),
             JobInput::Artifact(digest) => {
                 let artifact = self.artifact(&digest).await.map_err(|_| {
                     let message = format!(
@@ -257,7 +263,7 @@ impl Gateway {
                 let bytes = read.map_err(|_| {
                     GatewayError::Internal("reading the input met a defect".into())
                 })??;
-                Ok((bytes, Some(digest)))
+                Ok((Zeroizing::new(bytes), Some(digest)))
             }
         }
     }
@@ -285,7 +291,7 @@ impl Gateway {
     /// The sealed form of quantized tensors, and the name by which the same tensors are known again.
     async fn seal(&self, quantized: Vec<u8>) -> Result<(Sealed, Digest), GatewayError> {
         let farm = Arc::clone(&self.farm);
-        let quantized = zeroize::Zeroizing::new(quantized);
+        let quantized = Zeroizing::new(quantized);
         let sealed = tokio::task::spawn_blocking(move || {
             let identity = farm.vault.identity(&quantized);
             farm.vault.seal(&quantized).map(|sealed| (sealed, identity))

@@ -80,8 +80,8 @@ pub struct SqliteStore {
     writer: SqlitePool,
     readers: SqlitePool,
     changed: watch::Sender<u64>,
-    /// Added to the machine's clock.
-    offset_ms: AtomicI64,
+    /// A clock that was set stands still; 0 is this machine's.
+    set_clock: AtomicI64,
 }
 
 impl SqliteStore {
@@ -112,23 +112,27 @@ impl SqliteStore {
             writer,
             readers,
             changed: watch::Sender::new(0),
-            offset_ms: AtomicI64::new(0),
+            set_clock: AtomicI64::new(0),
         })
     }
 
     /// The database is this process, so its clock is this machine's.
     fn clock(&self) -> Millis {
-        let since = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
-        let now = i64::try_from(since.as_millis()).unwrap_or(i64::MAX / 2);
-        now + self.offset_ms.load(Ordering::Relaxed)
+        match self.set_clock.load(Ordering::Relaxed) {
+            0 => {
+                let since = SystemTime::now()
+                    .duration_since(UNIX_EPOCH)
+                    .unwrap_or_default();
+                i64::try_from(since.as_millis()).unwrap_or(i64::MAX / 2)
+            }
+            set => set,
+        }
     }
 
-    /// Sets the clock forward.
+    /// Sets the clock, which then stands still.
     #[cfg(test)]
-    pub(crate) fn advance(&self, ms: i64) {
-        self.offset_ms.fetch_add(ms, Ordering::Relaxed);
+    pub(crate) fn set_clock(&self, now: Millis) {
+        self.set_clock.store(now, Ordering::Relaxed);
     }
 
     /// Begins a write transaction.

@@ -4,7 +4,7 @@ use super::*;
 
 use crate::{
     farm::job::{Judgement, Life, Step},
-    store::{Backend, CircuitState, FailureClass, JobState, Labels, Priority, Trust},
+    store::{Backend, CircuitState, FailureClass, JobState, Labels, Priority, Trust, conformance},
 };
 
 const T: TenantId = TenantId::DEFAULT;
@@ -789,6 +789,39 @@ proptest! {
                 prop_assert_eq!(proof.is_some(), life.state == JobState::Succeeded);
             }
             Ok(())
+        })?;
+    }
+}
+
+#[async_trait::async_trait]
+impl conformance::Subject for Folder {
+    fn store(&self) -> &dyn crate::store::Store {
+        &self.store
+    }
+
+    fn set_clock(&self, now: Millis) {
+        self.store.set_clock(now);
+    }
+
+    async fn add_tenant(&self, name: &str) -> TenantId {
+        let row = sqlx::query("INSERT INTO tenants(name,created_at) VALUES (?,0) RETURNING id")
+            .bind(name)
+            .fetch_one(&self.store.writer)
+            .await
+            .expect("a tenant");
+        TenantId(row.try_get(0).expect("its id"))
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(32))]
+
+    #[test]
+    fn the_store_conforms_to_the_model_of_tenants_nodes_and_leases(steps in conformance::steps()) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(async {
+            let folder = Folder::new().await;
+            conformance::check(&folder, &steps).await
         })?;
     }
 }
