@@ -16,7 +16,9 @@ use criterion::{
     BenchmarkId, Criterion, SamplingMode, Throughput, criterion_group, criterion_main,
 };
 use zkinfer_gpu::testing::{points, scalars};
-use zkinfer_gpu::{Bases, Cpu, Curve, Device, DeviceError, FrSlice, G1, G2, PortableCpu, ScalarClass};
+use zkinfer_gpu::{
+    Bases, Cpu, Curve, Device, DeviceError, FrSlice, G1, G2, PortableCpu, ScalarClass,
+};
 
 const DEVICES: [(&str, &dyn Device); 2] = [("lanes", &Cpu), ("portable", &PortableCpu)];
 

@@ -5,8 +5,8 @@
 //! in its words and every later addition understands the mark.
 
 use ark_bn254::Fr;
-use ark_ec::{AdditiveGroup, AffineRepr, CurveGroup};
 use ark_ec::short_weierstrass::Affine;
+use ark_ec::{AdditiveGroup, AffineRepr, CurveGroup};
 use ark_ff::PrimeField;
 use bytemuck::Zeroable;
 

@@ -117,7 +117,10 @@ fn shift<C: Curve, A: Adder<C>>(
     mut adder: A,
 ) -> bool {
     let n_windows = points.len() / members.len();
-    let picks: Vec<Pick> = members.iter().map(|index| Pick::new(*index, false)).collect();
+    let picks: Vec<Pick> = members
+        .iter()
+        .map(|index| Pick::new(*index, false))
+        .collect();
     let mut multiples = vec![C::Raw::zeroed(); members.len()];
     adder.reserve(members.len());
     adder.lift(bases, &picks, &mut multiples);

@@ -65,12 +65,7 @@ impl<C: Curve, A: Adder<C>> Weighing<C, A> {
                 k as u32
             }
         };
-        let mut level: Wiped<u32> = self
-            .arena
-            .iter()
-            .enumerate()
-            .map(index)
-            .collect();
+        let mut level: Wiped<u32> = self.arena.iter().enumerate().map(index).collect();
         let mut odds: Vec<Wiped<u32>> = Vec::new();
         loop {
             let halved = level.len() > 1;

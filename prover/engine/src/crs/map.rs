@@ -98,11 +98,7 @@ impl ProvingKey {
     }
 
     /// Tabulates sections, those that gain most first, in at most `max_bytes` in all; the bytes of the tables.
-    pub(crate) fn tabulate(
-        &self,
-        device: &dyn Device,
-        max_bytes: u64,
-    ) -> Result<u64, DeviceError> {
+    pub(crate) fn tabulate(&self, device: &dyn Device, max_bytes: u64) -> Result<u64, DeviceError> {
         // The quotient is full-size. Of the wires only the inverses that no reduction took out are, and few of them meet B.
         let n_wires = self.a.len();
         let (some, few) = (n_wires / 16, n_wires / 128);
