@@ -8,7 +8,10 @@ use crate::store::{StoreError, TenantId};
 pub(super) const SCHEMA_VERSION: i64 = 2;
 
 /// What brings a schema to the next version, in order.
-const STEPS: [&[&str]; 2] = [&[include_str!("schema.sql")], &[include_str!("v2.sql"), include_str!("v2_access.sql")]];
+const STEPS: [&[&str]; 2] = [
+    &[include_str!("schema.sql")],
+    &[include_str!("v2.sql"), include_str!("v2_access.sql")],
+];
 
 /// Brings the database to [`SCHEMA_VERSION`] in one transaction; its rows stay.
 pub(super) async fn migrate(pool: &SqlitePool) -> Result<(), StoreError> {
