@@ -215,8 +215,10 @@ impl Farm {
         let snapshot = self.look(&[], None).await?.snapshot;
         let count = |of: Kind| {
             let explained = snapshot.jobs.iter().take(EXPLAINED_JOBS);
-            let pending = explained.map(|job| scheduler::explain(&snapshot, job.job).pending.kind);
-            pending.filter(|kind| *kind == of).count() as u64
+            let kinds = explained
+                .filter_map(|job| scheduler::explain(&snapshot, job.job))
+                .map(|explained| explained.pending.kind);
+            kinds.filter(|kind| *kind == of).count() as u64
         };
         Ok(vec![
             ("NO_NODE_ONLINE", count(Kind::NoNodeOnline)),

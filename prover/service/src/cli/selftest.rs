@@ -91,7 +91,8 @@ async fn test(endpoint: &Endpoint, out: Out) -> Result<Vec<(String, String)>, Cl
         let circuit = circuit.map_err(refused)?.into_inner();
         let circuit = wait_ready(&mut client, &circuit.name).await?;
         let job = submit(&mut client, &circuit.name, true).await?;
-        let (gas, size) = check(&mut client, &circuit.name, &ended(&mut client.clone(), &job).await?).await?;
+        let job = ended(&mut client, &job).await?;
+        let (gas, size) = check(&mut client, &circuit.name, &job).await?;
         rows.push(row(
             backend.name(),
             format!(
