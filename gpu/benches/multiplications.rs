@@ -49,13 +49,11 @@ fn scalars_of(class: &str, n: usize) -> Vec<Fr> {
         .collect()
 }
 
+type Tabulate<C> = dyn Fn(&Bases<C>, usize) -> Result<u64, DeviceError>;
+type Multiply<C> = dyn Fn(&dyn Device, &Bases<C>, FrSlice<'_>);
+
 /// What a filter leaves out is never made: points of large sizes take seconds.
-fn measure<C: Curve>(
-    c: &mut Criterion,
-    log: u32,
-    tabulate: &dyn Fn(&Bases<C>, usize) -> Result<u64, DeviceError>,
-    msm: &dyn Fn(&dyn Device, &Bases<C>, FrSlice<'_>),
-) {
+fn measure<C: Curve>(c: &mut Criterion, log: u32, tabulate: &Tabulate<C>, msm: &Multiply<C>) {
     let n = 1usize << log;
     let bases = || Bases::<C>::from_points(points::<C>(n).0);
     let plain = LazyCell::new(bases);

@@ -14,5 +14,6 @@ mod ntt;
 mod portable;
 pub(crate) mod table;
 pub(crate) mod vectors;
+mod wiped;
 
 pub use portable::{Cpu, PortableCpu};

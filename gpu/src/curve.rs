@@ -23,7 +23,7 @@ pub trait Curve: sealed::Sealed + Debug + Copy + Send + Sync + 'static {
     /// The arkworks curve.
     type Config: SWCurveConfig<ScalarField = Fr, BaseField: Limbs>;
     /// A point as raw words: its coordinates of four words each.
-    type Raw: Pod + Zeroize + Debug + Send + Sync + AsRef<[Row]> + AsMut<[Row]>;
+    type Raw: Pod + Default + Zeroize + Debug + Send + Sync + AsRef<[Row]> + AsMut<[Row]>;
     /// Bytes of a point in a key file.
     const POINT_BYTES: usize;
     /// Name for messages: `G1` or `G2`.

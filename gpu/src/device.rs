@@ -96,7 +96,7 @@ pub trait Device: fmt::Debug + Send + Sync {
     ) -> Result<G2Projective, DeviceError>;
 
     /// Tabulates multiples 2^(c·w)·P of the bases in at most `max_bytes` of memory, for multiplications with about `n_full` scalars of
-    /// full size: all that follow on these bases are faster, with the same results. A table takes as long as some tens of them. Bases
+    /// full size: all that follow on these bases are faster, with the same results. A table takes as long as six to twenty of them. Bases
     /// that have a table keep it. Returns the bytes of the table; 0 where none fits, or where the device has no use for one.
     ///
     /// # Errors

@@ -58,6 +58,16 @@ pub fn check_device(device: &dyn Device) -> Result<(), Mismatch> {
     check_msm::<G2>(device, &|bases, scalars, class| {
         device.msm_g2(bases, scalars, class)
     })?;
+    check_tables::<G1>(
+        device,
+        &|bases, scalars, class| device.msm_g1(bases, scalars, class),
+        &|bases, n_full, max_bytes| device.tabulate_g1(bases, n_full, max_bytes),
+    )?;
+    check_tables::<G2>(
+        device,
+        &|bases, scalars, class| device.msm_g2(bases, scalars, class),
+        &|bases, n_full, max_bytes| device.tabulate_g2(bases, n_full, max_bytes),
+    )?;
     check_grouped(device)?;
     check_fixed_base::<G1>(&|base, scalars| device.fixed_base_g1(base, scalars))?;
     check_fixed_base::<G2>(&|base, scalars| device.fixed_base_g2(base, scalars))
@@ -339,6 +349,55 @@ fn check_msm<C: Curve>(device: &dyn Device, msm: &Msm<'_, C>) -> Result<(), Mism
         ScalarClass::Small { bits: 3 },
         "−9 in a class of 3 bits",
     )
+}
+
+type Tabulate<'a, C> = dyn Fn(&Bases<C>, usize, u64) -> Result<u64, DeviceError> + 'a;
+
+fn check_tables<C: Curve>(
+    device: &dyn Device,
+    msm: &Msm<'_, C>,
+    tabulate: &Tabulate<'_, C>,
+) -> Result<(), Mismatch> {
+    let operation = "multiplication with a table";
+    for len in [0usize, 1, 2, 33, 300] {
+        let (points, _) = points::<C>(len);
+        let full = scalars(11, len);
+        let power = |i: usize| Fr::from(2u64).pow([i as u64 % 254]);
+        let cases: [(&'static str, Vec<Fr>); 5] = [
+            ("full-size", full.clone()),
+            ("all zero", vec![Fr::ZERO; len]),
+            ("all −1", vec![-Fr::ONE; len]),
+            ("powers of two", (0..len).map(power).collect()),
+            (
+                "mixed",
+                (0..len)
+                    .map(|i| match i % 6 {
+                        0 => full[i],
+                        1 => Fr::ONE,
+                        2 => -Fr::ONE,
+                        3 => -power(i),
+                        4 => Fr::from(Fr::MODULUS_MINUS_ONE_DIV_TWO),
+                        _ => power(i) - Fr::ONE,
+                    })
+                    .collect(),
+            ),
+        ];
+        let expected = cases.each_ref().map(|(_, s)| naive_msm::<C>(&points, s));
+        // no table, a narrow one, the best
+        for (n_full, max_bytes) in [(len, 0), (0, u64::MAX), (len, 1 << 20), (len, u64::MAX)] {
+            let bases = Bases::<C>::from_points(points.clone());
+            let bytes = tabulate(&bases, n_full, max_bytes)?;
+            ensure(bytes <= max_bytes, "memory of a table", len, C::NAME)?;
+            let again = tabulate(&bases, n_full, max_bytes)?;
+            ensure(bytes == again, "memory of a table", len, "made again")?;
+            for ((case, scalars), expected) in cases.iter().zip(&expected) {
+                let vector = device.upload(scalars.clone())?;
+                let got = msm(&bases, vector.as_slice(), ScalarClass::Full)?;
+                ensure(got == *expected, operation, len, case)?;
+            }
+        }
+    }
+    Ok(())
 }
 
 type Fixed<'a, C> = dyn Fn(&FixedBase<C>, &[Fr]) -> Result<Vec<AffineOf<C>>, DeviceError> + 'a;

@@ -36,8 +36,6 @@ impl Pick {
     }
 }
 
-impl zeroize::DefaultIsZeroes for Pick {}
-
 /// Scalars that an adder reads at once.
 pub(crate) const SCALARS: usize = 16;
 

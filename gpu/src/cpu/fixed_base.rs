@@ -8,10 +8,10 @@ use ark_ec::short_weierstrass::{Affine, Projective};
 use ark_ec::{AdditiveGroup, AffineRepr, CurveGroup};
 use ark_ff::PrimeField;
 use rayon::prelude::*;
-use zeroize::Zeroizing;
 
 use super::adder::{Adder, Pick};
 use super::msm::buckets::{self, Sorted};
+use super::wiped::Wiped;
 use crate::curve::{AffineOf, Curve, raw_of};
 use crate::device::FixedBase;
 use crate::field::{SignedScalar, signed_digits};
@@ -66,14 +66,14 @@ pub(crate) fn multiply<C: Curve, A: Adder<C>>(
         return vec![Affine::identity(); scalars.len()];
     }
     let n_windows = base.n_windows;
-    let mut digits = Zeroizing::new(vec![0i16; scalars.len() * n_windows]);
+    let mut digits = Wiped::filled(0i16, scalars.len() * n_windows);
     digits
         .par_chunks_exact_mut(n_windows)
         .zip(scalars)
         .with_min_len(SCALARS_PER_TASK)
         .for_each(|(digits, scalar)| signed_digits(&SignedScalar::from(*scalar), base.c, digits));
-    let mut picks = Zeroizing::new(Vec::with_capacity(digits.len()));
-    let mut ends = Zeroizing::new(Vec::with_capacity(scalars.len()));
+    let mut picks = Wiped::with_capacity(digits.len());
+    let mut ends = Wiped::with_capacity(scalars.len());
     for digits in digits.chunks_exact(n_windows) {
         for (window, digit) in digits.iter().enumerate().filter(|(_, digit)| **digit != 0) {
             let multiple = usize::from(digit.unsigned_abs()) - 1;

@@ -108,7 +108,7 @@ pub(super) fn msm<C: Curve, A: Adder<C>>(
     Ok(total)
 }
 
-/// The sum of the terms of all classes with buckets that all windows share.
+/// The sum of the terms of all classes, in buckets that all windows share.
 fn tabulated<C: Curve, A: Adder<C>>(
     table: &Table<C>,
     classes: &mut [Class],
@@ -122,4 +122,69 @@ fn tabulated<C: Curve, A: Adder<C>>(
     let sorted = buckets::sort_shared(classes, 1 << (c - 1));
     let sums = buckets::sums(table.points(), &sorted, 1, &adder);
     weigh::weigh(&sums, 1, &adder)
+}
+
+#[cfg(test)]
+mod tests {
+    use ark_bn254::Fq;
+    use ark_ff::{AdditiveGroup as _, Field, One};
+    use proptest::prelude::*;
+
+    use crate::curve::{AffineOf, G1, G2};
+    use crate::device::Device;
+    use crate::testing::{naive_msm, points, scalars};
+    use crate::{Bases, Cpu, PortableCpu, ScalarClass};
+
+    use super::*;
+
+    const DEVICES: [&dyn Device; 2] = [&Cpu, &PortableCpu];
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(32))]
+        #[test]
+        fn a_table_changes_no_sum(
+            terms in prop::collection::vec((0u8..8, any::<u64>()), 1..80),
+            n_full in 0usize..4000,
+            max_bytes in 0u64..4_000_000,
+        ) {
+            let (points, _) = points::<G1>(terms.len());
+            let scalar = |(kind, seed): &(u8, u64)| match kind {
+                0 => Fr::ZERO,
+                1 => Fr::ONE,
+                2 => -Fr::ONE,
+                3 => Fr::from(2u64).pow([seed % 254]),
+                4 => -Fr::from(2u64).pow([seed % 254]),
+                5 => Fr::from(*seed),
+                _ => scalars(*seed, 1)[0],
+            };
+            let values: Vec<Fr> = terms.iter().map(scalar).collect();
+            let expected = naive_msm::<G1>(&points, &values);
+            for device in DEVICES {
+                let bases = Bases::<G1>::from_points(points.clone());
+                let bytes = device.tabulate_g1(&bases, n_full, max_bytes).expect("sound bases");
+                prop_assert!(bytes <= max_bytes);
+                let vector = device.upload(values.clone()).expect("host memory");
+                let sum = device.msm_g1(&bases, vector.as_slice(), ScalarClass::Full);
+                prop_assert_eq!(sum.expect("a sum"), expected);
+            }
+        }
+    }
+
+    #[test]
+    fn points_outside_the_group_get_no_table() {
+        // y = 0: of order two on the curve that it is on.
+        let (x, zero) = (Fq::one(), Fq::ZERO);
+        for device in DEVICES {
+            let mut sound = points::<G1>(40).0;
+            sound[17] = AffineOf::<G1>::new_unchecked(x, zero);
+            let bases = Bases::<G1>::from_points(sound);
+            let bytes = device.tabulate_g1(&bases, 40, u64::MAX);
+            assert_eq!(bytes.expect("canonical coordinates"), 0);
+            let mut sound = points::<G2>(40).0;
+            sound[17] = AffineOf::<G2>::new_unchecked(true.into(), false.into());
+            let bases = Bases::<G2>::from_points(sound);
+            let bytes = device.tabulate_g2(&bases, 40, u64::MAX);
+            assert_eq!(bytes.expect("canonical coordinates"), 0);
+        }
+    }
 }

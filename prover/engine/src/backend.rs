@@ -93,7 +93,7 @@ pub trait Prover: Debug + Send + Sync {
     ) -> Result<Proven, ProveError>;
 
     /// Makes tables of the key's points in at most `max_bytes` of memory: proofs that begin later take less work, and are
-    /// distributed as before. Tables take as long as some tens of proofs, so they are for provers of many. Returns their bytes;
+    /// distributed as before. Tables take as long as about ten proofs, so they are for provers of many. Returns their bytes;
     /// 0 where none fits and in systems that have none. Tables once made are kept.
     ///
     /// # Errors

@@ -42,6 +42,32 @@ fn proofs_of_every_system_are_accepted_for_their_statement_only() {
 }
 
 #[test]
+fn tables_change_no_proof_and_keep_to_their_memory() {
+    for (system, tabulated) in [
+        (ProofSystem::Groth16, true),
+        (ProofSystem::UltraGroth, true),
+        (ProofSystem::Halo2Kzg, false),
+    ] {
+        let bundle = Bundle::new(layers(20, 2), system, 1);
+        let one = input(&bundle.program, 1);
+        let plain = bundle.prover().prove(&one, &mut rng(1), &Silent);
+        let plain = plain.expect("a proof");
+        verify(&bundle.vk, &plain.statement, &plain.proof).expect("accepted");
+        let mut most = 0;
+        for budget in [0, 1 << 20, u64::MAX] {
+            let prover = bundle.prover();
+            let bytes = prover.tabulate(budget).expect("a sound key");
+            assert!(bytes <= budget);
+            assert_eq!(prover.tabulate(budget).expect("a sound key"), bytes);
+            most = bytes;
+            let proven = prover.prove(&one, &mut rng(1), &Silent).expect("a proof");
+            assert_eq!(proven.proof, plain.proof, "{system} with {bytes} bytes");
+        }
+        assert_eq!(most > 0, tabulated);
+    }
+}
+
+#[test]
 fn ark_groth16_verifies_plain_proofs() {
     let bundle = Bundle::new(dense(5), ProofSystem::Groth16, 3);
     let proven = bundle

@@ -1,6 +1,6 @@
 //! gRPC: messages in, messages out. What a request does is decided in `gateway`.
 
-// ADMIN mod admin;
+mod admin;
 mod artifacts;
 mod circuits;
 mod convert;

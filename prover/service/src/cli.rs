@@ -9,6 +9,7 @@ mod client;
 mod compile;
 mod contract;
 mod demo;
+mod doctor;
 mod job;
 mod key;
 mod node;
@@ -18,10 +19,12 @@ mod params;
 mod progress;
 mod prove;
 mod quote;
+mod selftest;
 mod serve;
 mod sim;
 mod tenant;
 mod token;
+mod top;
 mod verify;
 
 use std::{path::PathBuf, process::ExitCode};
@@ -90,6 +93,12 @@ enum Verb {
     Demo(demo::DemoArgs),
     /// Run a trace of jobs through the scheduler, on nodes that are not there.
     Sim(sim::SimArgs),
+    /// Nodes, slots, the queue and what runs, live.
+    Top(top::TopArgs),
+    /// Whether this machine can serve or prove, and what to do where it cannot.
+    Doctor(doctor::DoctorArgs),
+    /// A server of its own, every proof system, a killed prover: this program, whole, on this machine.
+    Selftest,
     /// Compiles one model in a process of its own.
     #[command(hide = true)]
     CompileWorker {
@@ -154,6 +163,9 @@ pub fn main() -> ExitCode {
         Verb::Tenant(verb) => in_runtime(tenant::run(verb, out)),
         Verb::Token(verb) => in_runtime(token::run(verb, out)),
         Verb::Demo(args) => in_runtime(demo::demo(args, out)),
+        Verb::Top(args) => in_runtime(top::top(args, out)),
+        Verb::Doctor(args) => doctor::doctor(&args, out),
+        Verb::Selftest => in_runtime(selftest::selftest(out)),
         Verb::CompileWorker { folder } => {
             crate::work::run_worker(&folder).map_err(CliError::failed)
         }

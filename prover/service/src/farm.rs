@@ -30,15 +30,18 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU32, Ordering},
     },
+    time::Duration,
 };
 
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     config::Limits,
+    metrics::{Gauges, LaneGauge, Metrics},
     node::{Files, NodeConfig, Workshop},
     store::{
-        Blobs, Capabilities, CircuitId, Node, Store, StoreError, TenantId, Trust, sealed::Vault,
+        Blobs, Capabilities, CircuitId, Node, NodeState, Store, StoreError, TenantId, Trust,
+        sealed::Vault,
     },
     work::{Gate, Work},
 };
@@ -51,6 +54,9 @@ use scheduler::{NodeClass, TimeModel};
 
 /// Proofs that the time model is told of at the start.
 const REMEMBERED_PROOFS: u32 = 2000;
+
+/// Waiting jobs that monitoring is told the reasons of.
+const EXPLAINED_JOBS: usize = 100;
 
 /// What every part of the service shares.
 #[derive(Debug)]
@@ -77,6 +83,8 @@ pub struct Farm {
     pub vault: Arc<Vault>,
     /// The attempts that run.
     pub live: Live,
+    /// What monitoring reads.
+    pub metrics: Arc<Metrics>,
     /// Set when the server stops taking work.
     pub stopping: CancellationToken,
     /// Work that must end before the process does.
@@ -109,6 +117,7 @@ impl Farm {
             model: Mutex::default(),
             since_batch: AtomicU32::new(0),
             live: Live::default(),
+            metrics: Arc::default(),
             stopping: CancellationToken::new(),
             tasks: TaskTracker::new(),
         }
@@ -172,6 +181,62 @@ impl Farm {
             }
         });
         Ok(())
+    }
+
+    /// What monitoring shows of the store now.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub async fn gauges(&self) -> Result<Gauges, StoreError> {
+        let ttl = self.limits.lease_ttl_ms();
+        let cluster = self.store.cluster(ttl).await?;
+        let now = self.store.now().await?;
+        let nodes = self.store.nodes().await?;
+        let states: Vec<_> = nodes
+            .iter()
+            .map(|n| (n.state_at(now, ttl), n.trust))
+            .collect();
+        let ages = nodes.iter().zip(&states).filter_map(|(node, (state, _))| {
+            let active = *state == NodeState::Active;
+            node.last_seen
+                .filter(|_| active)
+                .map(|at| now.saturating_sub(at))
+        });
+        let of = |ms: u64| Duration::from_millis(ms);
+        let lane = |l: &crate::store::Lane| LaneGauge {
+            priority: l.priority,
+            backend: l.backend,
+            queued: l.queued.into(),
+            oldest: of(l.oldest_ms),
+            backlog: of(l.backlog_ms),
+        };
+        Ok(Gauges {
+            lanes: cluster.lanes.iter().map(lane).collect(),
+            heartbeat_age: of(ages.max().unwrap_or(0).try_into().unwrap_or(0)),
+            slots: cluster.slots_total,
+            busy: cluster.slots_busy,
+            unschedulable: self.unschedulable().await?,
+            nodes: states,
+        })
+    }
+
+    /// How many of the first waiting jobs no node may take, by reason.
+    async fn unschedulable(&self) -> Result<Vec<(&'static str, u64)>, StoreError> {
+        use scheduler::PendingKind as Kind;
+        let snapshot = self.look(&[], None).await?.snapshot;
+        let count = |of: Kind| {
+            let explained = snapshot.jobs.iter().take(EXPLAINED_JOBS);
+            let kinds = explained
+                .filter_map(|job| scheduler::explain(&snapshot, job.job))
+                .map(|explained| explained.pending.kind);
+            kinds.filter(|kind| *kind == of).count() as u64
+        };
+        Ok(vec![
+            ("NO_NODE_ONLINE", count(Kind::NoNodeOnline)),
+            ("NO_NODE_BIG_ENOUGH", count(Kind::NoNodeBigEnough)),
+            ("NO_NODE_FOR_BACKEND", count(Kind::NoNodeForBackend)),
+            ("ALL_NODES_EXCLUDED", count(Kind::AllNodesExcluded)),
+        ])
     }
 
     fn since_batch(&self) -> u32 {

@@ -21,6 +21,7 @@ pub mod cli;
 pub mod config;
 pub mod farm;
 pub mod gateway;
+pub mod metrics;
 pub mod node;
 pub mod store;
 pub mod telemetry;

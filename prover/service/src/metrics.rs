@@ -20,7 +20,7 @@ use prometheus_client::{
 
 use crate::store::{AttemptOutcome, Backend, FailureClass, JobState, NodeState, Priority, Trust};
 
-pub use layer::{Measured, MeasureLayer};
+pub use layer::{MeasureLayer, Measured};
 pub use listener::serve;
 
 macro_rules! labels {
@@ -169,17 +169,42 @@ impl Metrics {
         );
         let jobs_dead = registered!("jobs_dead", "Jobs that were given up", Family::default());
         let seconds = || Unit::Seconds;
-        let job_wait = registered!("job_wait", "From submit to the first lease", seconds(), times());
-        let job_prove = registered!("job_prove", "Time of a proof on its node", seconds(), family());
+        let job_wait = registered!(
+            "job_wait",
+            "From submit to the first lease",
+            seconds(),
+            times()
+        );
+        let job_prove = registered!(
+            "job_prove",
+            "Time of a proof on its node",
+            seconds(),
+            family()
+        );
         let key_load = registered!(
             "key_load",
             "Time to make a circuit's key ready on its node",
             seconds(),
             family()
         );
-        let proof_verify = registered!("proof_verify", "The gateway's verification", seconds(), times());
-        let commit = registered!("commit", "From the end of an upload to its verdict", seconds(), times());
-        let lease = registered!("lease", "Time to choose and write leases", seconds(), times());
+        let proof_verify = registered!(
+            "proof_verify",
+            "The gateway's verification",
+            seconds(),
+            times()
+        );
+        let commit = registered!(
+            "commit",
+            "From the end of an upload to its verdict",
+            seconds(),
+            times()
+        );
+        let lease = registered!(
+            "lease",
+            "Time to choose and write leases",
+            seconds(),
+            times()
+        );
         let warm_starts = registered!(
             "warm_starts",
             "Proofs whose key was loaded already",
@@ -218,7 +243,11 @@ impl Metrics {
             Family::default()
         );
         let nodes = registered!("nodes", "Prover nodes", Family::default());
-        let slots = registered!("slots", "Proofs that nodes can make at a time", Family::default());
+        let slots = registered!(
+            "slots",
+            "Proofs that nodes can make at a time",
+            Family::default()
+        );
         let unschedulable = registered!(
             "jobs_unschedulable",
             "Waiting jobs that no node may take",
@@ -477,6 +506,10 @@ mod tests {
             assert!(text.contains(line), "{line} is missing in:\n{text}");
         }
         // A lane that emptied is not shown with its last value.
-        assert!(!metrics.text(&Gauges::default()).contains("zkinfer_jobs_queued{"));
+        assert!(
+            !metrics
+                .text(&Gauges::default())
+                .contains("zkinfer_jobs_queued{")
+        );
     }
 }

@@ -16,11 +16,11 @@ use ark_bn254::{Fq, Fq2, Fr};
 use ark_ec::AffineRepr;
 use ark_ec::short_weierstrass::Affine;
 use ark_ff::{BigInt, Field, One};
-use zeroize::Zeroize;
 
 use super::field::{Fq16, Fr16, LANES};
 use super::fq2::Fq2x16;
 use crate::cpu::adder::{Adder, Pick, SCALARS, infinite, is_infinite, picked};
+use crate::cpu::wiped::Wiped;
 use crate::curve::Row;
 use crate::curve::{AffineOf, Curve, G1, G2, Limbs};
 
@@ -115,13 +115,13 @@ macro_rules! lanes_adder {
             /// Denominator of each step, and the product of those before it.
             steps: Vec<[$field; 2]>,
             /// Pairs that lanes cannot add.
-            special: Vec<u32>,
+            special: Wiped<u32>,
         }
 
         impl $name {
             /// The adder, on processors that have the instructions.
             pub(crate) fn detect() -> Option<Self> {
-                super::detected().then(|| Self { steps: Vec::new(), special: Vec::new() })
+                super::detected().then(|| Self { steps: Vec::new(), special: Wiped::default() })
             }
 
             /// `out[k]` = the sum of the points `pairs[k]`, but for the special pairs. `SHIFT` 4: key points, indices are
@@ -350,7 +350,7 @@ macro_rules! lanes_adder {
                 }
                 // SAFETY: the adder exists, so the processor has the instructions.
                 unsafe { self.add::<4, 16, 32, 16>(bases, pairs, out) }
-                for &k in &self.special {
+                for &k in self.special.iter() {
                     let [left, right] = pairs[k as usize].map(|pick| picked::<$curve>(bases, pick));
                     out[k as usize] = Self::lift_point(&(left + right).into());
                 }
@@ -367,7 +367,7 @@ macro_rules! lanes_adder {
                 }
                 // SAFETY: the adder exists, so the processor has the instructions.
                 unsafe { self.add::<0, 1, 2, 2>(arena, pairs, out) }
-                for &k in &self.special {
+                for &k in self.special.iter() {
                     let [left, right] = pairs[k as usize].map(|pick| Self::lower_point(&arena[pick.index()]));
                     out[k as usize] = Self::lift_point(&(left + right).into());
                 }
@@ -396,7 +396,6 @@ macro_rules! lanes_adder {
                     // SAFETY: registers hold any bits, zeros too, and the write stays inside the vector.
                     unsafe { core::ptr::write_volatile(step.as_mut_ptr(), core::mem::zeroed()) }
                 }
-                self.special.zeroize();
             }
         }
     };

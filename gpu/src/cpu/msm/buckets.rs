@@ -4,10 +4,10 @@ use std::ops::Range;
 
 use bytemuck::Zeroable;
 use rayon::prelude::*;
-use zeroize::Zeroizing;
 
 use super::scalars::{Class, Window};
 use crate::cpu::adder::{Adder, Pick, infinite, is_infinite};
+use crate::cpu::wiped::Wiped;
 use crate::curve::Curve;
 use crate::device::NO_GROUP;
 
@@ -18,15 +18,15 @@ const MIN_PIECE: usize = 1 << 12;
 
 /// The terms of a window, those of one bucket side by side.
 pub(crate) struct Sorted {
-    pub(crate) picks: Zeroizing<Vec<Pick>>,
+    pub(crate) picks: Wiped<Pick>,
     /// Where the terms of each bucket end; bucket k has the digit k + 1.
-    pub(crate) ends: Zeroizing<Vec<u32>>,
+    pub(crate) ends: Wiped<u32>,
 }
 
 /// Counting sort of a window's terms by |digit|; terms of digit 0 are left out.
 pub(super) fn sort(class: &Class, window: Window) -> Sorted {
     let digits = class.digits(window);
-    let mut ends = Zeroizing::new(vec![0u32; window.n_buckets + 1]);
+    let mut ends = Wiped::filled(0u32, window.n_buckets + 1);
     for digit in digits.iter() {
         ends[(digit / 2) as usize] += 1;
     }
@@ -36,7 +36,7 @@ pub(super) fn sort(class: &Class, window: Window) -> Sorted {
         total += std::mem::replace(end, total);
     }
     // `ends[d]` is where digit d begins, and moves to where it ends.
-    let mut picks = Zeroizing::new(vec![Pick::default(); total as usize]);
+    let mut picks = Wiped::filled(Pick::default(), total as usize);
     for (base, digit) in class.bases().iter().zip(digits.iter()) {
         if digit / 2 != 0 {
             let end = &mut ends[(digit / 2) as usize];
@@ -48,8 +48,9 @@ pub(super) fn sort(class: &Class, window: Window) -> Sorted {
     Sorted { picks, ends }
 }
 
-/// Counting sort of the terms of all classes and windows by |digit|, up to `n_buckets`, for bases whose multiple for window w is the
-/// w-th after the term's base. Each thread sorts the digits of some buckets.
+/// Sort of the terms of all classes and windows by |digit|, up to `n_buckets`, for bases whose multiple for window w is the w-th
+/// after the term's base: first into parts of neighbouring buckets, window by window, then part by part, so that what is written
+/// stays in the caches.
 pub(super) fn sort_shared(classes: &[Class], n_buckets: usize) -> Sorted {
     let windows: Vec<(&Class, u32, Window)> = classes
         .iter()
@@ -58,53 +59,40 @@ pub(super) fn sort_shared(classes: &[Class], n_buckets: usize) -> Sorted {
             windows.map(move |(w, window)| (class, w, window))
         })
         .collect();
-    let digits: Vec<Zeroizing<Vec<u32>>> = windows
+    let part_len = n_buckets.div_ceil(PARTS);
+    let parted: Vec<Parted> = windows
         .par_iter()
-        .map(|(class, _, window)| class.digits(*window))
+        .with_max_len(1)
+        .map(|(class, w, window)| Parted::new(class, *w, *window, part_len))
         .collect();
-    let range_len = n_buckets.div_ceil(rayon::current_num_threads());
-    let mut ends = Zeroizing::new(vec![0u32; n_buckets]);
-    let totals: Vec<usize> = ends
-        .par_chunks_mut(range_len)
-        .enumerate()
-        .map(|(range, ends)| {
-            let first = (range * range_len) as u32 + 1;
-            for digit in digits.iter().flat_map(|digits| digits.iter()) {
-                let bucket = (digit / 2).wrapping_sub(first) as usize;
-                if let Some(end) = ends.get_mut(bucket) {
-                    *end += 1;
-                }
-            }
-            ends.iter().map(|end| *end as usize).sum()
-        })
-        .collect();
-    let mut picks = Zeroizing::new(vec![Pick::default(); totals.iter().sum()]);
+    let mut ends = Wiped::filled(0u32, n_buckets);
+    let len = |part: usize| parted.iter().map(|terms| terms.of(part).len()).sum();
+    let lens: Vec<usize> = (0..PARTS).map(len).collect();
+    let mut picks = Wiped::filled(Pick::default(), lens.iter().sum());
     let mut rest = picks.as_mut_slice();
     let mut begun = 0;
-    let mut ranges = Vec::new();
-    for ((range, ends), total) in ends.chunks_mut(range_len).enumerate().zip(totals) {
-        let (picks, others) = rest.split_at_mut(total);
-        ranges.push((range * range_len, ends, begun as u32, picks));
+    let mut parts = Vec::new();
+    for (part, (ends, len)) in ends.chunks_mut(part_len).zip(lens).enumerate() {
+        let (picks, others) = rest.split_at_mut(len);
+        parts.push((part, ends, begun as u32, picks));
         rest = others;
-        begun += total;
+        begun += len;
     }
-    ranges
+    parts
         .into_par_iter()
-        .with_max_len(1)
-        .for_each(|(first, ends, begun, picks)| {
+        .for_each(|(part, ends, begun, picks)| {
+            let terms = || parted.iter().flat_map(|terms| terms.of(part));
+            for (bucket, _) in terms() {
+                ends[*bucket as usize] += 1;
+            }
             let mut total = 0;
             for end in ends.iter_mut() {
                 total += std::mem::replace(end, total);
             }
-            let first = first as u32 + 1;
-            for ((class, w, _), digits) in windows.iter().zip(&digits) {
-                for (base, digit) in class.bases().iter().zip(digits.iter()) {
-                    let bucket = (digit / 2).wrapping_sub(first) as usize;
-                    if let Some(end) = ends.get_mut(bucket) {
-                        picks[*end as usize] = Pick::new(base + w, digit % 2 == 1);
-                        *end += 1;
-                    }
-                }
+            for (bucket, pick) in terms() {
+                let end = &mut ends[*bucket as usize];
+                picks[*end as usize] = *pick;
+                *end += 1;
             }
             for end in ends.iter_mut() {
                 *end += begun;
@@ -113,13 +101,55 @@ pub(super) fn sort_shared(classes: &[Class], n_buckets: usize) -> Sorted {
     Sorted { picks, ends }
 }
 
+/// Parts of the buckets that all windows share.
+const PARTS: usize = 64;
+
+/// The terms of a window by part of the buckets: the bucket in its part, and the base.
+struct Parted {
+    terms: Wiped<(u32, Pick)>,
+    /// Where the terms of each part end.
+    ends: Wiped<u32>,
+}
+
+impl Parted {
+    fn new(class: &Class, w: u32, window: Window, part_len: usize) -> Self {
+        let digits = class.digits(window);
+        let mut ends = Wiped::filled(0u32, PARTS);
+        let (shift, mask) = (part_len.trailing_zeros(), part_len as u32 - 1);
+        debug_assert!(part_len.is_power_of_two());
+        for digit in digits.iter().filter(|digit| **digit > 1) {
+            ends[((digit / 2 - 1) >> shift) as usize] += 1;
+        }
+        let mut total = 0;
+        for end in ends.iter_mut() {
+            total += std::mem::replace(end, total);
+        }
+        let mut terms = Wiped::filled((0, Pick::default()), total as usize);
+        for (base, digit) in class.bases().iter().zip(digits.iter()) {
+            if *digit > 1 {
+                let bucket = digit / 2 - 1;
+                let end = &mut ends[(bucket >> shift) as usize];
+                terms[*end as usize] = (bucket & mask, Pick::new(base + w, digit % 2 == 1));
+                *end += 1;
+            }
+        }
+        Self { terms, ends }
+    }
+
+    /// The terms of a part.
+    fn of(&self, part: usize) -> &[(u32, Pick)] {
+        let start = if part == 0 { 0 } else { self.ends[part - 1] };
+        &self.terms[start as usize..self.ends[part] as usize]
+    }
+}
+
 /// Counting sort of the finite bases by group, those of no group left out; `groups` are below `n_groups` or [`NO_GROUP`].
 pub(crate) fn sort_groups(
     groups: &[u32],
     n_groups: usize,
     finite: impl Fn(usize) -> bool,
 ) -> Sorted {
-    let mut ends = Zeroizing::new(vec![0u32; n_groups]);
+    let mut ends = Wiped::filled(0u32, n_groups);
     let members = || {
         let groups = groups.iter().enumerate();
         groups.filter(|(base, group)| **group != NO_GROUP && finite(*base))
@@ -131,7 +161,7 @@ pub(crate) fn sort_groups(
     for end in ends.iter_mut() {
         total += std::mem::replace(end, total);
     }
-    let mut picks = Zeroizing::new(vec![Pick::default(); total as usize]);
+    let mut picks = Wiped::filled(Pick::default(), total as usize);
     for (base, group) in members() {
         let end = &mut ends[*group as usize];
         picks[*end as usize] = Pick::new(base as u32, false);
@@ -146,7 +176,7 @@ pub(crate) fn sums<C: Curve, A: Adder<C>>(
     sorted: &Sorted,
     n_windows: usize,
     adder: &(impl Fn() -> A + Sync),
-) -> Zeroizing<Vec<C::Raw>> {
+) -> Wiped<C::Raw> {
     let n_terms = sorted.picks.len();
     // Enough pieces for every thread, however few windows there are.
     let wanted = (4 * rayon::current_num_threads()).div_ceil(n_windows);
@@ -161,7 +191,7 @@ pub(crate) fn sums<C: Curve, A: Adder<C>>(
             Batches::new(bases, sorted, adder()).piece(start, end)
         })
         .collect();
-    let mut sums = Zeroizing::new(vec![infinite::<C>(); sorted.ends.len()]);
+    let mut sums = Wiped::filled(infinite::<C>(), sorted.ends.len());
     let mut adder = adder();
     for piece in pieces {
         let place = &mut sums[piece.first..piece.first + piece.sums.len()];
@@ -188,7 +218,7 @@ pub(crate) fn sums<C: Curve, A: Adder<C>>(
 /// The sums of consecutive buckets over a part of the terms.
 struct Piece<C: Curve> {
     first: usize,
-    sums: Zeroizing<Vec<C::Raw>>,
+    sums: Wiped<C::Raw>,
 }
 
 /// The points of one bucket: `len` indices into the arena from `start` of the list.
@@ -199,21 +229,19 @@ struct Run {
     len: usize,
 }
 
-impl zeroize::DefaultIsZeroes for Run {}
-
 /// Sums of a piece, batch by batch. Every buffer has its capacity from the start, since a vector that grows leaves a copy behind.
 struct Batches<'a, C: Curve, A> {
     bases: &'a [C::Raw],
     sorted: &'a Sorted,
     adder: A,
     /// Points of the batch: the sum so far of its first bucket, sums of pairs, points without a pair, sums of sums.
-    arena: Zeroizing<Vec<C::Raw>>,
+    arena: Wiped<C::Raw>,
     filled: usize,
-    list: Zeroizing<Vec<u32>>,
-    runs: Zeroizing<Vec<Run>>,
-    key_pairs: Zeroizing<Vec<[Pick; 2]>>,
-    singles: Zeroizing<Vec<Pick>>,
-    pairs: Zeroizing<Vec<[Pick; 2]>>,
+    list: Wiped<u32>,
+    runs: Wiped<Run>,
+    key_pairs: Wiped<[Pick; 2]>,
+    singles: Wiped<Pick>,
+    pairs: Wiped<[Pick; 2]>,
 }
 
 impl<'a, C: Curve, A: Adder<C>> Batches<'a, C, A> {
@@ -224,13 +252,13 @@ impl<'a, C: Curve, A: Adder<C>> Batches<'a, C, A> {
             bases,
             sorted,
             adder,
-            arena: vec![C::Raw::zeroed(); 2 * n].into(),
+            arena: Wiped::filled(C::Raw::zeroed(), 2 * n),
             filled: 0,
-            list: Vec::with_capacity(n).into(),
-            runs: Vec::with_capacity(n).into(),
-            key_pairs: Vec::with_capacity(n / 2 + 1).into(),
-            singles: Vec::with_capacity(n).into(),
-            pairs: Vec::with_capacity(n / 2 + 1).into(),
+            list: Wiped::with_capacity(n),
+            runs: Wiped::with_capacity(n),
+            key_pairs: Wiped::with_capacity(n / 2 + 1),
+            singles: Wiped::with_capacity(n),
+            pairs: Wiped::with_capacity(n / 2 + 1),
         }
     }
 
@@ -239,7 +267,7 @@ impl<'a, C: Curve, A: Adder<C>> Batches<'a, C, A> {
         let first = ends.partition_point(|bucket_end| *bucket_end as usize <= start);
         let last = ends.partition_point(|bucket_end| (*bucket_end as usize) < end);
         let n_buckets = if start == end { 0 } else { last + 1 - first };
-        let mut sums = Zeroizing::new(vec![infinite::<C>(); n_buckets]);
+        let mut sums = Wiped::filled(infinite::<C>(), n_buckets);
         let (mut bucket, mut at) = (first, start);
         while at < end {
             let batch_end = end.min(at + TERMS_PER_BATCH);

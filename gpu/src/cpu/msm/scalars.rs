@@ -6,10 +6,11 @@
 use ark_bn254::Fr;
 use ark_ff::BigInt;
 use rayon::prelude::*;
-use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
+use zeroize::Zeroizing;
 
 use crate::bases::Finite;
 use crate::cpu::adder::{Adder, SCALARS};
+use crate::cpu::wiped::Wiped;
 use crate::curve::Curve;
 use crate::device::DeviceError;
 use crate::field::{ScalarClass, SignedScalar};
@@ -28,15 +29,14 @@ const SIGN: u64 = 1 << 63;
 const SCALARS_PER_TASK: usize = 1 << 12;
 
 /// The terms of one class.
-#[derive(Zeroize, ZeroizeOnDrop)]
 pub(super) struct Class {
     bits: u32,
     window_bits: u32,
     n_windows: u32,
     /// Bases of the terms.
-    bases: Vec<u32>,
+    bases: Wiped<u32>,
     /// Word k of every term; one word or four.
-    words: Vec<Vec<u64>>,
+    words: Vec<Wiped<u64>>,
 }
 
 /// One window of a class.
@@ -57,8 +57,10 @@ impl Class {
             bits,
             window_bits: 0,
             n_windows: 0,
-            bases: Vec::new(),
-            words: vec![Vec::new(); if bits <= WORD_BITS { 1 } else { 4 }],
+            bases: Wiped::default(),
+            words: (0..if bits <= WORD_BITS { 1 } else { 4 })
+                .map(|_| Wiped::default())
+                .collect(),
         }
     }
 
@@ -125,7 +127,7 @@ impl Class {
         match self.words.as_mut_slice() {
             [words] => words.par_iter_mut().for_each(|word| *word += offset[0]),
             [a, b, c, d] => {
-                let words = a.par_iter_mut().zip(b).zip(c).zip(d);
+                let words = a.par_iter_mut().zip(&mut **b).zip(&mut **c).zip(&mut **d);
                 words.for_each(|(((a, b), c), d)| {
                     let mut carry = false;
                     for (word, offset) in [a, b, c, d].into_iter().zip(offset) {
@@ -157,13 +159,13 @@ impl Class {
     }
 
     /// The digit of every term: twice its absolute value, plus one if it is negative.
-    pub(super) fn digits(&self, window: Window) -> Zeroizing<Vec<u32>> {
+    pub(super) fn digits(&self, window: Window) -> Wiped<u32> {
         let (word, shift) = ((window.shift / 64) as usize, window.shift % 64);
-        let mut digits = Zeroizing::new(Vec::with_capacity(self.len()));
+        let mut digits = Wiped::with_capacity(self.len());
         let top = self.words.len() - 1;
         let (low, signs) = (&self.words[word], &self.words[top]);
         if shift + window.bits <= 64 || word == top {
-            let terms = low.iter().zip(signs);
+            let terms = low.iter().zip(signs.iter());
             digits.extend(terms.map(|(low, sign)| {
                 // The sign is above the mask unless the window reaches to it, which the top one may.
                 let low = if word == top { low & !SIGN } else { *low };
@@ -171,7 +173,7 @@ impl Class {
             }));
         } else {
             let high = &self.words[word + 1];
-            let terms = low.iter().zip(high).zip(signs);
+            let terms = low.iter().zip(high.iter()).zip(signs.iter());
             digits.extend(terms.map(|((low, high), sign)| {
                 let high = if word + 1 == top { high & !SIGN } else { *high };
                 window.digit(low >> shift | high << (64 - shift), sign & SIGN != 0)

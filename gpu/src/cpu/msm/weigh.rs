@@ -6,11 +6,11 @@
 
 use bytemuck::Zeroable;
 use rayon::prelude::*;
-use zeroize::Zeroizing;
 
 use ark_ec::{AdditiveGroup, AffineRepr, PrimeGroup};
 
 use crate::cpu::adder::{Adder, Pick, is_infinite};
+use crate::cpu::wiped::Wiped;
 use crate::curve::{Curve, ProjectiveOf};
 
 /// Least buckets of a part of its own.
@@ -40,19 +40,19 @@ pub(super) fn weigh<C: Curve, A: Adder<C>>(
 
 struct Weighing<C: Curve, A> {
     adder: A,
-    arena: Zeroizing<Vec<C::Raw>>,
-    pairs: Zeroizing<Vec<[Pick; 2]>>,
+    arena: Wiped<C::Raw>,
+    pairs: Wiped<[Pick; 2]>,
 }
 
 impl<C: Curve, A: Adder<C>> Weighing<C, A> {
     fn new(buckets: &[C::Raw], mut adder: A) -> Self {
         adder.reserve(buckets.len());
-        let mut arena = Zeroizing::new(Vec::with_capacity(3 * buckets.len()));
+        let mut arena = Wiped::with_capacity(3 * buckets.len());
         arena.extend_from_slice(buckets);
         Self {
             adder,
             arena,
-            pairs: Vec::with_capacity(buckets.len()).into(),
+            pairs: Wiped::with_capacity(buckets.len()),
         }
     }
 
@@ -65,27 +65,15 @@ impl<C: Curve, A: Adder<C>> Weighing<C, A> {
                 k as u32
             }
         };
-        let mut level: Zeroizing<Vec<u32>> = self
-            .arena
-            .iter()
-            .enumerate()
-            .map(index)
-            .collect::<Vec<_>>()
-            .into();
-        let mut odds: Vec<Zeroizing<Vec<u32>>> = Vec::new();
+        let mut level: Wiped<u32> = self.arena.iter().enumerate().map(index).collect();
+        let mut odds: Vec<Wiped<u32>> = Vec::new();
         loop {
             let halved = level.len() > 1;
             if halved {
-                odds.push(
-                    level
-                        .iter()
-                        .skip(1)
-                        .step_by(2)
-                        .copied()
-                        .filter(|k| *k != NONE)
-                        .collect::<Vec<_>>()
-                        .into(),
-                );
+                let mut odd = Wiped::with_capacity(level.len() / 2);
+                let points = level.iter().skip(1).step_by(2).copied();
+                odd.extend(points.filter(|k| *k != NONE));
+                odds.push(odd);
             }
             self.pairs.clear();
             level = self.pair_up(&level);
@@ -116,7 +104,7 @@ impl<C: Curve, A: Adder<C>> Weighing<C, A> {
     }
 
     /// The sums of neighbours, where both are points; they will follow what is already to be added.
-    fn pair_up(&mut self, points: &[u32]) -> Zeroizing<Vec<u32>> {
+    fn pair_up(&mut self, points: &[u32]) -> Wiped<u32> {
         let first = self.arena.len();
         points
             .chunks(2)
@@ -129,7 +117,6 @@ impl<C: Curve, A: Adder<C>> Weighing<C, A> {
                 [left, right] if left == NONE => right,
                 _ => pair[0],
             })
-            .collect::<Vec<_>>()
-            .into()
+            .collect()
     }
 }

@@ -35,7 +35,7 @@ pub(super) fn now() -> prost_types::Timestamp {
     prost_types::Timestamp::from(std::time::SystemTime::now())
 }
 
-fn duration_ms(ms: u64) -> prost_types::Duration {
+pub(super) fn duration_ms(ms: u64) -> prost_types::Duration {
     prost_types::Duration {
         seconds: (ms / 1000) as i64,
         nanos: (ms % 1000) as i32 * 1_000_000,
@@ -49,6 +49,17 @@ pub(super) fn duration(
 ) -> Result<Duration, Invalid> {
     Duration::try_from(*value)
         .map_err(|_| Invalid::invalid(field, "BAD_DURATION", "must not be negative"))
+}
+
+/// Amounts as the API shows them.
+pub(super) fn resources(r: &crate::store::Resources) -> proto::Resources {
+    proto::Resources {
+        ram_bytes: r.ram_bytes,
+        vram_bytes: r.vram_bytes,
+        disk_bytes: r.disk_bytes,
+        cpu_threads: r.cpu_threads,
+        needs_gpu: r.vram_bytes > 0,
+    }
 }
 
 fn later(left: Duration) -> prost_types::Timestamp {

@@ -6,7 +6,7 @@ use tokio_stream::Stream;
 use tonic::{Request, Response, Status};
 
 use super::{caller, convert, page, proto, watch};
-use crate::gateway::Gateway;
+use crate::{auth::trace::TraceContext, gateway::Gateway};
 
 /// Serves Jobs.
 #[derive(Debug, Clone)]
@@ -29,7 +29,9 @@ impl proto::jobs_server::Jobs for Jobs {
         request: Request<proto::CreateJobRequest>,
     ) -> Result<Response<proto::Job>, Status> {
         let gateway = self.of(&request)?;
-        let wanted = convert::job_request(request.into_inner())?;
+        let trace = request.extensions().get::<TraceContext>().cloned();
+        let mut wanted = convert::job_request(request.into_inner())?;
+        wanted.trace = trace.map(|t| t.headers()).unwrap_or_default();
         let work = gateway.clone();
         let view = gateway
             .detached(async move { work.create_job(wanted).await })

@@ -16,7 +16,9 @@ use tokio_util::sync::CancellationToken;
 use tonic::transport::{Server, server::Router};
 use tower::layer::util::{Identity, Stack};
 
-use super::{DESCRIPTORS, artifacts::Artifacts, circuits::Circuits, jobs::Jobs, proto};
+use super::{
+    DESCRIPTORS, admin::Admin, artifacts::Artifacts, circuits::Circuits, jobs::Jobs, proto,
+};
 use crate::{
     auth::{
         FirstKeyError, GuardLayer, Identify, JwksError, Lookup, RateLimits, Tokens,
@@ -305,16 +307,13 @@ async fn clients(
     })
     .max_decoding_message_size(config::MAX_REQUEST_BYTES)
     .max_encoding_message_size(config::MAX_RESPONSE_BYTES);
-    /* ADMIN
-        let admin = proto::admin_server::AdminServer::new(Admin {
-            gateway: gateway.clone(),
-            secret,
-            authority,
-        })
-        .max_decoding_message_size(config::MAX_REQUEST_BYTES)
-        .max_encoding_message_size(config::MAX_RESPONSE_BYTES);
-    */
-    let _ = &authority;
+    let admin = proto::admin_server::AdminServer::new(Admin {
+        gateway: gateway.clone(),
+        secret,
+        authority,
+    })
+    .max_decoding_message_size(config::MAX_REQUEST_BYTES)
+    .max_encoding_message_size(config::MAX_RESPONSE_BYTES);
     let (reporter, health) = tonic_health::server::health_reporter();
     reporter
         .set_serving::<proto::artifacts_server::ArtifactsServer<Artifacts>>()
@@ -325,11 +324,9 @@ async fn clients(
     reporter
         .set_serving::<proto::jobs_server::JobsServer<Jobs>>()
         .await;
-    /* ADMIN
-        reporter
-            .set_serving::<proto::admin_server::AdminServer<Admin>>()
-            .await;
-    */
+    reporter
+        .set_serving::<proto::admin_server::AdminServer<Admin>>()
+        .await;
     let reflection = || {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(DESCRIPTORS)
@@ -356,7 +353,8 @@ async fn clients(
         .add_service(v1alpha)
         .add_service(artifacts)
         .add_service(circuits)
-        .add_service(jobs)) // ADMIN .add_service(admin)
+        .add_service(jobs)
+        .add_service(admin))
 }
 
 impl Running {

@@ -19,7 +19,7 @@ use crate::{
         Unwatched,
         inputs::{self, InputFileError},
         local::{self, LocalWork},
-        slots::{Share, Slots},
+        slots::{self, Share, Slots},
     },
 };
 
@@ -82,7 +82,8 @@ pub(crate) struct ProveArgs {
     /// Prove every sample of the file (with a batch of N, every N of them), several proofs at a time.
     #[arg(long, conflicts_with = "sample")]
     all: bool,
-    /// Proofs in flight with --all, which share the threads; each takes the memory of one prover.
+    /// Proofs in flight with --all, which share the threads; each takes the memory of one prover. From 128 proofs on they share
+    /// tables of the key's points too, at most 1 GiB.
     #[arg(long, value_name = "K", default_value = "2", requires = "all")]
     in_flight: NonZeroUsize,
     /// How the proof is written.
@@ -246,7 +247,9 @@ fn all(args: &ProveArgs, bundle: &Bundle, out: Out) -> Result<(), CliError> {
     let inputs = inputs::every(&model, batch, &file).map_err(|e| bad_input(path, &e))?;
     std::fs::create_dir_all(&folder)
         .map_err(|e| CliError::usage(format!("the folder {}: {e}", folder.display())))?;
-    let prover = LocalWork::in_process().load(bundle, &bar)?;
+    let tables = slots::table_bytes(inputs.len());
+    let work = LocalWork::in_process().with_tables(tables);
+    let prover = work.load(bundle, &bar)?;
     let (vk, loaded) = (prover.verifying_key(), bar.elapsed());
     let digest = vk.digest();
     let n_proofs = inputs.len();
@@ -277,7 +280,7 @@ fn all(args: &ProveArgs, bundle: &Bundle, out: Out) -> Result<(), CliError> {
     let value = json!({
         "folder": folder, "proofs": n_proofs, "system": vk.system.name(), "model_id": hex::encode(vk.model_id), "batch": batch,
         "context": context.to_string(), "statement_digests": digests, "in_flight": share.slots, "threads_each": share.threads,
-        "load_seconds": loaded, "prove_seconds": took, "proofs_per_minute": a_minute,
+        "load_seconds": loaded, "table_bytes": prover.table_bytes(), "prove_seconds": took, "proofs_per_minute": a_minute,
     });
     let flight = format!("{} on {} threads each", share.slots, share.threads);
     let rows = [

@@ -42,11 +42,19 @@ pub(crate) async fn selftest(out: Out) -> Result<(), CliError> {
         compile_timeout: 600,
     }
     .child()?;
-    let config = ServeConfig::loopback(folder.path().join("data"), child.worker.clone());
+    let config = ServeConfig {
+        listen: std::net::SocketAddr::from(([127, 0, 0, 1], 0)),
+        data: folder.path().join("data"),
+        worker: child.worker.clone(),
+        ..ServeConfig::default()
+    };
     let running = server::start(&config, Arc::new(LocalWork::new(child)))
         .await
         .map_err(CliError::failed)?;
-    let endpoint = Endpoint::plain(format!("http://{}", running.address));
+    let endpoint = Endpoint {
+        endpoint: format!("http://{}", running.address),
+        ..Endpoint::default()
+    };
     let tested = test(&endpoint, out).await;
     running.stop().await.map_err(CliError::failed)?;
     let rows = tested?;
@@ -83,7 +91,8 @@ async fn test(endpoint: &Endpoint, out: Out) -> Result<Vec<(String, String)>, Cl
         let circuit = circuit.map_err(refused)?.into_inner();
         let circuit = wait_ready(&mut client, &circuit.name).await?;
         let job = submit(&mut client, &circuit.name, true).await?;
-        let (gas, size) = check(&mut client, &circuit.name, &ended(&mut client.clone(), &job).await?).await?;
+        let job = ended(&mut client, &job).await?;
+        let (gas, size) = check(&mut client, &circuit.name, &job).await?;
         rows.push(row(
             backend.name(),
             format!(
@@ -166,8 +175,12 @@ async fn check(
     };
     let mut evm = Evm::new(CHAIN_ID);
     let deployed = evm.deploy(&contract.bytecode).map_err(CliError::failed)?;
-    let data = target.encode(&statement, &proof).map_err(CliError::failed)?;
-    let accepted = evm.call(deployed.address, &data).map_err(CliError::failed)?;
+    let data = target
+        .encode(&statement, &proof)
+        .map_err(CliError::failed)?;
+    let accepted = evm
+        .call(deployed.address, &data)
+        .map_err(CliError::failed)?;
     if accepted.output.last() != Some(&1) {
         return Err(CliError::failed("the contract did not answer true"));
     }
@@ -229,9 +242,10 @@ fn kill_provers() -> usize {
         let parent = status.lines().find_map(|l| l.strip_prefix("PPid:"));
         let proves = read("cmdline")
             .split(|b| *b == 0)
-            .any(|argument| argument == crate::node::CHILD_VERB.as_bytes());
+            .any(|argument| argument == b"prover-child");
         let pid = process.file_name().to_str().and_then(|n| n.parse().ok());
-        if let (true, Some(parent), Some(pid)) = (proves, parent, pid.and_then(rustix::process::Pid::from_raw))
+        if let (true, Some(parent), Some(pid)) =
+            (proves, parent, pid.and_then(rustix::process::Pid::from_raw))
             && parent.trim() == own
             && rustix::process::kill_process(pid, rustix::process::Signal::KILL).is_ok()
         {

@@ -37,9 +37,12 @@ async fn health(State(farm): State<Arc<Farm>>) -> impl IntoResponse {
     if farm.stopping.is_cancelled() {
         (StatusCode::SERVICE_UNAVAILABLE, "draining\n")
     } else {
-        match farm.store.last_event().await {
+        match farm.store.now().await {
             Ok(_) => (StatusCode::OK, "ok\n"),
-            Err(_) => (StatusCode::SERVICE_UNAVAILABLE, "the store does not answer\n"),
+            Err(_) => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "the store does not answer\n",
+            ),
         }
     }
 }

@@ -21,6 +21,18 @@ const STACK_BYTES: usize = 64 << 20;
 /// Memory for the tables of one loaded circuit, where many proofs are expected.
 pub const MAX_TABLE_BYTES: u64 = 1 << 30;
 
+/// Proofs from which on tables are worth their making.
+const MIN_TABULATED: usize = 128;
+
+/// Memory for the tables of a circuit that is loaded for `n_proofs`.
+pub fn table_bytes(n_proofs: usize) -> u64 {
+    if n_proofs < MIN_TABULATED {
+        0
+    } else {
+        MAX_TABLE_BYTES
+    }
+}
+
 /// How many proofs at once, and on how many threads each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Share {

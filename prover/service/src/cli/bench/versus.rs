@@ -87,7 +87,7 @@ pub(super) fn throughput(
         row(
             "in flight",
             format!(
-                "{:.1} proofs a minute, {} on {} threads each, with tables: {ratio:.2} times one at a time without",
+                "{:.1} proofs a minute, {} on {} threads each, the same tables: {ratio:.2} times one at a time without",
                 median(&together),
                 many.slots,
                 many.threads
