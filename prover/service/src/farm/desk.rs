@@ -306,3 +306,6 @@ fn checked(capabilities: Capabilities) -> Result<Capabilities, UplinkError> {
     }
     Ok(capabilities)
 }
+
+#[cfg(test)]
+mod tests;
