@@ -5,6 +5,7 @@ mod artifacts;
 mod circuits;
 mod convert;
 mod jobs;
+mod nodes;
 mod page;
 /// Generated from `proto/zkinfer/v1/zkinfer.proto`.
 #[allow(

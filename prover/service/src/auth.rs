@@ -8,6 +8,7 @@ mod jwt;
 mod keys;
 mod limits;
 mod methods;
+pub(crate) mod peer;
 pub(crate) mod tls;
 pub mod trace;
 

@@ -17,8 +17,6 @@ pub const MAX_ARTIFACT_MESSAGE_BYTES: usize = 2 << 20;
 pub const MAX_RESPONSE_BYTES: usize = 8 << 20;
 /// Largest input inside a request.
 pub const MAX_INLINE_INPUT_BYTES: usize = 1 << 20;
-/// Longest proof that a node may hand in; the systems' proofs have some 2,000 bytes.
-pub const MAX_PROOF_BYTES: u64 = 4 << 20;
 /// Largest chunk of an upload or download.
 pub const MAX_CHUNK_BYTES: usize = 1 << 20;
 /// Largest model file.

@@ -8,6 +8,7 @@ use uuid::Uuid;
 use super::{caller, convert, page, proto};
 use crate::{
     auth::{ApiSecret, EnrollToken, authority::Authority},
+    farm::scheduler::NodeVerdict,
     gateway::{Gateway, GatewayError},
     store::{
         ApiKey, EnrollGrant, Lane, Millis, NewApiKey, NewTenant, Node, NodeChange, NodeId,
@@ -546,8 +547,25 @@ impl proto::admin_server::Admin for Admin {
 
     async fn explain_job(
         &self,
-        _: Request<proto::ExplainJobRequest>,
+        request: Request<proto::ExplainJobRequest>,
     ) -> Result<Response<proto::ExplainJobResponse>, Status> {
-        Err(Status::unimplemented("ExplainJob is not served yet"))
+        let id = convert::job_id("job", &request.get_ref().job)?;
+        let job = self.store().any_job(id).await.map_err(GatewayError::from)?;
+        let told = self.gateway.farm().explain(id).await;
+        let Some(told) = told.map_err(GatewayError::from)? else {
+            let message = format!("{id} is {}: it waits for no node", job.state);
+            let code = tonic::Code::FailedPrecondition;
+            return Err(super::status::refuse(code, "NOT_WAITING", &message, None));
+        };
+        let verdict = |v: &NodeVerdict| proto::explain_job_response::Verdict {
+            node: v.node.to_string(),
+            eligible: v.eligible,
+            reason: v.reason.clone(),
+            score: v.score as f32,
+        };
+        Ok(Response::new(proto::ExplainJobResponse {
+            verdicts: told.verdicts.iter().map(verdict).collect(),
+            pending_reason: Some(convert::pending(&told.pending)),
+        }))
     }
 }

@@ -17,13 +17,15 @@ use tonic::transport::{Server, server::Router};
 use tower::layer::util::{Identity, Stack};
 
 use super::{
-    DESCRIPTORS, admin::Admin, artifacts::Artifacts, circuits::Circuits, jobs::Jobs, proto,
+    DESCRIPTORS, admin::Admin, artifacts::Artifacts, circuits::Circuits, jobs::Jobs, nodes::Nodes,
+    proto,
 };
 use crate::{
     auth::{
         FirstKeyError, GuardLayer, Identify, JwksError, Lookup, RateLimits, Tokens,
         authority::{self, Authority, AuthorityError},
         ensure_admin_key,
+        peer::PeerLayer,
         tls::{self, TlsError},
     },
     config::{self, AccessConfig, ListenerTls, ServeConfig},
@@ -169,6 +171,11 @@ pub async fn start(config: &ServeConfig, work: Arc<dyn Work>) -> Result<Running,
         false => None,
     };
     let tls = client_tls(access, authority.as_ref(), address)?;
+    let for_nodes = match config.node_listen {
+        Some(at) => Some(listen(at).await?),
+        None => None,
+    };
+    let node_address = for_nodes.as_ref().and_then(|l| l.local_addr().ok());
     let farm = Arc::new(Farm::new(
         Arc::new(store),
         blobs,
@@ -195,11 +202,16 @@ pub async fn start(config: &ServeConfig, work: Arc<dyn Work>) -> Result<Running,
     let guard = GuardLayer::new(identify, RateLimits::new(address_rate(access)));
     let gateway = Gateway::new(Arc::clone(&farm));
     let encrypted = tls.is_some();
-    let router = clients(gateway, secret, authority, guard).await?;
-    let serving = vec![listen_with(router, listener, tls, &farm.stopping)];
+    let router = clients(gateway, secret, authority.clone(), guard).await?;
+    let mut serving = vec![listen_with(router, listener, tls, &farm.stopping)];
+    if let (Some(listener), Some(authority)) = (for_nodes, authority) {
+        let tls = tls::for_nodes(&authority)?;
+        let router = nodes(desk, authority);
+        serving.push(listen_with(router, listener, Some(tls), &farm.stopping));
+    }
     Ok(Running {
         address,
-        node_address: None,
+        node_address,
         tls: encrypted,
         admin_key,
         authority: own.then(|| folder.join(authority::CERTIFICATE)),
@@ -283,6 +295,24 @@ where
             tokio::spawn(router.serve_with_incoming_shutdown(incoming, stopped))
         }
     }
+}
+
+/// The listener of nodes, behind their certificates.
+fn nodes(desk: Arc<Desk>, authority: Arc<Authority>) -> Router<Stack<PeerLayer, Identity>> {
+    let layer = PeerLayer::new(Arc::clone(&desk.farm().store));
+    let service = proto::prover_nodes_server::ProverNodesServer::new(Nodes::new(desk, authority))
+        .max_decoding_message_size(config::MAX_REQUEST_BYTES)
+        .max_encoding_message_size(config::MAX_RESPONSE_BYTES);
+    Server::builder()
+        .layer(layer)
+        .concurrency_limit_per_connection(64)
+        .load_shed(true)
+        .max_concurrent_streams(128)
+        .initial_stream_window_size(1 << 20)
+        .initial_connection_window_size(4 << 20)
+        .http2_keepalive_interval(Some(Duration::from_secs(20)))
+        .http2_keepalive_timeout(Some(Duration::from_secs(10)))
+        .add_service(service)
 }
 
 /// The listener of clients, behind the guard.

@@ -1,0 +1,283 @@
+//! What stands before every call of a node: its certificate's fingerprint names it, its row says whether it may speak, and nobody
+//! waits or sends without end. The bodies of strangers are not read, but for a few enrollments at a time.
+
+use std::{
+    collections::HashMap,
+    net::IpAddr,
+    sync::{Arc, Mutex, PoisonError},
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use governor::{
+    DefaultKeyedRateLimiter, Quota, RateLimiter,
+    clock::{Clock as _, DefaultClock},
+};
+use http::{Request, Response};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tonic::{
+    Code, Status,
+    body::Body,
+    transport::server::{TcpConnectInfo, TlsConnectInfo},
+};
+use tower::{Layer, Service};
+use tracing::Instrument as _;
+
+use super::{RateLimits, retry_after, trace::TraceContext};
+use crate::{
+    api::status,
+    store::{Digest, Node, NodeId, NodeState, Store, StoreError},
+};
+
+/// Enrollments of strangers at a time.
+const MAX_ENROLLING: usize = 16;
+/// Enrollments a second from one address.
+const ENROLL_RATE: f64 = 5.0;
+/// Calls a second of one node, and at once.
+const CALL_RATE: u32 = 100;
+/// Calls of one node at a time; a slot needs few.
+const MAX_CALLS: usize = 64;
+/// The longest call: a wait for work, and a commit that is verified.
+const LONGEST: Duration = Duration::from_secs(120);
+const LONGEST_ENROLL: Duration = Duration::from_secs(20);
+
+const SERVICE: &str = "/zkinfer.v1.ProverNodes/";
+
+/// The node that calls.
+#[derive(Clone, Debug)]
+pub(crate) struct Peer(pub(crate) Node);
+
+#[derive(Debug)]
+struct Gate {
+    store: Arc<dyn Store>,
+    enrolling: Arc<Semaphore>,
+    addresses: RateLimits,
+    pace: DefaultKeyedRateLimiter<NodeId>,
+    clock: DefaultClock,
+    calls: Arc<Crowd>,
+}
+
+/// How many things of each node go on.
+#[derive(Debug)]
+pub(crate) struct Crowd {
+    most: usize,
+    now: Mutex<HashMap<NodeId, usize>>,
+}
+
+/// One of them; the others may be more again when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Place {
+    crowd: Arc<Crowd>,
+    node: NodeId,
+}
+
+impl Crowd {
+    /// At most `most` of each node.
+    pub(crate) fn new(most: usize) -> Arc<Self> {
+        Arc::new(Self {
+            most,
+            now: Mutex::default(),
+        })
+    }
+
+    /// One more of `node`, if it may.
+    pub(crate) fn enter(self: &Arc<Self>, node: NodeId) -> Result<Place, Status> {
+        let mut now = self.now.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = now.entry(node).or_default();
+        if *count >= self.most {
+            let message = format!("more than {} calls of this kind at a time", self.most);
+            return Err(busy(&message, Duration::from_secs(1)));
+        }
+        *count += 1;
+        Ok(Place {
+            crowd: Arc::clone(self),
+            node,
+        })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut now = self
+            .crowd
+            .now
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = now.get_mut(&self.node) {
+            *count -= 1;
+            if *count == 0 {
+                now.remove(&self.node);
+            }
+        }
+    }
+}
+
+/// The layer.
+#[derive(Clone, Debug)]
+pub(crate) struct PeerLayer(Arc<Gate>);
+
+impl PeerLayer {
+    pub(crate) fn new(store: Arc<dyn Store>) -> Self {
+        let rate = std::num::NonZeroU32::new(CALL_RATE).unwrap_or(std::num::NonZeroU32::MIN);
+        Self(Arc::new(Gate {
+            store,
+            enrolling: Arc::new(Semaphore::new(MAX_ENROLLING)),
+            addresses: RateLimits::new(ENROLL_RATE),
+            pace: RateLimiter::keyed(Quota::per_second(rate)),
+            clock: DefaultClock::default(),
+            calls: Crowd::new(MAX_CALLS),
+        }))
+    }
+}
+
+impl<S> Layer<S> for PeerLayer {
+    type Service = Peered<S>;
+
+    fn layer(&self, inner: S) -> Peered<S> {
+        Peered {
+            gate: Arc::clone(&self.0),
+            inner,
+        }
+    }
+}
+
+/// A service that only nodes reach.
+#[derive(Clone, Debug)]
+pub(crate) struct Peered<S> {
+    gate: Arc<Gate>,
+    inner: S,
+}
+
+impl<S> Service<Request<Body>> for Peered<S>
+where
+    S: Service<Request<Body>, Response = Response<Body>> + Clone + Send + 'static,
+    S::Future: Send + 'static,
+{
+    type Response = Response<Body>;
+    type Error = S::Error;
+    type Future =
+        std::pin::Pin<Box<dyn Future<Output = Result<Response<Body>, S::Error>> + Send + 'static>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
+        let gate = Arc::clone(&self.gate);
+        // The one that was polled ready is used, its clone stays.
+        let clone = self.inner.clone();
+        let mut inner = std::mem::replace(&mut self.inner, clone);
+        let trace = TraceContext::of(request.headers());
+        let span = tracing::info_span!("node call", trace = trace.id());
+        request.extensions_mut().insert(trace.clone());
+        let work = async move {
+            let (admitted, longest) = match gate.admit(&mut request).await {
+                Ok(admitted) => admitted,
+                Err(status) => {
+                    tracing::debug!(code = ?status.code(), "turned away");
+                    return Ok(status.into_http());
+                }
+            };
+            let answer = tokio::time::timeout(longest, inner.call(request)).await;
+            drop(admitted);
+            answer.unwrap_or_else(|_| {
+                let message = "the call took too long";
+                let late = status::refuse(Code::DeadlineExceeded, "TOO_SLOW", message, None);
+                Ok(late.into_http())
+            })
+        };
+        Box::pin(trace.scope(work.instrument(span)))
+    }
+}
+
+/// Held while a call goes on.
+#[derive(Debug)]
+enum Admitted {
+    Stranger { _permit: OwnedSemaphorePermit },
+    Node { _place: Place },
+}
+
+fn busy(message: &str, wait: Duration) -> Status {
+    let wait = Some(retry_after(wait));
+    status::refuse(Code::ResourceExhausted, "RATE_LIMITED", message, wait)
+}
+
+/// One answer for every certificate that names no node.
+fn stranger() -> Status {
+    let message = "no node of this gateway has this certificate, or its time is over; join again with a new token";
+    status::refuse(Code::Unauthenticated, "UNAUTHENTICATED", message, None)
+}
+
+impl Gate {
+    async fn admit(&self, request: &mut Request<Body>) -> Result<(Admitted, Duration), Status> {
+        let enrolls = match request.uri().path().strip_prefix(SERVICE) {
+            Some("Enroll") => true,
+            Some(_) => false,
+            None => {
+                let message = "this listener is for prover nodes";
+                return Err(status::refuse(
+                    Code::Unimplemented,
+                    "NOT_HERE",
+                    message,
+                    None,
+                ));
+            }
+        };
+        let tls = request
+            .extensions()
+            .get::<TlsConnectInfo<TcpConnectInfo>>()
+            .cloned()
+            .ok_or_else(stranger)?;
+        let certificate = tls
+            .peer_certs()
+            .and_then(|chain| chain.first().map(|der| Digest::of(der)));
+        let Some(fingerprint) = certificate else {
+            if !enrolls {
+                return Err(stranger());
+            }
+            let address = tls.get_ref().remote_addr().map(|a| a.ip());
+            return self.enrolling(address);
+        };
+        let node = self.node(fingerprint).await?;
+        self.pace
+            .check_key(&node.id)
+            .map_err(|not| busy("too many calls", not.wait_time_from(self.clock.now())))?;
+        let place = self.calls.enter(node.id)?;
+        request.extensions_mut().insert(Peer(node));
+        Ok((Admitted::Node { _place: place }, LONGEST))
+    }
+
+    fn enrolling(&self, address: Option<IpAddr>) -> Result<(Admitted, Duration), Status> {
+        if let Some(address) = address {
+            self.addresses
+                .address(address)
+                .map_err(|wait| busy("too many enrollments", wait))?;
+        }
+        let permit = Arc::clone(&self.enrolling)
+            .try_acquire_owned()
+            .map_err(|_| busy("too many enrollments", Duration::from_secs(1)))?;
+        Ok((Admitted::Stranger { _permit: permit }, LONGEST_ENROLL))
+    }
+
+    /// The node with this certificate, unless it may not speak.
+    async fn node(&self, fingerprint: Digest) -> Result<Node, Status> {
+        let failed = |e: StoreError| Status::from(crate::gateway::GatewayError::from(e));
+        let id = self
+            .store
+            .node_of_certificate(fingerprint)
+            .await
+            .map_err(failed)?
+            .ok_or_else(stranger)?;
+        let node = match self.store.node(id).await {
+            Ok(node) => node,
+            Err(StoreError::NotFound { .. }) => return Err(stranger()),
+            Err(e) => return Err(failed(e)),
+        };
+        if node.state == NodeState::Quarantined {
+            let message = format!("{id} is quarantined; its operator can activate it again");
+            let code = Code::PermissionDenied;
+            return Err(status::refuse(code, "QUARANTINED", &message, None));
+        }
+        Ok(node)
+    }
+}
