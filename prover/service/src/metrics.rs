@@ -46,6 +46,9 @@ labels! {
 
 type Times<L> = Family<L, Histogram, fn() -> Histogram>;
 
+/// A key that is ready sooner than this was loaded already.
+const WARM: Duration = Duration::from_millis(1);
+
 /// From a millisecond to about a quarter of an hour.
 fn times() -> Histogram {
     Histogram::new(exponential_buckets(0.001, 2.0, 20))
@@ -341,7 +344,9 @@ impl Metrics {
     }
 
     /// A proof was accepted.
-    pub fn proved(&self, backend: Backend, prove: Duration, key_load: Duration, warm: bool) {
+    pub fn proved(&self, backend: Backend, prove: Duration, key_load: Duration) {
+        self.attempt_ended(AttemptOutcome::Won, None);
+        let warm = key_load < WARM;
         let backend = OfBackend {
             backend: backend.name(),
         };
@@ -461,8 +466,7 @@ mod tests {
         metrics.proved(
             Backend::UltraGroth,
             Duration::from_millis(80),
-            Duration::from_millis(1),
-            true,
+            Duration::from_micros(40),
         );
         metrics.called("Jobs/CreateJob", "OK", Duration::from_millis(2));
         metrics.rate_limited("tenant");

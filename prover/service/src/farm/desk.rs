@@ -22,8 +22,8 @@ use super::{
     lease::{Acquire, AttemptId, Beat, BeatAnswer, Granted, Hello, UplinkError, Welcome},
 };
 use crate::store::{
-    AttemptBeat, Capabilities, CircuitId, Failure, FailureClass, KeyResidency, Node, NodeId,
-    NodeState, StoreError, TenantId, cut,
+    AttemptBeat, AttemptOutcome, Capabilities, CircuitId, Failure, FailureClass, KeyResidency,
+    Node, NodeId, NodeState, StoreError, TenantId, cut,
 };
 
 pub use commit::MAX_PROOF_BYTES;
@@ -290,6 +290,10 @@ impl Desk {
         self.admitted(node).await?;
         let farm = Arc::clone(&self.farm);
         self.detached(async move {
+            let (outcome, class) = match failure.class {
+                FailureClass::Cancelled => (AttemptOutcome::Released, None),
+                class => (AttemptOutcome::Failed, Some(class)),
+            };
             let ended = match failure.class {
                 FailureClass::Cancelled => {
                     farm.store.release_attempt(node, session, attempt).await?
@@ -312,6 +316,11 @@ impl Desk {
                 }
             };
             farm.live.forget(attempt);
+            if ended.is_none() {
+                farm.metrics.lease_stale();
+            } else {
+                farm.metrics.attempt_ended(outcome, class);
+            }
             Ok(ended.is_none())
         })
         .await

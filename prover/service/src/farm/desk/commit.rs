@@ -13,7 +13,10 @@ use crate::{
         lease::{AttemptId, Finished, UplinkError, Verdict},
         scheduler::NodeClass,
     },
-    store::{CommitOutcome, Held, JobState, NewProof, NodeId, StoreError, Trust},
+    store::{
+        AttemptOutcome, CommitOutcome, FailureClass, Held, JobState, NewProof, NodeId, StoreError,
+        Trust,
+    },
     work::ProofParts,
 };
 
@@ -83,10 +86,15 @@ impl Desk {
             prove: finished.prove.min(Duration::from_millis(most)),
             ..finished
         };
-        let (circuit, prove) = (held.job.circuit, finished.prove);
+        let begun = Instant::now();
+        let (circuit, prove, key_load) = (held.job.circuit, finished.prove, finished.key_load);
+        let (tenant, metrics) = (held.job.tenant, &self.farm.metrics);
+        let backend = self.farm.store.circuit(tenant, circuit).await?.backend;
         let proof = match self.check(held, finished).await? {
             Ok(proof) => proof,
             Err(reason) => {
+                metrics.proof_rejected("PROOF_INVALID");
+                metrics.attempt_ended(AttemptOutcome::Failed, Some(FailureClass::ProofInvalid));
                 self.reject(node, attempt, &reason).await?;
                 return Ok(Verdict::Invalid(reason));
             }
@@ -106,6 +114,10 @@ impl Desk {
             })
             .await?;
         self.farm.live.forget_nodes_of(attempt.job);
+        self.farm.metrics.committed(begun.elapsed());
+        if outcome == CommitOutcome::Accepted {
+            self.farm.metrics.proved(backend, prove, key_load);
+        }
         // Times by which others are measured are taken from nodes that are trusted.
         if outcome == CommitOutcome::Accepted && known.trust >= Trust::Vetted {
             let class = NodeClass::of(&known.capabilities);
@@ -190,6 +202,7 @@ impl Desk {
         let checked: Result<Result<ProofParts, String>, UplinkError> = checked
             .await
             .map_err(|_| UplinkError::Unreachable("the verifier met a defect".to_owned()))?;
+        self.farm.metrics.verified(begun.elapsed());
         Ok(checked?.map(|parts| NewProof {
             proof: parts.proof,
             public_values: parts.public_values,

@@ -128,6 +128,7 @@ async fn round(
     let plan = plan(&outlook.snapshot, id, max);
     let wants = wants(&outlook, &plan, id);
     remember(&farm, &outlook, &plan).await?;
+    let begun = Instant::now();
     let leased = match wants.is_empty() {
         true => Vec::new(),
         false => {
@@ -136,9 +137,17 @@ async fn round(
         }
     };
     let mut leases = Vec::with_capacity(leased.len());
+    if !leased.is_empty() {
+        farm.metrics.leased(begun.elapsed());
+    }
     for taken in leased {
         let priority = taken.job.priority;
         farm.leased(priority == Priority::Batch);
+        if taken.attempt.epoch == 1 {
+            let waited = outlook.snapshot.now.saturating_sub(taken.job.created_at);
+            farm.metrics
+                .waited(Duration::from_millis(waited.max(0) as u64));
+        }
         tracing::info!(node = %id, attempt = %taken.attempt, circuit = %taken.job.circuit, speculative = taken.speculative, "leased");
         match lease(&farm, node, &taken).await {
             Ok(lease) => leases.push(lease),
@@ -304,6 +313,9 @@ fn time_limit(farm: &Farm, node: &Node, taken: &Leased, circuit: &Circuit) -> Du
         .unwrap_or_else(std::sync::PoisonError::into_inner)
         .predict(taken.job.circuit, &class, estimate);
     let limit = Duration::from_millis(expected.soft_limit_ms());
+    if let Some(most) = farm.limits.proof_time {
+        return limit.min(most);
+    }
     if taken.job.more_time {
         limit.saturating_mul(2)
     } else {

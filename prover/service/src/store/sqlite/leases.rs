@@ -15,8 +15,9 @@ use crate::{
     },
     store::{
         AttemptBeat, Capabilities, CircuitId, ClusterView, Failure, FailureClass, FarmStore,
-        FarmView, Heard, Held, Job, JobId, JobKind, JobState, KeyResidency, Leased, Millis, Node,
-        NodeChange, NodeId, NodeState, Rejected, Session, StoreError, TenantId, Took, Trust, Want,
+        FarmView, Heard, Held, Job, JobEnd, JobId, JobKind, JobState, KeyResidency, Leased, Millis,
+        Node, NodeChange, NodeId, NodeState, Rejected, Session, StoreError, TenantId, Took, Trust,
+        Want,
     },
 };
 
@@ -702,5 +703,13 @@ impl FarmStore for SqliteStore {
 
     async fn recent_proofs(&self, limit: u32) -> Result<Vec<Took>, StoreError> {
         view::recent_proofs(self, limit).await
+    }
+
+    async fn newest_change(&self) -> Result<i64, StoreError> {
+        view::newest_change(self).await
+    }
+
+    async fn ends_after(&self, cursor: i64) -> Result<Vec<JobEnd>, StoreError> {
+        view::ends_after(self, cursor).await
     }
 }

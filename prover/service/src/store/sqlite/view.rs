@@ -6,9 +6,9 @@ use sqlx::{AssertSqlSafe, Row, SqliteConnection, sqlite::SqliteRow};
 
 use super::{SqliteStore, nodes::estimate, rows};
 use crate::store::{
-    AttemptOutcome, Backend, CircuitId, CompileFacts, FailureClass, FarmView, JobId, KeyResidency,
-    Millis, NodeId, NodeView, OpenAttempt, Priority, RunningJob, SetupFacts, StoreError, TenantId,
-    TenantShare, Tier, Took, Tried, WaitingJob,
+    AttemptOutcome, Backend, CircuitId, CompileFacts, FailureClass, FarmView, JobEnd, JobId,
+    JobState, KeyResidency, Millis, NodeId, NodeView, OpenAttempt, Priority, RunningJob,
+    SetupFacts, StoreError, TenantId, TenantShare, Tier, Took, Tried, WaitingJob,
 };
 
 /// Jobs of a lane that the scheduler sees; the others have their turn after these.
@@ -237,6 +237,38 @@ pub(super) async fn recent_proofs(
                 circuit: CircuitId(rows::uuid(row.try_get("circuit_id")?)?),
                 node: rows::node_id(row.try_get("node_id")?)?,
                 prove_ms: rows::bytes(row.try_get("prove_ms")?),
+            })
+        })
+        .collect()
+}
+
+pub(super) async fn newest_change(store: &SqliteStore) -> Result<i64, StoreError> {
+    let row = sqlx::query("SELECT coalesce(max(seq),0) FROM job_events")
+        .fetch_one(&store.readers)
+        .await?;
+    Ok(row.try_get(0)?)
+}
+
+pub(super) async fn ends_after(
+    store: &SqliteStore,
+    cursor: i64,
+) -> Result<Vec<JobEnd>, StoreError> {
+    let rows = sqlx::query(
+        "SELECT e.seq,e.to_state,e.failure,c.backend FROM job_events e JOIN jobs j ON j.id=e.job_id JOIN circuits c ON c.id=j.circuit_id \
+         WHERE e.seq>? AND e.to_state>=? ORDER BY e.seq LIMIT 1000",
+    )
+    .bind(cursor)
+    .bind(JobState::Succeeded.code())
+    .fetch_all(&store.readers)
+    .await?;
+    rows.iter()
+        .map(|row| {
+            let (state, backend) = (row.try_get("to_state")?, row.try_get("backend")?);
+            Ok(JobEnd {
+                cursor: row.try_get("seq")?,
+                state: JobState::from_code(state).ok_or(StoreError::Corrupt("job state"))?,
+                backend: Backend::from_code(backend).ok_or(StoreError::Corrupt("proof system"))?,
+                failure: rows::json(row.try_get("failure")?)?,
             })
         })
         .collect()
