@@ -39,7 +39,9 @@ use crate::{
     config::Limits,
     metrics::{Gauges, LaneGauge, Metrics},
     node::{Files, NodeConfig, Workshop},
-    store::{Blobs, Capabilities, CircuitId, Node, NodeState, Store, StoreError, TenantId, sealed::Vault},
+    store::{
+        Blobs, Capabilities, CircuitId, Node, NodeState, Store, StoreError, TenantId, sealed::Vault,
+    },
     work::{Gate, Work},
 };
 
@@ -166,7 +168,8 @@ impl Farm {
             files: Files::Local(self.data.join("circuits")),
             secret: None,
             drain_timeout: self.limits.drain_timeout,
-            heartbeat: None,
+            // A call costs little: cancels and progress need not wait for the pace of nodes elsewhere.
+            heartbeat: Some(std::time::Duration::from_millis(250)),
         };
         let stop = self.stopping.clone();
         self.tasks.spawn(async move {
@@ -186,10 +189,15 @@ impl Farm {
         let cluster = self.store.cluster(ttl).await?;
         let now = self.store.now().await?;
         let nodes = self.store.nodes().await?;
-        let states: Vec<_> = nodes.iter().map(|n| (n.state_at(now, ttl), n.trust)).collect();
+        let states: Vec<_> = nodes
+            .iter()
+            .map(|n| (n.state_at(now, ttl), n.trust))
+            .collect();
         let ages = nodes.iter().zip(&states).filter_map(|(node, (state, _))| {
             let active = *state == NodeState::Active;
-            node.last_seen.filter(|_| active).map(|at| now.saturating_sub(at))
+            node.last_seen
+                .filter(|_| active)
+                .map(|at| now.saturating_sub(at))
         });
         let of = |ms: u64| Duration::from_millis(ms);
         let lane = |l: &crate::store::Lane| LaneGauge {

@@ -7,7 +7,11 @@ use std::{
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use super::{CliError, Out, node_admin::{self, NodeAdminVerb}, serve::Signals};
+use super::{
+    CliError, Out,
+    node_admin::{self, NodeAdminVerb},
+    serve::Signals,
+};
 use crate::{
     node::{
         self, Cache, CacheSettings, Children, Files, NodeConfig, capabilities,
@@ -101,7 +105,7 @@ impl From<HomeError> for CliError {
 impl From<JoinError> for CliError {
     fn from(e: JoinError) -> Self {
         match e {
-            JoinError::Address { .. } | JoinError::Token => Self::usage(e),
+            JoinError::Address { .. } | JoinError::Token(_) => Self::usage(e),
             JoinError::Home(e) => e.into(),
             _ => Self::failed(e),
         }
