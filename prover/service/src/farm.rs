@@ -52,6 +52,8 @@ pub(crate) use live::overall;
 pub use live::{Live, LiveProgress};
 use scheduler::{NodeClass, TimeModel};
 
+/// How often the node of this process tells where it is.
+const OWN_HEARTBEAT: Duration = Duration::from_millis(250);
 /// Proofs that the time model is told of at the start.
 const REMEMBERED_PROOFS: u32 = 2000;
 
@@ -172,7 +174,8 @@ impl Farm {
             files: Files::Local(self.data.join("circuits")),
             secret: None,
             drain_timeout: self.limits.drain_timeout,
-            heartbeat: None,
+            // Calls within a process cost little, and progress is seen and cancels are heard at once.
+            heartbeat: Some(OWN_HEARTBEAT),
         };
         let stop = self.stopping.clone();
         self.tasks.spawn(async move {

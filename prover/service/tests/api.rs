@@ -837,7 +837,7 @@ async fn a_private_input_is_deleted_after_success_and_never_echoed() {
 async fn a_watch_that_broke_goes_on_at_its_cursor() {
     let served = serve().await;
     let circuit = served.ready().await;
-    served.fake.prove_ms.store(300, Ordering::Relaxed);
+    served.fake.prove_ms.store(1500, Ordering::Relaxed);
     let name = served.create(job(&circuit, "1")).await.unwrap().name;
     let watch = |cursor: String| {
         let mut client = served.jobs();

@@ -210,11 +210,13 @@ impl Node<'_> {
     }
 
     async fn lease(&self) -> Lease {
+        self.beat(&[]).await;
         let granted = self.ask(1, Duration::from_secs(5)).await.unwrap();
         granted.leases.into_iter().next().unwrap()
     }
 
     async fn nothing(&self) {
+        self.beat(&[]).await;
         let granted = self.ask(1, Duration::ZERO).await.unwrap();
         assert!(granted.leases.is_empty(), "{granted:?}");
     }

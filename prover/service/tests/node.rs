@@ -195,7 +195,7 @@ async fn a_session_that_the_gateway_forgot_is_opened_anew_with_what_runs() {
         (beat.session == 2 && beat.attempts.len() == 1).then(|| beat.attempts[0].attempt)
     };
     assert_eq!(node.gateway.until("go on", only_kept).await, kept);
-    fake.prove_ms.store(0, Ordering::Relaxed);
+    fake.finish.store(true, Ordering::Relaxed);
     let commit = node.gateway.commit_of(kept).await;
     assert_eq!(commit.session, 2);
     assert!(node.gateway.seen.lock().unwrap().fails.is_empty());
@@ -207,7 +207,7 @@ async fn a_gateway_that_is_away_costs_no_proof() {
     let attempt = node.gateway.grant(CircuitId::fresh(), &[], b"{}");
     node.gateway.runs(attempt).await;
     node.gateway.unreachable.store(true, Ordering::SeqCst);
-    fake.prove_ms.store(0, Ordering::Relaxed);
+    fake.finish.store(true, Ordering::Relaxed);
     tokio::time::sleep(Duration::from_millis(700)).await;
     // It comes back as another process that does not answer the first commits either.
     node.gateway.deaf_commits.store(3, Ordering::SeqCst);
@@ -375,7 +375,7 @@ fn one_input() -> Vec<u8> {
 fn many_inputs() -> Vec<u8> {
     let one = sample()["input_data"][0].clone();
     let gate = LocalWork::in_process().gate(&bundles().many).unwrap();
-    let text = serde_json::json!({ "input_data": vec![vec![one]; 24] });
+    let text = serde_json::json!({ "input_data": [vec![one; 24]] });
     gate.quantize(&serde_json::to_vec(&text).unwrap()).unwrap()
 }
 

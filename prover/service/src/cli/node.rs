@@ -105,7 +105,7 @@ impl From<HomeError> for CliError {
 impl From<JoinError> for CliError {
     fn from(e: JoinError) -> Self {
         match e {
-            JoinError::Address { .. } | JoinError::Token => Self::usage(e),
+            JoinError::Address { .. } | JoinError::Token(_) => Self::usage(e),
             JoinError::Home(e) => e.into(),
             _ => Self::failed(e),
         }

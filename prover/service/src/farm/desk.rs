@@ -12,7 +12,7 @@ mod pace;
 use std::{
     collections::{HashMap, HashSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use tokio::sync::Semaphore;
@@ -23,7 +23,7 @@ use super::{
 };
 use crate::store::{
     AttemptBeat, AttemptOutcome, Capabilities, CircuitId, Failure, FailureClass, KeyResidency,
-    Node, NodeId, NodeState, StoreError, cut,
+    Node, NodeId, NodeState, StoreError, TenantId, cut,
 };
 
 pub use commit::MAX_PROOF_BYTES;
@@ -50,6 +50,8 @@ struct Visitor {
     keys: Vec<KeyResidency>,
     /// Circuits that it may fetch ahead of work.
     prefetch: Vec<CircuitId>,
+    /// When its attempts were last renewed, and which they were.
+    renewed: Option<(Instant, Vec<(AttemptId, TenantId)>)>,
 }
 
 /// Serves prover nodes.
@@ -174,13 +176,21 @@ impl Desk {
     /// # Errors
     /// [`UplinkError`].
     pub async fn heartbeat(&self, node: NodeId, beat: Beat) -> Result<BeatAnswer, UplinkError> {
-        self.admitted(node).await?;
+        let known = self.admitted(node).await?;
         if beat.attempts.len() > MAX_ATTEMPTS || beat.keys.len() > MAX_KEYS {
             return Err(UplinkError::Refused(format!(
                 "{} attempts and {} keys in a heartbeat, at most {MAX_ATTEMPTS} and {MAX_KEYS}",
                 beat.attempts.len(),
                 beat.keys.len()
             )));
+        }
+        if let Some(kept) = self.still_fresh(&known, &beat).await? {
+            self.tell(&kept, &beat);
+            return Ok(BeatAnswer {
+                drain: known.state == NodeState::Draining,
+                prefetch: self.with(node, |v| v.prefetch.clone()),
+                ..BeatAnswer::default()
+            });
         }
         let news = self.with(node, |v| v.keys != beat.keys);
         let keys = news.then(|| beat.keys.clone());
@@ -209,15 +219,10 @@ impl Desk {
                 ..BeatAnswer::default()
             });
         };
-        for (attempt, tenant) in &heard.kept {
-            if let Some(said) = beat.attempts.iter().find(|a| a.attempt == *attempt) {
-                self.farm
-                    .live
-                    .tell(*tenant, *attempt, said.phase, said.progress);
-            }
-        }
+        self.tell(&heard.kept, &beat);
         let prefetch = self.with(node, |visitor| {
             visitor.keys = beat.keys;
+            visitor.renewed = Some((Instant::now(), heard.kept));
             visitor.prefetch.clone()
         });
         Ok(BeatAnswer {
@@ -227,6 +232,48 @@ impl Desk {
             evict: Vec::new(),
             stale: false,
         })
+    }
+
+    /// The attempts of a beat that says nothing new so soon after the last one that it need not be written down.
+    async fn still_fresh(
+        &self,
+        node: &Node,
+        beat: &Beat,
+    ) -> Result<Option<Vec<(AttemptId, TenantId)>>, UplinkError> {
+        let recent = self.farm.limits.heartbeat.mul_f32(0.9);
+        let kept = self.with(node.id, |v| match &v.renewed {
+            Some((at, kept)) if at.elapsed() < recent && v.keys == beat.keys => Some(kept.clone()),
+            _ => None,
+        });
+        let same = |kept: &Vec<(AttemptId, TenantId)>| {
+            let named = beat.attempts.iter().map(|a| a.attempt);
+            named.eq(kept.iter().map(|(attempt, _)| *attempt))
+        };
+        let Some(kept) = kept.filter(same) else {
+            return Ok(None);
+        };
+        if !node.online || node.session != beat.session {
+            return Ok(None);
+        }
+        if kept.is_empty() {
+            return Ok(Some(kept));
+        }
+        let open = self.farm.store.open_attempts(node.id).await?;
+        let all = kept
+            .iter()
+            .all(|(attempt, _)| open.iter().any(|(open, _)| open == attempt));
+        Ok(all.then_some(kept))
+    }
+
+    /// Shows where the attempts are.
+    fn tell(&self, kept: &[(AttemptId, TenantId)], beat: &Beat) {
+        for (attempt, tenant) in kept {
+            if let Some(said) = beat.attempts.iter().find(|a| a.attempt == *attempt) {
+                self.farm
+                    .live
+                    .tell(*tenant, *attempt, said.phase, said.progress);
+            }
+        }
     }
 
     /// Hears that an attempt failed; `true` when it was no longer the node's. CANCELLED hands it back.
@@ -315,3 +362,6 @@ fn checked(capabilities: Capabilities) -> Result<Capabilities, UplinkError> {
     }
     Ok(capabilities)
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,6 +8,8 @@ use super::supervisor::{Session, Shared};
 use crate::farm::lease::{Beat, BeatAnswer, UplinkError};
 use std::sync::atomic::Ordering;
 
+/// After a refusal: only an operator changes that.
+const REFUSED_PAUSE: Duration = Duration::from_secs(10);
 /// Between a beat and one for news.
 const LEAST_PAUSE: Duration = Duration::from_millis(100);
 
@@ -62,6 +64,10 @@ async fn beat(shared: &Shared) {
             Ok(Err(UplinkError::StaleSession)) => {
                 shared.is_over(session.number);
                 continue;
+            }
+            Ok(Err(error @ UplinkError::Refused(_))) => {
+                tracing::error!(%error, "heartbeat refused");
+                REFUSED_PAUSE
             }
             Ok(Err(error)) => {
                 tracing::warn!(%error, "heartbeat failed");

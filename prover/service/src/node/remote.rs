@@ -26,6 +26,7 @@ use super::{
 };
 use crate::{
     api::proto::{self, prover_nodes_client::ProverNodesClient},
+    auth::authority::GATEWAY_NAME,
     config,
     farm::lease::{
         Acquire, AttemptId, Beat, BeatAnswer, FetchFile, Finished, Granted, Hello, Lease, Uplink,
@@ -37,8 +38,6 @@ use crate::{
 pub use errors::JoinError;
 use errors::{broken, refused};
 
-/// The name in the gateway's certificate.
-const GATEWAY_NAME: &str = "gateway.zkinfer.internal";
 /// How long a connection, and a call that does little, may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const CALL_TIMEOUT: Duration = Duration::from_secs(20);

@@ -23,6 +23,7 @@ use super::{
     watch::{Stop, Watch},
 };
 use crate::{
+    farm::desk::MAX_KEYS,
     farm::lease::{Acquire, AttemptId, Granted, Hello, Lease, Uplink, UplinkError, Welcome},
     store::{Capabilities, CircuitId, Failure, FailureClass, JobId, KeyResidency, Resources, Tier},
 };
@@ -222,7 +223,7 @@ impl Shared {
         }
     }
 
-    /// The keys that this node holds, each where it is nearest.
+    /// The keys that this node holds, each where it is nearest; the dearest, as many as a gateway reads.
     pub(super) fn keys(&self) -> Vec<KeyResidency> {
         let mut nearest: BTreeMap<CircuitId, KeyResidency> = BTreeMap::new();
         let mut note = |key: KeyResidency| {
@@ -236,7 +237,10 @@ impl Shared {
         }
         let warm = lock(&self.warm);
         warm.values().flatten().copied().for_each(note);
-        nearest.into_values().collect()
+        let mut keys: Vec<KeyResidency> = nearest.into_values().collect();
+        keys.sort_by_key(|key| std::cmp::Reverse((key.tier, key.load_ms)));
+        keys.truncate(MAX_KEYS);
+        keys
     }
 
     /// Lets the keys of a circuit go from free slots and the disk.

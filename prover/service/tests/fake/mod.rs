@@ -4,7 +4,7 @@ use std::{
     path::Path,
     sync::{
         Arc,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -21,6 +21,8 @@ use zkinfer_service::{
 #[derive(Debug, Default)]
 pub struct Fake {
     pub prove_ms: AtomicU64,
+    /// Running proofs end now.
+    pub finish: AtomicBool,
     pub proofs: AtomicUsize,
 }
 
@@ -154,7 +156,7 @@ impl WarmProver for FakeProver {
             {
                 return Err(WorkError::Cancelled);
             }
-            if done >= total {
+            if done >= total || self.0.finish.load(Ordering::Relaxed) {
                 break;
             }
             std::thread::sleep(Duration::from_millis(5));

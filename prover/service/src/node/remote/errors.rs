@@ -4,7 +4,7 @@ use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
 use super::super::home::HomeError;
-use crate::{farm::lease::UplinkError, store::cut};
+use crate::{auth::TokenError, farm::lease::UplinkError, store::cut};
 
 /// Longest text of the gateway that is repeated.
 const MAX_TEXT_BYTES: usize = 1024;
@@ -22,10 +22,8 @@ pub enum JoinError {
         reason: String,
     },
     /// It is no token.
-    #[error(
-        "--token: not an enrollment token; expected zkt1.….… as `zkinfer token create` prints it, on one line"
-    )]
-    Token,
+    #[error("--token: {0}")]
+    Token(#[from] TokenError),
     /// Nobody answers.
     #[error("the gateway does not answer at {gateway}: {reason}")]
     Unreachable {
@@ -73,7 +71,7 @@ pub(super) fn broken(why: impl Into<String>) -> UplinkError {
 #[allow(clippy::needless_pass_by_value)]
 pub(super) fn refused(status: Status) -> UplinkError {
     let reason = status.get_details_error_info().map(|info| info.reason);
-    if matches!(reason.as_deref(), Some("STALE_SESSION" | "SESSION_STALE")) {
+    if reason.as_deref() == Some("STALE_SESSION") {
         return UplinkError::StaleSession;
     }
     let text = cut(status.message().to_owned(), MAX_TEXT_BYTES);

@@ -70,6 +70,7 @@ pub(crate) fn capabilities(slots: u32, ram_bytes: u64) -> Capabilities {
         backends: Backend::ALL.to_vec(),
         total: Resources {
             ram_bytes,
+            disk_bytes: 1 << 40,
             ..Resources::default()
         },
         slots,

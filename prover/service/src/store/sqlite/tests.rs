@@ -825,3 +825,174 @@ proptest! {
         })?;
     }
 }
+
+#[tokio::test]
+async fn what_another_tenant_uploaded_is_missing_until_a_tenant_uploads_it_itself() {
+    use conformance::Subject as _;
+    let folder = Folder::new().await;
+    let other = folder.add_tenant("other").await;
+    let (store, digest) = (&folder.store, Digest([7; 32]));
+    let kind = ArtifactKind::Model;
+    store.add_artifact(T, digest, 5, kind).await.expect("added");
+    let missing = store.missing_artifacts(other, &[digest]).await;
+    assert_eq!(missing.expect("read"), [digest]);
+    assert!(
+        store
+            .artifact(other, &digest)
+            .await
+            .expect("read")
+            .is_none()
+    );
+    // Uploads of the same bytes do not meet.
+    let mine = store.start_upload(T, Digest([8; 32]), 3, kind).await;
+    let mine = mine.expect("begun").id;
+    let theirs = store.start_upload(other, Digest([8; 32]), 3, kind).await;
+    let theirs = theirs.expect("begun").id;
+    assert_ne!(mine, theirs);
+    assert!(matches!(
+        store.upload(other, mine).await,
+        Err(StoreError::NotFound { .. })
+    ));
+    store.end_upload(theirs, true).await.expect("ended");
+    let missing = store.missing_artifacts(T, &[Digest([8; 32])]).await;
+    assert_eq!(missing.expect("read").len(), 1);
+    // The file stays as long as anybody has it.
+    store
+        .add_artifact(other, digest, 5, kind)
+        .await
+        .expect("added");
+    assert!(!store.remove_artifact(T, &digest).await.expect("answered"));
+    assert!(store.artifact(T, &digest).await.expect("read").is_none());
+    assert!(
+        store
+            .artifact(other, &digest)
+            .await
+            .expect("read")
+            .is_some()
+    );
+    assert!(
+        store
+            .remove_artifact(other, &digest)
+            .await
+            .expect("answered")
+    );
+    assert!(!store.has_blob(&digest).await.expect("read"));
+}
+
+#[tokio::test]
+async fn circuits_request_ids_and_places_in_the_queue_tell_nothing_of_other_tenants() {
+    use conformance::Subject as _;
+    let folder = Folder::new().await;
+    let other = folder.add_tenant("other").await;
+    let circuit = folder.ready_circuit().await;
+    let store = &folder.store;
+    assert!(matches!(
+        store.circuit(other, circuit).await,
+        Err(StoreError::NotFound { .. })
+    ));
+    assert!(matches!(
+        store.create_job(other, new_job(circuit, 1)).await,
+        Err(StoreError::NotFound { .. })
+    ));
+    let same = store.create_circuit(other, new_circuit(1)).await;
+    let same = same.expect("created");
+    assert!(!same.existed && same.resource.id != circuit);
+    let key = RequestKey {
+        request_id: "id".into(),
+        fingerprint: Digest([1; 32]),
+    };
+    let job = NewJob {
+        request: Some(key.clone()),
+        ..new_job(circuit, 1)
+    };
+    store.create_job(T, job).await.expect("created");
+    let remembered = store.remembered_job(other, &key).await.expect("read");
+    assert!(remembered.is_none());
+    let (all, page) = (
+        JobFilter::default(),
+        Page {
+            size: 9,
+            after: None,
+        },
+    );
+    let compile = store.jobs(other, &all, &page);
+    let compile = compile.await.expect("read");
+    assert_eq!(compile.len(), 1);
+    assert_eq!(store.jobs_ahead(&compile[0]).await.expect("read"), 0);
+    assert_eq!(store.last_event(other).await.expect("read"), 1);
+}
+
+#[tokio::test]
+async fn a_tenants_own_bounds_go_before_the_servers() {
+    let folder = Folder::new().await;
+    let circuit = folder.ready_circuit().await;
+    sqlx::query("UPDATE tenants SET max_queued=1, max_artifact_bytes=100")
+        .execute(&folder.store.writer)
+        .await
+        .expect("written");
+    let first = folder.store.create_job(T, new_job(circuit, 1)).await;
+    first.expect("there is room");
+    assert!(matches!(
+        folder.store.create_job(T, new_job(circuit, 2)).await,
+        Err(StoreError::Quota {
+            used: 1,
+            limit: 1,
+            ..
+        })
+    ));
+    let stored = folder.store.stored_bytes(T).await.expect("read");
+    assert_eq!((stored.tenant, stored.tenant_limit), (11, Some(100)));
+}
+
+#[tokio::test]
+async fn a_tenant_pays_for_its_proofs_and_not_for_what_nodes_lost() {
+    use crate::store::{FarmStore as _, Want};
+    use conformance::Subject as _;
+    let folder = Folder::new().await;
+    folder.set_clock(1_000_000);
+    let circuit = folder.ready_circuit().await;
+    let store = &folder.store;
+    let node = NodeId::fresh();
+    let added = store
+        .add_node(node, "node", vec![4], Trust::Owned, &[])
+        .await;
+    added.expect("added");
+    let session = store
+        .open_session(node, "1", conformance::capabilities(1, 1), &[], 1000)
+        .await;
+    let session = session.expect("opened").number;
+    let job = store.create_job(T, new_job(circuit, 1)).await;
+    let job = job.expect("created").resource.id;
+    let vtime = || async {
+        let row = sqlx::query("SELECT vtime FROM tenants WHERE id=1");
+        let row = row.fetch_one(&store.readers).await.expect("read");
+        row.try_get::<f64, _>(0).expect("a number")
+    };
+    let want = Want {
+        job,
+        charge_ms: 500,
+        at_most_ms: 10_000,
+        copy: false,
+    };
+    let leased = store
+        .lease(node, session, &[want], 1000)
+        .await
+        .expect("leased");
+    assert_eq!((leased.len(), vtime().await), (1, 500.0));
+    folder.set_clock(1_002_000);
+    assert_eq!(store.expire_leases().await.expect("looked").len(), 1);
+    assert_eq!(vtime().await, 0.0);
+    let again = store
+        .lease(node, session, &[want], 1000)
+        .await
+        .expect("leased");
+    let proof = NewProof {
+        prove_ms: 70,
+        ..new_proof(1)
+    };
+    store
+        .commit_proof(job, again[0].attempt.epoch, Some(node), proof)
+        .await
+        .expect("committed");
+    assert_eq!(vtime().await, 70.0);
+}
