@@ -49,6 +49,8 @@ pub struct Limits {
     pub heartbeat: Duration,
     /// How long an attempt of a node lives without one.
     pub lease_ttl: Duration,
+    /// No proof may take longer, whatever its circuit's proofs took before.
+    pub proof_time: Option<Duration>,
     /// Jobs at a time, and threads of each; one job at a time uses every thread.
     pub share: Share,
 }
@@ -66,6 +68,7 @@ impl Default for Limits {
             warm_circuits: 4,
             heartbeat: Duration::from_secs(5),
             lease_ttl: Duration::from_secs(30),
+            proof_time: None,
             share: Share {
                 slots: NonZeroUsize::MIN,
                 threads: NonZeroUsize::MIN,
@@ -89,6 +92,8 @@ impl Default for ServeConfig {
             data: default_data_dir(),
             access: AccessConfig::default(),
             node_listen: None,
+            metrics_listen: None,
+            own_node: true,
             limits: Limits::default(),
             worker: PathBuf::new(),
         }
@@ -155,6 +160,10 @@ pub struct ServeConfig {
     pub access: AccessConfig,
     /// Where prover nodes reach the server; nowhere when absent.
     pub node_listen: Option<SocketAddr>,
+    /// Where monitoring reads metrics, over plain HTTP.
+    pub metrics_listen: Option<SocketAddr>,
+    /// Whether this process proves itself.
+    pub own_node: bool,
     /// The bounds.
     pub limits: Limits,
     /// The program whose `compile-worker` compiles models.

@@ -39,7 +39,10 @@ use crate::{
     config::Limits,
     metrics::{Gauges, LaneGauge, Metrics},
     node::{Files, NodeConfig, Workshop},
-    store::{Blobs, Capabilities, CircuitId, Node, NodeState, Store, StoreError, TenantId, sealed::Vault},
+    store::{
+        Blobs, Capabilities, CircuitId, Node, NodeState, Store, StoreError, TenantId, Trust,
+        sealed::Vault,
+    },
     work::{Gate, Work},
 };
 
@@ -137,14 +140,17 @@ impl Farm {
     /// The store failed.
     pub async fn remember_times(&self) -> Result<(), StoreError> {
         let nodes = self.store.nodes().await?;
-        let class = |took: &crate::store::Took| {
-            let node: Option<&Node> = nodes.iter().find(|n| Some(n.id) == took.node);
-            NodeClass::of(node.map_or(&Capabilities::default(), |n| &n.capabilities))
+        let node_of = |took: &crate::store::Took| -> Option<&Node> {
+            let node = nodes.iter().find(|n| Some(n.id) == took.node);
+            node.filter(|n| n.trust >= Trust::Vetted)
         };
         let proofs = self.store.recent_proofs(REMEMBERED_PROOFS).await?;
         let mut model = self.model.lock().unwrap_or_else(PoisonError::into_inner);
         for took in &proofs {
-            model.observe(took.circuit, class(took), took.prove_ms);
+            if let Some(node) = node_of(took) {
+                let class = NodeClass::of(&node.capabilities);
+                model.observe(took.circuit, class, took.prove_ms);
+            }
         }
         Ok(())
     }
@@ -186,10 +192,15 @@ impl Farm {
         let cluster = self.store.cluster(ttl).await?;
         let now = self.store.now().await?;
         let nodes = self.store.nodes().await?;
-        let states: Vec<_> = nodes.iter().map(|n| (n.state_at(now, ttl), n.trust)).collect();
+        let states: Vec<_> = nodes
+            .iter()
+            .map(|n| (n.state_at(now, ttl), n.trust))
+            .collect();
         let ages = nodes.iter().zip(&states).filter_map(|(node, (state, _))| {
             let active = *state == NodeState::Active;
-            node.last_seen.filter(|_| active).map(|at| now.saturating_sub(at))
+            node.last_seen
+                .filter(|_| active)
+                .map(|at| now.saturating_sub(at))
         });
         let of = |ms: u64| Duration::from_millis(ms);
         let lane = |l: &crate::store::Lane| LaneGauge {

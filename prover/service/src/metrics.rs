@@ -20,7 +20,7 @@ use prometheus_client::{
 
 use crate::store::{AttemptOutcome, Backend, FailureClass, JobState, NodeState, Priority, Trust};
 
-pub use layer::{Measured, MeasureLayer};
+pub use layer::{MeasureLayer, Measured};
 pub use listener::serve;
 
 macro_rules! labels {
@@ -45,6 +45,9 @@ labels! {
 }
 
 type Times<L> = Family<L, Histogram, fn() -> Histogram>;
+
+/// A key that is ready sooner than this was loaded already.
+const WARM: Duration = Duration::from_millis(1);
 
 /// From a millisecond to about a quarter of an hour.
 fn times() -> Histogram {
@@ -169,17 +172,42 @@ impl Metrics {
         );
         let jobs_dead = registered!("jobs_dead", "Jobs that were given up", Family::default());
         let seconds = || Unit::Seconds;
-        let job_wait = registered!("job_wait", "From submit to the first lease", seconds(), times());
-        let job_prove = registered!("job_prove", "Time of a proof on its node", seconds(), family());
+        let job_wait = registered!(
+            "job_wait",
+            "From submit to the first lease",
+            seconds(),
+            times()
+        );
+        let job_prove = registered!(
+            "job_prove",
+            "Time of a proof on its node",
+            seconds(),
+            family()
+        );
         let key_load = registered!(
             "key_load",
             "Time to make a circuit's key ready on its node",
             seconds(),
             family()
         );
-        let proof_verify = registered!("proof_verify", "The gateway's verification", seconds(), times());
-        let commit = registered!("commit", "From the end of an upload to its verdict", seconds(), times());
-        let lease = registered!("lease", "Time to choose and write leases", seconds(), times());
+        let proof_verify = registered!(
+            "proof_verify",
+            "The gateway's verification",
+            seconds(),
+            times()
+        );
+        let commit = registered!(
+            "commit",
+            "From the end of an upload to its verdict",
+            seconds(),
+            times()
+        );
+        let lease = registered!(
+            "lease",
+            "Time to choose and write leases",
+            seconds(),
+            times()
+        );
         let warm_starts = registered!(
             "warm_starts",
             "Proofs whose key was loaded already",
@@ -218,7 +246,11 @@ impl Metrics {
             Family::default()
         );
         let nodes = registered!("nodes", "Prover nodes", Family::default());
-        let slots = registered!("slots", "Proofs that nodes can make at a time", Family::default());
+        let slots = registered!(
+            "slots",
+            "Proofs that nodes can make at a time",
+            Family::default()
+        );
         let unschedulable = registered!(
             "jobs_unschedulable",
             "Waiting jobs that no node may take",
@@ -312,7 +344,9 @@ impl Metrics {
     }
 
     /// A proof was accepted.
-    pub fn proved(&self, backend: Backend, prove: Duration, key_load: Duration, warm: bool) {
+    pub fn proved(&self, backend: Backend, prove: Duration, key_load: Duration) {
+        self.attempt_ended(AttemptOutcome::Won, None);
+        let warm = key_load < WARM;
         let backend = OfBackend {
             backend: backend.name(),
         };
@@ -432,8 +466,7 @@ mod tests {
         metrics.proved(
             Backend::UltraGroth,
             Duration::from_millis(80),
-            Duration::from_millis(1),
-            true,
+            Duration::from_micros(40),
         );
         metrics.called("Jobs/CreateJob", "OK", Duration::from_millis(2));
         metrics.rate_limited("tenant");
@@ -477,6 +510,10 @@ mod tests {
             assert!(text.contains(line), "{line} is missing in:\n{text}");
         }
         // A lane that emptied is not shown with its last value.
-        assert!(!metrics.text(&Gauges::default()).contains("zkinfer_jobs_queued{"));
+        assert!(
+            !metrics
+                .text(&Gauges::default())
+                .contains("zkinfer_jobs_queued{")
+        );
     }
 }

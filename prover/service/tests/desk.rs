@@ -41,10 +41,10 @@ async fn farm(data: &std::path::Path) -> Arc<Farm> {
         heartbeat: Duration::from_millis(100),
         ..Limits::default()
     };
+    let vault = Arc::new(Vault::open(&data.join("kek")).unwrap());
     Arc::new(Farm::new(
         Arc::new(SqliteStore::open(&data.join("db")).await.unwrap()),
-        Blobs::open(data).unwrap(),
-        Vault::open(&data.join("kek")).unwrap(),
+        Blobs::open(data, vault).unwrap(),
         Arc::new(FakeWork(Arc::default())),
         limits,
         data.to_owned(),

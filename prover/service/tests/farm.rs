@@ -72,7 +72,13 @@ async fn every_acknowledged_job_ends_in_exactly_one_valid_proof() {
                     Ok(job) => done.push((n, job.into_inner().name)),
                     Err(status) => {
                         assert!(
-                            matches!(status.code(), tonic::Code::Unavailable | tonic::Code::Unknown | tonic::Code::Cancelled | tonic::Code::Internal),
+                            matches!(
+                                status.code(),
+                                tonic::Code::Unavailable
+                                    | tonic::Code::Unknown
+                                    | tonic::Code::Cancelled
+                                    | tonic::Code::Internal
+                            ),
                             "{status}"
                         );
                         break;

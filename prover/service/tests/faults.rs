@@ -14,8 +14,8 @@ use std::{
 };
 
 use farm_kit::{
-    Gateway, Network, Node, QUICK, all, cutting_proxy, input, inputs, is, is_over, job, json, proof,
-    request, until,
+    Gateway, Network, Node, QUICK, all, cutting_proxy, input, inputs, is, is_over, job, json,
+    proof, request, until,
 };
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 use rustix::process::Signal;
@@ -102,7 +102,10 @@ async fn f01_a_killed_prover_fails_its_attempt_and_its_supervisor_goes_on() {
         !failures(j).is_empty()
     })
     .await;
-    println!("told after {:.0} ms", killed.elapsed().as_secs_f64() * 1000.0);
+    println!(
+        "told after {:.0} ms",
+        killed.elapsed().as_secs_f64() * 1000.0
+    );
     assert_eq!(
         failures(&seen)[0],
         (FailureClass::NodeFault, "CHILD_DIED".into())
@@ -130,7 +133,10 @@ async fn f02_a_killed_node_loses_its_lease_and_no_attempt_is_counted() {
     let mut client = gateway.jobs().await;
     let limit = Duration::from_secs(if slow { 35 } else { 3 + 5 });
     let seen = until(&mut client, &name, limit, |j| j.history.len() > 1).await;
-    println!("R3: leased again after {:.1} s", killed.elapsed().as_secs_f64());
+    println!(
+        "R3: leased again after {:.1} s",
+        killed.elapsed().as_secs_f64()
+    );
     assert_eq!(failures(&seen)[0].0, FailureClass::NodeLost);
     let ended = succeeds(&gateway, &name).await;
     assert_eq!(ended.attempts, 0, "{ended:#?}");
@@ -174,7 +180,9 @@ async fn f03_a_frozen_node_that_comes_back_with_a_proof_makes_no_second_one() {
 #[tokio::test(flavor = "multi_thread")]
 async fn f04_a_partition_that_heals_after_the_lease_went_elsewhere_makes_no_second_end() {
     let _turn = turn().await;
-    let Some(network) = Network::new(4) else { return };
+    let Some(network) = Network::new(4) else {
+        return;
+    };
     let folder = tempfile::tempdir().unwrap();
     let mut nodes_at = farm_kit::free_address();
     nodes_at.set_ip(std::net::Ipv4Addr::UNSPECIFIED.into());
@@ -219,7 +227,9 @@ async fn f04_a_partition_that_heals_after_the_lease_went_elsewhere_makes_no_seco
 #[tokio::test(flavor = "multi_thread")]
 async fn f05_lost_replies_for_less_than_a_lease_cost_nothing() {
     let _turn = turn().await;
-    let Some(network) = Network::new(5) else { return };
+    let Some(network) = Network::new(5) else {
+        return;
+    };
     let folder = tempfile::tempdir().unwrap();
     let mut nodes_at = farm_kit::free_address();
     nodes_at.set_ip(std::net::Ipv4Addr::UNSPECIFIED.into());
@@ -259,7 +269,10 @@ async fn f06_a_starved_node_keeps_its_leases() {
     let mut hogs: Vec<_> = (0..2 * std::thread::available_parallelism().unwrap().get())
         .map(|_| {
             let endless = "while :; do :; done";
-            std::process::Command::new("sh").args(["-c", endless]).spawn().unwrap()
+            std::process::Command::new("sh")
+                .args(["-c", endless])
+                .spawn()
+                .unwrap()
         })
         .collect();
     let time = Duration::from_secs(if all() { 600 } else { 12 });
@@ -275,7 +288,11 @@ async fn f06_a_starved_node_keeps_its_leases() {
         hog.kill().unwrap();
         hog.wait().unwrap();
     }
-    println!("{done} proofs in {} s among {} hogs", time.as_secs(), hogs.len());
+    println!(
+        "{done} proofs in {} s among {} hogs",
+        time.as_secs(),
+        hogs.len()
+    );
     assert_eq!(gateway.node_list()["a"]["lost"].as_u64(), Some(0));
 }
 
@@ -344,10 +361,7 @@ async fn f08_a_gateway_that_is_replaced_finds_its_proofs_running() {
 async fn f12_clients_that_go_away_leave_no_half_job_and_no_poisoned_connection() {
     let _turn = turn().await;
     let folder = tempfile::tempdir().unwrap();
-    let gateway = Gateway::start(
-        &folder.path().join("gateway"),
-        &["--max-queued", "100000"],
-    );
+    let gateway = Gateway::start(&folder.path().join("gateway"), &["--max-queued", "100000"]);
     let circuit = gateway.circuit("digits-mlp", &[]);
     let calls = if all() { 10_000 } else { 600 };
     let mut rng = StdRng::seed_from_u64(12);
@@ -357,7 +371,9 @@ async fn f12_clients_that_go_away_leave_no_half_job_and_no_poisoned_connection()
         let mut wanted = request(&circuit, input("digits-mlp", n));
         wanted.allow_cached = Some(false);
         sent.insert(wanted.request_id.clone());
-        wanted.labels.insert("request".into(), wanted.request_id.clone());
+        wanted
+            .labels
+            .insert("request".into(), wanted.request_id.clone());
         let patience = Duration::from_micros(rng.gen_range(0..4000));
         let answer = tokio::time::timeout(patience, client.create_job(wanted)).await;
         if let Ok(Ok(made)) = answer {
@@ -385,9 +401,15 @@ async fn f12_clients_that_go_away_leave_no_half_job_and_no_poisoned_connection()
             if job.kind() != proto::job::Kind::Prove {
                 continue;
             }
-            assert!(matches!(job.state(), State::Queued | State::Cancelled), "{job:#?}");
+            assert!(
+                matches!(job.state(), State::Queued | State::Cancelled),
+                "{job:#?}"
+            );
             assert!(sent.contains(&job.labels["request"]));
-            assert!(seen.insert(job.labels["request"].clone()), "twice: {job:#?}");
+            assert!(
+                seen.insert(job.labels["request"].clone()),
+                "twice: {job:#?}"
+            );
             assert!(job.input.is_some() && job.deadline.is_some(), "{job:#?}");
         }
         token = page.next_page_token;
@@ -399,7 +421,10 @@ async fn f12_clients_that_go_away_leave_no_half_job_and_no_poisoned_connection()
     assert!(!seen.is_empty());
     let name = submit(&gateway, &circuit, input("digits-mlp", 3)).await;
     let cancelled = client
-        .cancel_job(proto::CancelJobRequest { name, ..Default::default() })
+        .cancel_job(proto::CancelJobRequest {
+            name,
+            ..Default::default()
+        })
         .await
         .unwrap();
     assert_eq!(cancelled.into_inner().state(), State::Cancelled);
@@ -461,7 +486,10 @@ async fn f14_a_cancelled_job_stays_cancelled_and_its_prover_is_freed() {
     })
     .await;
     let freed = begun.elapsed();
-    println!("R4: the slot was free {:.2} s after the cancel (heartbeat 0.5 s)", freed.as_secs_f64());
+    println!(
+        "R4: the slot was free {:.2} s after the cancel (heartbeat 0.5 s)",
+        freed.as_secs_f64()
+    );
     assert!(freed < Duration::from_secs(7), "{freed:?}");
     succeeds(&gateway, &next).await;
     for name in [&queued, &deaf, &running] {
@@ -658,7 +686,13 @@ async fn f29_a_job_that_no_node_can_hold_says_how_much_it_needs() {
     let detail = seen.pending_reason.unwrap().detail;
     assert!(detail.contains("MiB"), "{detail}");
     let told = json(&mut gateway.cli(&["job", "explain", &name]));
-    assert!(told["verdicts"][0]["reason"].as_str().unwrap().contains("MiB"), "{told}");
+    assert!(
+        told["verdicts"][0]["reason"]
+            .as_str()
+            .unwrap()
+            .contains("MiB"),
+        "{told}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -675,14 +709,23 @@ async fn f31_a_node_that_is_asked_to_end_finishes_or_hands_back() {
     node.signal(Signal::TERM);
     let ended = succeeds(&gateway, &name).await;
     assert_eq!(ended.history.len(), 1, "{ended:#?}");
-    assert!(node.wait(Duration::from_secs(10)).is_some_and(|s| s.success()));
+    assert!(
+        node.wait(Duration::from_secs(10))
+            .is_some_and(|s| s.success())
+    );
     // No time: the attempt goes back uncounted, to another node.
     let mut hasty = Node::join(&gateway, "b", folder.path(), &["--drain-timeout", "1"]);
     let name = submit(&gateway, &circuit, long_input(1)).await;
     until(&mut client, &name, SOON, is(State::Running)).await;
     hasty.signal_provers(Signal::STOP);
     hasty.signal(Signal::TERM);
-    until(&mut client, &name, Duration::from_secs(8), is(State::Queued)).await;
+    until(
+        &mut client,
+        &name,
+        Duration::from_secs(8),
+        is(State::Queued),
+    )
+    .await;
     assert!(hasty.wait(Duration::from_secs(10)).is_some());
     let _other = Node::join(&gateway, "c", folder.path(), &[]);
     assert_eq!(succeeds(&gateway, &name).await.attempts, 0);
@@ -756,7 +799,13 @@ async fn f32_a_watch_that_is_cut_and_a_gateway_that_restarts_repeat_and_lose_not
         assert_eq!(chain[0].1, 0, "{chain:?}");
         assert!(chain.windows(2).all(|w| w[0].2 == w[1].1), "{chain:?}");
         assert_eq!(chain.last().unwrap().2, i32::from(State::Succeeded));
-        assert_eq!(chain.iter().filter(|c| c.2 == i32::from(State::Succeeded)).count(), 1);
+        assert_eq!(
+            chain
+                .iter()
+                .filter(|c| c.2 == i32::from(State::Succeeded))
+                .count(),
+            1
+        );
     }
 }
 
@@ -785,7 +834,12 @@ async fn f36_a_private_input_is_nowhere_in_what_an_attacker_can_copy() {
         }
     };
     search("while queued");
-    let node = Node::join_logged(&gateway, "a", folder.path(), &folder.path().join("node-log"));
+    let node = Node::join_logged(
+        &gateway,
+        "a",
+        folder.path(),
+        &folder.path().join("node-log"),
+    );
     for name in [&inline, &uploaded] {
         let ended = succeeds(&gateway, name).await;
         assert!(ended.input.is_none());

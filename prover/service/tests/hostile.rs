@@ -137,7 +137,12 @@ impl Raw {
             free: Some(Self::plenty()),
             keys: vec![],
         };
-        Ok(self.client.acquire_leases(request).await?.into_inner().leases)
+        Ok(self
+            .client
+            .acquire_leases(request)
+            .await?
+            .into_inner()
+            .leases)
     }
 
     /// The next lease, however long it takes.
@@ -240,7 +245,10 @@ async fn f18_no_lie_of_a_node_is_released_and_two_put_it_in_quarantine() {
     let lies = [
         ("random bytes", random),
         ("another job's proof and publics", other_proof.clone()),
-        ("another job's proof, own publics", (other_proof.0, honest_proof.1.clone())),
+        (
+            "another job's proof, own publics",
+            (other_proof.0, honest_proof.1.clone()),
+        ),
         ("right proof, wrong publics", wrong_output),
         ("right proof, another context", other_context),
         ("no proof", (vec![], honest_proof.1.clone())),
@@ -248,7 +256,12 @@ async fn f18_no_lie_of_a_node_is_released_and_two_put_it_in_quarantine() {
     ];
     let mut wanted_again = wanted(0);
     wanted_again.max_attempts = 20;
-    let name = client.create_job(wanted_again).await.unwrap().into_inner().name;
+    let name = client
+        .create_job(wanted_again)
+        .await
+        .unwrap()
+        .into_inner()
+        .name;
     for pair in lies.chunks(2) {
         // Two lies a node: then it is in quarantine.
         let mut liar = Raw::join(&gateway).await;
@@ -271,7 +284,9 @@ async fn f18_no_lie_of_a_node_is_released_and_two_put_it_in_quarantine() {
         if pair.len() == 2 {
             let refused = liar.acquire(1, 0).await;
             assert!(
-                refused.as_ref().is_err_and(|s| s.code() == Code::PermissionDenied),
+                refused
+                    .as_ref()
+                    .is_err_and(|s| s.code() == Code::PermissionDenied),
                 "{refused:?}"
             );
         }
@@ -284,7 +299,9 @@ async fn f18_no_lie_of_a_node_is_released_and_two_put_it_in_quarantine() {
     farm_kit::proof(&gateway, &ended).await;
     let invalid = ended.history.iter().filter_map(|a| a.failure.as_ref());
     assert_eq!(
-        invalid.filter(|f| f.class() == FailureClass::ProofInvalid).count(),
+        invalid
+            .filter(|f| f.class() == FailureClass::ProofInvalid)
+            .count(),
         lies.len(),
         "{ended:#?}"
     );
@@ -314,7 +331,9 @@ async fn f18_huge_and_slow_proofs_cost_the_gateway_nothing() {
         });
         let answer = liar.client.commit_proof(iter([first]).chain(rest)).await;
         assert!(
-            answer.as_ref().map_or(true, |a| a.get_ref().outcome() == Outcome::Invalid),
+            answer
+                .as_ref()
+                .map_or(true, |a| a.get_ref().outcome() == Outcome::Invalid),
             "{answer:?}"
         );
     }
@@ -329,8 +348,12 @@ async fn f18_huge_and_slow_proofs_cost_the_gateway_nothing() {
     }])
     .chain(tokio_stream::pending());
     let begun = Instant::now();
-    let answer = tokio::time::timeout(Duration::from_secs(90), slow.client.commit_proof(drip)).await;
-    println!("the slow one was cut after {:.1} s", begun.elapsed().as_secs_f64());
+    let answer =
+        tokio::time::timeout(Duration::from_secs(90), slow.client.commit_proof(drip)).await;
+    println!(
+        "the slow one was cut after {:.1} s",
+        begun.elapsed().as_secs_f64()
+    );
     assert!(matches!(answer, Ok(Err(_))), "{answer:?}");
     // It never finishes either: its lease ends, and another node proves.
     let _honest = Node::join(&gateway, "honest", folder.path(), &[]);
@@ -379,8 +402,15 @@ async fn f19_a_flood_of_requests_for_leases_gets_its_slots_and_no_more() {
     };
     let end = Instant::now() + SOON;
     loop {
-        let done = client.list_jobs(request.clone()).await.unwrap().into_inner();
-        let proofs = done.jobs.iter().filter(|j| j.kind() == proto::job::Kind::Prove);
+        let done = client
+            .list_jobs(request.clone())
+            .await
+            .unwrap()
+            .into_inner();
+        let proofs = done
+            .jobs
+            .iter()
+            .filter(|j| j.kind() == proto::job::Kind::Prove);
         if proofs.count() >= 18 {
             break;
         }
@@ -419,7 +449,10 @@ async fn f33_a_node_of_another_version_works_or_is_refused_with_a_sentence() {
             Err(status) => {
                 assert!(!works, "{shown}: {status}");
                 assert!(
-                    matches!(status.code(), Code::FailedPrecondition | Code::InvalidArgument),
+                    matches!(
+                        status.code(),
+                        Code::FailedPrecondition | Code::InvalidArgument
+                    ),
                     "{shown}: {status}"
                 );
                 assert!(status.message().contains(own), "{shown}: {status}");
@@ -500,13 +533,14 @@ async fn a_node_can_touch_nothing_but_its_own_leases() {
     let (proof, publics) = honest(&gateway, &circuit, &input("digits-mlp", 0), [0; 32]);
     let told = thief.commit(&lease, &proof, &publics).await;
     assert!(told.is_err(), "{told:?}");
-    let fetch = |raw: &Raw, circuit: &str, file: &proto::FetchFile, job: &str| proto::FetchRequest {
-        session_epoch: raw.session,
-        circuit: circuit.into(),
-        job: job.into(),
-        digest: file.digest.clone(),
-        offset: 0,
-    };
+    let fetch =
+        |raw: &Raw, circuit: &str, file: &proto::FetchFile, job: &str| proto::FetchRequest {
+            session_epoch: raw.session,
+            circuit: circuit.into(),
+            job: job.into(),
+            digest: file.digest.clone(),
+            offset: 0,
+        };
     for file in &lease.fetch {
         let job = if file.name.is_empty() { &lease.job } else { "" };
         let own = owner.client.fetch(fetch(&owner, &circuit, file, job)).await;
@@ -532,7 +566,10 @@ async fn a_node_can_touch_nothing_but_its_own_leases() {
         ..Default::default()
     };
     for circuit in [hidden.as_str(), circuit.as_str(), "circuits/../../kek", ""] {
-        let stolen = owner.client.fetch(fetch(&owner, circuit, &secret, "")).await;
+        let stolen = owner
+            .client
+            .fetch(fetch(&owner, circuit, &secret, ""))
+            .await;
         assert!(stolen.is_err(), "{circuit}");
     }
     // The past session is over once a new one begins.

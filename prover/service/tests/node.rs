@@ -632,3 +632,17 @@ fn passes_quietly(program: &str, args: &[&str], file: &Path) {
         .status();
     assert!(status.unwrap().success());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_proof_that_ends_in_a_drain_is_delivered_although_the_session_is_over() {
+    let (node, _) = fake_node(1, 1000);
+    let attempt = node.gateway.grant(CircuitId::fresh(), &[], b"{}");
+    node.gateway.runs(attempt).await;
+    node.stop.cancel();
+    node.gateway.forget_session();
+    let gateway = node.gateway.clone();
+    node.task.await.unwrap().unwrap();
+    let seen = gateway.seen.lock().unwrap();
+    assert_eq!((seen.commits.len(), seen.commits[0].session), (1, 2));
+    assert!(seen.fails.is_empty() && seen.closed == [2]);
+}

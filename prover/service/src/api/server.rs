@@ -31,6 +31,7 @@ use crate::{
     config::{self, AccessConfig, ListenerTls, ServeConfig},
     farm::{Desk, Farm},
     gateway::Gateway,
+    metrics::{self, MeasureLayer},
     node::{Children, Threads, Workshop, capabilities},
     store::{
         BlobError, Blobs, StoreError,
@@ -40,6 +41,29 @@ use crate::{
     store::{JobStore as _, blobs},
     work::Work,
 };
+
+/// The methods that metrics tell apart.
+const METHODS: &[&str] = &[
+    "Artifacts/FindMissing",
+    "Artifacts/StartUpload",
+    "Artifacts/WriteArtifact",
+    "Artifacts/GetUpload",
+    "Artifacts/FinishUpload",
+    "Artifacts/ReadArtifact",
+    "Artifacts/GetArtifact",
+    "Circuits/CreateCircuit",
+    "Circuits/GetCircuit",
+    "Circuits/ListCircuits",
+    "Circuits/GetVerifier",
+    "Jobs/CreateJob",
+    "Jobs/GetJob",
+    "Jobs/ListJobs",
+    "Jobs/WaitJob",
+    "Jobs/WatchJobs",
+    "Jobs/CancelJob",
+    "Jobs/GetProof",
+    "Jobs/VerifyProof",
+];
 
 /// Why the server does not run.
 #[derive(Debug, thiserror::Error)]
@@ -111,6 +135,8 @@ pub struct Running {
     pub address: SocketAddr,
     /// Where prover nodes reach it.
     pub node_address: Option<SocketAddr>,
+    /// Where monitoring reads metrics.
+    pub metrics_address: Option<SocketAddr>,
     /// Whether clients reach it by TLS.
     pub tls: bool,
     /// The file with the first API key, if this start made one.
@@ -190,8 +216,14 @@ pub async fn start(config: &ServeConfig, work: Arc<dyn Work>) -> Result<Running,
     })?;
     let desk = Arc::new(Desk::new(Arc::clone(&farm)));
     let capabilities = capabilities::detect(config.limits.share, u64::MAX, u64::MAX);
-    let workshop = workshop(config, work, capabilities.total.ram_bytes);
-    farm.start_own_node(&desk, capabilities, workshop).await?;
+    if config.own_node {
+        let workshop = workshop(config, work, capabilities.total.ram_bytes);
+        farm.start_own_node(&desk, capabilities, workshop).await?;
+    }
+    let metrics_address = match config.metrics_listen {
+        Some(at) => Some(serve_metrics(&farm, at).await?),
+        None => None,
+    };
     let identify = match asks {
         false => Identify::Nobody,
         true => {
@@ -211,6 +243,7 @@ pub async fn start(config: &ServeConfig, work: Arc<dyn Work>) -> Result<Running,
     }
     Ok(Running {
         address,
+        metrics_address,
         node_address,
         tls: encrypted,
         admin_key,
@@ -220,6 +253,21 @@ pub async fn start(config: &ServeConfig, work: Arc<dyn Work>) -> Result<Running,
         drain_timeout: config.limits.drain_timeout,
         _lock: lock,
     })
+}
+
+async fn serve_metrics(farm: &Arc<Farm>, at: SocketAddr) -> Result<SocketAddr, ServeError> {
+    let listener = listen(at).await?;
+    let address = listener.local_addr().map_err(|source| ServeError::Listen {
+        address: at,
+        source,
+    })?;
+    let served = metrics::serve(listener, Arc::clone(farm));
+    farm.tasks.spawn(async move {
+        if let Err(error) = served.await {
+            tracing::error!(%error, "metrics are no longer served");
+        }
+    });
+    Ok(address)
 }
 
 /// Slots in processes of the program that compiles models, or, without one, on threads of this process.
@@ -321,7 +369,7 @@ async fn clients(
     secret: [u8; 32],
     authority: Option<Arc<Authority>>,
     guard: GuardLayer,
-) -> Result<Router<Stack<GuardLayer, Identity>>, ServeError> {
+) -> Result<Router<Stack<GuardLayer, Stack<MeasureLayer, Identity>>>, ServeError> {
     let artifacts = proto::artifacts_server::ArtifactsServer::new(Artifacts(gateway.clone()))
         .max_decoding_message_size(config::MAX_ARTIFACT_MESSAGE_BYTES)
         .max_encoding_message_size(config::MAX_RESPONSE_BYTES);
@@ -368,7 +416,9 @@ async fn clients(
     let v1alpha = reflection()
         .build_v1alpha()
         .map_err(|e| ServeError::Reflection(e.to_string()))?;
+    let measure = MeasureLayer::new(Arc::clone(&gateway.farm().metrics), METHODS);
     Ok(Server::builder()
+        .layer(measure)
         .layer(guard)
         .tcp_nodelay(true)
         .concurrency_limit_per_connection(64)

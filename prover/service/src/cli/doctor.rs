@@ -2,8 +2,8 @@
 
 use std::{
     fs,
-    num::NonZeroUsize,
     net::{IpAddr, SocketAddr, TcpListener},
+    num::NonZeroUsize,
     path::{Path, PathBuf},
     time::{Instant, SystemTime},
 };
@@ -93,7 +93,12 @@ pub(crate) fn doctor(args: &DoctorArgs, out: Out) -> Result<(), CliError> {
     };
     let rows: Vec<Vec<String>> = findings
         .iter()
-        .map(|f| vec![f.what.to_owned(), format!("{:4}  {}", name(f.health), f.seen)])
+        .map(|f| {
+            vec![
+                f.what.to_owned(),
+                format!("{:4}  {}", name(f.health), f.seen),
+            ]
+        })
         .collect();
     let mut text = grid(&rows);
     for f in findings.iter().filter(|f| !f.fix.is_empty()) {
@@ -108,7 +113,10 @@ pub(crate) fn doctor(args: &DoctorArgs, out: Out) -> Result<(), CliError> {
     if bad == 0 {
         Ok(())
     } else {
-        Err(CliError::failed(format!("{bad} of {} checks are bad", findings.len())))
+        Err(CliError::failed(format!(
+            "{bad} of {} checks are bad",
+            findings.len()
+        )))
     }
 }
 
@@ -130,7 +138,12 @@ fn processor() -> Finding {
 
 fn memory() -> Finding {
     let Some(total) = meminfo("MemTotal:") else {
-        return Finding::not("memory", Health::Poor, "unknown", "/proc/meminfo cannot be read");
+        return Finding::not(
+            "memory",
+            Health::Poor,
+            "unknown",
+            "/proc/meminfo cannot be read",
+        );
     };
     let free = meminfo("MemAvailable:").unwrap_or(0);
     let seen = format!("{} of {} available", bytes(free), bytes(total));
@@ -213,7 +226,10 @@ fn durability(data: &Path) -> Finding {
     match tried {
         Ok(()) => Finding::good(
             "durable writes",
-            format!("write, sync, rename in {:.1} ms", took.as_secs_f64() * 1000.0),
+            format!(
+                "write, sync, rename in {:.1} ms",
+                took.as_secs_f64() * 1000.0
+            ),
         ),
         Err(e) => Finding::not(
             "durable writes",
@@ -264,7 +280,8 @@ fn port(listen: SocketAddr) -> Finding {
             "a running server, or another program: choose another with --listen",
         ),
         Err(e) => {
-            let fix = if matches!(listen.ip(), IpAddr::V4(a) if !a.is_loopback() && !a.is_unspecified()) {
+            let fix = if matches!(listen.ip(), IpAddr::V4(a) if !a.is_loopback() && !a.is_unspecified())
+            {
                 "the address must be one of this machine's"
             } else {
                 "choose another with --listen"
@@ -276,8 +293,11 @@ fn port(listen: SocketAddr) -> Finding {
 
 /// Whether this program can start itself: compile and proofs run in child processes.
 fn child() -> Finding {
-    let run = std::env::current_exe()
-        .and_then(|program| std::process::Command::new(program).arg("--version").output());
+    let run = std::env::current_exe().and_then(|program| {
+        std::process::Command::new(program)
+            .arg("--version")
+            .output()
+    });
     match run {
         Ok(output) if output.status.success() => Finding::good("child processes", "start"),
         Ok(output) => Finding::not(

@@ -8,7 +8,7 @@ use zkinfer_verifier::Context;
 use super::{
     CliError, Endpoint, Out,
     client::{Client, call, is_terminal, job_json, message, phase_name, refused, state_name},
-    output::{read_file, row, table, write_file},
+    output::{grid, read_file, row, table, write_file},
     progress::Bar,
 };
 use crate::{
@@ -37,6 +37,8 @@ pub(crate) enum JobVerb {
         #[command(flatten)]
         endpoint: Endpoint,
     },
+    /// Why a job waits: for each node, whether it may take the job and why.
+    Explain(NameArgs),
     /// Fetch the proof of a job.
     Proof(ProofArgs),
 }
@@ -150,6 +152,7 @@ pub(crate) async fn run(verb: JobVerb, out: Out) -> Result<(), CliError> {
         JobVerb::Ls { circuit, endpoint } => {
             list(circuit.unwrap_or_default(), &endpoint, out).await
         }
+        JobVerb::Explain(args) => explain(args, out).await,
         JobVerb::Proof(args) => {
             let mut client = Client::connect(&args.endpoint).await?;
             fetch(&mut client, &args.name, &args.output).await?;
@@ -160,6 +163,38 @@ pub(crate) async fn run(verb: JobVerb, out: Out) -> Result<(), CliError> {
             Ok(())
         }
     }
+}
+
+async fn explain(args: NameArgs, out: Out) -> Result<(), CliError> {
+    let mut client = Client::connect(&args.endpoint).await?;
+    let request = proto::ExplainJobRequest { job: args.name };
+    let told = client.admin.explain_job(call(request)).await;
+    let told = told.map_err(refused)?.into_inner();
+    let pending = told.pending_reason.unwrap_or_default();
+    let kind = pending.kind().as_str_name();
+    let verdicts: Vec<_> = told
+        .verdicts
+        .iter()
+        .map(|v| json!({ "node": v.node, "eligible": v.eligible, "reason": v.reason, "score": v.score }))
+        .collect();
+    let mut rows = vec![["NODE", "", "SCORE", "WHY"].map(str::to_owned).to_vec()];
+    for v in &told.verdicts {
+        let may = if v.eligible { "may take it" } else { "may not" };
+        rows.push(vec![
+            v.node.clone(),
+            may.to_owned(),
+            format!("{:.2}", v.score),
+            v.reason.clone(),
+        ]);
+    }
+    let value = json!({
+        "pending": kind, "detail": pending.detail, "jobs_ahead": pending.jobs_ahead, "verdicts": verdicts,
+    });
+    out.result(
+        &value,
+        &format!("{kind}: {}\n\n{}", pending.detail, grid(&rows)),
+    );
+    Ok(())
 }
 
 async fn submit(args: SubmitArgs, out: Out) -> Result<(), CliError> {

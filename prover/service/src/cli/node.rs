@@ -7,7 +7,11 @@ use std::{
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use super::{CliError, Out, node_admin::{self, NodeAdminVerb}, serve::Signals};
+use super::{
+    CliError, Out,
+    node_admin::{self, NodeAdminVerb},
+    serve::Signals,
+};
 use crate::{
     node::{
         self, Cache, CacheSettings, Children, Files, NodeConfig, capabilities,

@@ -175,8 +175,12 @@ async fn check(
     };
     let mut evm = Evm::new(CHAIN_ID);
     let deployed = evm.deploy(&contract.bytecode).map_err(CliError::failed)?;
-    let data = target.encode(&statement, &proof).map_err(CliError::failed)?;
-    let accepted = evm.call(deployed.address, &data).map_err(CliError::failed)?;
+    let data = target
+        .encode(&statement, &proof)
+        .map_err(CliError::failed)?;
+    let accepted = evm
+        .call(deployed.address, &data)
+        .map_err(CliError::failed)?;
     if accepted.output.last() != Some(&1) {
         return Err(CliError::failed("the contract did not answer true"));
     }
@@ -240,7 +244,8 @@ fn kill_provers() -> usize {
             .split(|b| *b == 0)
             .any(|argument| argument == b"prover-child");
         let pid = process.file_name().to_str().and_then(|n| n.parse().ok());
-        if let (true, Some(parent), Some(pid)) = (proves, parent, pid.and_then(rustix::process::Pid::from_raw))
+        if let (true, Some(parent), Some(pid)) =
+            (proves, parent, pid.and_then(rustix::process::Pid::from_raw))
             && parent.trim() == own
             && rustix::process::kill_process(pid, rustix::process::Signal::KILL).is_ok()
         {

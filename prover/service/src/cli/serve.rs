@@ -35,9 +35,21 @@ pub(crate) struct ServeArgs {
     /// Seconds that a running job may go on after SIGTERM.
     #[arg(long, value_name = "SECONDS", default_value_t = 30)]
     drain_timeout: u64,
-    /// Jobs at a time. They share the threads, and each takes the memory of one prover.
+    /// Jobs at a time. They share the threads, and each takes the memory of one prover. 0: only other nodes prove.
     #[arg(long, value_name = "N", default_value = "1")]
-    slots: NonZeroUsize,
+    slots: usize,
+    /// Where to serve metrics for Prometheus, over plain HTTP: `/metrics` and `/healthz`.
+    #[arg(long, value_name = "ADDR")]
+    metrics_listen: Option<SocketAddr>,
+    /// Milliseconds between the heartbeats of nodes.
+    #[arg(long, value_name = "MS", hide = true)]
+    heartbeat_ms: Option<u64>,
+    /// Milliseconds that a lease lives without a heartbeat.
+    #[arg(long, value_name = "MS", hide = true)]
+    lease_ttl_ms: Option<u64>,
+    /// Milliseconds after which any proof is stopped.
+    #[arg(long, value_name = "MS", hide = true)]
+    proof_time_limit_ms: Option<u64>,
     /// Threads of each slot; by default its part of all threads. One slot always uses all of them.
     #[arg(long, value_name = "N")]
     slot_threads: Option<NonZeroUsize>,
@@ -133,7 +145,22 @@ pub(crate) async fn serve(args: ServeArgs, out: Out) -> Result<(), CliError> {
     let child = args.compile.child()?;
     let srs = args.srs.as_deref().map(|name| args.home.find(name));
     let work = LocalWork::new(child.clone()).with_srs(srs.transpose()?);
-    let share = Share::of(args.slots, rayon::current_num_threads());
+    let slots = NonZeroUsize::new(args.slots);
+    let share = Share::of(
+        slots.unwrap_or(NonZeroUsize::MIN),
+        rayon::current_num_threads(),
+    );
+    let millis = |ms: Option<u64>, or: Duration| ms.map_or(or, Duration::from_millis);
+    let usual = Limits::default();
+    let (heartbeat, lease_ttl) = (
+        millis(args.heartbeat_ms, usual.heartbeat),
+        millis(args.lease_ttl_ms, usual.lease_ttl),
+    );
+    if heartbeat.is_zero() || lease_ttl < heartbeat.saturating_mul(2) {
+        let message =
+            "a lease must live for two heartbeats at least, and a heartbeat for a millisecond";
+        return Err(CliError::usage(message));
+    }
     let limits = Limits {
         max_queued: args.max_queued,
         max_stored_bytes: args.max_stored_bytes,
@@ -144,13 +171,18 @@ pub(crate) async fn serve(args: ServeArgs, out: Out) -> Result<(), CliError> {
             threads: args.slot_threads.unwrap_or(share.threads),
             ..share
         },
-        ..Limits::default()
+        heartbeat,
+        lease_ttl,
+        proof_time: args.proof_time_limit_ms.map(Duration::from_millis),
+        ..usual
     };
     let config = ServeConfig {
         listen: args.listen,
         data: args.data,
         access: args.access.config()?,
         node_listen: args.node_listen,
+        metrics_listen: args.metrics_listen,
+        own_node: slots.is_some(),
         limits,
         worker: child.worker,
     };
@@ -162,7 +194,7 @@ pub(crate) async fn serve(args: ServeArgs, out: Out) -> Result<(), CliError> {
     let scheme = if running.tls { "https" } else { "http" };
     let value = json!({
         "listening": running.address.to_string(), "scheme": scheme, "data": config.data, "pid": std::process::id(),
-        "nodes": running.node_address.map(|a| a.to_string()), "admin_key": running.admin_key, "tls_ca": running.authority,
+        "nodes": running.node_address.map(|a| a.to_string()), "metrics": running.metrics_address.map(|a| a.to_string()), "admin_key": running.admin_key, "tls_ca": running.authority,
     });
     out.result(&value, &greeting(&running, scheme, &config));
     signals.next().await;

@@ -113,8 +113,8 @@ fn text(screen: &Screen) -> String {
     );
     let heading = |names: &[&str]| names.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>();
     let mut rows = vec![heading(&[
-        "NODE", "STATE", "TRUST", "RUNNING", "SLOTS", "KEYS", "MEMORY", "SCORE", "OK", "FAILED", "LOST",
-        "INVALID",
+        "NODE", "STATE", "TRUST", "RUNNING", "SLOTS", "KEYS", "MEMORY", "SCORE", "OK", "FAILED",
+        "LOST", "INVALID",
     ])];
     for node in &screen.nodes {
         let has = node.capabilities.clone().unwrap_or_default();

@@ -10,7 +10,7 @@ mod local;
 mod pace;
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -22,8 +22,8 @@ use super::{
     lease::{Acquire, AttemptId, Beat, BeatAnswer, Granted, Hello, UplinkError, Welcome},
 };
 use crate::store::{
-    AttemptBeat, Capabilities, CircuitId, Failure, FailureClass, KeyResidency, Node, NodeId,
-    NodeState, StoreError, cut,
+    AttemptBeat, AttemptOutcome, Capabilities, CircuitId, Failure, FailureClass, KeyResidency,
+    Node, NodeId, NodeState, StoreError, cut,
 };
 
 pub use commit::MAX_PROOF_BYTES;
@@ -58,6 +58,8 @@ pub struct Desk {
     farm: Arc<Farm>,
     visitors: Mutex<HashMap<NodeId, Visitor>>,
     checks: Semaphore,
+    /// Attempts whose proof is being checked.
+    checking: Mutex<HashSet<AttemptId>>,
 }
 
 fn stopping() -> UplinkError {
@@ -77,6 +79,7 @@ impl Desk {
             farm,
             visitors: Mutex::default(),
             checks: Semaphore::new(CHECKS),
+            checking: Mutex::default(),
         }
     }
 
@@ -240,6 +243,10 @@ impl Desk {
         self.admitted(node).await?;
         let farm = Arc::clone(&self.farm);
         self.detached(async move {
+            let (outcome, class) = match failure.class {
+                FailureClass::Cancelled => (AttemptOutcome::Released, None),
+                class => (AttemptOutcome::Failed, Some(class)),
+            };
             let ended = match failure.class {
                 FailureClass::Cancelled => {
                     farm.store.release_attempt(node, session, attempt).await?
@@ -262,6 +269,11 @@ impl Desk {
                 }
             };
             farm.live.forget(attempt);
+            if ended.is_none() {
+                farm.metrics.lease_stale();
+            } else {
+                farm.metrics.attempt_ended(outcome, class);
+            }
             Ok(ended.is_none())
         })
         .await

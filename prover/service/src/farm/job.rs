@@ -274,7 +274,7 @@ pub fn backoff_ms(n: u32) -> u64 {
 pub struct History {
     /// Whether the gateway itself worked on it: it has no other node to ask.
     pub own: bool,
-    /// Whether the node is trusted beyond UNTRUSTED: one that is not cannot end a client's job alone.
+    /// Whether the node is trusted beyond UNTRUSTED: one that is not cannot end a client's job alone, or say what it needs.
     pub trusted: bool,
     /// Other nodes that called the request invalid.
     pub others_refused: u32,
@@ -286,6 +286,8 @@ pub struct History {
     pub other_nodes: u32,
     /// Whether an attempt hit a bound before.
     pub exceeded_before: bool,
+    /// Other nodes on which one did.
+    pub others_exceeded: u32,
     /// Whether a node with more of what lacked takes work.
     pub bigger_node: bool,
 }
@@ -299,6 +301,10 @@ pub fn judge(class: FailureClass, code: &str, history: &History) -> Judgement {
             Judgement::Failed
         }
         FailureClass::ResourceExceeded if history.own => Judgement::Failed,
+        FailureClass::ResourceExceeded if !history.trusted => match history.others_exceeded {
+            0 => Judgement::Retry,
+            _ => Judgement::Dead,
+        },
         FailureClass::ResourceExceeded
             if history.exceeded_before || !(history.bigger_node || code == TIME_LIMIT) =>
         {
@@ -455,7 +461,17 @@ mod tests {
     #[test]
     fn a_bound_is_hit_once_more_on_a_bigger_node_and_no_more() {
         let hit = |code, history| judge(FailureClass::ResourceExceeded, code, &history);
-        let first = History::default();
+        let untrusted = History::default();
+        assert_eq!(hit("MEMORY_LIMIT", untrusted), Judgement::Retry);
+        let second = History {
+            others_exceeded: 1,
+            ..untrusted
+        };
+        assert_eq!(hit("MEMORY_LIMIT", second), Judgement::Dead);
+        let first = History {
+            trusted: true,
+            ..untrusted
+        };
         assert_eq!(hit("MEMORY_LIMIT", first), Judgement::Dead);
         assert_eq!(hit(TIME_LIMIT, first), Judgement::Retry);
         let bigger = History {

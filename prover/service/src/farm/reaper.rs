@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use super::Farm;
-use crate::store::{Digest, StoreError, TenantId};
+use crate::store::{AttemptOutcome, Digest, FailureClass, JobState, StoreError, TenantId};
 
 const EVERY: Duration = Duration::from_secs(2);
 const FILES_EVERY: u32 = 30;
@@ -11,9 +11,14 @@ const FILES_EVERY: u32 = 30;
 /// Runs until the farm stops.
 pub(super) async fn run(farm: Arc<Farm>) {
     let mut round = 0u32;
+    let mut counted = None;
     loop {
+        if let Err(error) = count_ends(&farm, &mut counted).await {
+            tracing::error!(%error, "cannot count the jobs that ended");
+        }
         if let Err(error) = turn(&farm, round.is_multiple_of(FILES_EVERY)).await {
             tracing::error!(%error, "the reaper failed");
+            farm.metrics.store_error();
         }
         round = round.wrapping_add(1);
         tokio::select! {
@@ -21,6 +26,24 @@ pub(super) async fn run(farm: Arc<Farm>) {
             () = tokio::time::sleep(EVERY) => {}
         }
     }
+}
+
+/// Counts the jobs that ended since the last time; `cursor` is the last event that was looked at.
+async fn count_ends(farm: &Farm, cursor: &mut Option<i64>) -> Result<(), StoreError> {
+    let Some(from) = *cursor else {
+        *cursor = Some(farm.store.newest_change().await?);
+        return Ok(());
+    };
+    for end in farm.store.ends_after(from).await? {
+        let dead = end.failure.filter(|_| end.state == JobState::Dead);
+        let reason = dead.map(|f| match f.code.as_str() {
+            "POISON_SUSPECT" => "POISON_SUSPECT",
+            _ => f.class.name(),
+        });
+        farm.metrics.job_ended(end.state, end.backend, reason);
+        *cursor = Some(end.cursor);
+    }
+    Ok(())
 }
 
 async fn turn(farm: &Farm, files: bool) -> Result<(), StoreError> {
@@ -31,6 +54,8 @@ async fn turn(farm: &Farm, files: bool) -> Result<(), StoreError> {
     }
     for attempt in farm.store.expire_leases().await? {
         farm.live.forget(attempt);
+        farm.metrics
+            .attempt_ended(AttemptOutcome::Lost, Some(FailureClass::NodeLost));
         tracing::warn!(%attempt, "lease expired");
     }
     for job in farm.store.private_inputs_to_drop().await? {

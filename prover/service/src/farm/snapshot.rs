@@ -11,7 +11,8 @@ use super::{
 };
 use crate::store::{
     AttemptOutcome, CircuitId, FailureClass, FarmView, Job, JobId, JobKind, JobState, KeyResidency,
-    Millis, Node, NodeId, NodeState, NodeView, Resources, RunningJob, StoreError, Tier, WaitingJob,
+    Millis, Node, NodeId, NodeState, NodeView, Resources, RunningJob, StoreError, Tier, Trust,
+    WaitingJob,
 };
 
 /// Bytes of a key that a node loads in a millisecond, until a node says how long it took.
@@ -125,11 +126,12 @@ pub(super) fn outlook(
     }
 }
 
-/// How long loading the key of a circuit took where it was loaded, on average.
+/// How long loading the key of a circuit took where it was loaded, on average, as trusted nodes say.
 fn key_loads(nodes: &[NodeView]) -> HashMap<CircuitId, u64> {
     let mut sums: HashMap<CircuitId, (u64, u64)> = HashMap::new();
     let loaded = nodes
         .iter()
+        .filter(|n| n.node.trust >= Trust::Vetted)
         .flat_map(|n| &n.keys)
         .filter(|k| k.tier > Tier::Disk && k.load_ms > 0);
     for key in loaded {

@@ -209,6 +209,9 @@ impl Gateway {
         drop(pinned);
         // Whatever did not become part of a job does not stay.
         let existed = created.as_ref().map_or(true, |c| c.existed);
+        if created.is_ok() && existed {
+            self.farm.metrics.dedup_hit();
+        }
         if existed {
             self.forget(&digest, private_input).await?;
         }

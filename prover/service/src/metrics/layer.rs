@@ -92,9 +92,12 @@ where
         Box::pin(async move {
             let answer = answer.await;
             let code = match &answer {
-                Ok(response) => {
-                    code_name(response.headers().get("grpc-status").and_then(|v| v.to_str().ok()))
-                }
+                Ok(response) => code_name(
+                    response
+                        .headers()
+                        .get("grpc-status")
+                        .and_then(|v| v.to_str().ok()),
+                ),
                 Err(_) => "OTHER",
             };
             metrics.called(method, code, begun.elapsed());

@@ -39,7 +39,10 @@ async fn health(State(farm): State<Arc<Farm>>) -> impl IntoResponse {
     } else {
         match farm.store.now().await {
             Ok(_) => (StatusCode::OK, "ok\n"),
-            Err(_) => (StatusCode::SERVICE_UNAVAILABLE, "the store does not answer\n"),
+            Err(_) => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "the store does not answer\n",
+            ),
         }
     }
 }

@@ -167,8 +167,10 @@ struct State {
     suspects: HashSet<CircuitId>,
     /// One download of a digest at a time.
     turns: HashMap<Digest, Arc<tokio::sync::Mutex<()>>>,
-    /// Bytes that running downloads were promised.
+    /// Bytes of [`Promise`]s.
     promised: u64,
+    /// Those of them that are on their way.
+    awaited: u64,
 }
 
 /// The bundles on the disk.
@@ -297,10 +299,12 @@ impl Cache {
             used: now(),
             ..known
         };
+        let mut promises = Vec::new();
         for &file in files {
             let old = known.files.get(&file.name).filter(|_| !suspect);
-            let new = self.file(&held.folder, file, old, source, watch).await?;
+            let (new, promise) = self.file(&held.folder, file, old, source, watch).await?;
             record.files.insert(file.name.clone(), new);
+            promises.extend(promise);
         }
         self.remove_strangers(&held.folder, &record);
         self.write_record(circuit, &record)?;
@@ -321,27 +325,28 @@ impl Cache {
         old: Option<&FileRecord>,
         source: &dyn Source,
         watch: &Watch,
-    ) -> Result<FileRecord, CacheError> {
+    ) -> Result<(FileRecord, Option<Promise<'_>>), CacheError> {
         let link = folder.join(&file.name);
         if let Some(old) = old
             && old.sha256 == file.digest.to_string()
             && record_of(&link, &file.digest).is_ok_and(|new| new == *old)
         {
-            return Ok(old.clone());
+            return Ok((old.clone(), None));
         }
         let turn = Arc::clone(self.state().turns.entry(file.digest).or_default());
         let _turn = turn.lock().await;
+        let mut promise = None;
         let place = self.place(&file.digest);
         if !is_whole(&place, file).await? {
             remove_file(&place)?;
-            self.download(file, &place, source, watch).await?;
+            promise = Some(self.download(file, &place, source, watch).await?);
         }
         blobs::private_folder(folder)?;
         remove_file(&link)?;
         fs::hard_link(&place, &link).map_err(io_error(&link))?;
         let record = record_of(&link, &file.digest).map_err(io_error(&link))?;
         self.state().turns.remove(&file.digest);
-        Ok(record)
+        Ok((record, promise))
     }
 
     async fn download(
@@ -350,9 +355,9 @@ impl Cache {
         place: &Path,
         source: &dyn Source,
         watch: &Watch,
-    ) -> Result<(), CacheError> {
+    ) -> Result<Promise<'_>, CacheError> {
         self.make_room(file.size)?;
-        let _promise = Promise::of(self, file.size);
+        let mut promise = Promise::of(self, file.size);
         let part = self.part(&file.digest);
         download::download(file, &part, source, watch).await?;
         if let Some(parent) = place.parent() {
@@ -364,17 +369,23 @@ impl Cache {
         for folder in [place.parent(), part.parent()].into_iter().flatten() {
             blobs::sync_folder(folder)?;
         }
-        Ok(())
+        promise.arrived();
+        Ok(promise)
     }
 
     /// Lets circuits go until `need` more bytes fit.
     fn make_room(&self, need: u64) -> Result<(), CacheError> {
         loop {
-            let (used, promised) = (self.used_bytes(), self.state().promised);
+            let used = self.used_bytes();
+            let (promised, awaited) = {
+                let state = self.state();
+                (state.promised, state.awaited)
+            };
             let free = disk_free(&self.settings.folder);
             let (limit, keep) = (self.settings.max_bytes, self.settings.min_free_bytes);
-            let wanted = need.saturating_add(promised);
-            if used.saturating_add(wanted) <= limit && free >= wanted.saturating_add(keep) {
+            if used.saturating_add(promised).saturating_add(need) <= limit
+                && free >= awaited.saturating_add(need).saturating_add(keep)
+            {
                 return Ok(());
             }
             let Some(circuit) = self.cheapest() else {
@@ -561,21 +572,35 @@ impl Cache {
     }
 }
 
-/// Bytes of a running download, which other downloads may not take.
+/// Bytes that were fetched or will be and that no record counts yet: other downloads may not take them.
 struct Promise<'a> {
     cache: &'a Cache,
     bytes: u64,
+    awaited: u64,
 }
 
 impl<'a> Promise<'a> {
     fn of(cache: &'a Cache, bytes: u64) -> Self {
-        cache.state().promised += bytes;
-        Self { cache, bytes }
+        let mut state = cache.state();
+        state.promised += bytes;
+        state.awaited += bytes;
+        drop(state);
+        Self {
+            cache,
+            bytes,
+            awaited: bytes,
+        }
+    }
+
+    /// The bytes are on the disk.
+    fn arrived(&mut self) {
+        self.cache.state().awaited -= std::mem::take(&mut self.awaited);
     }
 }
 
 impl Drop for Promise<'_> {
     fn drop(&mut self) {
+        self.arrived();
         self.cache.state().promised -= self.bytes;
     }
 }

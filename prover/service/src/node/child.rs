@@ -90,8 +90,7 @@ impl ChildSlot {
                 },
                 None,
             );
-            self.process = None;
-            return Ok(self.process.insert(process));
+            self.process = Some(process);
         }
         self.process
             .as_mut()

@@ -241,7 +241,7 @@ mod tests {
         Ok((bytes.to_vec(), source.1.into_inner().unwrap()))
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn an_input_is_resumed_and_believed_only_by_its_digest() {
         assert_eq!(
             fetched(b"12345678", b"12345678").await,

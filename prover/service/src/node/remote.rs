@@ -44,6 +44,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const CALL_TIMEOUT: Duration = Duration::from_secs(20);
 /// The gateway verifies before it answers a commit.
 const COMMIT_TIMEOUT: Duration = Duration::from_secs(120);
+/// Trace contexts that are remembered at most.
+const MAX_TRACES: usize = 4096;
 /// The longest silence in a download.
 const FETCH_SILENCE: Duration = Duration::from_secs(30);
 /// Keep-alive of idle connections.
@@ -312,6 +314,10 @@ impl Uplink for Remote {
             .map_err(refused)?;
         let granted = convert::granted(answer.into_inner())?;
         let mut lines = self.lines();
+        if lines.traces.len() > MAX_TRACES {
+            // Of leases that the gateway ended, nothing is said any more.
+            lines.traces.clear();
+        }
         for lease in granted.leases.iter().filter(|l| !l.trace.is_empty()) {
             lines.traces.insert(lease.attempt, lease.trace.clone());
         }
@@ -319,13 +325,8 @@ impl Uplink for Remote {
     }
 
     async fn heartbeat(&self, beat: Beat) -> Result<BeatAnswer, UplinkError> {
-        let alive: Vec<AttemptId> = beat.attempts.iter().map(|a| a.attempt).collect();
         let request = with_timeout(convert::beat(beat), CALL_TIMEOUT);
         let answer = self.beats()?.heartbeat(request).await.map_err(refused)?;
-        // Leases that ended without a word of this node.
-        if alive.is_empty() {
-            self.lines().traces.clear();
-        }
         convert::beat_answer(answer.into_inner())
     }
 

@@ -300,7 +300,7 @@ pub async fn run(
     });
     let pulse = Pulse::start(&shared).map_err(start("the heartbeat"))?;
     let tasks = TaskTracker::new();
-    while let Some(session) = open(&shared).await {
+    while let Some(session) = open(&shared, &shared.stopping).await {
         take_leases(&shared, session, &tasks).await;
         if shared.stopping.is_cancelled() {
             break;
@@ -311,8 +311,8 @@ pub async fn run(
     Ok(())
 }
 
-/// Opens a session, however long the gateway takes; `None` when the node is told to stop meanwhile.
-async fn open(shared: &Arc<Shared>) -> Option<Session> {
+/// Opens a session, however long the gateway takes; `None` when `enough` is cancelled meanwhile.
+async fn open(shared: &Shared, enough: &CancellationToken) -> Option<Session> {
     let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
     loop {
         let resume = shared.attempts().iter().map(|w| w.attempt()).collect();
@@ -323,7 +323,7 @@ async fn open(shared: &Arc<Shared>) -> Option<Session> {
         };
         let opened = tokio::select! {
             opened = shared.uplink.open(hello) => opened,
-            () = shared.stopping.cancelled() => return None,
+            () = enough.cancelled() => return None,
         };
         match opened {
             Ok(welcome) => return Some(welcomed(shared, &welcome)),
@@ -331,7 +331,7 @@ async fn open(shared: &Arc<Shared>) -> Option<Session> {
         }
         tokio::select! {
             () = backoff.wait() => {}
-            () = shared.stopping.cancelled() => return None,
+            () = enough.cancelled() => return None,
         }
     }
 }
@@ -505,15 +505,9 @@ async fn drain(shared: &Arc<Shared>, tasks: &TaskTracker) {
     if running > 0 {
         tracing::info!(running, "draining: running proofs may end");
     }
-    if tokio::time::timeout(shared.config.drain_timeout, tasks.wait())
-        .await
-        .is_err()
-    {
-        tracing::warn!("proofs did not end in time; they are handed back");
-        for watch in shared.attempts().iter().filter(|w| !w.is_finished()) {
-            watch.stop(Stop::Drain);
-        }
-        let _ = tokio::time::timeout(HAND_BACK_TIMEOUT, tasks.wait()).await;
+    tokio::select! {
+        () = finish(shared, tasks) => {}
+        () = keep_session(shared) => {}
     }
     let session = *shared.session.borrow();
     if let Some(session) = session {
@@ -525,5 +519,28 @@ async fn drain(shared: &Arc<Shared>, tasks: &TaskTracker) {
             }
             Err(_) => tracing::warn!("cannot close the session in time; its leases run out"),
         }
+    }
+}
+
+/// Waits for what runs, within the drain timeout; hands back what is left.
+async fn finish(shared: &Shared, tasks: &TaskTracker) {
+    let in_time = tokio::time::timeout(shared.config.drain_timeout, tasks.wait()).await;
+    if in_time.is_ok() {
+        return;
+    }
+    tracing::warn!("proofs did not end in time; they are handed back");
+    for watch in shared.attempts().iter().filter(|w| !w.is_finished()) {
+        watch.stop(Stop::Drain);
+    }
+    let _ = tokio::time::timeout(HAND_BACK_TIMEOUT, tasks.wait()).await;
+}
+
+/// What ends during a drain is told too: a session that is over is opened anew. Never ends.
+async fn keep_session(shared: &Shared) {
+    let (mut sessions, never) = (shared.sessions(), CancellationToken::new());
+    loop {
+        // The sender lives in `shared`.
+        let _ = sessions.wait_for(Option::is_none).await;
+        open(shared, &never).await;
     }
 }

@@ -9,7 +9,7 @@ mod subject;
 use proptest::prelude::*;
 
 pub(crate) use model::check;
-pub(crate) use subject::{Subject, capabilities, new_circuit, new_job, new_proof, ready_circuit};
+pub(crate) use subject::{Subject, capabilities, new_job, new_proof, ready_circuit};
 
 use super::FailureClass;
 

@@ -4,8 +4,8 @@ use std::fmt::Debug;
 
 use super::{
     Attempt, AttemptOutcome, Backend, Capabilities, CircuitId, ClusterView, Failure, FailureClass,
-    Job, JobId, KeyResidency, Millis, Node, NodeChange, NodeId, NodeState, Priority, StoreError,
-    TenantId, Trust,
+    Job, JobId, JobState, KeyResidency, Millis, Node, NodeChange, NodeId, NodeState, Priority,
+    StoreError, TenantId, Trust,
 };
 use crate::farm::lease::AttemptId;
 
@@ -27,6 +27,8 @@ pub struct Want {
     pub job: JobId,
     /// Its tenant's share is charged with so much time.
     pub charge_ms: u64,
+    /// The attempt is lost after so much time, whatever its node says.
+    pub at_most_ms: u64,
     /// Whether to race the attempt that runs.
     pub copy: bool,
 }
@@ -202,6 +204,19 @@ pub struct Took {
     pub prove_ms: u64,
 }
 
+/// How a job ended, for counting.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JobEnd {
+    /// The number of the change.
+    pub cursor: i64,
+    /// The state it ended in.
+    pub state: JobState,
+    /// Its proof system.
+    pub backend: Backend,
+    /// Why, when it failed.
+    pub failure: Option<Failure>,
+}
+
 /// Nodes and their attempts. Every change of a job follows `farm::job`.
 #[async_trait::async_trait]
 pub trait FarmStore: Debug + Send + Sync {
@@ -292,8 +307,12 @@ pub trait FarmStore: Debug + Send + Sync {
         attempt: AttemptId,
         reason: &str,
     ) -> Result<Rejected, StoreError>;
-    /// Ends attempts whose lease ran out; answers them.
+    /// Ends attempts whose lease ran out, or that take longer than any may; answers them.
     async fn expire_leases(&self) -> Result<Vec<AttemptId>, StoreError>;
     /// How long the latest proofs took, oldest first, at most `limit`.
     async fn recent_proofs(&self, limit: u32) -> Result<Vec<Took>, StoreError>;
+    /// The number of the newest change of any job.
+    async fn newest_change(&self) -> Result<i64, StoreError>;
+    /// Jobs of all tenants that ended with a change after `cursor`, in order, at most a thousand.
+    async fn ends_after(&self, cursor: i64) -> Result<Vec<JobEnd>, StoreError>;
 }

@@ -13,9 +13,7 @@ use std::{
 use rustix::process::{Pid, Signal, kill_process};
 use tonic::transport::Channel;
 use zkinfer_service::{
-    api::proto::{
-        self, create_job_request::Input, jobs_client::JobsClient, job::State,
-    },
+    api::proto::{self, create_job_request::Input, job::State, jobs_client::JobsClient},
     bundle::ProofFile,
 };
 use zkinfer_verifier::VerifyingKey;
@@ -252,8 +250,19 @@ impl Node {
         let token = gateway.token(trust);
         let data = data.join(name);
         let mut arguments: Vec<String> = [
-            "node", "join", "--gateway", url, "--token", &token, "--name", name, "--slots", "1",
-            "--slot-threads", "1", "--data",
+            "node",
+            "join",
+            "--gateway",
+            url,
+            "--token",
+            &token,
+            "--name",
+            name,
+            "--slots",
+            "1",
+            "--slot-threads",
+            "1",
+            "--data",
         ]
         .map(str::to_owned)
         .to_vec();
@@ -386,7 +395,11 @@ impl Drop for Node {
 pub fn children_of(parent: Pid) -> Vec<Pid> {
     let mut found = Vec::new();
     for process in std::fs::read_dir("/proc").unwrap().flatten() {
-        let Some(pid) = process.file_name().to_str().and_then(|n| n.parse::<i32>().ok()) else {
+        let Some(pid) = process
+            .file_name()
+            .to_str()
+            .and_then(|n| n.parse::<i32>().ok())
+        else {
             continue;
         };
         let status = std::fs::read_to_string(process.path().join("status")).unwrap_or_default();
@@ -528,7 +541,9 @@ impl Network {
         let there = format!("10.211.{number}.2/24");
         let here = format!("10.211.{number}.1/24");
         let made = run(&["ip", "netns", "add", &space])
-            && run(&["ip", "link", "add", &outside, "type", "veth", "peer", "name", &inside])
+            && run(&[
+                "ip", "link", "add", &outside, "type", "veth", "peer", "name", &inside,
+            ])
             && run(&["ip", "link", "set", &inside, "netns", &space])
             && run(&["ip", "addr", "add", &here, "dev", &outside])
             && run(&["ip", "link", "set", &outside, "up"])
@@ -555,7 +570,17 @@ impl Network {
 
     /// What goes from here into the namespace is lost; the other direction passes.
     pub fn lose_replies(&self) {
-        assert!(run(&["tc", "qdisc", "add", "dev", &self.outside, "root", "netem", "loss", "100%"]));
+        assert!(run(&[
+            "tc",
+            "qdisc",
+            "add",
+            "dev",
+            &self.outside,
+            "root",
+            "netem",
+            "loss",
+            "100%"
+        ]));
     }
 
     pub fn find_replies(&self) {
@@ -584,14 +609,19 @@ pub fn cutting_proxy(to: SocketAddr, bytes: usize, cuts: usize) -> SocketAddr {
     use std::{
         io::{Read as _, Write as _},
         net::{Shutdown, TcpStream},
-        sync::{Arc, atomic::{AtomicUsize, Ordering}},
+        sync::{
+            Arc,
+            atomic::{AtomicUsize, Ordering},
+        },
     };
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let left = Arc::new(AtomicUsize::new(cuts));
     std::thread::spawn(move || {
         for near in listener.incoming().flatten() {
-            let Ok(far) = TcpStream::connect(to) else { continue };
+            let Ok(far) = TcpStream::connect(to) else {
+                continue;
+            };
             let (mut near_in, mut far_out) = (near.try_clone().unwrap(), far.try_clone().unwrap());
             std::thread::spawn(move || {
                 let _ = std::io::copy(&mut near_in, &mut far_out);

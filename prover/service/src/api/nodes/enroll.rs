@@ -51,7 +51,9 @@ impl Nodes {
                     return Err(bad.into());
                 }
                 let id = node.id;
-                let given = self.detached(async move { nodes.give(&key, id).await }).await?;
+                let given = self
+                    .detached(async move { nodes.give(&key, id).await })
+                    .await?;
                 tracing::info!(node = %id, "certificate renewed");
                 (id, given)
             }

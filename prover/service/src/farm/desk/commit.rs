@@ -1,7 +1,8 @@
 //! Proofs of nodes: checked from the cheapest to the dearest, and stored only when the gateway's own key accepts them.
 
 use std::{
-    sync::{Arc, PoisonError},
+    collections::HashSet,
+    sync::{Arc, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -9,10 +10,13 @@ use super::{Desk, bounded};
 use crate::{
     farm::{
         Farm,
-        lease::{Finished, UplinkError, Verdict},
+        lease::{AttemptId, Finished, UplinkError, Verdict},
         scheduler::NodeClass,
     },
-    store::{CommitOutcome, Held, JobState, NewProof, NodeId, StoreError},
+    store::{
+        AttemptOutcome, CommitOutcome, FailureClass, Held, JobState, NewProof, NodeId, StoreError,
+        Trust,
+    },
     work::ProofParts,
 };
 
@@ -25,13 +29,34 @@ fn millis(time: Duration) -> i64 {
     i64::try_from(time.as_millis()).unwrap_or(i64::MAX)
 }
 
+/// One call checks a proof of an attempt at a time.
+struct Checking<'a>(&'a Desk, AttemptId);
+
+impl<'a> Checking<'a> {
+    fn begin(desk: &'a Desk, attempt: AttemptId) -> Option<Self> {
+        desk.checking()
+            .insert(attempt)
+            .then_some(Self(desk, attempt))
+    }
+}
+
+impl Drop for Checking<'_> {
+    fn drop(&mut self) {
+        self.0.checking().remove(&self.1);
+    }
+}
+
 impl Desk {
+    fn checking(&self) -> MutexGuard<'_, HashSet<AttemptId>> {
+        self.checking.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Takes a finished proof. Whatever session it was made in, the attempt must have been the node's. Idempotent.
     ///
     /// # Errors
     /// [`UplinkError`].
     pub async fn commit(&self, node: NodeId, finished: Finished) -> Result<Verdict, UplinkError> {
-        self.admitted(node).await?;
+        let known = self.admitted(node).await?;
         let attempt = finished.attempt;
         let Some(held) = self.farm.store.held(node, attempt).await? else {
             return Err(UplinkError::Refused(format!(
@@ -49,14 +74,27 @@ impl Desk {
                 _ => CommitOutcome::JobEnded,
             }));
         }
-        let class = {
-            let known = self.farm.store.node(node).await?;
-            NodeClass::of(&known.capabilities)
+        let Some(_checking) = Checking::begin(self, attempt) else {
+            let message = "another call delivers a proof of this attempt";
+            return Err(UplinkError::Unreachable(message.to_owned()));
         };
-        let (circuit, prove) = (held.job.circuit, finished.prove);
+        // No proof takes longer than its attempt.
+        let now = self.farm.store.now().await?;
+        let most = now.saturating_sub(held.attempt.leased_at).max(0) as u64;
+        let finished = Finished {
+            key_load: finished.key_load.min(Duration::from_millis(most)),
+            prove: finished.prove.min(Duration::from_millis(most)),
+            ..finished
+        };
+        let begun = Instant::now();
+        let (circuit, prove, key_load) = (held.job.circuit, finished.prove, finished.key_load);
+        let (tenant, metrics) = (held.job.tenant, &self.farm.metrics);
+        let backend = self.farm.store.circuit(tenant, circuit).await?.backend;
         let proof = match self.check(held, finished).await? {
             Ok(proof) => proof,
             Err(reason) => {
+                metrics.proof_rejected("PROOF_INVALID");
+                metrics.attempt_ended(AttemptOutcome::Failed, Some(FailureClass::ProofInvalid));
                 self.reject(node, attempt, &reason).await?;
                 return Ok(Verdict::Invalid(reason));
             }
@@ -76,7 +114,13 @@ impl Desk {
             })
             .await?;
         self.farm.live.forget_nodes_of(attempt.job);
+        self.farm.metrics.committed(begun.elapsed());
         if outcome == CommitOutcome::Accepted {
+            self.farm.metrics.proved(backend, prove, key_load);
+        }
+        // Times by which others are measured are taken from nodes that are trusted.
+        if outcome == CommitOutcome::Accepted && known.trust >= Trust::Vetted {
+            let class = NodeClass::of(&known.capabilities);
             let ms = u64::try_from(prove.as_millis()).unwrap_or(u64::MAX);
             let mut model = self
                 .farm
@@ -92,7 +136,7 @@ impl Desk {
     async fn reject(
         &self,
         node: NodeId,
-        attempt: crate::farm::lease::AttemptId,
+        attempt: AttemptId,
         reason: &str,
     ) -> Result<(), UplinkError> {
         let farm = Arc::clone(&self.farm);
@@ -158,6 +202,7 @@ impl Desk {
         let checked: Result<Result<ProofParts, String>, UplinkError> = checked
             .await
             .map_err(|_| UplinkError::Unreachable("the verifier met a defect".to_owned()))?;
+        self.farm.metrics.verified(begun.elapsed());
         Ok(checked?.map(|parts| NewProof {
             proof: parts.proof,
             public_values: parts.public_values,

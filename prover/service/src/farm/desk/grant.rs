@@ -11,7 +11,7 @@ use crate::{
         Farm,
         job::NOT_HANDED_OUT,
         lease::{Acquire, FetchFile, Granted, Lease, UplinkError},
-        scheduler::{NodeClass, Plan, plan, speculate},
+        scheduler::{NodeClass, Plan, Waiting, plan, speculate},
         snapshot::{Asking, Outlook},
     },
     store::{
@@ -24,6 +24,10 @@ use crate::{
 const LATER: Duration = Duration::from_secs(5);
 /// What is looked for at least so often: the time of leases and copies passes without an event.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// Bytes that a node fetches in a millisecond at least.
+const SLOWEST_BYTES_A_MS: u64 = 1000;
+/// What an attempt may always take.
+const PATIENCE_MS: u64 = 600_000;
 /// Memory that an attempt may use beyond its circuit's estimate, which is one.
 const SPARE_BYTES: u64 = 512 << 20;
 
@@ -124,6 +128,7 @@ async fn round(
     let plan = plan(&outlook.snapshot, id, max);
     let wants = wants(&outlook, &plan, id);
     remember(&farm, &outlook, &plan).await?;
+    let begun = Instant::now();
     let leased = match wants.is_empty() {
         true => Vec::new(),
         false => {
@@ -132,9 +137,17 @@ async fn round(
         }
     };
     let mut leases = Vec::with_capacity(leased.len());
+    if !leased.is_empty() {
+        farm.metrics.leased(begun.elapsed());
+    }
     for taken in leased {
         let priority = taken.job.priority;
         farm.leased(priority == Priority::Batch);
+        if taken.attempt.epoch == 1 {
+            let waited = outlook.snapshot.now.saturating_sub(taken.job.created_at);
+            farm.metrics
+                .waited(Duration::from_millis(waited.max(0) as u64));
+        }
         tracing::info!(node = %id, attempt = %taken.attempt, circuit = %taken.job.circuit, speculative = taken.speculative, "leased");
         match lease(&farm, node, &taken).await {
             Ok(lease) => leases.push(lease),
@@ -161,29 +174,41 @@ async fn round(
     })
 }
 
+/// Longer than any honest node takes: to fetch the key, load it, and prove within twice the time of its lease.
+fn at_most_ms(job: &Waiting) -> u64 {
+    let fetch = job.needs.disk_bytes / SLOWEST_BYTES_A_MS;
+    let prove = job.estimated_ms.saturating_mul(40);
+    let load = job.key_load_ms.saturating_mul(10);
+    PATIENCE_MS
+        .saturating_add(fetch)
+        .saturating_add(prove)
+        .saturating_add(load)
+}
+
 /// What to take: the plan, or when there is none, a copy of what takes too long.
 fn wants(outlook: &Outlook, plan: &Plan, node: NodeId) -> Vec<Want> {
-    let estimate = |id: &JobId| {
-        let job = outlook.snapshot.jobs.iter().find(|j| j.job == *id);
-        job.map_or(0, |j| j.estimated_ms)
-    };
+    let find = |id: &JobId| outlook.snapshot.jobs.iter().find(|j| j.job == *id);
     let mut wants: Vec<Want> = plan
         .picks
         .iter()
-        .map(|id| Want {
-            job: *id,
-            charge_ms: estimate(id),
+        .filter_map(find)
+        .map(|job| Want {
+            job: job.job,
+            charge_ms: job.estimated_ms,
+            at_most_ms: at_most_ms(job),
             copy: false,
         })
         .collect();
     if wants.is_empty()
         && let Some(job) = speculate(&outlook.snapshot, &outlook.running, node)
     {
-        wants.push(Want {
+        let late = outlook.running.iter().find(|r| r.job.job == job);
+        wants.extend(late.map(|late| Want {
             job,
             charge_ms: 0,
+            at_most_ms: at_most_ms(&late.job),
             copy: true,
-        });
+        }));
     }
     wants
 }
@@ -288,6 +313,9 @@ fn time_limit(farm: &Farm, node: &Node, taken: &Leased, circuit: &Circuit) -> Du
         .unwrap_or_else(std::sync::PoisonError::into_inner)
         .predict(taken.job.circuit, &class, estimate);
     let limit = Duration::from_millis(expected.soft_limit_ms());
+    if let Some(most) = farm.limits.proof_time {
+        return limit.min(most);
+    }
     if taken.job.more_time {
         limit.saturating_mul(2)
     } else {

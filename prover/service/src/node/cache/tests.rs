@@ -186,7 +186,7 @@ async fn f21_a_wrong_truncated_or_flipped_file_is_fetched_again() {
     ));
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn a_download_goes_on_where_it_was_cut() {
     let folder = tempfile::tempdir().unwrap();
     let mut shelf = Shelf {

@@ -3,7 +3,7 @@
 
 use std::{
     io::{self, Read, Write},
-    os::unix::ffi::{OsStrExt as _, OsStringExt as _},
+    os::unix::ffi::OsStringExt as _,
     path::PathBuf,
     time::Duration,
 };
@@ -31,9 +31,11 @@ pub(super) struct SentLoad {
 
 impl From<&Load> for SentLoad {
     fn from(load: &Load) -> Self {
+        // The child works in another folder.
+        let folder = std::path::absolute(&load.folder).unwrap_or_else(|_| load.folder.clone());
         Self {
             circuit: load.circuit.0.into_bytes(),
-            folder: load.folder.as_os_str().as_bytes().to_vec(),
+            folder: folder.into_os_string().into_vec(),
             limits: load.limits,
             time_limit_ms: u64::try_from(load.time_limit.as_millis()).unwrap_or(u64::MAX),
         }

@@ -296,15 +296,16 @@ impl Bench {
 
 /// Bounds what this process allocates from here on to `bytes` and some slack; 0 lifts the bound.
 fn limit_data(bytes: u64) {
-    let current = (bytes != 0).then(|| {
+    let maximum = rustix::process::getrlimit(Resource::Data).maximum;
+    let wanted = (bytes != 0).then(|| {
         let held = memory::of(None).unwrap_or_default().data;
         held.saturating_add(bytes).saturating_add(DATA_SLACK_BYTES)
     });
-    let limit = Rlimit {
-        current,
-        maximum: None,
+    let current = match (wanted, maximum) {
+        (Some(wanted), Some(most)) => Some(wanted.min(most)),
+        (wanted, most) => wanted.or(most),
     };
-    let _ = rustix::process::setrlimit(Resource::Data, limit);
+    let _ = rustix::process::setrlimit(Resource::Data, Rlimit { current, maximum });
 }
 
 fn folder_bytes(folder: &Path) -> u64 {

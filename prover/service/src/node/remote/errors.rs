@@ -155,7 +155,11 @@ mod tests {
         let stale = Status::with_error_details(
             Code::FailedPrecondition,
             "over",
-            ErrorDetails::with_error_info("STALE_SESSION", "zkinfer", [("a", "b")]),
+            ErrorDetails::with_error_info(
+                "STALE_SESSION",
+                "zkinfer",
+                [("a".to_owned(), "b".to_owned())],
+            ),
         );
         assert!(matches!(refused(stale), UplinkError::StaleSession));
         for code in [

@@ -24,15 +24,24 @@ type Checked = Result<(), TestCaseError>;
 /// When the machine begins.
 const BEGINNING: Millis = 1_800_000_000_000;
 const DAY_MS: i64 = 24 * 3_600_000;
+/// No attempt takes longer.
+const AT_MOST_MS: i64 = 60 * 3_600_000;
 
 struct Attempt {
     node: usize,
     session: i64,
     outcome: AttemptOutcome,
     expires: Millis,
+    overdue: Millis,
     class: Option<FailureClass>,
     died: bool,
     invalid_at: Option<Millis>,
+}
+
+impl Attempt {
+    fn is_due(&self, now: Millis) -> bool {
+        self.expires < now || self.overdue < now
+    }
 }
 
 struct Job {
@@ -107,7 +116,8 @@ impl Model {
         let mut nodes = Vec::new();
         for (n, trust) in kinds.into_iter().take(NODES).enumerate() {
             let id = NodeId::fresh();
-            let added = store.add_node(id, &format!("node {n}"), vec![4; 65], trust, &[]);
+            let name = format!("node {n}");
+            let added = store.add_node(id, &name, vec![4; 65], trust, &[]);
             added.await.expect("added");
             nodes.push(Node {
                 id,
@@ -219,6 +229,7 @@ impl Model {
             died_here: failed().any(|a| a.node == node && a.died),
             other_nodes: others().count() as u32,
             exceeded_before: failed().any(|a| a.class == Some(FailureClass::ResourceExceeded)),
+            others_exceeded: distinct(&|a| a.class == Some(FailureClass::ResourceExceeded)),
             bigger_node: others().any(|n| self.nodes[n].ram > self.nodes[node].ram),
         }
     }
@@ -300,10 +311,10 @@ impl Model {
                 let due: usize = self
                     .jobs
                     .iter()
-                    .map(|j| j.open().filter(|(_, a)| a.expires < now).count())
+                    .map(|j| j.open().filter(|(_, a)| a.is_due(now)).count())
                     .sum();
                 prop_assert_eq!(lost.len(), due);
-                self.lose(|a| a.expires < now);
+                self.lose(|a| a.is_due(now));
             }
             Step::Restart => {
                 let recovered = store.recover(TTL_MS).await.expect("recovered");
@@ -466,6 +477,7 @@ impl Model {
         let want = Want {
             job: j.id,
             charge_ms: 1000,
+            at_most_ms: AT_MOST_MS as u64,
             copy,
         };
         let taken = store
@@ -500,6 +512,7 @@ impl Model {
             session,
             outcome: AttemptOutcome::Open,
             expires: self.now + TTL_MS,
+            overdue: self.now + AT_MOST_MS,
             class: None,
             died: false,
             invalid_at: None,

@@ -15,8 +15,9 @@ use crate::{
     },
     store::{
         AttemptBeat, Capabilities, CircuitId, ClusterView, Failure, FailureClass, FarmStore,
-        FarmView, Heard, Held, Job, JobId, JobKind, JobState, KeyResidency, Leased, Millis, Node,
-        NodeChange, NodeId, NodeState, Rejected, Session, StoreError, TenantId, Took, Trust, Want,
+        FarmView, Heard, Held, Job, JobEnd, JobId, JobKind, JobState, KeyResidency, Leased, Millis,
+        Node, NodeChange, NodeId, NodeState, Rejected, Session, StoreError, TenantId, Took, Trust,
+        Want,
     },
 };
 
@@ -220,6 +221,7 @@ async fn lease(
         let claimant = Claimant {
             node: Some((id, session)),
             expires: Some(expires),
+            overdue: Some(tx.now.saturating_add_unsigned(want.at_most_ms)),
             charge_ms: if want.copy {
                 0
             } else {
@@ -338,7 +340,8 @@ async fn history(tx: &mut Tx<'_>, node: &Node, job: &Job) -> Result<History, Sto
         "SELECT count(DISTINCT CASE WHEN failure_class=1 AND node_id<>?2 THEN node_id END), \
          count(DISTINCT CASE WHEN failure_code=?3 AND failure_class=3 AND node_id<>?2 THEN node_id END), \
          count(CASE WHEN failure_code=?3 AND failure_class=3 AND node_id=?2 THEN 1 END)>0, \
-         count(CASE WHEN failure_class=2 THEN 1 END)>0 FROM attempts WHERE job_id=?1 AND outcome=2",
+         count(CASE WHEN failure_class=2 THEN 1 END)>0, \
+         count(DISTINCT CASE WHEN failure_class=2 AND node_id<>?2 THEN node_id END) FROM attempts WHERE job_id=?1 AND outcome=2",
     )
     .bind(&job.id.0.as_bytes()[..])
     .bind(&node.id.0.as_bytes()[..])
@@ -362,6 +365,7 @@ async fn history(tx: &mut Tx<'_>, node: &Node, job: &Job) -> Result<History, Sto
         died_here: row.try_get(2)?,
         other_nodes: rows::count(others.try_get(0)?),
         exceeded_before: row.try_get(3)?,
+        others_exceeded: rows::count(row.try_get(4)?),
         bigger_node: others.try_get(1)?,
     })
 }
@@ -381,7 +385,8 @@ async fn fail(
     let job = jobs::in_tx(&mut tx, attempt.job).await?;
     let history = history(&mut tx, &node, &job).await?;
     let judgement = judge(failure.class, &failure.code, &history);
-    if failure.class == FailureClass::ResourceExceeded && judgement == Judgement::Retry {
+    let exceeded = failure.class == FailureClass::ResourceExceeded;
+    if exceeded && history.trusted && judgement == Judgement::Retry {
         // More time, or a node with more memory.
         let more_ram = node.capabilities.total.ram_bytes.saturating_add(1);
         sqlx::query("UPDATE jobs SET more_time=max(more_time,?1), min_ram=max(min_ram,iif(?1,0,?2)) WHERE id=?3")
@@ -518,8 +523,7 @@ async fn reject(
 }
 
 async fn expire_leases(store: &SqliteStore) -> Result<Vec<AttemptId>, StoreError> {
-    let due =
-        "SELECT job_id,epoch,node_id FROM attempts WHERE ended_at IS NULL AND lease_expires<?";
+    let due = "SELECT job_id,epoch,node_id,lease_expires<?1 AS silent FROM attempts WHERE ended_at IS NULL AND (lease_expires<?1 OR overdue_at<?1)";
     if sqlx::query(due)
         .bind(store.clock())
         .fetch_optional(&store.readers)
@@ -536,8 +540,12 @@ async fn expire_leases(store: &SqliteStore) -> Result<Vec<AttemptId>, StoreError
         let Some(node) = rows::node_id(row.try_get("node_id")?)? else {
             continue;
         };
-        let message = "its node was not heard of in time";
-        lose(&mut tx, node, attempt, "LEASE_EXPIRED", message).await?;
+        let (code, message) = if row.try_get("silent")? {
+            ("LEASE_EXPIRED", "its node was not heard of in time")
+        } else {
+            ("OVERDUE", "its node did not end it in any reasonable time")
+        };
+        lose(&mut tx, node, attempt, code, message).await?;
         lost.push(attempt);
     }
     store.commit(tx).await?;
@@ -695,5 +703,13 @@ impl FarmStore for SqliteStore {
 
     async fn recent_proofs(&self, limit: u32) -> Result<Vec<Took>, StoreError> {
         view::recent_proofs(self, limit).await
+    }
+
+    async fn newest_change(&self) -> Result<i64, StoreError> {
+        view::newest_change(self).await
+    }
+
+    async fn ends_after(&self, cursor: i64) -> Result<Vec<JobEnd>, StoreError> {
+        view::ends_after(self, cursor).await
     }
 }

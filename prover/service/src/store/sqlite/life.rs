@@ -19,6 +19,8 @@ pub(super) struct Claimant {
     pub node: Option<(NodeId, i64)>,
     /// When its lease runs out.
     pub expires: Option<Millis>,
+    /// When it is lost whatever its node says.
+    pub overdue: Option<Millis>,
     /// What the tenant's share is charged with.
     pub charge_ms: i64,
 }
@@ -167,8 +169,8 @@ async fn begin_attempt(
 ) -> Result<(), StoreError> {
     let now = tx.now;
     sqlx::query(
-        "INSERT INTO attempts(job_id,epoch,circuit_id,node_id,session,leased_at,lease_expires,speculative,charged_ms) \
-         VALUES (?,?,?,?,?,?,?,?,?)",
+        "INSERT INTO attempts(job_id,epoch,circuit_id,node_id,session,leased_at,lease_expires,overdue_at,speculative,charged_ms) \
+         VALUES (?,?,?,?,?,?,?,?,?,?)",
     )
     .bind(&job.id.0.as_bytes()[..])
     .bind(epoch)
@@ -177,6 +179,7 @@ async fn begin_attempt(
     .bind(claimant.node.map(|(_, session)| session))
     .bind(now)
     .bind(claimant.expires)
+    .bind(claimant.overdue)
     .bind(speculative)
     .bind(claimant.charge_ms)
     .execute(&mut **tx)

@@ -21,7 +21,9 @@ INSERT INTO artifact_refs(digest,tenant_id,kind,created_at)
 CREATE TABLE uploads_v2(
   id BLOB PRIMARY KEY, tenant_id INTEGER NOT NULL REFERENCES tenants, digest BLOB NOT NULL CHECK(length(digest)=32),
   size INTEGER NOT NULL CHECK(size>=0), kind INTEGER NOT NULL, expires_at INTEGER NOT NULL, UNIQUE(tenant_id,digest)) STRICT;
-INSERT INTO uploads_v2(id,tenant_id,digest,size,kind,expires_at) SELECT id,1,digest,size,kind,expires_at FROM uploads;
+INSERT INTO uploads_v2(id,tenant_id,digest,size,kind,expires_at) SELECT id,1,digest,size,kind,expires_at FROM uploads
+  -- Inputs are encrypted from their first byte on: those that were not begin again.
+  WHERE kind<>6;
 DROP TABLE uploads;
 ALTER TABLE uploads_v2 RENAME TO uploads;
 
@@ -51,6 +53,7 @@ ALTER TABLE attempts ADD COLUMN circuit_id BLOB;
 ALTER TABLE attempts ADD COLUMN node_id BLOB REFERENCES nodes;
 ALTER TABLE attempts ADD COLUMN session INTEGER;
 ALTER TABLE attempts ADD COLUMN lease_expires INTEGER;
+ALTER TABLE attempts ADD COLUMN overdue_at INTEGER;
 ALTER TABLE attempts ADD COLUMN speculative INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE attempts ADD COLUMN outcome INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE attempts ADD COLUMN failure_class INTEGER;

@@ -6,9 +6,9 @@ use sqlx::{AssertSqlSafe, Row, SqliteConnection, sqlite::SqliteRow};
 
 use super::{SqliteStore, nodes::estimate, rows};
 use crate::store::{
-    AttemptOutcome, Backend, CircuitId, CompileFacts, FailureClass, FarmView, JobId, KeyResidency,
-    Millis, NodeId, NodeView, OpenAttempt, Priority, RunningJob, SetupFacts, StoreError, TenantId,
-    TenantShare, Tier, Took, Tried, WaitingJob,
+    AttemptOutcome, Backend, CircuitId, CompileFacts, FailureClass, FarmView, JobEnd, JobId,
+    JobState, KeyResidency, Millis, NodeId, NodeView, OpenAttempt, Priority, RunningJob,
+    SetupFacts, StoreError, TenantId, TenantShare, Tier, Took, Tried, WaitingJob,
 };
 
 /// Jobs of a lane that the scheduler sees; the others have their turn after these.
@@ -80,10 +80,12 @@ async fn heads(
     now: Millis,
     also: &[JobId],
 ) -> Result<Vec<WaitingJob>, StoreError> {
+    // The tenants take turns, and so do the lanes of each: none fills the view.
     let sql = format!(
-        "SELECT {WAITING} FROM (SELECT id AS head, row_number() OVER (PARTITION BY priority,tenant_id,circuit_id ORDER BY id) AS place \
-         FROM jobs WHERE state=1 AND not_before<=?) h JOIN jobs j ON j.id=h.head JOIN circuits c ON c.id=j.circuit_id \
-         WHERE h.place<=? AND j.kind=1 ORDER BY j.priority DESC, j.id LIMIT ?"
+        "SELECT {WAITING} FROM (SELECT head, row_number() OVER (PARTITION BY tenant_id ORDER BY place, priority DESC, head) AS turn \
+         FROM (SELECT id AS head, tenant_id, priority, row_number() OVER (PARTITION BY priority,tenant_id,circuit_id ORDER BY id) AS place \
+         FROM jobs WHERE state=1 AND not_before<=?) WHERE place<=?) h JOIN jobs j ON j.id=h.head JOIN circuits c ON c.id=j.circuit_id \
+         WHERE j.kind=1 ORDER BY h.turn, j.id LIMIT ?"
     );
     let mut waiting = sqlx::query(AssertSqlSafe(sql))
         .bind(now)
@@ -238,4 +240,73 @@ pub(super) async fn recent_proofs(
             })
         })
         .collect()
+}
+
+pub(super) async fn newest_change(store: &SqliteStore) -> Result<i64, StoreError> {
+    let row = sqlx::query("SELECT coalesce(max(seq),0) FROM job_events")
+        .fetch_one(&store.readers)
+        .await?;
+    Ok(row.try_get(0)?)
+}
+
+pub(super) async fn ends_after(
+    store: &SqliteStore,
+    cursor: i64,
+) -> Result<Vec<JobEnd>, StoreError> {
+    let rows = sqlx::query(
+        "SELECT e.seq,e.to_state,e.failure,c.backend FROM job_events e JOIN jobs j ON j.id=e.job_id JOIN circuits c ON c.id=j.circuit_id \
+         WHERE e.seq>? AND e.to_state>=? ORDER BY e.seq LIMIT 1000",
+    )
+    .bind(cursor)
+    .bind(JobState::Succeeded.code())
+    .fetch_all(&store.readers)
+    .await?;
+    rows.iter()
+        .map(|row| {
+            let (state, backend) = (row.try_get("to_state")?, row.try_get("backend")?);
+            Ok(JobEnd {
+                cursor: row.try_get("seq")?,
+                state: JobState::from_code(state).ok_or(StoreError::Corrupt("job state"))?,
+                backend: Backend::from_code(backend).ok_or(StoreError::Corrupt("proof system"))?,
+                failure: rows::json(row.try_get("failure")?)?,
+            })
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_flood_of_one_tenant_hides_no_other_job() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let store = SqliteStore::open(&folder.path().join("db"))
+            .await
+            .expect("a fresh store");
+        // A hundred circuits of one tenant with 40 INTERACTIVE jobs each and one BATCH job; one job of another tenant.
+        let circuits = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n WHERE i<=100) \
+            INSERT INTO circuits(id,tenant_id,fingerprint,backend,model_digest,calibration_digest,state,labels,created_at) \
+            SELECT randomblob(16),1+(i>100),randomblob(32),4,randomblob(32),randomblob(32),3,'{}',0 FROM n";
+        let jobs = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n WHERE i<=40) \
+            INSERT INTO jobs(id,tenant_id,circuit_id,kind,state,priority,dedup_key,private_input,context,created_at,updated_at,not_before,max_attempts,labels) \
+            SELECT randomblob(16),tenant_id,c.id,1,1,iif(i<=40,3,1),randomblob(32),0,randomblob(32),0,0,0,3,'{}' FROM n, circuits c \
+            WHERE tenant_id=1 OR i=41";
+        for sql in [
+            "INSERT INTO tenants(id,name,created_at) VALUES (2,'other',0)",
+            circuits,
+            jobs,
+        ] {
+            sqlx::query(sql).execute(&store.writer).await.expect(sql);
+        }
+        let view = farm(&store, &[]).await.expect("read");
+        assert_eq!(view.waiting.len() as i64, MAX_WAITING);
+        let of = |tenant: i64, priority: Priority| {
+            let jobs = view.waiting.iter();
+            jobs.filter(|j| j.tenant == TenantId(tenant) && j.priority == priority)
+                .count()
+        };
+        assert_eq!(of(2, Priority::Batch), 1);
+        assert_eq!(of(1, Priority::Batch), 100);
+    }
 }
