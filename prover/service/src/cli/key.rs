@@ -10,7 +10,7 @@ use super::{
     output::grid,
     token::{duration, time},
 };
-use crate::{api::proto, store::blobs};
+use crate::api::proto;
 
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum KeyVerb {
@@ -75,16 +75,17 @@ struct SaveArg {
 impl SaveArg {
     /// A new file, before there is a key that could be lost.
     fn open(&self) -> Result<Option<std::fs::File>, CliError> {
+        use std::os::unix::fs::OpenOptionsExt as _;
         let Some(path) = &self.output else {
             return Ok(None);
         };
-        if path.exists() {
-            let message = format!("{} exists; choose another file", path.display());
-            return Err(CliError::usage(message));
-        }
-        blobs::private_file(path)
+        std::fs::OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(path)
             .map(Some)
-            .map_err(CliError::failed)
+            .map_err(|e| CliError::usage(format!("{}: {e}", path.display())))
     }
 }
 
