@@ -94,6 +94,7 @@ impl Default for ServeConfig {
             node_listen: None,
             metrics_listen: None,
             own_node: true,
+            kek_file: None,
             limits: Limits::default(),
             worker: PathBuf::new(),
         }
@@ -164,6 +165,8 @@ pub struct ServeConfig {
     pub metrics_listen: Option<SocketAddr>,
     /// Whether this process proves itself.
     pub own_node: bool,
+    /// The key that private inputs are sealed with; `kek` in the data folder when absent. What does not exist is made.
+    pub kek_file: Option<PathBuf>,
     /// The bounds.
     pub limits: Limits,
     /// The program whose `compile-worker` compiles models.

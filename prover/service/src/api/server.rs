@@ -174,7 +174,9 @@ pub async fn start(config: &ServeConfig, work: Arc<dyn Work>) -> Result<Running,
     }
     empty_folder(&config.data.join("tmp"));
     let store = SqliteStore::open(&config.data.join("zkinfer.db")).await?;
-    let vault = Arc::new(Vault::open(&config.data.join("kek"))?);
+    let kek = config.kek_file.clone();
+    let kek = kek.unwrap_or_else(|| config.data.join("kek"));
+    let vault = Arc::new(Vault::open(&kek)?);
     let blobs = Blobs::open(&config.data, vault)?;
     let recovered = store.recover(config.limits.lease_ttl_ms()).await?;
     if recovered.requeued > 0 {

@@ -26,6 +26,10 @@ pub(crate) struct ServeArgs {
     /// Where prover nodes reach the server, over TLS with certificates of its own authority; nowhere by default.
     #[arg(long, value_name = "ADDR")]
     node_listen: Option<SocketAddr>,
+    /// The key that private inputs are sealed with: 32 bytes that only their owner may read, made when missing; by default `kek` in
+    /// the data folder.
+    #[arg(long, value_name = "FILE")]
+    kek_file: Option<PathBuf>,
     /// Jobs that may wait.
     #[arg(long, value_name = "N", default_value_t = Limits::default().max_queued)]
     max_queued: u64,
@@ -183,6 +187,7 @@ pub(crate) async fn serve(args: ServeArgs, out: Out) -> Result<(), CliError> {
         node_listen: args.node_listen,
         metrics_listen: args.metrics_listen,
         own_node: slots.is_some(),
+        kek_file: args.kek_file,
         limits,
         worker: child.worker,
     };

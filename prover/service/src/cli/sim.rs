@@ -12,7 +12,10 @@ use super::{
     CliError, Out,
     output::{bytes, grid, seconds},
 };
-use crate::farm::sim::{Machines, Policy, Report, TraceJob, Waits, generate, read_trace, simulate};
+use crate::{
+    farm::sim::{Machines, Policy, Report, TraceJob, Waits, generate, read_trace, simulate},
+    store::Priority,
+};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct SimArgs {
@@ -104,10 +107,11 @@ fn text(reports: &[Report; 2]) -> String {
         rows.push(both("  max", &|r| time(of(r).max_ms as f64)));
     };
     waits("wait", &|r| r.waits);
-    for class in reports[0].classes.keys().rev() {
-        waits(&format!("wait {class}"), &|r| {
-            r.classes.get(class).copied().unwrap_or_default()
-        });
+    for class in Priority::ALL.iter().rev().map(|class| class.name()) {
+        let of = |r: &Report| r.classes.get(class).copied();
+        if of(&reports[0]).is_some() {
+            waits(&format!("wait {class}"), &|r| of(r).unwrap_or_default());
+        }
     }
     for (name, tenant) in &reports[0].tenants {
         let of = |r: &Report| r.tenants.get(name).cloned().unwrap_or_default();
