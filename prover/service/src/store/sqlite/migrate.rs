@@ -72,18 +72,18 @@ mod tests {
         let rows = "
             INSERT INTO meta VALUES ('secret', zeroblob(32));
             INSERT INTO tenants VALUES (1,'default',5);
-            INSERT INTO artifacts VALUES (x'01'||zeroblob(31),10,1,5), (x'02'||zeroblob(31),7,6,6), (x'03'||zeroblob(31),8,6,6);
-            INSERT INTO uploads VALUES (x'00000000000000000000000000000009', x'04'||zeroblob(31), 3, 6, 99999999999999);
-            INSERT INTO circuits VALUES (x'00000000000000000000000000000001',1,zeroblob(32),4,x'01'||zeroblob(31),NULL,x'01'||zeroblob(31),3,NULL,
+            INSERT INTO artifacts VALUES (@1,10,1,5), (@2,7,6,6), (@3,8,6,6);
+            INSERT INTO uploads VALUES (x'00000000000000000000000000000009', @4, 3, 1, 99999999999999);
+            INSERT INTO circuits VALUES (x'00000000000000000000000000000001',1,zeroblob(32),4,@1,NULL,@1,3,NULL,
               '{\"program\":[0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0],\"inputs\":[],\"outputs\":[],\"ram_bytes\":1,\"estimated_prove_ms\":2}',
               '{\"proving_key\":[0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0],\"proving_key_bytes\":10,\"verifying_key\":[0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0],\"vk_digest\":[0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0]}',
               '{\"team\":\"a\"}',3,5);
             INSERT INTO jobs VALUES
-              (x'00000000000000000000000000000011',1,x'00000000000000000000000000000001',1,5,2,x'01'||zeroblob(31),x'02'||zeroblob(31),NULL,0,0,zeroblob(32),
+              (x'00000000000000000000000000000011',1,x'00000000000000000000000000000001',1,5,2,@1,@2,NULL,0,0,zeroblob(32),
                7,8,7,8,7,99999999999999,0,0,3,1,NULL,'{}',4),
-              (x'00000000000000000000000000000012',1,x'00000000000000000000000000000001',1,3,2,x'02'||zeroblob(31),x'03'||zeroblob(31),NULL,1,0,zeroblob(32),
+              (x'00000000000000000000000000000012',1,x'00000000000000000000000000000001',1,3,2,@2,@3,NULL,1,0,zeroblob(32),
                7,8,7,NULL,7,99999999999999,0,0,3,1,NULL,'{}',3),
-              (x'00000000000000000000000000000013',1,x'00000000000000000000000000000001',1,1,2,x'03'||zeroblob(31),x'02'||zeroblob(31),NULL,0,0,zeroblob(32),
+              (x'00000000000000000000000000000013',1,x'00000000000000000000000000000001',1,1,2,@3,@2,NULL,0,0,zeroblob(32),
                7,8,7,NULL,7,99999999999999,1,0,3,1,'{\"class\":\"internal\",\"code\":\"X\",\"message\":\"x\",\"attempt\":1}','{}',3);
             INSERT INTO attempts VALUES (x'00000000000000000000000000000011',1,7,8,NULL,2,3), (x'00000000000000000000000000000012',1,7,NULL,NULL,NULL,NULL),
               (x'00000000000000000000000000000013',1,7,8,'{\"class\":\"internal\",\"code\":\"X\",\"message\":\"x\",\"attempt\":1}',NULL,NULL);
@@ -92,7 +92,13 @@ mod tests {
               (x'00000000000000000000000000000011',7,NULL,1,NULL), (x'00000000000000000000000000000011',7,1,2,NULL), (x'00000000000000000000000000000011',8,2,5,NULL);
             INSERT INTO idempotency VALUES (1,'CreateJob','id',zeroblob(32),x'00000000000000000000000000000011',99999999999999);
             PRAGMA user_version = 1;";
-        sqlx::raw_sql(rows).execute(&pool).await?;
+        // @n is the digest that begins with n.
+        let rows = (1..=4).fold(rows.to_owned(), |rows, n| {
+            rows.replace(&format!("@{n}"), &format!("x'0{n}{}'", "00".repeat(31)))
+        });
+        sqlx::raw_sql(sqlx::AssertSqlSafe(rows))
+            .execute(&pool)
+            .await?;
         pool.close().await;
         Ok(())
     }
