@@ -156,6 +156,9 @@ impl Process {
     /// Whether it is over, also when its end was not read yet.
     pub(super) fn has_ended(&self) -> bool {
         self.ended.load(Ordering::Acquire)
+            || lock(&self.child)
+                .as_mut()
+                .is_none_or(|child| !matches!(child.try_wait(), Ok(None)))
     }
 
     /// Sends a request, and the input that belongs to it. A child that died says so by its event.
