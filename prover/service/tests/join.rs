@@ -24,7 +24,7 @@ use rcgen::{
     IsCa, Issuer, KeyPair,
 };
 use server::{model, passes, zkinfer};
-use tokio_stream::{Stream, StreamExt as _, wrappers::TcpListenerStream};
+use tokio_stream::{Stream, wrappers::TcpListenerStream};
 use tonic::{
     Request, Response, Status, Streaming,
     transport::{Certificate, Identity, Server, ServerTlsConfig},

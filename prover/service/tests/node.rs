@@ -596,6 +596,7 @@ async fn f21_a_key_that_was_damaged_on_the_disk_is_fetched_again_before_it_prove
     for (name, damage) in damages {
         // The child starts cold, and the file's time tells nothing.
         signal(the_child().await, "KILL");
+        tokio::time::sleep(Duration::from_millis(300)).await;
         let file = place.join(name);
         let facts = std::fs::metadata(&file).unwrap();
         let mut bytes = std::fs::read(&file).unwrap();

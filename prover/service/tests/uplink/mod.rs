@@ -188,6 +188,8 @@ impl Gateway {
 
     pub async fn commit_of(&self, attempt: AttemptId) -> Finished {
         self.until("commit", |s| {
+            let failed = s.fails.iter().find(|f| f.0 == attempt);
+            assert!(failed.is_none(), "the attempt failed: {failed:?}");
             s.commits.iter().find(|c| c.attempt == attempt).cloned()
         })
         .await

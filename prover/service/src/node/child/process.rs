@@ -121,6 +121,8 @@ impl Process {
                 let heard = Arc::clone(&words);
                 let listener = std::thread::spawn(move || listen(stderr, &heard));
                 let broke = stdout.and_then(|out| forward(out, &events).err());
+                // The next order goes to another child.
+                over.store(true, Ordering::Release);
                 let mut death = bury(&child, broke.as_ref().map(ToString::to_string));
                 // Its last words may be on their way; someone who inherited the pipe may never close it.
                 let deadline = Instant::now() + Duration::from_millis(500);
@@ -129,7 +131,6 @@ impl Process {
                 }
                 let words = words.lock().unwrap_or_else(PoisonError::into_inner);
                 death.words = String::from_utf8_lossy(&words).into_owned();
-                over.store(true, Ordering::Release);
                 let _ = events.blocking_send(Event::Ended(death));
             })?;
         let gone = || io::Error::other("the thread of a prover process is gone");
@@ -155,6 +156,9 @@ impl Process {
     /// Whether it is over, also when its end was not read yet.
     pub(super) fn has_ended(&self) -> bool {
         self.ended.load(Ordering::Acquire)
+            || lock(&self.child)
+                .as_mut()
+                .is_none_or(|child| !matches!(child.try_wait(), Ok(None)))
     }
 
     /// Sends a request, and the input that belongs to it. A child that died says so by its event.
