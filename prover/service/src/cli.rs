@@ -70,7 +70,7 @@ enum Verb {
     /// The calldata of `verify(uint256,bytes,bytes)` for a proof.
     Calldata(contract::CalldataArgs),
     /// Serve the gRPC API on this machine.
-    Serve(serve::ServeArgs),
+    Serve(Box<serve::ServeArgs>),
     /// Circuits of a server.
     #[command(subcommand)]
     Circuit(circuit::CircuitVerb),
@@ -154,7 +154,7 @@ pub fn main() -> ExitCode {
         Verb::Bench(args) => bench::bench(&args, out),
         Verb::Verifier(args) => contract::verifier(&args, out),
         Verb::Calldata(args) => contract::calldata(&args, out),
-        Verb::Serve(args) => in_runtime(serve::serve(args, out)),
+        Verb::Serve(args) => in_runtime(serve::serve(*args, out)),
         Verb::Circuit(verb) => in_runtime(circuit::run(verb, out)),
         Verb::Job(verb) => in_runtime(job::run(verb, out)),
         Verb::Sim(args) => sim::sim(&args, out),

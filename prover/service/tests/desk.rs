@@ -616,6 +616,8 @@ async fn a_failed_attempt_is_tried_elsewhere_and_a_poison_job_ends_after_two_nod
     assert_eq!(gateway.see(job).await.state, JobState::Queued);
     assert!(nodes[0].record().await.score < 1.0);
     tokio::time::sleep(Duration::from_millis(2500)).await;
+    // Another node is there, or the first one would be the only one.
+    nodes[1].beat(&[]).await;
     nodes[0].nothing().await;
     let second = nodes[1].lease().await;
     assert!(

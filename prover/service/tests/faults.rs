@@ -824,8 +824,8 @@ async fn f36_a_private_input_is_nowhere_in_what_an_attacker_can_copy() {
     let file = folder.path().join("secret.json");
     let other = input("digits-mlp", 6);
     std::fs::write(&file, &other).unwrap();
-    let mut command = gateway.cli(&["job", "submit", &circuit, "--no-cache", "--input"]);
-    let uploaded = json(command.arg(&file));
+    let mut command = gateway.cli(&["job", "submit", &circuit, "--no-cache"]);
+    let uploaded = json(command.arg("--input").arg(&file));
     std::fs::remove_file(&file).unwrap();
     let uploaded = uploaded["name"].as_str().unwrap().to_owned();
     let search = |place: &str| {

@@ -36,12 +36,15 @@ pub(crate) fn retry_after(wait: Duration) -> Duration {
     Duration::from_secs(wait.as_secs().saturating_add(1).min(3600))
 }
 
+/// A bucket, and the rate that it was made for.
+type Bucket = (f64, Arc<DefaultDirectRateLimiter>);
+
 /// The buckets.
 #[derive(Debug)]
 pub(crate) struct RateLimits {
     addresses: Option<DefaultKeyedRateLimiter<IpAddr>>,
     swept: Mutex<Option<Instant>>,
-    tenants: Mutex<HashMap<(TenantId, Class), (f64, Arc<DefaultDirectRateLimiter>)>>,
+    tenants: Mutex<HashMap<(TenantId, Class), Bucket>>,
     clock: DefaultClock,
 }
 

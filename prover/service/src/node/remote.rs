@@ -87,7 +87,7 @@ pub fn gateway_url(text: &str) -> Result<String, JoinError> {
         reason: e.to_string(),
     })?;
     match endpoint.uri().host() {
-        Some(host) if !host.is_empty() => Ok(url),
+        Some(host) if !host.is_empty() && bare != "https:" => Ok(url),
         _ => Err(JoinError::Address {
             address: text.to_owned(),
             reason: "it names no host".to_owned(),

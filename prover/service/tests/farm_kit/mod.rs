@@ -190,19 +190,16 @@ impl Gateway {
             model(&format!("{name}.onnx")),
             model(&format!("{name}.calibration.npz")),
         );
-        let mut command = self.cli(&["circuit", "create", "--wait", "--calibration"]);
-        let created = json(command.arg(samples).args(more).arg(file));
-        created["name"]
-            .as_str()
-            .or(created["circuit"].as_str())
-            .unwrap_or_else(|| panic!("{created}"))
-            .to_owned()
+        let mut command = self.cli(&["circuit", "create", "--wait"]);
+        command.arg("--calibration").arg(samples);
+        let created = json(command.args(more).arg(file));
+        created["name"].as_str().unwrap().to_owned()
     }
 
     /// Nodes by display name, as `node ls` shows them.
     pub fn node_list(&self) -> BTreeMap<String, serde_json::Value> {
         let listed = json(&mut self.cli(&["node", "ls"]));
-        let nodes = listed["nodes"].as_array().cloned().unwrap_or_default();
+        let nodes = listed.as_array().cloned().unwrap();
         nodes
             .into_iter()
             .map(|n| (n["display_name"].as_str().unwrap_or_default().to_owned(), n))
