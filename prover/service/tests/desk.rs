@@ -367,7 +367,8 @@ async fn what_is_no_proof_of_the_job_is_never_released_and_its_node_is_quarantin
 #[tokio::test]
 async fn cheap_lies_are_refused_before_any_mathematics() {
     let gateway = Gateway::new().await;
-    let lies: [(&str, fn(Finished) -> Finished); 4] = [
+    type Lie = (&'static str, fn(Finished) -> Finished);
+    let lies: [Lie; 4] = [
         ("at most 65536", |f| Finished {
             proof: vec![0; 100_000],
             ..f

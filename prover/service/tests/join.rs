@@ -2,7 +2,6 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used)]
 
-#[allow(dead_code)]
 mod server;
 
 use std::{

@@ -4,7 +4,6 @@
 #![allow(clippy::unwrap_used)]
 
 mod fake;
-#[allow(dead_code)]
 mod server;
 mod uplink;
 
@@ -116,12 +115,13 @@ async fn leases_become_proofs_as_many_at_a_time_as_there_are_slots() {
     let proofs = node.gateway.seen.lock().unwrap().commits.clone();
     let distinct: BTreeSet<&[u8]> = proofs.iter().map(|c| &c.proof[..]).collect();
     assert_eq!((proofs.len(), distinct.len()), (6, 6));
-    let beats = node.gateway.seen.lock().unwrap();
-    assert!(
-        beats.beats.iter().all(|(_, b)| b.attempts.len() <= 4),
-        "two at work, two on their way"
-    );
-    drop(beats);
+    {
+        let seen = node.gateway.seen.lock().unwrap();
+        assert!(
+            seen.beats.iter().all(|(_, b)| b.attempts.len() <= 4),
+            "two at work, two on their way"
+        );
+    }
     let gateway = node.gateway.clone();
     node.stopped().await;
     assert_eq!(gateway.seen.lock().unwrap().closed.len(), 1);
@@ -534,9 +534,10 @@ async fn a_child_obeys_a_cancel_and_is_killed_when_it_cannot() {
     }
     let next = node.gateway.grant(circuit, &files, &one_input());
     assert!(is_valid(&node.gateway.commit_of(next).await));
-    let seen = node.gateway.seen.lock().unwrap();
-    assert!(seen.fails.is_empty() && seen.commits.len() == 1);
-    drop(seen);
+    {
+        let seen = node.gateway.seen.lock().unwrap();
+        assert!(seen.fails.is_empty() && seen.commits.len() == 1);
+    }
     node.stopped().await;
 }
 

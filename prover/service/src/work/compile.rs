@@ -203,8 +203,10 @@ fn watch(
     });
     let words = std::thread::spawn(move || {
         let mut text = Vec::new();
-        if let Some(pipe) = stderr {
-            let _ = pipe.take(4096).read_to_end(&mut text);
+        if let Some(mut pipe) = stderr {
+            let _ = pipe.by_ref().take(4096).read_to_end(&mut text);
+            // Whoever writes more must not find the pipe closed.
+            let _ = std::io::copy(&mut pipe, &mut std::io::sink());
         }
         String::from_utf8_lossy(&text).into_owned()
     });

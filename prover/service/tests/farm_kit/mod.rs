@@ -41,6 +41,7 @@ pub fn free_address() -> SocketAddr {
 
 /// As much as there is to read where logs are searched.
 const LEVEL: &str = "debug";
+const QUIET: &str = "info";
 
 fn log() -> Stdio {
     match std::env::var_os("ZKINFER_TEST_LOG") {
@@ -92,7 +93,7 @@ impl Gateway {
             arguments.extend(["--slots".into(), "0".into()]);
         }
         arguments.extend(more.iter().map(|m| (*m).to_owned()));
-        let child = Self::spawn(&arguments, log());
+        let child = Self::spawn(&arguments, log(), QUIET);
         Self {
             child,
             listen,
@@ -107,13 +108,13 @@ impl Gateway {
         let mut gateway = Self::start(data, more);
         gateway.kill();
         let file = std::fs::File::create(log).unwrap();
-        gateway.child = Self::spawn(&gateway.arguments, file.into());
+        gateway.child = Self::spawn(&gateway.arguments, file.into(), LEVEL);
         gateway
     }
 
-    fn spawn(arguments: &[String], stderr: Stdio) -> Child {
+    fn spawn(arguments: &[String], stderr: Stdio, level: &str) -> Child {
         let mut child = Command::new(BIN)
-            .env("ZKINFER_LOG", LEVEL)
+            .env("ZKINFER_LOG", level)
             .args(arguments)
             .stdout(Stdio::piped())
             .stderr(stderr)
@@ -130,7 +131,7 @@ impl Gateway {
     /// `kill -9`, and the same again.
     pub fn restart(&mut self) {
         self.kill();
-        self.child = Self::spawn(&self.arguments, log());
+        self.child = Self::spawn(&self.arguments, log(), QUIET);
     }
 
     pub fn kill(&mut self) {
@@ -140,7 +141,7 @@ impl Gateway {
 
     /// Starts again after [`Self::kill`].
     pub fn start_again(&mut self) {
-        self.child = Self::spawn(&self.arguments, log());
+        self.child = Self::spawn(&self.arguments, log(), QUIET);
     }
 
     pub fn pid(&self) -> u32 {
