@@ -1,7 +1,7 @@
 //! # Scheduler: which jobs a node that asks gets
 //! A pure function of a [`Snapshot`]: no store, no clock, and the order of the snapshot's lists does not matter.
 //!
-//! 1. *Filter* ([`filter`]): the node can take the job: state, proof system, size, trust, pools, exclusions, room; its tenant may run one more.
+//! 1. *Filter* (`filter`): the node can take the job: state, proof system, size, trust, pools, exclusions, room; its tenant may run one more.
 //! 2. *Class* ([`fair`]): INTERACTIVE before NORMAL before BATCH, one class up for every 10 minutes of waiting; a tenth of the slots goes to
 //!    BATCH first while it waits.
 //! 3. *Fair share* ([`fair`]): within the class, the tenant with the least virtual time; within the tenant, the oldest job. This is the *head*.

@@ -256,8 +256,6 @@ impl Node {
             &token,
             "--name",
             name,
-            "--slots",
-            "1",
             "--slot-threads",
             "1",
             "--data",
@@ -265,6 +263,9 @@ impl Node {
         .map(str::to_owned)
         .to_vec();
         arguments.push(data.to_str().unwrap().into());
+        if !more.contains(&"--slots") {
+            arguments.extend(["--slots".into(), "1".into()]);
+        }
         let more = more.iter().filter(|m| **m != "--untrusted");
         arguments.extend(more.map(|m| (*m).to_owned()));
         let inside = inside.map(str::to_owned);
@@ -568,21 +569,17 @@ impl Network {
 
     /// What goes from here into the namespace is lost; the other direction passes.
     pub fn lose_replies(&self) {
-        assert!(run(&[
-            "tc",
-            "qdisc",
-            "add",
-            "dev",
-            &self.outside,
-            "root",
-            "netem",
-            "loss",
-            "100%"
-        ]));
+        assert!(run(&["ip", "route", "add", "blackhole", &self.there()]));
     }
 
     pub fn find_replies(&self) {
-        assert!(run(&["tc", "qdisc", "del", "dev", &self.outside, "root"]));
+        assert!(run(&["ip", "route", "del", "blackhole", &self.there()]));
+    }
+
+    /// The other end, more exactly than the route to its network.
+    fn there(&self) -> String {
+        let [a, b, c, _] = self.here.octets();
+        format!("{a}.{b}.{c}.2/32")
     }
 }
 
