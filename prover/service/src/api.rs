@@ -23,6 +23,20 @@ pub mod server;
 pub(crate) mod status;
 mod watch;
 
+/// Every method of the clients' listener, as "Service/Method", from the descriptors that reflection serves.
+pub(crate) fn served_methods() -> Vec<String> {
+    use prost::Message as _;
+    let set = prost_types::FileDescriptorSet::decode(DESCRIPTORS)
+        .expect("the descriptors of this build decode");
+    let services = set.file.iter().flat_map(|file| &file.service);
+    services
+        .flat_map(|service| {
+            let names = service.method.iter();
+            names.map(|method| format!("{}/{}", service.name(), method.name()))
+        })
+        .collect()
+}
+
 /// The descriptors that reflection serves.
 pub(crate) const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/zkinfer.bin"));
 

@@ -1,6 +1,7 @@
 //! Who may call: keys and tokens of clients, certificates of nodes, and the layer that asks for them.
 
 pub mod authority;
+pub(crate) mod door;
 mod enroll;
 mod first_key;
 mod guard;
@@ -18,7 +19,7 @@ use crate::store::{Scopes, TenantId};
 
 pub use enroll::{EnrollToken, TokenError};
 pub use first_key::{FirstKeyError, ensure_admin_key};
-pub(crate) use guard::{GuardLayer, Identify, Lookup};
+pub(crate) use guard::{Guard, Identify, Lookup};
 pub use jwt::{JwksError, Tokens};
 pub use keys::{ApiSecret, KeyError};
 pub(crate) use limits::{RateLimits, retry_after};

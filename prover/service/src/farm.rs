@@ -227,13 +227,12 @@ impl Farm {
     async fn unschedulable(&self) -> Result<Vec<(&'static str, u64)>, StoreError> {
         use scheduler::PendingKind as Kind;
         let snapshot = self.look(&[], None).await?.snapshot;
-        let count = |of: Kind| {
-            let explained = snapshot.jobs.iter().take(EXPLAINED_JOBS);
-            let kinds = explained
-                .filter_map(|job| scheduler::explain(&snapshot, job.job))
-                .map(|explained| explained.pending.kind);
-            kinds.filter(|kind| *kind == of).count() as u64
-        };
+        let first = snapshot.jobs.iter().take(EXPLAINED_JOBS);
+        let kinds: Vec<Kind> = first
+            .filter_map(|job| scheduler::explain(&snapshot, job.job))
+            .map(|explained| explained.pending.kind)
+            .collect();
+        let count = |of: Kind| kinds.iter().filter(|kind| **kind == of).count() as u64;
         Ok(vec![
             ("NO_NODE_ONLINE", count(Kind::NoNodeOnline)),
             ("NO_NODE_BIG_ENOUGH", count(Kind::NoNodeBigEnough)),

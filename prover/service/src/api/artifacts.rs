@@ -87,6 +87,10 @@ impl proto::artifacts_server::Artifacts for Artifacts {
                 .into());
             };
             // A client that goes away half-way leaves a whole chunk or none.
+            gateway
+                .farm()
+                .metrics
+                .artifact_bytes("in", chunk.data.len() as u64);
             writer = gateway
                 .detached(writer.write(chunk.offset, chunk.data, chunk.crc32c))
                 .await?;
@@ -156,7 +160,9 @@ impl proto::artifacts_server::Artifacts for Artifacts {
                             crc32c: crc32c::crc32c(&data),
                             data,
                         };
-                        offset += chunk.data.len() as u64;
+                        let bytes = chunk.data.len() as u64;
+                        gateway.farm().metrics.artifact_bytes("out", bytes);
+                        offset += bytes;
                         Ok(proto::ReadArtifactResponse { chunk: Some(chunk) })
                     }
                     Err(e) => Err(Status::from(e)),

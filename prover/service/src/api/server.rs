@@ -18,14 +18,15 @@ use tower::layer::util::{Identity, Stack};
 
 use super::{
     DESCRIPTORS, admin::Admin, artifacts::Artifacts, circuits::Circuits, jobs::Jobs, nodes::Nodes,
-    proto,
+    proto, served_methods,
 };
 use crate::{
     auth::{
-        FirstKeyError, GuardLayer, Identify, JwksError, Lookup, RateLimits, Tokens,
+        FirstKeyError, Guard, Identify, JwksError, Lookup, RateLimits, Tokens,
         authority::{self, Authority, AuthorityError},
+        door::DoorLayer,
         ensure_admin_key,
-        peer::PeerLayer,
+        peer::Gate,
         tls::{self, TlsError},
     },
     config::{self, AccessConfig, ListenerTls, ServeConfig},
@@ -41,29 +42,6 @@ use crate::{
     store::{JobStore as _, blobs},
     work::Work,
 };
-
-/// The methods that metrics tell apart.
-const METHODS: &[&str] = &[
-    "Artifacts/FindMissing",
-    "Artifacts/StartUpload",
-    "Artifacts/WriteArtifact",
-    "Artifacts/GetUpload",
-    "Artifacts/FinishUpload",
-    "Artifacts/ReadArtifact",
-    "Artifacts/GetArtifact",
-    "Circuits/CreateCircuit",
-    "Circuits/GetCircuit",
-    "Circuits/ListCircuits",
-    "Circuits/GetVerifier",
-    "Jobs/CreateJob",
-    "Jobs/GetJob",
-    "Jobs/ListJobs",
-    "Jobs/WaitJob",
-    "Jobs/WatchJobs",
-    "Jobs/CancelJob",
-    "Jobs/GetProof",
-    "Jobs/VerifyProof",
-];
 
 /// Why the server does not run.
 #[derive(Debug, thiserror::Error)]
@@ -233,7 +211,8 @@ pub async fn start(config: &ServeConfig, work: Arc<dyn Work>) -> Result<Running,
             Identify::By(Lookup::new(Arc::clone(&farm.store), tokens))
         }
     };
-    let guard = GuardLayer::new(identify, RateLimits::new(address_rate(access)));
+    let limits = RateLimits::new(address_rate(access));
+    let guard = Guard::new(identify, limits, Arc::clone(&farm.metrics));
     let gateway = Gateway::new(Arc::clone(&farm));
     let encrypted = tls.is_some();
     let router = clients(gateway, secret, authority.clone(), guard).await?;
@@ -348,8 +327,8 @@ where
 }
 
 /// The listener of nodes, behind their certificates.
-fn nodes(desk: Arc<Desk>, authority: Arc<Authority>) -> Router<Stack<PeerLayer, Identity>> {
-    let layer = PeerLayer::new(Arc::clone(&desk.farm().store));
+fn nodes(desk: Arc<Desk>, authority: Arc<Authority>) -> Router<Stack<DoorLayer<Gate>, Identity>> {
+    let layer = DoorLayer::new(Gate::new(Arc::clone(&desk.farm().store)));
     let service = proto::prover_nodes_server::ProverNodesServer::new(Nodes::new(desk, authority))
         .max_decoding_message_size(config::MAX_REQUEST_BYTES)
         .max_encoding_message_size(config::MAX_RESPONSE_BYTES);
@@ -370,8 +349,8 @@ async fn clients(
     gateway: Gateway,
     secret: [u8; 32],
     authority: Option<Arc<Authority>>,
-    guard: GuardLayer,
-) -> Result<Router<Stack<GuardLayer, Stack<MeasureLayer, Identity>>>, ServeError> {
+    guard: Guard,
+) -> Result<Router<Stack<DoorLayer<Guard>, Stack<MeasureLayer, Identity>>>, ServeError> {
     let artifacts = proto::artifacts_server::ArtifactsServer::new(Artifacts(gateway.clone()))
         .max_decoding_message_size(config::MAX_ARTIFACT_MESSAGE_BYTES)
         .max_encoding_message_size(config::MAX_RESPONSE_BYTES);
@@ -418,10 +397,10 @@ async fn clients(
     let v1alpha = reflection()
         .build_v1alpha()
         .map_err(|e| ServeError::Reflection(e.to_string()))?;
-    let measure = MeasureLayer::new(Arc::clone(&gateway.farm().metrics), METHODS);
+    let measure = MeasureLayer::new(Arc::clone(&gateway.farm().metrics), served_methods());
     Ok(Server::builder()
         .layer(measure)
-        .layer(guard)
+        .layer(DoorLayer::new(guard))
         .tcp_nodelay(true)
         .concurrency_limit_per_connection(64)
         .load_shed(true)

@@ -5,21 +5,20 @@ use std::{
     collections::HashMap,
     net::IpAddr,
     sync::{Arc, Mutex, PoisonError},
-    task::{Context, Poll},
     time::{Duration, Instant},
 };
 
-use http::{Request, Response, header::AUTHORIZATION};
+use http::{Request, header::AUTHORIZATION};
 use tonic::{
     Code, Status,
     body::Body,
     transport::server::{TcpConnectInfo, TlsConnectInfo},
 };
-use tower::{Layer, Service};
-use tracing::Instrument as _;
+use tracing::Span;
 
 use super::{
     ApiSecret, Caller, RateLimits, Tokens,
+    door::Admit,
     jwt::TenantRef,
     methods::{Class, Need, need},
     retry_after,
@@ -27,6 +26,7 @@ use super::{
 };
 use crate::{
     api::status,
+    metrics::Metrics,
     store::{Digest, Scope, Store, StoreError, Tenant},
 };
 
@@ -54,73 +54,12 @@ pub(crate) struct Lookup {
     touched: Mutex<HashMap<String, Instant>>,
 }
 
-/// The layer.
-#[derive(Clone, Debug)]
-pub(crate) struct GuardLayer(Arc<Guard>);
-
+/// The rules of the client listener.
 #[derive(Debug)]
-struct Guard {
+pub(crate) struct Guard {
     identify: Identify,
     limits: RateLimits,
-}
-
-impl GuardLayer {
-    pub(crate) fn new(identify: Identify, limits: RateLimits) -> Self {
-        Self(Arc::new(Guard { identify, limits }))
-    }
-}
-
-impl<S> Layer<S> for GuardLayer {
-    type Service = Guarded<S>;
-
-    fn layer(&self, inner: S) -> Guarded<S> {
-        Guarded {
-            guard: Arc::clone(&self.0),
-            inner,
-        }
-    }
-}
-
-/// A service behind the guard.
-#[derive(Clone, Debug)]
-pub(crate) struct Guarded<S> {
-    guard: Arc<Guard>,
-    inner: S,
-}
-
-impl<S> Service<Request<Body>> for Guarded<S>
-where
-    S: Service<Request<Body>, Response = Response<Body>> + Clone + Send + 'static,
-    S::Future: Send + 'static,
-{
-    type Response = Response<Body>;
-    type Error = S::Error;
-    type Future =
-        std::pin::Pin<Box<dyn Future<Output = Result<Response<Body>, S::Error>> + Send + 'static>>;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.inner.poll_ready(cx)
-    }
-
-    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
-        let guard = Arc::clone(&self.guard);
-        // The one that was polled ready is used, its clone stays.
-        let clone = self.inner.clone();
-        let mut inner = std::mem::replace(&mut self.inner, clone);
-        let trace = TraceContext::of(request.headers());
-        let span = tracing::info_span!("call", trace = trace.id(), method = known_path(&request));
-        request.extensions_mut().insert(trace.clone());
-        let work = async move {
-            match guard.admit(&mut request).await {
-                Ok(()) => inner.call(request).await,
-                Err(status) => {
-                    tracing::debug!(code = ?status.code(), "turned away");
-                    Ok(status.into_http())
-                }
-            }
-        };
-        Box::pin(trace.scope(work.instrument(span)))
-    }
+    metrics: Arc<Metrics>,
 }
 
 /// The method, when it is one: a log line is no place for a stranger's text.
@@ -140,16 +79,38 @@ fn peer(request: &Request<Body>) -> Option<IpAddr> {
     tcp.and_then(TcpConnectInfo::remote_addr).map(|a| a.ip())
 }
 
+impl Admit for Guard {
+    type Pass = ();
+
+    fn span(&self, request: &Request<Body>, trace: &TraceContext) -> Span {
+        tracing::info_span!("call", trace = trace.id(), method = known_path(request))
+    }
+
+    async fn admit(&self, request: &mut Request<Body>) -> Result<((), Option<Duration>), Status> {
+        self.identified(request).await?;
+        Ok(((), None))
+    }
+}
+
 impl Guard {
-    /// Lets a request in, with its caller, or says why not.
-    async fn admit(&self, request: &mut Request<Body>) -> Result<(), Status> {
+    pub(crate) fn new(identify: Identify, limits: RateLimits, metrics: Arc<Metrics>) -> Self {
+        Self {
+            identify,
+            limits,
+            metrics,
+        }
+    }
+
+    /// Gives a request its caller, or says why it has none that may call.
+    async fn identified(&self, request: &mut Request<Body>) -> Result<(), Status> {
         let need = need(request.uri().path());
         let Identify::By(lookup) = &self.identify else {
             request.extensions_mut().insert(Caller::local());
             return Ok(());
         };
         if let Some(address) = peer(request) {
-            self.limits.address(address).map_err(limited)?;
+            let allowed = self.limits.address(address);
+            allowed.map_err(|wait| self.limited("address", wait))?;
         }
         if need == Need::Nothing {
             return Ok(());
@@ -180,9 +141,17 @@ impl Guard {
     }
 
     fn tenant_rate(&self, tenant: &Tenant, class: Class) -> Result<(), Status> {
-        self.limits
-            .tenant(tenant.id, class, tenant.bounds.requests_per_second)
-            .map_err(limited)
+        let allowed = self
+            .limits
+            .tenant(tenant.id, class, tenant.bounds.requests_per_second);
+        allowed.map_err(|wait| self.limited("tenant", wait))
+    }
+
+    fn limited(&self, kind: &'static str, wait: Duration) -> Status {
+        self.metrics.rate_limited(kind);
+        let message = "too many calls; slow down";
+        let wait = Some(retry_after(wait));
+        status::refuse(Code::ResourceExhausted, "RATE_LIMITED", message, wait)
     }
 }
 
@@ -204,12 +173,6 @@ fn unauthenticated() -> Status {
 fn missing(scope: Scope) -> Status {
     let message = format!("this call needs the scope `{}`", scope.name());
     status::refuse(Code::PermissionDenied, "SCOPE_MISSING", &message, None)
-}
-
-fn limited(wait: Duration) -> Status {
-    let message = "too many calls; slow down";
-    let wait = Some(retry_after(wait));
-    status::refuse(Code::ResourceExhausted, "RATE_LIMITED", message, wait)
 }
 
 impl Lookup {

@@ -5,7 +5,6 @@ use std::{
     collections::HashMap,
     net::IpAddr,
     sync::{Arc, Mutex, PoisonError},
-    task::{Context, Poll},
     time::Duration,
 };
 
@@ -13,17 +12,16 @@ use governor::{
     DefaultKeyedRateLimiter, Quota, RateLimiter,
     clock::{Clock as _, DefaultClock},
 };
-use http::{Request, Response};
+use http::Request;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::{
     Code, Status,
     body::Body,
     transport::server::{TcpConnectInfo, TlsConnectInfo},
 };
-use tower::{Layer, Service};
-use tracing::Instrument as _;
+use tracing::Span;
 
-use super::{RateLimits, retry_after, trace::TraceContext};
+use super::{RateLimits, door::Admit, retry_after, trace::TraceContext};
 use crate::{
     api::status,
     store::{Digest, Node, NodeId, NodeState, Store, StoreError},
@@ -47,8 +45,9 @@ const SERVICE: &str = "/zkinfer.v1.ProverNodes/";
 #[derive(Clone, Debug)]
 pub(crate) struct Peer(pub(crate) Node);
 
+/// The rules of the listener of nodes.
 #[derive(Debug)]
-struct Gate {
+pub(crate) struct Gate {
     store: Arc<dyn Store>,
     enrolling: Arc<Semaphore>,
     addresses: RateLimits,
@@ -112,87 +111,9 @@ impl Drop for Place {
     }
 }
 
-/// The layer.
-#[derive(Clone, Debug)]
-pub(crate) struct PeerLayer(Arc<Gate>);
-
-impl PeerLayer {
-    pub(crate) fn new(store: Arc<dyn Store>) -> Self {
-        let rate = std::num::NonZeroU32::new(CALL_RATE).unwrap_or(std::num::NonZeroU32::MIN);
-        Self(Arc::new(Gate {
-            store,
-            enrolling: Arc::new(Semaphore::new(MAX_ENROLLING)),
-            addresses: RateLimits::new(ENROLL_RATE),
-            pace: RateLimiter::keyed(Quota::per_second(rate)),
-            clock: DefaultClock::default(),
-            calls: Crowd::new(MAX_CALLS),
-        }))
-    }
-}
-
-impl<S> Layer<S> for PeerLayer {
-    type Service = Peered<S>;
-
-    fn layer(&self, inner: S) -> Peered<S> {
-        Peered {
-            gate: Arc::clone(&self.0),
-            inner,
-        }
-    }
-}
-
-/// A service that only nodes reach.
-#[derive(Clone, Debug)]
-pub(crate) struct Peered<S> {
-    gate: Arc<Gate>,
-    inner: S,
-}
-
-impl<S> Service<Request<Body>> for Peered<S>
-where
-    S: Service<Request<Body>, Response = Response<Body>> + Clone + Send + 'static,
-    S::Future: Send + 'static,
-{
-    type Response = Response<Body>;
-    type Error = S::Error;
-    type Future =
-        std::pin::Pin<Box<dyn Future<Output = Result<Response<Body>, S::Error>> + Send + 'static>>;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.inner.poll_ready(cx)
-    }
-
-    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
-        let gate = Arc::clone(&self.gate);
-        // The one that was polled ready is used, its clone stays.
-        let clone = self.inner.clone();
-        let mut inner = std::mem::replace(&mut self.inner, clone);
-        let trace = TraceContext::of(request.headers());
-        let span = tracing::info_span!("node call", trace = trace.id());
-        request.extensions_mut().insert(trace.clone());
-        let work = async move {
-            let (admitted, longest) = match gate.admit(&mut request).await {
-                Ok(admitted) => admitted,
-                Err(status) => {
-                    tracing::debug!(code = ?status.code(), "turned away");
-                    return Ok(status.into_http());
-                }
-            };
-            let answer = tokio::time::timeout(longest, inner.call(request)).await;
-            drop(admitted);
-            answer.unwrap_or_else(|_| {
-                let message = "the call took too long";
-                let late = status::refuse(Code::DeadlineExceeded, "TOO_SLOW", message, None);
-                Ok(late.into_http())
-            })
-        };
-        Box::pin(trace.scope(work.instrument(span)))
-    }
-}
-
 /// Held while a call goes on.
 #[derive(Debug)]
-enum Admitted {
+pub(crate) enum Admitted {
     Stranger { _permit: OwnedSemaphorePermit },
     Node { _place: Place },
 }
@@ -208,8 +129,17 @@ fn stranger() -> Status {
     status::refuse(Code::Unauthenticated, "UNAUTHENTICATED", message, None)
 }
 
-impl Gate {
-    async fn admit(&self, request: &mut Request<Body>) -> Result<(Admitted, Duration), Status> {
+impl Admit for Gate {
+    type Pass = Admitted;
+
+    fn span(&self, _: &Request<Body>, trace: &TraceContext) -> Span {
+        tracing::info_span!("node call", trace = trace.id())
+    }
+
+    async fn admit(
+        &self,
+        request: &mut Request<Body>,
+    ) -> Result<(Admitted, Option<Duration>), Status> {
         let enrolls = match request.uri().path().strip_prefix(SERVICE) {
             Some("Enroll") => true,
             Some(_) => false,
@@ -244,10 +174,24 @@ impl Gate {
             .map_err(|not| busy("too many calls", not.wait_time_from(self.clock.now())))?;
         let place = self.calls.enter(node.id)?;
         request.extensions_mut().insert(Peer(node));
-        Ok((Admitted::Node { _place: place }, LONGEST))
+        Ok((Admitted::Node { _place: place }, Some(LONGEST)))
+    }
+}
+
+impl Gate {
+    pub(crate) fn new(store: Arc<dyn Store>) -> Self {
+        let rate = std::num::NonZeroU32::new(CALL_RATE).unwrap_or(std::num::NonZeroU32::MIN);
+        Self {
+            store,
+            enrolling: Arc::new(Semaphore::new(MAX_ENROLLING)),
+            addresses: RateLimits::new(ENROLL_RATE),
+            pace: RateLimiter::keyed(Quota::per_second(rate)),
+            clock: DefaultClock::default(),
+            calls: Crowd::new(MAX_CALLS),
+        }
     }
 
-    fn enrolling(&self, address: Option<IpAddr>) -> Result<(Admitted, Duration), Status> {
+    fn enrolling(&self, address: Option<IpAddr>) -> Result<(Admitted, Option<Duration>), Status> {
         if let Some(address) = address {
             self.addresses
                 .address(address)
@@ -256,7 +200,8 @@ impl Gate {
         let permit = Arc::clone(&self.enrolling)
             .try_acquire_owned()
             .map_err(|_| busy("too many enrollments", Duration::from_secs(1)))?;
-        Ok((Admitted::Stranger { _permit: permit }, LONGEST_ENROLL))
+        let admitted = Admitted::Stranger { _permit: permit };
+        Ok((admitted, Some(LONGEST_ENROLL)))
     }
 
     /// The node with this certificate, unless it may not speak.

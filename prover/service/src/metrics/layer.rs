@@ -15,13 +15,16 @@ use super::Metrics;
 #[derive(Clone, Debug)]
 pub struct MeasureLayer {
     metrics: Arc<Metrics>,
-    methods: &'static [&'static str],
+    methods: Arc<[String]>,
 }
 
 impl MeasureLayer {
     /// Counts into `metrics`. Paths that are not in `methods` ("Service/Method") are one label, so that a client cannot make labels.
-    pub fn new(metrics: Arc<Metrics>, methods: &'static [&'static str]) -> Self {
-        Self { metrics, methods }
+    pub fn new(metrics: Arc<Metrics>, methods: Vec<String>) -> Self {
+        Self {
+            metrics,
+            methods: methods.into(),
+        }
     }
 }
 
@@ -84,8 +87,8 @@ where
     fn call(&mut self, request: Request<A>) -> Self::Future {
         let path = request.uri().path();
         let path = path.strip_prefix("/zkinfer.v1.").unwrap_or(path);
-        let method = self.layer.methods.iter().find(|m| **m == path);
-        let method = method.copied().unwrap_or("other");
+        let method = self.layer.methods.iter().find(|m| *m == path);
+        let method = method.map_or("other", String::as_str).to_owned();
         let metrics = Arc::clone(&self.layer.metrics);
         let begun = Instant::now();
         let answer = self.inner.call(request);
@@ -100,7 +103,7 @@ where
                 ),
                 Err(_) => "OTHER",
             };
-            metrics.called(method, code, begun.elapsed());
+            metrics.called(&method, code, begun.elapsed());
             answer
         })
     }

@@ -89,7 +89,6 @@ impl Desk {
         let begun = Instant::now();
         let (circuit, prove, key_load) = (held.job.circuit, finished.prove, finished.key_load);
         let (tenant, metrics) = (held.job.tenant, &self.farm.metrics);
-        let backend = self.farm.store.circuit(tenant, circuit).await?.backend;
         let proof = match self.check(held, finished).await? {
             Ok(proof) => proof,
             Err(reason) => {
@@ -114,9 +113,13 @@ impl Desk {
             })
             .await?;
         self.farm.live.forget_nodes_of(attempt.job);
-        self.farm.metrics.committed(begun.elapsed());
+        metrics.committed(begun.elapsed());
         if outcome == CommitOutcome::Accepted {
-            self.farm.metrics.proved(backend, prove, key_load);
+            match self.farm.store.circuit(tenant, circuit).await {
+                Ok(circuit) => metrics.proved(circuit.backend, prove, key_load),
+                // The proof is stored; only its time is not counted.
+                Err(_) => metrics.store_error(),
+            }
         }
         // Times by which others are measured are taken from nodes that are trusted.
         if outcome == CommitOutcome::Accepted && known.trust >= Trust::Vetted {
