@@ -223,6 +223,7 @@ fn protobuf_types(file: &File) -> Vec<(usize, String)> {
         "src/api/",
         "src/cli.rs",
         "src/cli/",
+        "src/auth/door.rs",
         "src/auth/guard.rs",
         "src/auth/methods.rs",
         "src/auth/peer.rs",
