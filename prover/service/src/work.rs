@@ -133,6 +133,17 @@ pub trait Work: Debug + Send + Sync {
     ) -> Result<Arc<dyn WarmProver>, WorkError>;
 }
 
+/// Why a statement is not about an input.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Mismatch {
+    /// The statement is of another one.
+    #[error("{0}")]
+    Proof(String),
+    /// The input itself is not what it was when it was stored.
+    #[error("{0}")]
+    Input(String),
+}
+
 /// The gateway's view of a circuit.
 pub trait Gate: Debug + Send + Sync {
     /// Parses a client's input file and quantizes it; the bytes are canonical.
@@ -147,11 +158,12 @@ pub trait Gate: Debug + Send + Sync {
     /// Why it does not hold.
     fn verify(&self, parts: &ProofParts) -> Result<(), String>;
 
-    /// Checks that a statement shows the canonical quantized tensors `input`, as far as they are public.
+    /// Checks that a statement is about the canonical quantized tensors `input`: what it shows of them is theirs, and where it hides one, the outputs
+    /// that it shows are the model's for this input.
     ///
     /// # Errors
-    /// It shows others.
-    fn check_input(&self, parts: &ProofParts, input: &[u8]) -> Result<(), String>;
+    /// [`Mismatch`].
+    fn check_input(&self, parts: &ProofParts, input: &[u8]) -> Result<(), Mismatch>;
 
     /// The digest of the key that `verify` uses.
     fn vk_digest(&self) -> [u8; 32];

@@ -567,6 +567,33 @@ async fn two_tenants_see_nothing_of_each_other() {
     assert_eq!(found.into_inner().missing.len(), 1);
     let found = one.artifacts.find_missing(missing).await.unwrap();
     assert_eq!(found.into_inner().missing.len(), 0);
+    // A digest opens nothing, and tells nothing, without the bytes.
+    let mut told = Vec::new();
+    for bytes in [&b"model"[..], b"never uploaded"] {
+        let start = proto::StartUploadRequest {
+            digest: digest(bytes),
+            size: bytes.len() as u64,
+            kind: ArtifactKind::Model.code(),
+            ..Default::default()
+        };
+        let started = two.artifacts.start_upload(start).await.unwrap();
+        let started = started.into_inner();
+        assert!(!started.already_present);
+        let finish = proto::FinishUploadRequest {
+            upload_id: started.upload_id,
+            part_etags: vec![],
+        };
+        let refused = two.artifacts.finish_upload(finish).await.unwrap_err();
+        told.push((refused.code(), reason(&refused)));
+        let read = proto::ReadArtifactRequest {
+            digest: digest(bytes),
+            ..Default::default()
+        };
+        let refused = two.artifacts.read_artifact(read).await.unwrap_err();
+        assert_eq!(refused.code(), Code::NotFound);
+    }
+    assert_eq!(told[0], told[1]);
+    assert_eq!(told[0].1, "UPLOAD_INCOMPLETE");
 
     // Names: what belongs to another is answered like what never was.
     let absent_job = "jobs/0190a5b4-7d6e-7000-8000-000000000000";

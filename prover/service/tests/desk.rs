@@ -4,9 +4,12 @@
 
 mod fake;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
-use fake::FakeWork;
+use fake::{Fake, FakeWork};
 use zkinfer_service::{
     config::Limits,
     farm::{
@@ -31,11 +34,12 @@ const VK: [u8; 32] = [7; 32];
 struct Gateway {
     desk: Desk,
     farm: Arc<Farm>,
+    work: Arc<Fake>,
     circuit: CircuitId,
     data: tempfile::TempDir,
 }
 
-async fn farm(data: &std::path::Path) -> Arc<Farm> {
+async fn farm(data: &std::path::Path, work: &Arc<Fake>) -> Arc<Farm> {
     let limits = Limits {
         lease_ttl: Duration::from_millis(600),
         heartbeat: Duration::from_millis(100),
@@ -45,7 +49,7 @@ async fn farm(data: &std::path::Path) -> Arc<Farm> {
     Arc::new(Farm::new(
         Arc::new(SqliteStore::open(&data.join("db")).await.unwrap()),
         Blobs::open(data, vault).unwrap(),
-        Arc::new(FakeWork(Arc::default())),
+        Arc::new(FakeWork(Arc::clone(work))),
         limits,
         data.to_owned(),
     ))
@@ -54,11 +58,13 @@ async fn farm(data: &std::path::Path) -> Arc<Farm> {
 impl Gateway {
     async fn new() -> Self {
         let data = tempfile::tempdir().unwrap();
-        let farm = farm(data.path()).await;
+        let work = Arc::default();
+        let farm = farm(data.path(), &work).await;
         let circuit = circuit(&farm).await;
         Self {
             desk: Desk::new(Arc::clone(&farm)),
             farm,
+            work,
             circuit,
             data,
         }
@@ -67,7 +73,7 @@ impl Gateway {
     /// Another process on the same data folder.
     async fn restart(self) -> Self {
         self.farm.store.close().await;
-        let farm = farm(self.data.path()).await;
+        let farm = farm(self.data.path(), &self.work).await;
         farm.store.recover(600).await.unwrap();
         Self {
             desk: Desk::new(Arc::clone(&farm)),
@@ -615,7 +621,7 @@ async fn a_failed_attempt_is_tried_elsewhere_and_a_poison_job_ends_after_two_nod
             .await
     );
     assert_eq!(gateway.see(job).await.state, JobState::Queued);
-    assert!(nodes[0].record().await.score < 1.0);
+    assert_eq!(nodes[0].record().await.failed, 1);
     tokio::time::sleep(Duration::from_millis(2500)).await;
     // Another node is there, or the first one would be the only one.
     nodes[1].beat(&[]).await;
@@ -725,4 +731,124 @@ async fn a_closed_session_hands_its_attempts_back_uncounted() {
         (JobState::Queued, 0, 0)
     );
     assert_eq!(gateway.outcomes(job).await, [AttemptOutcome::Released]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lie_is_checked_and_counted_once_also_when_its_calls_go_away() {
+    let gateway = Gateway::new().await;
+    gateway.work.verify_ms.store(200, Ordering::Relaxed);
+    let node = gateway.node(Trust::Vetted, 1).await;
+    gateway.job(b"{1}").await;
+    let lease = node.lease().await;
+    let lie = Finished {
+        proof: vec![9; 32],
+        ..node.proof(&lease, b"{1}")
+    };
+    for _ in 0..10 {
+        let call = node.commit(lie.clone());
+        let _ = tokio::time::timeout(Duration::from_millis(20), call).await;
+    }
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let verified = gateway.work.verified.load(Ordering::Relaxed);
+    assert_eq!((verified, node.record().await.invalid), (1, 1));
+}
+
+#[tokio::test]
+async fn a_node_that_hands_a_job_back_again_and_again_does_not_get_it_again() {
+    let gateway = Gateway::new().await;
+    let hostile = gateway.node(Trust::Untrusted, 1).await;
+    let honest = gateway.node(Trust::Vetted, 1).await;
+    let job = gateway.job(b"{1}").await;
+    for _ in 0..2 {
+        let lease = hostile.lease().await;
+        assert!(
+            !hostile
+                .fail(&lease, FailureClass::Cancelled, "DRAINED")
+                .await
+        );
+    }
+    honest.beat(&[]).await;
+    hostile.nothing().await;
+    assert_eq!(honest.lease().await.attempt.job, job);
+}
+
+#[tokio::test]
+async fn a_job_that_is_handed_back_by_its_only_node_waits_longer_each_time() {
+    let gateway = Gateway::new().await;
+    let node = gateway.node(Trust::Vetted, 1).await;
+    let job = gateway.job(b"{1}").await;
+    for _ in 0..3 {
+        let lease = node.lease().await;
+        node.fail(&lease, FailureClass::Cancelled, "DRAINED").await;
+    }
+    let seen = gateway.see(job).await;
+    let wait = seen.not_before - gateway.farm.store.now().await.unwrap();
+    assert_eq!((seen.state, seen.attempt_count), (JobState::Queued, 0));
+    assert!((1000..=2000).contains(&wait), "{wait} ms");
+}
+
+#[tokio::test]
+async fn a_node_cannot_pass_its_failure_off_as_the_gateways() {
+    let gateway = Gateway::new().await;
+    let node = gateway.node(Trust::Vetted, 1).await;
+    let job = gateway.job(b"{1}").await;
+    let lease = node.lease().await;
+    node.fail(&lease, FailureClass::Internal, "NOT_HANDED_OUT")
+        .await;
+    assert_eq!(node.record().await.failed, 1);
+    let told = gateway.see(job).await.failure.unwrap();
+    assert_eq!(told.code, "NODE");
+}
+
+#[tokio::test]
+async fn two_untrusted_nodes_end_no_job_and_are_blamed_once_it_is_proven() {
+    let gateway = Gateway::new().await;
+    let liars = [
+        gateway.node(Trust::Untrusted, 1).await,
+        gateway.node(Trust::Untrusted, 1).await,
+    ];
+    let job = gateway.job(b"{1}").await;
+    for liar in &liars {
+        liar.beat(&[]).await;
+        let lease = liar.lease().await;
+        liar.fail(&lease, FailureClass::InvalidRequest, "BAD_INPUT")
+            .await;
+        assert_eq!(gateway.see(job).await.state, JobState::Queued);
+        let wait = Duration::from_millis(if liar.id == liars[0].id { 2500 } else { 5000 });
+        tokio::time::sleep(wait).await;
+    }
+    let before = liars[0].record().await.score;
+    let honest = gateway.node(Trust::Vetted, 1).await;
+    let lease = honest.lease().await;
+    assert_eq!(
+        honest.commit(honest.proof(&lease, b"{1}")).await.unwrap(),
+        ACCEPTED
+    );
+    for liar in &liars {
+        assert!(liar.record().await.score < before);
+    }
+}
+
+#[tokio::test]
+async fn a_node_that_is_trusted_less_loses_what_it_may_not_see_any_more() {
+    let gateway = Gateway::new().await;
+    let node = gateway.node(Trust::Vetted, 2).await;
+    let private = |new| NewJob {
+        private_input: true,
+        ..new
+    };
+    gateway.job_with(b"{secret}", private).await;
+    gateway.job(b"{1}").await;
+    let leases = [node.lease().await, node.lease().await];
+    let change = NodeChange {
+        trust: Some(Trust::Untrusted),
+        ..NodeChange::default()
+    };
+    let store = &gateway.farm.store;
+    store.update_node(node.id, change, None).await.unwrap();
+    let open = store.open_attempts(node.id).await.unwrap();
+    assert_eq!(open.len(), 1);
+    let kept = leases.iter().find(|l| l.attempt == open[0].0).unwrap();
+    assert!(!gateway.see(kept.attempt.job).await.private_input);
+    assert_eq!(node.record().await.lost, 0, "it was not its fault");
 }

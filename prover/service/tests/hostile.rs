@@ -304,6 +304,33 @@ fn failures(job: &proto::Job) -> Vec<FailureClass> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn f18_a_hidden_input_is_not_replaced_by_one_of_the_nodes_choice() {
+    let folder = tempfile::tempdir().unwrap();
+    let gateway = Gateway::start(&folder.path().join("gateway"), &QUICK);
+    let circuit = gateway.circuit("digits-mlp", &["--input", "private"]);
+    let mut client = gateway.jobs().await;
+    let mut node = Raw::join(&gateway).await;
+    let inputs = [input("digits-mlp", 0), input("digits-mlp", 400)];
+    let [own, other] = [0, 1].map(|n| honest(&gateway, &circuit, &inputs[n], [0; 32]));
+    assert_ne!(own.1, other.1, "the outputs differ");
+    for (n, right) in [(0, false), (0, true)] {
+        let mut wanted = request(&circuit, inputs[n].clone());
+        wanted.allow_cached = Some(false);
+        let name = client.create_job(wanted).await.unwrap().into_inner().name;
+        let lease = node.lease().await;
+        assert_eq!(lease.job, name);
+        let (proof, publics) = if right { &own } else { &other };
+        let told = node.commit(&lease, proof, publics).await.unwrap();
+        let wanted = if right {
+            Outcome::Accepted
+        } else {
+            Outcome::Invalid
+        };
+        assert_eq!(told, wanted);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn f18_huge_and_slow_proofs_cost_the_gateway_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let gateway = Gateway::start(&folder.path().join("gateway"), &QUICK);

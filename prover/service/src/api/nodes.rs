@@ -49,7 +49,7 @@ impl Nodes {
 /// The node that calls. Only the layer of the listener says so.
 fn peer<T>(request: &Request<T>) -> Result<Node, Status> {
     let peer = request.extensions().get::<Peer>();
-    peer.map(|p| p.0.clone()).ok_or_else(|| {
+    peer.map(|p| p.node.clone()).ok_or_else(|| {
         let message = "this call needs the certificate of a node";
         status::refuse(Code::Unauthenticated, "UNAUTHENTICATED", message, None)
     })
@@ -91,7 +91,7 @@ impl proto::prover_nodes_server::ProverNodes for Nodes {
         &self,
         request: Request<proto::EnrollRequest>,
     ) -> Result<Response<proto::EnrollResponse>, Status> {
-        let known = request.extensions().get::<Peer>().map(|p| p.0.clone());
+        let known = request.extensions().get::<Peer>().cloned();
         self.enroll_node(known, request.into_inner()).await
     }
 

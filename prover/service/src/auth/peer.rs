@@ -43,7 +43,11 @@ const SERVICE: &str = "/zkinfer.v1.ProverNodes/";
 
 /// The node that calls.
 #[derive(Clone, Debug)]
-pub(crate) struct Peer(pub(crate) Node);
+pub(crate) struct Peer {
+    pub(crate) node: Node,
+    /// The SHA-256 of the certificate that it came with.
+    pub(crate) presented: Digest,
+}
 
 /// The rules of the listener of nodes.
 #[derive(Debug)]
@@ -173,7 +177,10 @@ impl Admit for Gate {
             .check_key(&node.id)
             .map_err(|not| busy("too many calls", not.wait_time_from(self.clock.now())))?;
         let place = self.calls.enter(node.id)?;
-        request.extensions_mut().insert(Peer(node));
+        request.extensions_mut().insert(Peer {
+            node,
+            presented: fingerprint,
+        });
         Ok((Admitted::Node { _place: place }, Some(LONGEST)))
     }
 }

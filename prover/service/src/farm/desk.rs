@@ -10,7 +10,7 @@ mod local;
 mod pace;
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -19,6 +19,7 @@ use tokio::sync::Semaphore;
 
 use super::{
     Farm,
+    job::{NOT_HANDED_OUT, POISON_SUSPECT},
     lease::{Acquire, AttemptId, Beat, BeatAnswer, Granted, Hello, UplinkError, Welcome},
 };
 use crate::store::{
@@ -26,6 +27,7 @@ use crate::store::{
     Node, NodeId, NodeState, StoreError, TenantId, cut,
 };
 
+use commit::Checking;
 pub use commit::MAX_PROOF_BYTES;
 pub use fetch::Fetched;
 pub use local::LocalUplink;
@@ -43,7 +45,12 @@ const CHECKS: usize = 4;
 /// What the desk remembers of a node while it has a session.
 #[derive(Debug, Default)]
 struct Visitor {
+    /// How often it asks for work or begins a session.
     pace: Pace,
+    /// How often it has something new to write down.
+    news: Pace,
+    /// How many times it came.
+    visit: u64,
     /// Whether a call of it waits for work.
     waits: bool,
     /// The keys that the store knows.
@@ -59,9 +66,9 @@ struct Visitor {
 pub struct Desk {
     farm: Arc<Farm>,
     visitors: Mutex<HashMap<NodeId, Visitor>>,
-    checks: Semaphore,
+    checks: Arc<Semaphore>,
     /// Attempts whose proof is being checked.
-    checking: Mutex<HashSet<AttemptId>>,
+    checking: Checking,
 }
 
 fn stopping() -> UplinkError {
@@ -80,8 +87,8 @@ impl Desk {
         Self {
             farm,
             visitors: Mutex::default(),
-            checks: Semaphore::new(CHECKS),
-            checking: Mutex::default(),
+            checks: Arc::new(Semaphore::new(CHECKS)),
+            checking: Checking::default(),
         }
     }
 
@@ -130,6 +137,10 @@ impl Desk {
     /// [`UplinkError`].
     pub async fn open(&self, node: NodeId, hello: Hello) -> Result<Welcome, UplinkError> {
         self.admitted(node).await?;
+        if let Err(wait) = self.with(node, |v| v.pace.take(Instant::now())) {
+            let message = format!("too many sessions; begin one in {wait:?}");
+            return Err(UplinkError::Unreachable(message));
+        }
         if hello.resume.len() > MAX_ATTEMPTS {
             return Err(UplinkError::Refused(format!(
                 "{} attempts to resume, at most {MAX_ATTEMPTS}",
@@ -150,7 +161,15 @@ impl Desk {
                 Ok(opened?)
             })
             .await?;
-        self.visitors().insert(node, Visitor::default());
+        // A new session is not a new pace.
+        self.with(node, |v| {
+            *v = Visitor {
+                pace: v.pace,
+                news: v.news,
+                visit: v.visit + 1,
+                ..Visitor::default()
+            };
+        });
         tracing::info!(%node, session = session.number, kept = session.keep.len(), dropped = session.drop.len(), "session open");
         Ok(Welcome {
             node,
@@ -184,9 +203,28 @@ impl Desk {
                 beat.keys.len()
             )));
         }
-        if let Some(kept) = self.still_fresh(&known, &beat).await? {
-            self.tell(&kept, &beat);
+        if !known.online || known.session != beat.session {
             return Ok(BeatAnswer {
+                stale: true,
+                ..BeatAnswer::default()
+            });
+        }
+        // Names of other attempts cost no transaction.
+        let open = match beat.attempts.is_empty() {
+            true => Vec::new(),
+            false => self.farm.store.open_attempts(node).await?,
+        };
+        let is_open = |attempt: AttemptId| open.iter().any(|(open, _)| *open == attempt);
+        let named = beat.attempts.iter().map(|a| a.attempt);
+        let over: Vec<AttemptId> = named.filter(|a| !is_open(*a)).collect();
+        let fresh = self.still_fresh(node, &beat, &over);
+        let written = fresh.is_none() && self.with(node, |v| v.news.take(Instant::now()).is_ok());
+        if !written {
+            if let Some(kept) = fresh {
+                self.tell(&kept, &beat);
+            }
+            return Ok(BeatAnswer {
+                cancel: over,
                 drain: known.state == NodeState::Draining,
                 prefetch: self.with(node, |v| v.prefetch.clone()),
                 ..BeatAnswer::default()
@@ -197,6 +235,7 @@ impl Desk {
         let attempts: Vec<AttemptBeat> = beat
             .attempts
             .iter()
+            .filter(|a| is_open(a.attempt))
             .map(|a| AttemptBeat {
                 attempt: a.attempt,
                 peak_ram: a.peak_ram,
@@ -226,7 +265,7 @@ impl Desk {
             visitor.prefetch.clone()
         });
         Ok(BeatAnswer {
-            cancel: heard.cancel,
+            cancel: [over, heard.cancel].concat(),
             drain: heard.state == NodeState::Draining,
             prefetch,
             evict: Vec::new(),
@@ -235,34 +274,20 @@ impl Desk {
     }
 
     /// The attempts of a beat that says nothing new so soon after the last one that it need not be written down.
-    async fn still_fresh(
+    fn still_fresh(
         &self,
-        node: &Node,
+        node: NodeId,
         beat: &Beat,
-    ) -> Result<Option<Vec<(AttemptId, TenantId)>>, UplinkError> {
+        over: &[AttemptId],
+    ) -> Option<Vec<(AttemptId, TenantId)>> {
         let recent = self.farm.limits.heartbeat.mul_f32(0.9);
-        let kept = self.with(node.id, |v| match &v.renewed {
+        let kept = self.with(node, |v| match &v.renewed {
             Some((at, kept)) if at.elapsed() < recent && v.keys == beat.keys => Some(kept.clone()),
             _ => None,
-        });
-        let same = |kept: &Vec<(AttemptId, TenantId)>| {
-            let named = beat.attempts.iter().map(|a| a.attempt);
-            named.eq(kept.iter().map(|(attempt, _)| *attempt))
-        };
-        let Some(kept) = kept.filter(same) else {
-            return Ok(None);
-        };
-        if !node.online || node.session != beat.session {
-            return Ok(None);
-        }
-        if kept.is_empty() {
-            return Ok(Some(kept));
-        }
-        let open = self.farm.store.open_attempts(node.id).await?;
-        let all = kept
-            .iter()
-            .all(|(attempt, _)| open.iter().any(|(open, _)| open == attempt));
-        Ok(all.then_some(kept))
+        })?;
+        let named = beat.attempts.iter().map(|a| a.attempt);
+        let same = named.eq(kept.iter().map(|(attempt, _)| *attempt));
+        (same && over.is_empty()).then_some(kept)
     }
 
     /// Shows where the attempts are.
@@ -288,6 +313,11 @@ impl Desk {
         failure: Failure,
     ) -> Result<bool, UplinkError> {
         self.admitted(node).await?;
+        let open = self.farm.store.open_attempts(node).await?;
+        if !open.iter().any(|(open, _)| *open == attempt) {
+            self.farm.metrics.lease_stale();
+            return Ok(true);
+        }
         let farm = Arc::clone(&self.farm);
         self.detached(async move {
             let (outcome, class) = match failure.class {
@@ -306,7 +336,13 @@ impl Desk {
                         | FailureClass::ProofInvalid => FailureClass::NodeFault,
                         class => class,
                     };
-                    let code = bounded(&failure.code, 64);
+                    // What the gateway says of itself no node can say.
+                    let code = match bounded(&failure.code, 64) {
+                        code if [NOT_HANDED_OUT, POISON_SUSPECT].contains(&code.as_str()) => {
+                            "NODE".to_owned()
+                        }
+                        code => code,
+                    };
                     let message = bounded(&failure.message, 1024);
                     tracing::warn!(%node, %attempt, %class, code, message, "attempt failed");
                     let failure = Failure::new(class, code, message);
@@ -331,12 +367,20 @@ impl Desk {
     /// # Errors
     /// [`UplinkError`].
     pub async fn close(&self, node: NodeId, session: i64, reason: &str) -> Result<(), UplinkError> {
+        let known = self.farm.store.node(node).await?;
+        if !known.online || known.session != session {
+            return Ok(());
+        }
         let farm = Arc::clone(&self.farm);
         let closed = self
             .detached(async move { Ok(farm.store.close_session(node, session).await?) })
             .await?;
         if closed {
-            self.visitors().remove(&node);
+            self.with(node, |v| {
+                v.keys.clear();
+                v.prefetch.clear();
+                v.renewed = None;
+            });
         }
         tracing::info!(%node, session, reason = bounded(reason, 200), closed, "session closed");
         Ok(())

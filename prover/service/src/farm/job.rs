@@ -274,20 +274,16 @@ pub fn backoff_ms(n: u32) -> u64 {
 pub struct History {
     /// Whether the gateway itself worked on it: it has no other node to ask.
     pub own: bool,
-    /// Whether the node is trusted beyond UNTRUSTED: one that is not cannot end a client's job alone, or say what it needs.
+    /// Whether the node is trusted beyond UNTRUSTED. What one says that is not only uses up the budget: any number of names may be one liar.
     pub trusted: bool,
-    /// Other nodes that called the request invalid.
-    pub others_refused: u32,
-    /// Other nodes whose child died over it.
+    /// Other trusted nodes whose child died over it.
     pub others_died: u32,
     /// Whether this node's child died over it before.
     pub died_here: bool,
     /// Other nodes that take work.
     pub other_nodes: u32,
-    /// Whether an attempt hit a bound before.
+    /// Whether an attempt of a trusted node hit a bound before.
     pub exceeded_before: bool,
-    /// Other nodes on which one did.
-    pub others_exceeded: u32,
     /// Whether a node with more of what lacked takes work.
     pub bigger_node: bool,
 }
@@ -295,16 +291,11 @@ pub struct History {
 /// What a failure of `class` with `code` means for the job.
 pub fn judge(class: FailureClass, code: &str, history: &History) -> Judgement {
     match class {
-        FailureClass::InvalidRequest
-            if history.own || history.trusted || history.others_refused > 0 =>
-        {
+        FailureClass::InvalidRequest | FailureClass::ResourceExceeded if history.own => {
             Judgement::Failed
         }
-        FailureClass::ResourceExceeded if history.own => Judgement::Failed,
-        FailureClass::ResourceExceeded if !history.trusted => match history.others_exceeded {
-            0 => Judgement::Retry,
-            _ => Judgement::Dead,
-        },
+        _ if !history.trusted => Judgement::Retry,
+        FailureClass::InvalidRequest => Judgement::Failed,
         FailureClass::ResourceExceeded
             if history.exceeded_before || !(history.bigger_node || code == TIME_LIMIT) =>
         {
@@ -442,35 +433,34 @@ mod tests {
     }
 
     #[test]
-    fn an_untrusted_node_cannot_end_a_job_alone_and_two_nodes_can() {
-        let said = |history| judge(FailureClass::InvalidRequest, "BAD_INPUT", &history);
-        let untrusted = History::default();
-        assert_eq!(said(untrusted), Judgement::Retry);
-        let second = History {
-            others_refused: 1,
-            ..untrusted
+    fn the_word_of_an_untrusted_node_ends_no_job() {
+        let worst = History {
+            others_died: 5,
+            died_here: true,
+            exceeded_before: true,
+            ..History::default()
         };
-        assert_eq!(said(second), Judgement::Failed);
-        let trusted = History {
-            trusted: true,
-            ..untrusted
-        };
-        assert_eq!(said(trusted), Judgement::Failed);
+        let words = [
+            (FailureClass::InvalidRequest, "BAD_INPUT", Judgement::Failed),
+            (FailureClass::ResourceExceeded, TIME_LIMIT, Judgement::Dead),
+            (FailureClass::NodeFault, CHILD_DIED, Judgement::Poison),
+        ];
+        for (class, code, trusted) in words {
+            assert_eq!(judge(class, code, &worst), Judgement::Retry, "{class}");
+            let believed = History {
+                trusted: true,
+                ..worst
+            };
+            assert_eq!(judge(class, code, &believed), trusted, "{class}");
+        }
     }
 
     #[test]
     fn a_bound_is_hit_once_more_on_a_bigger_node_and_no_more() {
         let hit = |code, history| judge(FailureClass::ResourceExceeded, code, &history);
-        let untrusted = History::default();
-        assert_eq!(hit("MEMORY_LIMIT", untrusted), Judgement::Retry);
-        let second = History {
-            others_exceeded: 1,
-            ..untrusted
-        };
-        assert_eq!(hit("MEMORY_LIMIT", second), Judgement::Dead);
         let first = History {
             trusted: true,
-            ..untrusted
+            ..History::default()
         };
         assert_eq!(hit("MEMORY_LIMIT", first), Judgement::Dead);
         assert_eq!(hit(TIME_LIMIT, first), Judgement::Retry);
@@ -491,6 +481,7 @@ mod tests {
     fn a_job_that_kills_children_on_two_nodes_is_poison() {
         let died = |history| judge(FailureClass::NodeFault, CHILD_DIED, &history);
         let farm = History {
+            trusted: true,
             other_nodes: 2,
             ..History::default()
         };
@@ -506,8 +497,8 @@ mod tests {
         };
         assert_eq!(died(elsewhere), Judgement::Poison);
         let alone = History {
-            died_here: true,
-            ..History::default()
+            other_nodes: 0,
+            ..here
         };
         assert_eq!(died(alone), Judgement::Poison);
         assert_eq!(

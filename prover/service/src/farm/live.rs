@@ -92,6 +92,14 @@ impl Live {
         self.lock().retain(|a| a.job != job || !a.remote);
     }
 
+    /// Forgets the attempts of nodes of which nobody spoke for `silence`: they ended without a word here.
+    pub(super) fn prune(&self, silence: Duration) {
+        self.lock().retain(|a| {
+            let state = a.state.lock().unwrap_or_else(PoisonError::into_inner);
+            !a.remote || state.told.elapsed() < silence
+        });
+    }
+
     /// Asks `job` to stop, if it runs.
     pub fn stop(&self, job: JobId) {
         for attempt in self.lock().iter().filter(|a| a.job == job) {
@@ -123,6 +131,7 @@ impl Live {
                 phase: Phase::FetchKey,
                 progress: 0.0,
                 sent: None,
+                told: Instant::now(),
             }),
             events: self.events.clone(),
         });
@@ -145,6 +154,8 @@ struct State {
     phase: Phase,
     progress: f32,
     sent: Option<Instant>,
+    /// When it was heard of last.
+    told: Instant,
 }
 
 /// One running attempt.
@@ -171,6 +182,7 @@ impl Attempt {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let changed = state.phase != phase;
         state.phase = phase;
+        state.told = Instant::now();
         state.progress = state.progress.max(progress);
         if changed
             || state
@@ -255,6 +267,21 @@ mod tests {
         assert!(attempt.report(Phase::Prove, 1, 2).is_break());
         live.end(&attempt);
         assert!(live.progress(job).is_none());
+    }
+
+    #[test]
+    fn an_attempt_that_no_node_speaks_of_is_forgotten() {
+        let live = Live::default();
+        let attempt = AttemptId {
+            job: JobId::fresh(),
+            epoch: 1,
+        };
+        let own = live.begin(TenantId::DEFAULT, JobId::fresh(), 1);
+        live.tell(TenantId::DEFAULT, attempt, Phase::Prove, 0.5);
+        live.prune(Duration::from_secs(60));
+        assert!(live.progress(attempt.job).is_some());
+        live.prune(Duration::ZERO);
+        assert!(live.progress(attempt.job).is_none() && live.progress(own.job).is_some());
     }
 
     #[test]

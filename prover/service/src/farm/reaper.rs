@@ -16,10 +16,21 @@ pub(super) async fn run(farm: Arc<Farm>) {
         if let Err(error) = count_ends(&farm, &mut counted).await {
             tracing::error!(%error, "cannot count the jobs that ended");
         }
-        if let Err(error) = turn(&farm, round.is_multiple_of(FILES_EVERY)).await {
+        // One that fails keeps the others from nothing.
+        let told = [
+            deadlines(&farm).await,
+            leases(&farm).await,
+            inputs(&farm).await,
+            match round.is_multiple_of(FILES_EVERY) {
+                true => files(&farm).await,
+                false => Ok(()),
+            },
+        ];
+        for error in told.into_iter().filter_map(Result::err) {
             tracing::error!(%error, "the reaper failed");
             farm.metrics.store_error();
         }
+        farm.live.prune(farm.limits.lease_ttl.saturating_mul(2));
         round = round.wrapping_add(1);
         tokio::select! {
             () = farm.stopping.cancelled() => return,
@@ -46,35 +57,44 @@ async fn count_ends(farm: &Farm, cursor: &mut Option<i64>) -> Result<(), StoreEr
     Ok(())
 }
 
-async fn turn(farm: &Farm, files: bool) -> Result<(), StoreError> {
+async fn deadlines(farm: &Farm) -> Result<(), StoreError> {
     for job in farm.store.expire().await? {
         farm.live.stop(job.id);
         farm.live.forget_nodes_of(job.id);
         tracing::info!(job = %job.id, "expired");
     }
+    Ok(())
+}
+
+async fn leases(farm: &Farm) -> Result<(), StoreError> {
     for attempt in farm.store.expire_leases().await? {
         farm.live.forget(attempt);
         farm.metrics
             .attempt_ended(AttemptOutcome::Lost, Some(FailureClass::NodeLost));
         tracing::warn!(%attempt, "lease expired");
     }
+    Ok(())
+}
+
+async fn inputs(farm: &Farm) -> Result<(), StoreError> {
     for job in farm.store.private_inputs_to_drop().await? {
         for digest in [job.input, job.input_artifact].into_iter().flatten() {
             forget(farm, job.tenant, &digest).await?;
         }
         farm.store.input_dropped(job.id).await?;
     }
-    if files {
-        for upload in farm.store.expired_uploads().await? {
-            farm.store.end_upload(upload, false).await?;
-            farm.blobs.drop_upload(upload);
-        }
-        for (tenant, digest) in farm.store.expired_artifacts().await? {
-            forget(farm, tenant, &digest).await?;
-        }
-        farm.store.sweep().await?;
-    }
     Ok(())
+}
+
+async fn files(farm: &Farm) -> Result<(), StoreError> {
+    for upload in farm.store.expired_uploads().await? {
+        farm.store.end_upload(upload, false).await?;
+        farm.blobs.drop_upload(upload);
+    }
+    for (tenant, digest) in farm.store.expired_artifacts().await? {
+        forget(farm, tenant, &digest).await?;
+    }
+    farm.store.sweep().await
 }
 
 /// Deletes an artifact unless something live needs it.

@@ -31,6 +31,7 @@ use crate::store::{
 
 pub use explain::{Explanation, NodeVerdict, Pending, PendingKind, explain};
 pub use filter::{Delay, Refusal};
+pub(in crate::farm) use filter::{can_prove, fits};
 pub use model::{NodeClass, Quantiles, TimeModel};
 pub use speculate::{Racing, speculate};
 
@@ -95,6 +96,8 @@ pub struct Waiting {
     pub passed_over: u32,
     /// When [`Plan::passed_over`] or [`Plan::held`] first named it.
     pub passed_since: Option<Millis>,
+    /// Whether nodes with a low score may take it too: there is no better one.
+    pub any_score: bool,
 }
 
 /// A node.

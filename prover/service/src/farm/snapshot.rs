@@ -5,16 +5,18 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use super::{
     Farm,
     scheduler::{
-        Candidate, Explanation, NodeClass, Pending, PendingKind, Racing, Share, Snapshot,
-        TimeModel, Waiting, explain,
+        Candidate, Explanation, LOW_SCORE, NodeClass, Pending, PendingKind, Racing, Share,
+        Snapshot, TimeModel, Waiting, can_prove, explain, fits,
     },
 };
 use crate::store::{
     AttemptOutcome, CircuitId, FailureClass, FarmView, Job, JobId, JobKind, JobState, KeyResidency,
-    Millis, Node, NodeId, NodeState, NodeView, Resources, RunningJob, StoreError, Tier, Trust,
+    Millis, Node, NodeId, NodeView, Resources, RunningJob, StoreError, Tier, Tried, Trust,
     WaitingJob,
 };
 
+/// How long a job waits for a better node than one that failed it, or whose score is low.
+const PATIENCE_MS: i64 = 120_000;
 /// Bytes of a key that a node loads in a millisecond, until a node says how long it took.
 const KEY_BYTES_A_MS: u64 = 500_000;
 
@@ -70,7 +72,7 @@ pub(super) fn outlook(
         }
     }
     let now = view.now;
-    let turn = |job: WaitingJob| waiting(job, model, &loads, &nodes);
+    let turn = |job: WaitingJob| waiting(job, model, &loads, &nodes, now);
     let mut batch_running = 0;
     let classes: HashMap<NodeId, NodeClass> = view
         .nodes
@@ -90,7 +92,12 @@ pub(super) fn outlook(
                 None => model.predict_any(job.circuit, estimate),
             };
             Racing {
-                nodes: attempts.iter().filter_map(|a| a.node).collect(),
+                // Nor does a copy go to a node that had the job before.
+                nodes: attempts
+                    .iter()
+                    .filter_map(|a| a.node)
+                    .chain(job.tried.iter().map(|t| t.node))
+                    .collect(),
                 elapsed_ms: oldest.map_or(0, |a| now.saturating_sub(a.leased_at).max(0) as u64),
                 expected,
                 job: turn(job),
@@ -177,10 +184,11 @@ fn waiting(
     model: &TimeModel,
     loads: &HashMap<CircuitId, u64>,
     nodes: &[Candidate],
+    now: Millis,
 ) -> Waiting {
-    let excluded = excluded(&job, nodes);
     let key_load_ms = loads.get(&job.circuit).copied();
-    Waiting {
+    let tried = job.tried;
+    let mut waiting = Waiting {
         job: job.job,
         tenant: job.tenant,
         circuit: job.circuit,
@@ -195,35 +203,39 @@ fn waiting(
         },
         min_trust: job.min_trust,
         pools: job.pools,
-        excluded,
+        excluded: Vec::new(),
+        any_score: true,
         estimated_ms: model.predict_any(job.circuit, job.estimated_ms).p50_ms,
         key_load_ms: key_load_ms.unwrap_or(job.key_bytes / KEY_BYTES_A_MS),
         passed_over: job.passed_over,
         passed_since: job.passed_since,
+    };
+    // A node that could take the job and does not keeps nobody out for long.
+    let ended = tried.iter().map(|t| t.ended_at).max().unwrap_or(0);
+    let since = ended.max(waiting.created_at).max(waiting.not_before);
+    if now.saturating_sub(since) < PATIENCE_MS {
+        waiting.any_score = !nodes
+            .iter()
+            .any(|n| n.score >= LOW_SCORE && can_prove(&waiting, n).is_ok());
+        waiting.excluded = excluded(&waiting, &tried, nodes);
     }
+    waiting
 }
 
-/// The nodes that a job does not go to again: those that failed it or lost it, as long as another node may take it. When every one of
-/// them lost it, only those that failed stay out; when every one of them failed, the last one does, unless it is alone.
-fn excluded(job: &WaitingJob, nodes: &[Candidate]) -> Vec<NodeId> {
-    let failed = |t: &&crate::store::Tried| {
+/// The nodes that a job does not go to again: those that failed it, lost it, or handed it back twice, as long as another node may take it. When
+/// every one of them lost it, only those that failed stay out; when every one of them failed, the last one does, unless it is alone.
+fn excluded(job: &Waiting, tried: &[Tried], nodes: &[Candidate]) -> Vec<NodeId> {
+    let failed = |t: &&Tried| {
         t.outcome == AttemptOutcome::Failed && t.class != Some(FailureClass::Cancelled)
     };
-    let failed: Vec<NodeId> = job.tried.iter().filter(failed).map(|t| t.node).collect();
-    let lost = job
-        .tried
-        .iter()
-        .filter(|t| t.outcome == AttemptOutcome::Lost);
+    let failed: Vec<NodeId> = tried.iter().filter(failed).map(|t| t.node).collect();
+    let lost = tried.iter().filter(|t| {
+        t.outcome == AttemptOutcome::Lost || t.outcome == AttemptOutcome::Released && t.times > 1
+    });
     let all: BTreeSet<NodeId> = lost.map(|t| t.node).chain(failed.iter().copied()).collect();
     let able: Vec<NodeId> = nodes
         .iter()
-        .filter(|n| {
-            n.state == NodeState::Active
-                && n.trust >= job.min_trust
-                && n.backends.contains(&job.backend)
-                && n.total.ram_bytes >= job.ram_bytes
-                && (job.pools.is_empty() || job.pools.iter().any(|p| n.pools.contains(p)))
-        })
+        .filter(|n| fits(job, n).is_ok())
         .map(|n| n.node)
         .collect();
     if able.iter().any(|n| !all.contains(n)) {
@@ -327,7 +339,7 @@ fn own_turn(job: &Job, now: Millis, ahead: u32) -> Pending {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::{Backend, Priority, TenantId, Tried, Trust};
+    use crate::store::{Backend, NodeState, Priority, TenantId, Tried, Trust};
 
     fn node(trust: Trust) -> Candidate {
         Candidate {
@@ -345,11 +357,22 @@ mod tests {
         }
     }
 
+    /// Whom a job does not go to again a second after `tried`.
+    fn excluded(job: WaitingJob, nodes: &[Candidate]) -> Vec<NodeId> {
+        turn(job, nodes, 1000).excluded
+    }
+
+    fn turn(job: WaitingJob, nodes: &[Candidate], now: Millis) -> Waiting {
+        waiting(job, &TimeModel::default(), &HashMap::new(), nodes, now)
+    }
+
     fn job(min_trust: Trust, tried: &[(&Candidate, AttemptOutcome)]) -> WaitingJob {
         let tried = tried.iter().map(|(node, outcome)| Tried {
             node: node.node,
             outcome: *outcome,
             class: (*outcome == AttemptOutcome::Failed).then_some(FailureClass::NodeFault),
+            times: 1,
+            ended_at: 0,
         });
         WaitingJob {
             job: JobId::fresh(),
@@ -375,12 +398,64 @@ mod tests {
         use AttemptOutcome::{Failed, Lost, Released};
         let nodes = [node(Trust::Owned), node(Trust::Owned), node(Trust::Owned)];
         let [a, b, _] = &nodes;
-        let mut both = excluded(&job(Trust::Untrusted, &[(a, Failed), (b, Lost)]), &nodes);
+        let mut both = excluded(job(Trust::Untrusted, &[(a, Failed), (b, Lost)]), &nodes);
         both.sort();
         let mut wanted = vec![a.node, b.node];
         wanted.sort();
         assert_eq!(both, wanted);
-        assert!(excluded(&job(Trust::Untrusted, &[(a, Released)]), &nodes).is_empty());
+        assert!(excluded(job(Trust::Untrusted, &[(a, Released)]), &nodes).is_empty());
+    }
+
+    #[test]
+    fn a_job_does_not_go_again_to_a_node_that_handed_it_back_twice() {
+        let nodes = [node(Trust::Owned), node(Trust::Owned)];
+        let mut twice = job(Trust::Untrusted, &[(&nodes[0], AttemptOutcome::Released)]);
+        twice.tried[0].times = 2;
+        assert_eq!(excluded(twice, &nodes), [nodes[0].node]);
+    }
+
+    #[test]
+    fn a_node_that_may_not_take_a_job_keeps_no_other_one_out() {
+        let low = Candidate {
+            score: 0.2,
+            ..node(Trust::Owned)
+        };
+        let small = Candidate {
+            total: Resources::default(),
+            ..node(Trust::Owned)
+        };
+        for other in [low, small] {
+            let mut able = node(Trust::Owned);
+            able.total.disk_bytes = 1;
+            let nodes = [able, other];
+            let mut lost = job(Trust::Untrusted, &[(&nodes[0], AttemptOutcome::Lost)]);
+            lost.key_bytes = u64::from(nodes[1].score == 1.0);
+            assert!(excluded(lost, &nodes).is_empty());
+        }
+    }
+
+    #[test]
+    fn a_node_that_could_take_a_job_and_does_not_keeps_others_out_for_two_minutes_only() {
+        let idle = node(Trust::Untrusted);
+        let nodes = [node(Trust::Owned), idle];
+        let lost = job(Trust::Untrusted, &[(&nodes[0], AttemptOutcome::Lost)]);
+        let early = turn(lost.clone(), &nodes, PATIENCE_MS - 1);
+        assert_eq!(early.excluded, [nodes[0].node]);
+        assert!(turn(lost, &nodes, PATIENCE_MS).excluded.is_empty());
+    }
+
+    #[test]
+    fn a_node_with_a_low_score_works_when_no_better_one_can() {
+        let low = Candidate {
+            score: 0.0,
+            ..node(Trust::Owned)
+        };
+        let private = job(Trust::Vetted, &[]);
+        let nodes = [low.clone(), node(Trust::Untrusted)];
+        assert!(fits(&turn(private.clone(), &nodes, 0), &low).is_ok());
+        let nodes = [low.clone(), node(Trust::Vetted)];
+        assert!(fits(&turn(private.clone(), &nodes, 0), &low).is_err());
+        assert!(fits(&turn(private, &nodes, PATIENCE_MS), &low).is_ok());
     }
 
     #[test]
@@ -388,18 +463,18 @@ mod tests {
         use AttemptOutcome::{Failed, Lost};
         let nodes = [node(Trust::Owned), node(Trust::Untrusted)];
         let [vetted, other] = &nodes;
-        let private = |tried: &[_]| excluded(&job(Trust::Vetted, tried), &nodes);
+        let private = |tried: &[_]| excluded(job(Trust::Vetted, tried), &nodes);
         assert!(private(&[(vetted, Lost)]).is_empty());
         assert!(private(&[(vetted, Failed)]).is_empty());
         let public = job(Trust::Untrusted, &[(vetted, Failed), (other, Lost)]);
         assert_eq!(
-            excluded(&public, &nodes),
+            excluded(public, &nodes),
             [vetted.node],
             "the one that lost it may"
         );
         let public = job(Trust::Untrusted, &[(vetted, Failed), (other, Failed)]);
         assert_eq!(
-            excluded(&public, &nodes),
+            excluded(public, &nodes),
             [other.node],
             "the last one that failed may not"
         );

@@ -145,7 +145,7 @@ impl Gateway {
         Ok(writer)
     }
 
-    /// Hashes the bytes of an upload and records the artifact. A second call answers the same artifact.
+    /// Hashes the bytes of an upload and records the artifact. That somebody filed the same bytes before is no substitute for sending them.
     pub(crate) async fn finish_upload(&self, id: UploadId) -> Result<Artifact, GatewayError> {
         let upload = self.farm.store.upload(self.tenant, id).await?;
         if !self
@@ -168,11 +168,7 @@ impl Gateway {
             upload.digest,
             upload.size,
         );
-        // The file may be filed already when the server died before it recorded the row.
-        let filed = move || match blobs.adopt_upload(id, kind, &digest, size) {
-            Err(BlobError::Io { .. }) if blobs.read_range(&digest, 0, 0).is_ok() => Ok(()),
-            other => other,
-        };
+        let filed = move || blobs.adopt_upload(id, kind, &digest, size);
         let adopted = tokio::task::spawn_blocking(filed)
             .await
             .map_err(|_| GatewayError::Internal("filing the upload met a defect".into()))?;

@@ -154,8 +154,12 @@ impl Gateway {
     /// The contract of a READY circuit.
     pub(crate) async fn solidity(&self, id: CircuitId) -> Result<VerifierFiles, GatewayError> {
         let gate = gate(&self.farm, self.tenant, id).await?;
-        let _permit = self.check_permit().await?;
-        let made = tokio::task::spawn_blocking(move || gate.solidity()).await;
+        let permit = self.check_permit().await?;
+        let work = move || {
+            let _permit = permit;
+            gate.solidity()
+        };
+        let made = tokio::task::spawn_blocking(work).await;
         made.map_err(|_| GatewayError::Internal("generating the contract met a defect".into()))?
             .map_err(GatewayError::Internal)
     }

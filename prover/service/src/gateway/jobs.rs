@@ -158,11 +158,14 @@ impl Gateway {
         let gate = gate(&self.farm, self.tenant, request.circuit).await?;
         let (file, mut input_artifact) = self.input_file(request.input).await?;
         let permit = self.check_permit().await?;
-        let quantized = tokio::task::spawn_blocking(move || gate.quantize(&file))
+        let quantize = move || {
+            let _permit = permit;
+            gate.quantize(&file)
+        };
+        let quantized = tokio::task::spawn_blocking(quantize)
             .await
             .map_err(|_| GatewayError::Internal("reading the input met a defect".into()))?
             .map_err(|message| GatewayError::invalid("input", "BAD_INPUT", message))?;
-        drop(permit);
         self.check_room(quantized.len() as u64).await?;
         let private_input = circuit.has_private_input();
         // A private input's upload has served: the job has its tensors, sealed.
@@ -336,13 +339,14 @@ impl Gateway {
         let mut changes = self.farm.store.changes();
         loop {
             changes.mark_unchanged();
-            let view = self.job(id).await?;
-            if view.job.state.is_terminal() {
-                return Ok(view);
+            // Why it waits is asked once, at the end: many wait, and the store changes often.
+            let job = self.farm.store.job(self.tenant, id).await?;
+            if job.state.is_terminal() {
+                return self.view(job).await;
             }
             tokio::select! {
                 () = tokio::time::sleep_until(until) => return self.job(id).await,
-                () = self.farm.stopping.cancelled() => return Ok(view),
+                () = self.farm.stopping.cancelled() => return self.view(job).await,
                 _ = changes.changed() => {}
             }
         }
@@ -403,8 +407,10 @@ impl Gateway {
         public_values: Vec<u8>,
     ) -> Result<Option<String>, GatewayError> {
         let gate = self.gate(circuit).await?;
-        let _permit = self.check_permit().await?;
+        // The client may go away; the work goes on, and counts.
+        let permit = self.check_permit().await?;
         let checked = tokio::task::spawn_blocking(move || {
+            let _permit = permit;
             gate.decode(encoding, &proof, &public_values)
                 .and_then(|parts| gate.verify(&parts))
                 .err()

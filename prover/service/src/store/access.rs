@@ -324,12 +324,14 @@ pub trait AccessStore: fmt::Debug + Send + Sync {
         node: NodeId,
     ) -> Result<Option<EnrollGrant>, StoreError>;
 
-    /// Records the SHA-256 of a certificate that was given to `node`, and forgets its certificates that are over.
+    /// Records the SHA-256 of a certificate that was given to `node`, which `presented` another. Forgets those that are over, and of the older
+    /// ones that were not presented all but a few.
     async fn add_node_certificate(
         &self,
         fingerprint: Digest,
         node: NodeId,
         expires_at: Millis,
+        presented: Option<Digest>,
     ) -> Result<(), StoreError>;
     /// The node of a certificate that is not over.
     async fn node_of_certificate(&self, fingerprint: Digest) -> Result<Option<NodeId>, StoreError>;

@@ -233,7 +233,15 @@ impl Blobs {
             self.append_upload(id, kind, &[])?;
         }
         // Also where the header of an encrypted upload was not written whole.
-        let file = File::open(&path).map_err(io)?;
+        let file = match File::open(&path) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                return Err(BlobError::Length {
+                    expected: size,
+                    got: 0,
+                });
+            }
+            opened => opened.map_err(io)?,
+        };
         let got = self.upload_size(id, kind)?;
         if got != size {
             return Err(BlobError::Length {

@@ -84,7 +84,7 @@ pub struct Rejected {
     pub quarantined: bool,
 }
 
-/// An attempt of a waiting job that ended.
+/// Attempts of a job on one node that ended alike.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tried {
     /// The node.
@@ -93,6 +93,10 @@ pub struct Tried {
     pub outcome: AttemptOutcome,
     /// Why it failed.
     pub class: Option<FailureClass>,
+    /// How many there were.
+    pub times: u32,
+    /// When the last one ended.
+    pub ended_at: Millis,
 }
 
 /// A PROVE job that waits.

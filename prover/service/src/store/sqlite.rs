@@ -18,7 +18,7 @@ use std::{
     ops::{Deref, DerefMut},
     path::Path,
     sync::atomic::{AtomicI64, Ordering},
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use sqlx::{
@@ -82,6 +82,15 @@ pub struct SqliteStore {
     changed: watch::Sender<u64>,
     /// A clock that was set stands still; 0 is this machine's.
     set_clock: AtomicI64,
+    /// When the store was opened: steps of the wall clock after that end no lease.
+    opened: (Millis, Instant),
+}
+
+fn wall_clock() -> Millis {
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX / 2)
 }
 
 impl SqliteStore {
@@ -113,17 +122,17 @@ impl SqliteStore {
             readers,
             changed: watch::Sender::new(0),
             set_clock: AtomicI64::new(0),
+            opened: (wall_clock(), Instant::now()),
         })
     }
 
-    /// The database is this process, so its clock is this machine's.
+    /// The database is this process, so its clock is this machine's, as it was when the store was opened and as time passed since.
     fn clock(&self) -> Millis {
         match self.set_clock.load(Ordering::Relaxed) {
             0 => {
-                let since = SystemTime::now()
-                    .duration_since(UNIX_EPOCH)
-                    .unwrap_or_default();
-                i64::try_from(since.as_millis()).unwrap_or(i64::MAX / 2)
+                let (wall, opened) = self.opened;
+                let since = opened.elapsed().as_millis();
+                wall.saturating_add(i64::try_from(since).unwrap_or(i64::MAX / 2))
             }
             set => set,
         }

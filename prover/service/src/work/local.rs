@@ -13,11 +13,12 @@ use zkinfer_params::{
     srs::Srs,
 };
 use zkinfer_verifier::{
-    Context, Proof, ProofSystem, Role, Statement, StatementLayout, VerifyingKey, Visibility,
+    Context, Proof, ProofSystem, Role, Statement, StatementLayout, TensorSpec, VerifyingKey,
+    Visibility,
 };
 
 use super::{
-    ChildLimits, CompileRequest, Control, Gate, ProofEncoding, ProofParts, VerifierFiles,
+    ChildLimits, CompileRequest, Control, Gate, Mismatch, ProofEncoding, ProofParts, VerifierFiles,
     WarmProver, Work, WorkError, inputs,
 };
 use crate::{
@@ -382,23 +383,33 @@ impl Gate for LocalGate {
         zkinfer_verifier::verify(&self.vk, &statement, &proof).map_err(|e| e.to_string())
     }
 
-    fn check_input(&self, parts: &ProofParts, input: &[u8]) -> Result<(), String> {
-        let (statement, _) = self.read(parts)?;
+    fn check_input(&self, parts: &ProofParts, input: &[u8]) -> Result<(), Mismatch> {
+        let (statement, _) = self.read(parts).map_err(Mismatch::Proof)?;
         let shown = statement
             .tensors(&self.vk.layout)
-            .map_err(|e| e.to_string())?;
-        let wanted: Vec<Tensor> =
-            serde_json::from_slice(input).map_err(|_| "the stored input is damaged".to_owned())?;
-        let inputs = self
-            .vk
-            .layout
-            .tensors
-            .iter()
-            .filter(|t| t.role == Role::Input);
-        for (spec, tensor) in inputs.zip(&wanted) {
-            let values = shown.iter().find(|(shown, _)| std::ptr::eq(*shown, spec));
-            if values.is_some_and(|(_, values)| *values != tensor.data) {
-                return Err(format!("the proof is about another {}", spec.name));
+            .map_err(|e| Mismatch::Proof(e.to_string()))?;
+        let damaged = || Mismatch::Input("the stored input is damaged".to_owned());
+        let inputs: Vec<Tensor> = serde_json::from_slice(input).map_err(|_| damaged())?;
+        let specs = |role| {
+            let tensors = self.vk.layout.tensors.iter();
+            tensors.filter(move |t| t.role == role)
+        };
+        let hidden = |spec: &TensorSpec| spec.visibility == Visibility::Private;
+        // A proof with a private input holds for whatever input its prover chose: what it shows must be what the job's input gives.
+        let outputs = match specs(Role::Input).any(hidden) {
+            true => inputs::eval(&self.model, &inputs).map_err(|_| damaged())?,
+            false => Vec::new(),
+        };
+        for (role, tensors) in [(Role::Input, &inputs), (Role::Output, &outputs)] {
+            if !tensors.is_empty() && tensors.len() != specs(role).count() {
+                return Err(damaged());
+            }
+            for (spec, tensor) in specs(role).zip(tensors) {
+                let values = shown.iter().find(|(shown, _)| std::ptr::eq(*shown, spec));
+                if values.is_some_and(|(_, values)| *values != tensor.data) {
+                    let message = format!("the proof is about another {}", spec.name);
+                    return Err(Mismatch::Proof(message));
+                }
             }
         }
         Ok(())

@@ -12,8 +12,8 @@ use std::{
 use zkinfer_service::{
     store::{CompileFacts, Digest, Phase, SetupFacts, TensorFacts},
     work::{
-        CompileRequest, Control, Gate, ProofEncoding, ProofParts, VerifierFiles, WarmProver, Work,
-        WorkError,
+        CompileRequest, Control, Gate, Mismatch, ProofEncoding, ProofParts, VerifierFiles,
+        WarmProver, Work, WorkError,
     },
 };
 
@@ -24,12 +24,15 @@ pub struct Fake {
     /// Running proofs end now.
     pub finish: AtomicBool,
     pub proofs: AtomicUsize,
+    /// What a verification takes.
+    pub verify_ms: AtomicU64,
+    pub verified: AtomicUsize,
 }
 
 const VK: [u8; 32] = [7; 32];
 
 #[derive(Debug)]
-struct FakeGate;
+struct FakeGate(Arc<Fake>);
 
 #[derive(Debug)]
 struct FakeProver(Arc<Fake>);
@@ -80,7 +83,7 @@ impl Work for FakeWork {
     }
 
     fn gate(&self, _: &Path) -> Result<Arc<dyn Gate>, WorkError> {
-        Ok(Arc::new(FakeGate))
+        Ok(Arc::new(FakeGate(Arc::clone(&self.0))))
     }
 
     fn prepare(&self, _: &Path, _: &dyn Control) -> Result<Arc<dyn WarmProver>, WorkError> {
@@ -99,6 +102,10 @@ impl Gate for FakeGate {
     }
 
     fn verify(&self, parts: &ProofParts) -> Result<(), String> {
+        std::thread::sleep(Duration::from_millis(
+            self.0.verify_ms.load(Ordering::Relaxed),
+        ));
+        self.0.verified.fetch_add(1, Ordering::Relaxed);
         if Digest::of(&parts.public_values).0[..] == parts.proof {
             Ok(())
         } else {
@@ -106,11 +113,11 @@ impl Gate for FakeGate {
         }
     }
 
-    fn check_input(&self, parts: &ProofParts, input: &[u8]) -> Result<(), String> {
+    fn check_input(&self, parts: &ProofParts, input: &[u8]) -> Result<(), Mismatch> {
         if parts.public_values[32..] == Digest::of(input).0 {
             Ok(())
         } else {
-            Err("another input".to_owned())
+            Err(Mismatch::Proof("another input".to_owned()))
         }
     }
 

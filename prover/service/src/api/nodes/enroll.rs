@@ -10,9 +10,10 @@ use crate::{
     auth::{
         EnrollToken,
         authority::{NodeCertificate, NodeKey},
+        peer::Peer,
     },
     gateway::GatewayError,
-    store::{Node, NodeId},
+    store::{Digest, NodeId},
 };
 
 /// One answer for everything that is not a live token.
@@ -35,7 +36,7 @@ impl Nodes {
     /// Gives a certificate: to the bearer of a token, or a fresh one to `known`, for the same key.
     pub(super) async fn enroll_node(
         &self,
-        known: Option<Node>,
+        known: Option<Peer>,
         request: proto::EnrollRequest,
     ) -> Result<Response<proto::EnrollResponse>, Status> {
         let token = zeroize::Zeroizing::new(request.token);
@@ -44,7 +45,7 @@ impl Nodes {
             .map_err(|e| GatewayError::invalid("csr_der", "BAD_REQUEST", e.to_string()))?;
         let nodes = self.clone();
         let (node, given) = match (known, token.is_empty()) {
-            (Some(node), true) => {
+            (Some(Peer { node, presented }), true) => {
                 if key.point() != node.public_key {
                     let message = "a renewal is for the key that the node has";
                     let bad = GatewayError::invalid("csr_der", "OTHER_KEY", message);
@@ -52,7 +53,7 @@ impl Nodes {
                 }
                 let id = node.id;
                 let given = self
-                    .detached(async move { nodes.give(&key, id).await })
+                    .detached(async move { nodes.give(&key, id, Some(presented)).await })
                     .await?;
                 tracing::info!(node = %id, "certificate renewed");
                 (id, given)
@@ -101,13 +102,18 @@ impl Nodes {
         store
             .add_node(id, name, point, grant.trust, &grant.pools)
             .await?;
-        let given = self.give(key, id).await?;
+        let given = self.give(key, id, None).await?;
         tracing::info!(node = %id, name, trust = %grant.trust, "node joined");
         Ok(Some((id, given)))
     }
 
     /// A certificate, on record before anybody has it.
-    async fn give(&self, key: &NodeKey, node: NodeId) -> Result<NodeCertificate, GatewayError> {
+    async fn give(
+        &self,
+        key: &NodeKey,
+        node: NodeId,
+        presented: Option<Digest>,
+    ) -> Result<NodeCertificate, GatewayError> {
         let given = self
             .authority
             .admit(key, node)
@@ -115,7 +121,7 @@ impl Nodes {
         self.desk
             .farm()
             .store
-            .add_node_certificate(given.fingerprint, node, given.expires_at)
+            .add_node_certificate(given.fingerprint, node, given.expires_at, presented)
             .await?;
         Ok(given)
     }

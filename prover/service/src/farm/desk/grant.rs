@@ -31,12 +31,12 @@ const PATIENCE_MS: u64 = 600_000;
 /// Memory that an attempt may use beyond its circuit's estimate, which is one.
 const SPARE_BYTES: u64 = 512 << 20;
 
-/// Ends the wait of a node when its call ends.
-struct Waits<'a>(&'a Desk, NodeId);
+/// Ends the wait of a node when its call ends; a call of a past session ends nothing of this one.
+struct Waits<'a>(&'a Desk, NodeId, u64);
 
 impl Drop for Waits<'_> {
     fn drop(&mut self) {
-        self.0.with(self.1, |v| v.waits = false);
+        self.0.with(self.1, |v| v.waits &= v.visit != self.2);
     }
 }
 
@@ -60,7 +60,7 @@ pub(super) async fn acquire(
     if desk.with(id, |v| std::mem::replace(&mut v.waits, true)) {
         return Ok(nothing(Duration::from_secs(1)));
     }
-    let _waits = Waits(desk, id);
+    let _waits = Waits(desk, id, desk.with(id, |v| v.visit));
     ask.keys.truncate(MAX_KEYS);
     let farm = &desk.farm;
     let until = tokio::time::Instant::now() + ask.wait.min(MAX_WAIT);
@@ -154,9 +154,11 @@ async fn round(
             Err(failure) => {
                 // Not the node's fault: it never saw the attempt.
                 tracing::error!(attempt = %taken.attempt, message = failure.message, "cannot hand the attempt out");
-                farm.store
-                    .fail_attempt(id, session, taken.attempt, failure)
-                    .await?;
+                let told = farm.store.fail_attempt(id, session, taken.attempt, failure);
+                if let Err(error) = told.await {
+                    // The others were handed out; this lease runs out.
+                    tracing::error!(attempt = %taken.attempt, %error, "cannot take it back");
+                }
             }
         }
     }

@@ -130,16 +130,16 @@ pub(super) fn ready(job: &Waiting, snapshot: &Snapshot) -> Result<(), Delay> {
 }
 
 /// Whether an idle `node` takes `job`.
-pub(super) fn fits(job: &Waiting, node: &Candidate) -> Result<(), Refusal> {
+pub(in crate::farm) fn fits(job: &Waiting, node: &Candidate) -> Result<(), Refusal> {
     can_prove(job, node)?;
-    if node.score < LOW_SCORE && job.priority != Priority::Batch {
+    if node.score < LOW_SCORE && job.priority != Priority::Batch && !job.any_score {
         return Err(Refusal::LowScore(node.score));
     }
     Ok(())
 }
 
 /// Whether an idle `node` can take a copy of `job`, whatever its score.
-pub(super) fn can_prove(job: &Waiting, node: &Candidate) -> Result<(), Refusal> {
+pub(in crate::farm) fn can_prove(job: &Waiting, node: &Candidate) -> Result<(), Refusal> {
     if node.state != NodeState::Active {
         return Err(Refusal::State(node.state));
     }
@@ -244,8 +244,12 @@ pub(super) fn hold(job: &Waiting, node: &Candidate, snapshot: &Snapshot) -> Opti
     if until <= snapshot.now {
         return None;
     }
+    // What an UNTRUSTED node says of its keys makes nobody wait.
     let others = snapshot.nodes.iter().filter(|other| {
-        other.node != node.node && is_loaded(job, other) && fits(job, other).is_ok()
+        other.node != node.node
+            && other.trust >= Trust::Vetted
+            && is_loaded(job, other)
+            && fits(job, other).is_ok()
     });
     let (mut first, mut free_slots) = (None, 0u32);
     for other in others {

@@ -76,6 +76,7 @@ fn job(n: u128, circuit: u128) -> Waiting {
         key_load_ms: 5_000,
         passed_over: 0,
         passed_since: None,
+        any_score: false,
     }
 }
 

@@ -71,6 +71,7 @@ struct Node {
     ram: u64,
     session: i64,
     online: bool,
+    seen: Millis,
     quarantined: bool,
 }
 
@@ -126,6 +127,7 @@ impl Model {
                 ram: 1 << (30 + n),
                 session: 0,
                 online: false,
+                seen: 0,
                 quarantined: false,
             });
         }
@@ -209,28 +211,30 @@ impl Model {
         } else {
             Trust::Untrusted
         };
+        // Only what trusted nodes said counts.
         let failed = || {
-            job.attempts
-                .values()
-                .filter(|a| a.outcome == AttemptOutcome::Failed)
+            job.attempts.values().filter(|a| {
+                a.outcome == AttemptOutcome::Failed && self.nodes[a.node].trust >= Trust::Vetted
+            })
         };
-        let distinct = |of: &dyn Fn(&Attempt) -> bool| {
-            let nodes = failed().filter(|a| a.node != node && of(a)).map(|a| a.node);
-            nodes.collect::<std::collections::BTreeSet<_>>().len() as u32
-        };
+        let died = failed().filter(|a| a.node != node && a.died);
+        let nodes: std::collections::BTreeSet<_> = died.map(|a| a.node).collect();
         let others = || {
-            (0..NODES).filter(|n| *n != node && self.active(*n) && self.nodes[*n].trust >= least)
+            (0..NODES).filter(|n| {
+                let heard = self.nodes[*n].seen >= self.now - 120_000;
+                *n != node && self.active(*n) && heard && self.nodes[*n].trust >= least
+            })
         };
         History {
             own: false,
             trusted: self.nodes[node].trust >= Trust::Vetted,
-            others_refused: distinct(&|a| a.class == Some(FailureClass::InvalidRequest)),
-            others_died: distinct(&|a| a.died),
+            others_died: nodes.len() as u32,
             died_here: failed().any(|a| a.node == node && a.died),
             other_nodes: others().count() as u32,
             exceeded_before: failed().any(|a| a.class == Some(FailureClass::ResourceExceeded)),
-            others_exceeded: distinct(&|a| a.class == Some(FailureClass::ResourceExceeded)),
-            bigger_node: others().any(|n| self.nodes[n].ram > self.nodes[node].ram),
+            bigger_node: others().any(|n| {
+                self.nodes[n].trust >= Trust::Vetted && self.nodes[n].ram > self.nodes[node].ram
+            }),
         }
     }
 
@@ -447,6 +451,7 @@ impl Model {
         let n = &mut self.nodes[node];
         n.session += 1;
         n.online = true;
+        n.seen = self.now;
         let session = n.session;
         prop_assert_eq!(opened.number, session);
         prop_assert_eq!(opened.drop, vec![stranger]);
@@ -545,6 +550,7 @@ impl Model {
             .expect("answered");
         prop_assert_eq!(heard.is_some(), self.nodes[node].online);
         let Some(heard) = heard else { return Ok(()) };
+        self.nodes[node].seen = self.now;
         let theirs = self.is_theirs(at, node, attempt.epoch);
         prop_assert_eq!(
             (heard.kept.len(), heard.cancel.len()),

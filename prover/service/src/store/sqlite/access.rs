@@ -104,12 +104,13 @@ async fn remembered(
     key: &Option<RequestKey>,
 ) -> Result<Option<Vec<u8>>, StoreError> {
     let Some(key) = key else { return Ok(None) };
-    let row = sqlx::query(AssertSqlSafe(format!(
-        "SELECT fingerprint, resource FROM idempotency WHERE tenant_id=? AND method=? AND request_id=? AND expires_at>{NOW}"
-    )))
+    let row = sqlx::query(
+        "SELECT fingerprint, resource FROM idempotency WHERE tenant_id=? AND method=? AND request_id=? AND expires_at>?",
+    )
     .bind(OPERATOR)
     .bind(method)
     .bind(&key.request_id)
+    .bind(tx.now)
     .fetch_optional(&mut **tx)
     .await?;
     let Some(row) = row else { return Ok(None) };
@@ -126,15 +127,15 @@ async fn remember(
     resource: &[u8],
 ) -> Result<(), StoreError> {
     let Some(key) = key else { return Ok(()) };
-    sqlx::query(AssertSqlSafe(format!(
-        "INSERT OR REPLACE INTO idempotency(tenant_id,method,request_id,fingerprint,resource,expires_at) VALUES (?,?,?,?,?,{NOW}+?)"
-    )))
+    sqlx::query(
+        "INSERT OR REPLACE INTO idempotency(tenant_id,method,request_id,fingerprint,resource,expires_at) VALUES (?,?,?,?,?,?)",
+    )
     .bind(OPERATOR)
     .bind(method)
     .bind(&key.request_id)
     .bind(&key.fingerprint.0[..])
     .bind(resource)
-    .bind(REQUEST_ID_TTL_MS)
+    .bind(tx.now.saturating_add(REQUEST_ID_TTL_MS))
     .execute(&mut **tx)
     .await?;
     Ok(())
@@ -259,7 +260,7 @@ impl AccessStore for SqliteStore {
 
     async fn api_key_by_prefix(&self, prefix: &str) -> Result<Option<KeyOnRecord>, StoreError> {
         let row = sqlx::query(AssertSqlSafe(format!(
-            "SELECT {KEY},{TENANT},{NOW} AS now FROM api_keys k JOIN tenants t ON t.id=k.tenant_id WHERE k.prefix=?"
+            "SELECT {KEY},{TENANT} FROM api_keys k JOIN tenants t ON t.id=k.tenant_id WHERE k.prefix=?"
         )))
         .bind(prefix)
         .fetch_optional(&self.readers)
@@ -269,7 +270,7 @@ impl AccessStore for SqliteStore {
             key: read_key(&row)?,
             hash: rows::digest(row.try_get("hash")?)?,
             tenant: read_tenant(&row)?,
-            now: row.try_get("now")?,
+            now: self.clock(),
         }))
     }
 
@@ -414,14 +415,20 @@ impl AccessStore for SqliteStore {
         fingerprint: Digest,
         node: NodeId,
         expires_at: Millis,
+        presented: Option<Digest>,
     ) -> Result<(), StoreError> {
         let mut tx = self.write().await?;
         let at = now(&mut tx).await?;
-        sqlx::query("DELETE FROM node_certificates WHERE node_id=? AND expires_at<=?")
-            .bind(&node.0.as_bytes()[..])
-            .bind(at)
-            .execute(&mut *tx)
-            .await?;
+        // The one that the node uses stays, however many answers were lost; so do a few that it may have.
+        sqlx::query(
+            "DELETE FROM node_certificates WHERE node_id=?1 AND (expires_at<=?2 OR fingerprint IS NOT ?3 AND fingerprint NOT IN \
+             (SELECT fingerprint FROM node_certificates WHERE node_id=?1 ORDER BY issued_at DESC LIMIT 3))",
+        )
+        .bind(&node.0.as_bytes()[..])
+        .bind(at)
+        .bind(presented.as_ref().map(|d| &d.0[..]))
+        .execute(&mut *tx)
+        .await?;
         sqlx::query("INSERT INTO node_certificates(fingerprint,node_id,issued_at,expires_at) VALUES (?,?,?,?)")
             .bind(&fingerprint.0[..])
             .bind(&node.0.as_bytes()[..])

@@ -49,6 +49,19 @@ pub(super) fn not_found(id: JobId) -> StoreError {
     }
 }
 
+/// A tenant that had nothing to do joins at the present virtual time (`fair::join`): idleness saves up nothing.
+async fn join(tx: &mut Tx<'_>, tenant: TenantId) -> Result<(), StoreError> {
+    sqlx::query(
+        "UPDATE tenants SET vtime=max(vtime,coalesce((SELECT min(t.vtime) FROM tenants t WHERE t.id<>?1 AND EXISTS( \
+         SELECT 1 FROM jobs WHERE tenant_id=t.id AND kind=1 AND state IN (1,2,3,4))),(SELECT max(vtime) FROM tenants))) \
+         WHERE id=?1 AND NOT EXISTS(SELECT 1 FROM jobs WHERE tenant_id=?1 AND kind=1 AND state IN (1,2,3,4))",
+    )
+    .bind(tenant.0)
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
 pub(super) async fn create(
     store: &SqliteStore,
     tenant: TenantId,
@@ -110,6 +123,7 @@ pub(super) async fn create(
     } else {
         new.min_trust
     };
+    join(&mut tx, tenant).await?;
     let now = tx.now;
     sqlx::query(
         "INSERT INTO jobs(id,tenant_id,circuit_id,kind,state,priority,dedup_key,input_digest,input_artifact,private_input,context,\

@@ -3,27 +3,34 @@
 use sqlx::{AssertSqlSafe, Row, sqlite::SqliteRow};
 
 use super::{
-    SqliteStore, Tx, jobs,
+    SqliteStore, Tx, circuits, jobs,
     life::{self, Claimant},
     nodes::{self, Deed},
     rows, view,
 };
 use crate::{
     farm::{
-        job::{CHILD_DIED, History, Judgement, NOT_HANDED_OUT, Refusal, Step, TIME_LIMIT, judge},
+        job::{
+            CHILD_DIED, History, Judgement, NOT_HANDED_OUT, Refusal, Step, TIME_LIMIT, backoff_ms,
+            judge,
+        },
         lease::AttemptId,
     },
     store::{
-        AttemptBeat, Capabilities, CircuitId, ClusterView, Failure, FailureClass, FarmStore,
-        FarmView, Heard, Held, Job, JobEnd, JobId, JobKind, JobState, KeyResidency, Leased, Millis,
-        Node, NodeChange, NodeId, NodeState, Rejected, Session, StoreError, TenantId, Took, Trust,
-        Want,
+        AttemptBeat, AttemptOutcome, Capabilities, CircuitId, ClusterView, Failure, FailureClass,
+        FarmStore, FarmView, Heard, Held, Job, JobEnd, JobId, JobKind, JobState, KeyResidency,
+        Leased, Millis, Node, NodeChange, NodeId, NodeState, Rejected, Session, StoreError,
+        TenantId, Took, Trust, Want,
     },
 };
 
 /// Refused proofs within [`INVALID_WINDOW_MS`] that quarantine a node.
 const INVALID_LIMIT: i64 = 2;
 const INVALID_WINDOW_MS: i64 = 24 * 3600 * 1000;
+/// Times a job is handed back before it waits for its next claim.
+const RELEASES_BEFORE_BACKOFF: u32 = 3;
+/// A node that was not heard of for so long is not counted on.
+const SILENT_MS: i64 = 120_000;
 
 fn attempt_id(row: &SqliteRow) -> Result<AttemptId, StoreError> {
     Ok(AttemptId {
@@ -71,6 +78,56 @@ pub(super) async fn lose_all(
         lose(tx, node, attempt, code, message).await?;
     }
     Ok(())
+}
+
+/// Ends the open attempts of a node that need more trust than it has now.
+pub(super) async fn lose_beyond(
+    tx: &mut Tx<'_>,
+    node: NodeId,
+    trust: Trust,
+) -> Result<(), StoreError> {
+    let open = sqlx::query(
+        "SELECT a.job_id,a.epoch FROM attempts a JOIN jobs j ON j.id=a.job_id WHERE a.node_id=? AND a.ended_at IS NULL AND j.min_trust>?",
+    )
+    .bind(&node.0.as_bytes()[..])
+    .bind(trust.code())
+    .fetch_all(&mut **tx)
+    .await?;
+    for row in open {
+        let attempt = attempt_id(&row)?;
+        let message = "its node is not trusted enough any more";
+        let failure = Failure::new(FailureClass::NodeLost, "TRUST_LOWERED", message);
+        let lost = Step::Lost {
+            epoch: attempt.epoch,
+        };
+        life::step(tx, attempt.job, lost, Some(failure), &Claimant::default()).await?;
+    }
+    Ok(())
+}
+
+/// A node hands an attempt back. From the third time on the job waits longer each time, so that nodes that take and return cannot spin it.
+async fn hand_back(tx: &mut Tx<'_>, attempt: AttemptId) -> Result<Job, StoreError> {
+    let release = Step::Release {
+        epoch: attempt.epoch,
+    };
+    life::step(tx, attempt.job, release, None, &Claimant::default()).await?;
+    let row = sqlx::query(
+        "SELECT count(*) FROM attempts WHERE job_id=? AND outcome=? AND node_id IS NOT NULL",
+    )
+    .bind(&attempt.job.0.as_bytes()[..])
+    .bind(AttemptOutcome::Released.code())
+    .fetch_one(&mut **tx)
+    .await?;
+    let times = rows::count(row.try_get(0)?);
+    if times >= RELEASES_BEFORE_BACKOFF {
+        let wait = backoff_ms(times + 1 - RELEASES_BEFORE_BACKOFF);
+        sqlx::query("UPDATE jobs SET not_before=max(not_before,?) WHERE id=? AND state=1")
+            .bind(tx.now.saturating_add_unsigned(wait))
+            .bind(&attempt.job.0.as_bytes()[..])
+            .execute(&mut **tx)
+            .await?;
+    }
+    jobs::in_tx(tx, attempt.job).await
 }
 
 /// Whether the attempt is open and of this session of the node.
@@ -156,10 +213,7 @@ async fn close_session(
         return Ok(false);
     }
     for attempt in open_of(&mut tx, node).await? {
-        let release = Step::Release {
-            epoch: attempt.epoch,
-        };
-        life::step(&mut tx, attempt.job, release, None, &Claimant::default()).await?;
+        hand_back(&mut tx, attempt).await?;
     }
     store.commit(tx).await?;
     Ok(true)
@@ -334,39 +388,48 @@ async fn held(
     }))
 }
 
-/// What is known when `node` fails `job`.
+/// What is known when `node` fails `job`. Only what nodes of VETTED or more said of it counts.
 async fn history(tx: &mut Tx<'_>, node: &Node, job: &Job) -> Result<History, StoreError> {
     let row = sqlx::query(
-        "SELECT count(DISTINCT CASE WHEN failure_class=1 AND node_id<>?2 THEN node_id END), \
-         count(DISTINCT CASE WHEN failure_code=?3 AND failure_class=3 AND node_id<>?2 THEN node_id END), \
+        "SELECT count(DISTINCT CASE WHEN failure_code=?3 AND failure_class=3 AND node_id<>?2 THEN node_id END), \
          count(CASE WHEN failure_code=?3 AND failure_class=3 AND node_id=?2 THEN 1 END)>0, \
-         count(CASE WHEN failure_class=2 THEN 1 END)>0, \
-         count(DISTINCT CASE WHEN failure_class=2 AND node_id<>?2 THEN node_id END) FROM attempts WHERE job_id=?1 AND outcome=2",
+         count(CASE WHEN failure_class=2 THEN 1 END)>0 \
+         FROM attempts a JOIN nodes n ON n.id=a.node_id WHERE a.job_id=?1 AND a.outcome=2 AND n.trust>=?4",
     )
     .bind(&job.id.0.as_bytes()[..])
     .bind(&node.id.0.as_bytes()[..])
     .bind(CHILD_DIED)
+    .bind(Trust::Vetted.code())
     .fetch_one(&mut **tx)
     .await?;
-    let others = sqlx::query(
-        "SELECT count(*), count(CASE WHEN json_extract(capabilities,'$.total.ram_bytes')>?3 THEN 1 END)>0 FROM nodes \
-         WHERE id<>?1 AND state=1 AND online=1 AND trust>=?2",
-    )
-    .bind(&node.id.0.as_bytes()[..])
-    .bind(job.min_trust.code())
-    .bind(i64::try_from(node.capabilities.total.ram_bytes).unwrap_or(i64::MAX))
-    .fetch_one(&mut **tx)
-    .await?;
+    let backend = circuits::in_tx(tx, job.tenant, job.circuit).await?.backend;
+    let sql = format!(
+        "SELECT {} FROM nodes WHERE id<>? AND state=1 AND online=1 AND last_seen>=? AND trust>=?",
+        rows::NODE
+    );
+    let others = sqlx::query(AssertSqlSafe(sql))
+        .bind(&node.id.0.as_bytes()[..])
+        .bind(tx.now - SILENT_MS)
+        .bind(job.min_trust.code())
+        .fetch_all(&mut **tx)
+        .await?;
+    let others = others.iter().map(rows::node);
+    let others: Vec<Node> = others.collect::<Result<_, _>>()?;
+    let able = others.iter().filter(|n| {
+        n.capabilities.backends.contains(&backend)
+            && (job.pools.is_empty() || job.pools.iter().any(|p| n.pools.contains(p)))
+    });
+    let ram = node.capabilities.total.ram_bytes;
     Ok(History {
         own: false,
         trusted: node.trust >= Trust::Vetted,
-        others_refused: rows::count(row.try_get(0)?),
-        others_died: rows::count(row.try_get(1)?),
-        died_here: row.try_get(2)?,
-        other_nodes: rows::count(others.try_get(0)?),
-        exceeded_before: row.try_get(3)?,
-        others_exceeded: rows::count(row.try_get(4)?),
-        bigger_node: others.try_get(1)?,
+        others_died: rows::count(row.try_get(0)?),
+        died_here: row.try_get(1)?,
+        other_nodes: u32::try_from(able.clone().count()).unwrap_or(u32::MAX),
+        exceeded_before: row.try_get(2)?,
+        bigger_node: able
+            .clone()
+            .any(|n| n.trust >= Trust::Vetted && n.capabilities.total.ram_bytes > ram),
     })
 }
 
@@ -449,10 +512,7 @@ async fn release(
     if !is_theirs(&mut tx, node, session, attempt).await? {
         return Ok(None);
     }
-    let what = Step::Release {
-        epoch: attempt.epoch,
-    };
-    let job = life::step(&mut tx, attempt.job, what, None, &Claimant::default()).await?;
+    let job = hand_back(&mut tx, attempt).await?;
     store.commit(tx).await?;
     Ok(Some(job))
 }

@@ -5,10 +5,12 @@ use sqlx::{AssertSqlSafe, QueryBuilder, Row, Sqlite};
 
 use super::{SqliteStore, Tx, circuits, jobs, nodes, rows};
 use crate::{
-    farm::job::{History, Judgement, Life, Open, POISON_SUSPECT, Refusal, Step, judge},
+    farm::job::{
+        History, Judgement, Life, NOT_HANDED_OUT, Open, POISON_SUSPECT, Refusal, Step, judge,
+    },
     store::{
         AttemptOutcome, CommitOutcome, Digest, Failure, FailureClass, Job, JobId, JobKind,
-        JobState, Millis, NewProof, NodeId, Recovered, StoreError, TenantId,
+        JobState, Millis, NewProof, NodeId, Recovered, StoreError, TenantId, Trust,
     },
 };
 
@@ -185,15 +187,11 @@ async fn begin_attempt(
     .execute(&mut **tx)
     .await?;
     if claimant.charge_ms > 0 {
-        // A tenant that comes back does not have the time saved up in which it asked for nothing.
-        sqlx::query(
-            "UPDATE tenants SET vtime=max(vtime,coalesce((SELECT min(t.vtime) FROM tenants t WHERE t.id<>?1 AND EXISTS( \
-             SELECT 1 FROM jobs WHERE tenant_id=t.id AND state IN (2,3) AND kind=1)),0)) + ?2/weight WHERE id=?1",
-        )
-        .bind(job.tenant.0)
-        .bind(claimant.charge_ms as f64)
-        .execute(&mut **tx)
-        .await?;
+        sqlx::query("UPDATE tenants SET vtime=vtime+?2/weight WHERE id=?1")
+            .bind(job.tenant.0)
+            .bind(claimant.charge_ms as f64)
+            .execute(&mut **tx)
+            .await?;
     }
     Ok(())
 }
@@ -398,14 +396,16 @@ pub(super) async fn commit_proof(
     if inserted != 1 {
         return Ok(CommitOutcome::AlreadyProven);
     }
-    // What the proof took replaces the estimate that the tenant was charged with.
+    // What the proof took replaces the estimate that the tenant was charged with; an UNTRUSTED node's word makes it no dearer.
     sqlx::query(
-        "UPDATE tenants SET vtime=max(0,vtime + (?1 - (SELECT charged_ms FROM attempts WHERE job_id=?2 AND epoch=?3))/weight) WHERE id=?4",
+        "UPDATE tenants SET vtime=max(0,vtime + (SELECT iif((SELECT trust FROM nodes WHERE id=node_id)=?5,min(?1,charged_ms),?1) \
+         - charged_ms FROM attempts WHERE job_id=?2 AND epoch=?3)/weight) WHERE id=?4",
     )
     .bind(proof.prove_ms as f64)
     .bind(&id.0.as_bytes()[..])
     .bind(epoch)
     .bind(job.tenant.0)
+    .bind(Trust::Untrusted.code())
     .execute(&mut *tx)
     .await?;
     sqlx::query(
@@ -420,6 +420,19 @@ pub(super) async fn commit_proof(
     .await?;
     if let Some(node) = node {
         nodes::score(&mut tx, node, nodes::Deed::Won).await?;
+    }
+    let wrong = sqlx::query(
+        "SELECT DISTINCT node_id FROM attempts WHERE job_id=?1 AND outcome=2 AND failure_class IN (1,3,6) AND failure_code<>?2 \
+         AND node_id IS NOT NULL AND node_id IS NOT ?3",
+    )
+    .bind(&id.0.as_bytes()[..])
+    .bind(NOT_HANDED_OUT)
+    .bind(node.as_ref().map(|n| &n.0.as_bytes()[..]))
+    .fetch_all(&mut *tx)
+    .await?;
+    for row in wrong {
+        let wrong = NodeId(rows::uuid(row.try_get(0)?)?);
+        nodes::score(&mut tx, wrong, nodes::Deed::Blamed).await?;
     }
     store.commit(tx).await?;
     Ok(CommitOutcome::Accepted)

@@ -13,8 +13,10 @@ use crate::store::{
 pub(super) enum Deed {
     /// Its proof was accepted.
     Won,
-    /// An attempt failed by its fault.
+    /// An attempt failed, by the node's fault or the job's.
     Failed,
+    /// Another node proved what it failed or refused.
+    Blamed,
     /// An earlier [`Deed::Failed`] was the job's fault after all.
     Forgiven,
     /// A proof was refused.
@@ -22,6 +24,9 @@ pub(super) enum Deed {
     /// A lease ran out.
     Lost,
 }
+
+/// The score of a node that nobody knows.
+const NEWCOMER: f64 = 0.4;
 
 fn not_found(id: NodeId) -> StoreError {
     StoreError::NotFound {
@@ -33,13 +38,15 @@ fn not_found(id: NodeId) -> StoreError {
 pub(super) async fn score(tx: &mut Tx<'_>, node: NodeId, deed: Deed) -> Result<(), StoreError> {
     let (change, ok, failed, invalid, lost) = match deed {
         Deed::Won => (0.02, 1, 0, 0, 0),
-        Deed::Failed => (-0.05, 0, 1, 0, 0),
-        Deed::Forgiven => (0.05, 0, -1, 0, 0),
+        Deed::Failed => (0.0, 0, 1, 0, 0),
+        Deed::Blamed => (-0.05, 0, 0, 0, 0),
+        Deed::Forgiven => (0.0, 0, -1, 0, 0),
         Deed::Invalid => (-0.5, 0, 0, 1, 0),
         Deed::Lost => (-0.1, 0, 0, 0, 1),
     };
+    // The node of this process has no other to be compared with.
     sqlx::query(
-        "UPDATE nodes SET score=min(1.0,max(0.0,score+?)), ok=ok+?, failed=max(0,failed+?), invalid=invalid+?, lost=lost+? WHERE id=?",
+        "UPDATE nodes SET score=iif(length(public_key)=0,1.0,min(1.0,max(0.0,score+?))), ok=ok+?, failed=max(0,failed+?), invalid=invalid+?, lost=lost+? WHERE id=?",
     )
     .bind(change)
     .bind(ok)
@@ -77,7 +84,7 @@ async fn insert(
     let now = tx.now;
     // A node that nobody knows begins where it sees little, and rises by what it does.
     let score = match trust {
-        Trust::Untrusted => 0.4,
+        Trust::Untrusted => NEWCOMER,
         Trust::Vetted | Trust::Owned => 1.0,
     };
     sqlx::query("INSERT INTO nodes(id,display_name,public_key,trust,state,pools,score,created_at) VALUES (?,?,?,?,?,?,?,?)")
@@ -172,12 +179,20 @@ pub(super) async fn update(
         .bind(&id.0.as_bytes()[..])
         .execute(&mut *tx)
         .await?;
+    if let Some(trust) = change.trust.filter(|t| *t < node.trust) {
+        leases::lose_beyond(&mut tx, id, trust).await?;
+    }
     if change.state == Some(NodeState::Quarantined) {
         leases::lose_all(&mut tx, id, "QUARANTINED", "its node was quarantined").await?;
     }
     // What was invalid before the operator looked does not count again.
     if change.state == Some(NodeState::Active) && node.state == NodeState::Quarantined {
         sqlx::query("UPDATE attempts SET invalid_at=0 WHERE node_id=? AND invalid_at IS NOT NULL")
+            .bind(&id.0.as_bytes()[..])
+            .execute(&mut *tx)
+            .await?;
+        sqlx::query("UPDATE nodes SET score=max(score,?) WHERE id=?")
+            .bind(NEWCOMER)
             .bind(&id.0.as_bytes()[..])
             .execute(&mut *tx)
             .await?;

@@ -996,3 +996,64 @@ async fn a_tenant_pays_for_its_proofs_and_not_for_what_nodes_lost() {
         .expect("committed");
     assert_eq!(vtime().await, 70.0);
 }
+
+#[tokio::test]
+async fn tenants_share_by_weight_and_one_that_comes_back_has_saved_nothing_up() {
+    use crate::store::{AccessStore as _, FarmStore as _, NewTenant, TenantBounds, Want};
+    use conformance::Subject as _;
+    let folder = Folder::new().await;
+    folder.set_clock(1_000_000);
+    let store = &folder.store;
+    let tenant = async |name: &str, weight: f64| {
+        let new = NewTenant {
+            name: name.to_owned(),
+            bounds: TenantBounds {
+                weight,
+                max_running: 0,
+                max_queued: 0,
+                max_artifact_bytes: 0,
+                requests_per_second: 0.0,
+            },
+            request: None,
+        };
+        store.create_tenant(new).await.expect("created").id
+    };
+    let heavy = tenant("heavy", 10.0).await;
+    let light = tenant("light", 1.0).await;
+    let back = tenant("back", 1.0).await;
+    let node = NodeId::fresh();
+    let added = store.add_node(node, "node", vec![4], Trust::Owned, &[]);
+    added.await.expect("added");
+    let opened = store.open_session(node, "1", conformance::capabilities(4, 1), &[], 1000);
+    let session = opened.await.expect("opened").number;
+    let queue = async |tenant: TenantId, input: u8| {
+        let circuit = conformance::ready_circuit(store, tenant, input).await;
+        let created = store.create_job(tenant, new_job(circuit, input)).await;
+        created.expect("created").resource.id
+    };
+    let vtime = async |tenant: TenantId| {
+        let row = sqlx::query("SELECT vtime FROM tenants WHERE id=?").bind(tenant.0);
+        let row = row.fetch_one(&store.readers).await.expect("read");
+        row.try_get::<f64, _>(0).expect("a number")
+    };
+    let jobs = [
+        (heavy, queue(heavy, 1).await),
+        (light, queue(light, 2).await),
+    ];
+    for (_, job) in jobs {
+        let want = Want {
+            job,
+            charge_ms: 1000,
+            at_most_ms: 10_000,
+            copy: false,
+        };
+        let leased = store.lease(node, session, &[want], 1000).await;
+        assert_eq!(leased.expect("leased").len(), 1);
+    }
+    // What others run does not make a tenant's own time dearer.
+    assert_eq!((vtime(heavy).await, vtime(light).await), (100.0, 1000.0));
+    queue(back, 3).await;
+    assert_eq!(vtime(back).await, 100.0, "the least of those who work");
+    queue(heavy, 4).await;
+    assert_eq!(vtime(heavy).await, 100.0, "it never stopped");
+}

@@ -110,14 +110,16 @@ async fn heads(
     Ok(waiting)
 }
 
-async fn add_tried(
+/// What was tried before, a line for each node and end, the last one last.
+async fn add_tried<'j>(
     tx: &mut SqliteConnection,
-    waiting: &mut [WaitingJob],
+    jobs: impl Iterator<Item = &'j mut WaitingJob>,
 ) -> Result<(), StoreError> {
     let mut by_job: HashMap<JobId, Vec<Tried>> = HashMap::new();
     let tried = sqlx::query(
-        "SELECT a.job_id,a.node_id,a.outcome,a.failure_class FROM jobs j JOIN attempts a ON a.job_id=j.id \
-         WHERE j.state=1 AND j.epoch>0 AND a.node_id IS NOT NULL ORDER BY a.job_id,a.epoch",
+        "SELECT a.job_id,a.node_id,a.outcome,a.failure_class,count(*) AS times,max(a.ended_at) AS ended FROM jobs j \
+         JOIN attempts a ON a.job_id=j.id WHERE j.kind=1 AND j.state IN (1,2,3) AND j.epoch>0 AND a.node_id IS NOT NULL \
+         AND a.ended_at IS NOT NULL GROUP BY a.job_id,a.node_id,a.outcome,a.failure_class ORDER BY a.job_id,max(a.epoch)",
     )
     .fetch_all(&mut *tx)
     .await?;
@@ -132,11 +134,13 @@ async fn add_tried(
             class: row
                 .try_get::<Option<i32>, _>("failure_class")?
                 .and_then(FailureClass::from_code),
+            times: rows::count(row.try_get("times")?),
+            ended_at: row.try_get("ended")?,
         };
         let job = JobId(rows::uuid(row.try_get("job_id")?)?);
         by_job.entry(job).or_default().push(tried);
     }
-    for job in waiting {
+    for job in jobs {
         job.tried = by_job.remove(&job.job).unwrap_or_default();
     }
     Ok(())
@@ -182,14 +186,15 @@ pub(super) async fn farm(store: &SqliteStore, also: &[JobId]) -> Result<FarmView
             .fetch_one(&mut *tx)
             .await?
             .try_get(0)?;
-    add_tried(&mut tx, &mut waiting).await?;
     let running = sqlx::query(AssertSqlSafe(format!(
         "SELECT {WAITING},a.epoch,a.node_id,a.leased_at,a.speculative FROM attempts a JOIN jobs j ON j.id=a.job_id \
          JOIN circuits c ON c.id=j.circuit_id WHERE a.ended_at IS NULL AND j.kind=1 ORDER BY j.id,a.epoch"
     )))
     .fetch_all(&mut *tx)
     .await?;
-    let running = running_jobs(&running)?;
+    let mut running = running_jobs(&running)?;
+    let raced = running.iter_mut().map(|r| &mut r.job);
+    add_tried(&mut tx, waiting.iter_mut().chain(raced)).await?;
     let nodes = node_views(&mut tx).await?;
     let tenants = sqlx::query(
         "SELECT id,weight,vtime,max_running,(SELECT count(*) FROM jobs WHERE tenant_id=t.id AND kind=1 AND state IN (2,3,4)) AS running \

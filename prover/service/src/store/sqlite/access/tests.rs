@@ -169,9 +169,12 @@ async fn a_certificate_that_is_over_names_no_node() {
     let (_dir, store) = open().await;
     let node = NodeId::fresh();
     let (good, old) = (Digest::of(b"good"), Digest::of(b"old"));
-    store.add_node_certificate(old, node, 1).await.expect("add");
     store
-        .add_node_certificate(good, node, i64::MAX)
+        .add_node_certificate(old, node, 1, None)
+        .await
+        .expect("add");
+    store
+        .add_node_certificate(good, node, i64::MAX, None)
         .await
         .expect("add");
     let of = async |f| store.node_of_certificate(f).await.expect("read");
