@@ -7,6 +7,7 @@
 use std::{
     fmt, fs,
     io::Write as _,
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     time::SystemTime,
 };
@@ -57,6 +58,14 @@ pub enum AuthorityError {
         "{0} is damaged, or is not the pair of the file beside it; restore the folder from a backup"
     )]
     Damaged(PathBuf),
+    /// Others may read its key.
+    #[error("{path} has mode {mode:03o}, expected 600: others may read the authority's key")]
+    Mode {
+        /// The key.
+        path: PathBuf,
+        /// Its permissions.
+        mode: u32,
+    },
     /// A certificate cannot be made.
     #[error("making a certificate: {0}")]
     Make(#[from] rcgen::Error),
@@ -163,6 +172,11 @@ impl Authority {
         let certificate = CertificateDer::from_pem_slice(pem.as_bytes())
             .map_err(|_| damaged(CERTIFICATE))?
             .into_owned();
+        let path = folder.join(KEY);
+        let mode = std::fs::metadata(&path).map_or(0, |m| m.permissions().mode() & 0o777);
+        if mode & 0o077 != 0 {
+            return Err(AuthorityError::Mode { path, mode });
+        }
         let key = KeyPair::from_pkcs8_pem_and_sign_algo(&read(KEY)?, &PKCS_ECDSA_P256_SHA256)
             .map_err(|_| damaged(KEY))?;
         let point = key.public_key_raw();
@@ -285,7 +299,6 @@ pub(crate) fn renew_at() -> SystemTime {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt as _;
 
     use rcgen::{PKCS_ECDSA_P384_SHA384, PKCS_ED25519, SigningKey};
 

@@ -113,6 +113,9 @@ impl From<JoinError> for CliError {
 }
 
 pub(crate) async fn run(verb: NodeVerb, out: Out) -> Result<(), CliError> {
+    if !matches!(verb, NodeVerb::Admin(_)) {
+        crate::node::memory::hide();
+    }
     match verb {
         NodeVerb::Join(args) => {
             let home = joined(&args).await?;

@@ -146,6 +146,7 @@ impl AccessArgs {
 }
 
 pub(crate) async fn serve(args: ServeArgs, out: Out) -> Result<(), CliError> {
+    crate::node::memory::hide();
     let child = args.compile.child()?;
     let srs = args.srs.as_deref().map(|name| args.home.find(name));
     let work = LocalWork::new(child.clone()).with_srs(srs.transpose()?);

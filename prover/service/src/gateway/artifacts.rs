@@ -107,6 +107,13 @@ impl Gateway {
             );
             return Err(GatewayError::invalid("size", "SIZE_MISMATCH", message));
         }
+        if upload.kind != kind {
+            let message = format!(
+                "an upload of this digest as {} is under way, not as {kind}",
+                upload.kind
+            );
+            return Err(GatewayError::invalid("kind", "KIND_MISMATCH", message));
+        }
         Ok(Some(self.state(upload)?))
     }
 

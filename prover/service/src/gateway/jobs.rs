@@ -10,8 +10,8 @@ use crate::{
     config,
     farm::{LiveProgress, scheduler::Pending},
     store::{
-        ArtifactKind, Attempt, CircuitId, Digest, Job, JobFilter, JobId, JobKind, JobState, Labels,
-        NewJob, Page, Priority, ProofRecord, RequestKey, Trust, sealed::Sealed,
+        ArtifactKind, Attempt, Circuit, CircuitId, Digest, Job, JobFilter, JobId, JobKind,
+        JobState, Labels, NewJob, Page, Priority, ProofRecord, RequestKey, Trust, sealed::Sealed,
     },
     work::{ProofEncoding, ProofParts},
 };
@@ -19,6 +19,8 @@ use crate::{
 /// Longest poll of WaitJob.
 const MAX_WAIT: Duration = Duration::from_secs(60);
 /// Longest time to live.
+/// A number of an input file as text, with what surrounds it.
+const BYTES_A_VALUE: u64 = 64;
 const MAX_TTL: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// Where the input of a job is.
@@ -106,6 +108,15 @@ fn check_pools(pools: &[String]) -> Result<(), GatewayError> {
     Ok(())
 }
 
+/// An input of the circuit as text, generously: what is longer holds something else.
+fn most_input_bytes(circuit: &Circuit) -> u64 {
+    let inputs = circuit.compiled.iter().flat_map(|c| &c.inputs);
+    let lengths = inputs.map(|t| t.shape.iter().fold(1u64, |n, d| n.saturating_mul(*d)));
+    let values = lengths.fold(0u64, u64::saturating_add);
+    let text = values.saturating_mul(BYTES_A_VALUE).saturating_add(1 << 20);
+    text.min(config::MAX_TENSOR_FILE_BYTES)
+}
+
 fn context(bytes: &[u8]) -> Result<[u8; 32], GatewayError> {
     let bad = |message: String| GatewayError::invalid("context", "BAD_CONTEXT", message);
     let bytes: [u8; 32] = match bytes.len() {
@@ -119,7 +130,14 @@ fn context(bytes: &[u8]) -> Result<[u8; 32], GatewayError> {
 
 impl Gateway {
     /// Queues a proof, or answers the job that stands for it.
-    pub(crate) async fn create_job(&self, request: JobRequest) -> Result<JobView, GatewayError> {
+    pub(crate) async fn create_job(
+        &self,
+        mut request: JobRequest,
+    ) -> Result<JobView, GatewayError> {
+        // The body may hold a private input, and its plain digest would tell who guesses right.
+        if let Some(key) = &mut request.request {
+            key.fingerprint = self.farm.vault.identity(&key.fingerprint.0);
+        }
         if let Some(key) = &request.request
             && let Some(job) = self.farm.store.remembered_job(self.tenant, key).await?
         {
@@ -156,8 +174,10 @@ impl Gateway {
             .circuit(self.tenant, request.circuit)
             .await?;
         let gate = gate(&self.farm, self.tenant, request.circuit).await?;
-        let (file, mut input_artifact) = self.input_file(request.input).await?;
+        // Few inputs are in memory at a time, and none that cannot be one of this circuit.
         let permit = self.check_permit().await?;
+        let most = most_input_bytes(&circuit);
+        let (file, mut input_artifact) = self.input_file(request.input, most).await?;
         let quantize = move || {
             let _permit = permit;
             gate.quantize(&file)
@@ -230,7 +250,12 @@ impl Gateway {
     async fn input_file(
         &self,
         input: JobInput,
+        most: u64,
     ) -> Result<(Zeroizing<Vec<u8>>, Option<Digest>), GatewayError> {
+        let too_large = |field, got: u64| {
+            let message = format!("{got} bytes, an input of this circuit has at most {most}");
+            GatewayError::invalid(field, "INPUT_TOO_LARGE", message)
+        };
         match input {
             JobInput::Inline(bytes) if bytes.len() > config::MAX_INLINE_INPUT_BYTES => {
                 let message = format!(
@@ -243,6 +268,9 @@ impl Gateway {
                     "INPUT_TOO_LARGE",
                     message,
                 ))
+            }
+            JobInput::Inline(bytes) if bytes.len() as u64 > most => {
+                Err(too_large("inline_input", bytes.len() as u64))
             }
             JobInput::Inline(bytes) => Ok((Zeroizing::new(bytes), None)),
             JobInput::Artifact(digest) => {
@@ -261,11 +289,11 @@ impl Gateway {
                         message,
                     ));
                 }
+                if artifact.size > most {
+                    return Err(too_large("input_artifact", artifact.size));
+                }
                 let blobs = Arc::clone(&self.farm.blobs);
-                let read = tokio::task::spawn_blocking(move || {
-                    blobs.read(&digest, config::MAX_TENSOR_FILE_BYTES)
-                })
-                .await;
+                let read = tokio::task::spawn_blocking(move || blobs.read(&digest, most)).await;
                 let bytes = read.map_err(|_| {
                     GatewayError::Internal("reading the input met a defect".into())
                 })??;

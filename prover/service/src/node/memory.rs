@@ -13,6 +13,17 @@ pub(crate) struct Usage {
     pub(crate) data: u64,
 }
 
+/// Keeps what this process holds, keys and inputs among it, out of core files and other processes' sight.
+pub(crate) fn hide() {
+    use rustix::process::{DumpableBehavior, Resource, Rlimit};
+    let none = Rlimit {
+        current: Some(0),
+        maximum: Some(0),
+    };
+    let _ = rustix::process::setrlimit(Resource::Core, none);
+    let _ = rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable);
+}
+
 /// What process `pid` uses (`None`: this one); `None` when it is gone.
 pub(crate) fn of(pid: Option<u32>) -> Option<Usage> {
     let path = match pid {

@@ -15,7 +15,9 @@ mod rows;
 mod view;
 
 use std::{
+    fs::OpenOptions,
     ops::{Deref, DerefMut},
+    os::unix::fs::OpenOptionsExt as _,
     path::Path,
     sync::atomic::{AtomicI64, Ordering},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
@@ -99,6 +101,13 @@ impl SqliteStore {
     /// # Errors
     /// The file cannot be opened, or a newer version wrote it.
     pub async fn open(path: &Path) -> Result<Self, StoreError> {
+        // SQLite gives its other files the mode of the database.
+        let _ = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(path);
         let options = SqliteConnectOptions::new()
             .filename(path)
             .create_if_missing(true)

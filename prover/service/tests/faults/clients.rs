@@ -1,3 +1,8 @@
+use zkinfer_service::{
+    store::Digest,
+    work::{LocalWork, Work as _},
+};
+
 use super::*;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -208,7 +213,6 @@ async fn f36_a_private_input_is_nowhere_in_what_an_attacker_can_copy() {
     let gateway = Gateway::logged(&data, &QUICK, &folder.path().join("log"));
     let circuit = gateway.circuit("digits-mlp", &["--input", "private"]);
     let plain = input("digits-mlp", 5);
-    let canaries = canaries(&plain);
     // Queued, with no node: the input is at rest, inline and as an artifact.
     let inline = submit(&gateway, &circuit, plain.clone()).await;
     let file = folder.path().join("secret.json");
@@ -218,8 +222,13 @@ async fn f36_a_private_input_is_nowhere_in_what_an_attacker_can_copy() {
     let uploaded = json(command.arg("--input").arg(&file));
     std::fs::remove_file(&file).unwrap();
     let uploaded = uploaded["name"].as_str().unwrap().to_owned();
+    let mut canaries = [&plain, &other]
+        .map(|i| canaries(&gateway, &circuit, i))
+        .concat();
+    // By its own digest a client asks for an upload: that of the second text is known until its job ends.
+    canaries.pop();
     let search = |place: &str| {
-        for (what, canary) in canaries.iter().chain(&self::canaries(&other)) {
+        for (what, canary) in &canaries {
             assert_eq!(find(folder.path(), canary), None, "{what}, {place}");
         }
     };
@@ -248,11 +257,23 @@ async fn f36_a_private_input_is_nowhere_in_what_an_attacker_can_copy() {
     assert_eq!(waiting.state(), State::Queued, "{waiting:#?}");
 }
 
-/// What would give the input away: its text, and the bytes of its quantized tensor in a row.
-fn canaries(input: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
-    let text = std::str::from_utf8(input).unwrap();
-    let start = text.find("[[").unwrap() + 2;
-    vec![("text", text.as_bytes()[start..start + 60].to_vec())]
+/// What would give the input away: its text, the numbers of its quantized tensor, and the digests of both, by which a guess is known.
+fn canaries(gateway: &Gateway, circuit: &str, input: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
+    let id = circuit.strip_prefix("circuits/").unwrap();
+    let bundle = gateway.data.join("circuits").join(id);
+    let gate = LocalWork::in_process().gate(&bundle).unwrap();
+    let quantized = gate.quantize(input).unwrap();
+    let text = |bytes: &[u8], from: &str| {
+        let text = std::str::from_utf8(bytes).unwrap();
+        let start = text.find(from).unwrap() + from.len();
+        text.as_bytes()[start..start + 60].to_vec()
+    };
+    vec![
+        ("text", text(input, "[[")),
+        ("tensor", text(&quantized, "\"data\":[")),
+        ("digest of the tensor", Digest::of(&quantized).0.to_vec()),
+        ("digest of the text", Digest::of(input).0.to_vec()),
+    ]
 }
 
 /// The first file below `folder` that holds `canary`.

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 /// Calls that a node may make at once.
-const BURST: f64 = 20.0;
+const BURST: f64 = 64.0;
 /// Calls a second after that.
 const RATE: f64 = 10.0;
 
@@ -46,7 +46,7 @@ mod tests {
         let begun = Instant::now();
         let mut pace = Pace::default();
         let taken = (0..100).filter(|_| pace.take(begun).is_ok()).count();
-        assert_eq!(taken, 20);
+        assert_eq!(taken, 64);
         assert!(pace.take(begun).is_err());
         assert!(pace.take(begun + Duration::from_millis(150)).is_ok());
     }

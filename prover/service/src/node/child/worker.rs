@@ -19,7 +19,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustix::process::{DumpableBehavior, Resource, Rlimit, Signal};
+use rustix::process::{Resource, Rlimit, Signal};
 use zeroize::Zeroizing;
 
 use super::super::{
@@ -121,9 +121,8 @@ fn harden() -> Option<File> {
         .open("/proc/self/clear_refs")
         .ok();
     let _ = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
-    let _ = rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable);
+    memory::hide();
     let _ = rustix::thread::set_no_new_privs(true);
-    limit(Resource::Core, 0);
     limit(Resource::Fsize, 0);
     limit(Resource::Nofile, MAX_FILES);
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));

@@ -294,7 +294,8 @@ impl AccessStore for SqliteStore {
             });
         }
         let at = now(&mut tx).await?;
-        let (tenant, scopes) = match &new.replaces {
+        // A successor without an end of its own has that of the key it replaces.
+        let (tenant, scopes, until) = match &new.replaces {
             Some((old, overlap)) => {
                 let before = key_in(&mut tx, old).await?;
                 let over = |end: Option<Millis>| end.is_some_and(|end| end <= at);
@@ -310,9 +311,9 @@ impl AccessStore for SqliteStore {
                 .bind(old)
                 .execute(&mut *tx)
                 .await?;
-                (before.tenant, before.scopes)
+                (before.tenant, before.scopes, before.expires_at)
             }
-            None => (tenant_in(&mut tx, new.tenant).await?.id, new.scopes),
+            None => (tenant_in(&mut tx, new.tenant).await?.id, new.scopes, None),
         };
         sqlx::query("INSERT INTO api_keys(prefix,hash,tenant_id,scopes,created_at,expires_at) VALUES (?,?,?,?,?,?)")
             .bind(&new.prefix)
@@ -320,7 +321,7 @@ impl AccessStore for SqliteStore {
             .bind(tenant.0)
             .bind(i64::from(scopes.bits()))
             .bind(at)
-            .bind(new.ttl.map(|ttl| at.saturating_add(millis(ttl))))
+            .bind(new.ttl.map(|ttl| at.saturating_add(millis(ttl))).or(until))
             .execute(&mut *tx)
             .await?;
         remember(&mut tx, "CreateApiKey", &new.request, new.prefix.as_bytes()).await?;

@@ -353,7 +353,7 @@ pub(super) async fn private_inputs_to_drop(store: &SqliteStore) -> Result<Vec<Jo
 
 pub(super) async fn input_dropped(store: &SqliteStore, id: JobId) -> Result<(), StoreError> {
     let mut tx = store.write().await?;
-    sqlx::query("UPDATE jobs SET input_dropped=1 WHERE id=?")
+    sqlx::query("UPDATE jobs SET input_dropped=1, input_key=x'' WHERE id=?")
         .bind(&id.0.as_bytes()[..])
         .execute(&mut *tx)
         .await?;
