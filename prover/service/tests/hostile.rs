@@ -415,7 +415,7 @@ async fn f19_a_flood_of_requests_for_leases_gets_its_slots_and_no_more() {
         }
     }
     println!("{} leases, {refused} calls refused", leased.len());
-    assert!(leased.len() <= 2, "{leased:?}");
+    assert!((1..=2).contains(&leased.len()), "{leased:?}");
     // The others' work goes on.
     let request = proto::ListJobsRequest {
         page_size: 500,

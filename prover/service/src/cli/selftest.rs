@@ -24,6 +24,7 @@ use crate::{
     },
     bundle::ProofFile,
     config::ServeConfig,
+    farm::job::CHILD_DIED,
     store::{ArtifactKind, Backend, JobState},
     work::LocalWork,
 };
@@ -222,7 +223,11 @@ async fn survives_a_kill(client: &mut Client, circuit: &str) -> Result<(usize, u
         }
         let seen = ended(client, &job).await?;
         // A proof that was there before the kill proves nothing: another try.
-        if let (true, Some(last)) = (seen.history.len() > 1, seen.history.last()) {
+        let died = seen.history.iter().any(|a| {
+            let failure = a.failure.as_ref();
+            failure.is_some_and(|f| f.code == CHILD_DIED)
+        });
+        if let (true, Some(last)) = (died, seen.history.last()) {
             return Ok((killed, last.number));
         }
     }

@@ -21,6 +21,9 @@ use crate::{
 /// Failures that a damaged file on this disk explains.
 const DAMAGE: [&str; 4] = ["BAD_BUNDLE", "BAD_KEY", "SELF_CHECK", "PROVE"];
 
+/// How long a slot rests that could not start its child.
+const BROKEN_PAUSE: Duration = Duration::from_secs(30);
+
 /// Notes that an attempt runs, as long as this lives.
 struct Registered<'a>(&'a Shared, &'a Watch);
 
@@ -43,7 +46,17 @@ pub(super) async fn run(shared: Arc<Shared>, mut seat: Seat, lease: Lease) {
     shared.news.notify_one();
     tracing::info!(%attempt, circuit = %lease.circuit, speculative = lease.speculative, trace = lease.trace.get("traceparent"), "started");
     let result = make(&shared, &mut seat, &lease, &watch).await;
-    shared.free_seat(seat);
+    let broken = matches!(&result, Err(WorkError::Failed(f)) if f.code == "CHILD_SPAWN");
+    if broken {
+        // A slot that cannot start a child would fail job after job.
+        let shared = Arc::clone(&shared);
+        tokio::spawn(async move {
+            tokio::time::sleep(BROKEN_PAUSE).await;
+            shared.free_seat(seat);
+        });
+    } else {
+        shared.free_seat(seat);
+    }
     settle(&shared, &lease, &watch, result).await;
 }
 
@@ -129,7 +142,12 @@ async fn bundle(
     let held = cache.bundle(lease.circuit, &files, source, watch).await;
     held.map(Bundle::Held).map_err(|e| match e {
         CacheError::Stopped => WorkError::Cancelled,
-        e if e.is_no_room() => WorkError::exceeded("NO_DISK", e.to_string()),
+        // Others' keys leave when their proofs are made: this one is for later, or for another node.
+        e if e.is_no_room() && cache.is_busy(lease.circuit) => {
+            tracing::warn!(attempt = %lease.attempt, error = %e, "handing back what has no room now");
+            WorkError::Cancelled
+        }
+        e if e.is_no_room() => WorkError::fault("NO_DISK", e.to_string()),
         e @ (CacheError::Name(_) | CacheError::Incomplete(_) | CacheError::Size { .. }) => {
             WorkError::internal("BAD_LEASE", e.to_string())
         }
@@ -198,13 +216,9 @@ async fn settle(shared: &Shared, lease: &Lease, watch: &Watch, result: Result<Pr
             tracing::info!(%attempt, "stopped");
         }
         Err(WorkError::Cancelled) => {
-            let message = "the node goes down before the proof is made";
-            fail(
-                shared,
-                watch,
-                Failure::new(FailureClass::Cancelled, "DRAINED", message),
-            )
-            .await;
+            let message = "handed back before the proof was made";
+            let failure = Failure::new(FailureClass::Cancelled, "HANDED_BACK", message);
+            fail(shared, watch, failure).await;
         }
     }
 }

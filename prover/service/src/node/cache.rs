@@ -158,6 +158,9 @@ struct CircuitRecord {
     load_ms: u64,
     /// Seconds since 1970.
     used: u64,
+    /// Some files are missing: it counts, and may leave, and proves nothing.
+    #[serde(default)]
+    partial: bool,
 }
 
 #[derive(Debug, Default)]
@@ -297,12 +300,19 @@ impl Cache {
         let mut record = CircuitRecord {
             files: BTreeMap::new(),
             used: now(),
+            partial: false,
             ..known
         };
         let mut promises = Vec::new();
         for &file in files {
             let old = known.files.get(&file.name).filter(|_| !suspect);
-            let (new, promise) = self.file(&held.folder, file, old, source, watch).await?;
+            let (new, promise) = match self.file(&held, file, old, source, watch).await {
+                Ok(made) => made,
+                Err(e) => {
+                    self.keep_part(circuit, record, &known);
+                    return Err(e);
+                }
+            };
             record.files.insert(file.name.clone(), new);
             promises.extend(promise);
         }
@@ -317,35 +327,69 @@ impl Cache {
         Ok(held)
     }
 
+    /// Notes the files of a bundle that did not come whole, so that they count and can leave.
+    fn keep_part(&self, circuit: CircuitId, mut record: CircuitRecord, known: &CircuitRecord) {
+        for (name, file) in &known.files {
+            let entry = record.files.entry(name.clone());
+            entry.or_insert_with(|| file.clone());
+        }
+        if record.files.is_empty() {
+            return;
+        }
+        record.partial = true;
+        if let Err(error) = self.write_record(circuit, &record) {
+            tracing::warn!(%circuit, %error, "cannot note what came of a circuit");
+        }
+        self.state().circuits.insert(circuit, record);
+    }
+
     /// Puts one file of a bundle into its place, as it is here or fetched anew.
     async fn file(
         &self,
-        folder: &Path,
+        held: &Held,
         file: &FetchFile,
         old: Option<&FileRecord>,
         source: &dyn Source,
         watch: &Watch,
     ) -> Result<(FileRecord, Option<Promise<'_>>), CacheError> {
-        let link = folder.join(&file.name);
+        let link = held.folder.join(&file.name);
         if let Some(old) = old
             && old.sha256 == file.digest.to_string()
             && record_of(&link, &file.digest).is_ok_and(|new| new == *old)
         {
             return Ok((old.clone(), None));
         }
-        let turn = Arc::clone(self.state().turns.entry(file.digest).or_default());
-        let _turn = turn.lock().await;
+        let turn = Turn::of(self, file.digest);
+        let _turn = tokio::select! {
+            turn = turn.lock.lock() => turn,
+            () = watch.stopped() => return Err(CacheError::Stopped),
+        };
         let mut promise = None;
         let place = self.place(&file.digest);
-        if !is_whole(&place, file).await? {
+        let whole = tokio::select! {
+            whole = is_whole(&place, file) => whole?,
+            () = watch.stopped() => return Err(CacheError::Stopped),
+        };
+        if !whole {
+            // The bundle's own link would keep the damaged bytes on the disk, and its record count them.
+            remove_file(&link)?;
             remove_file(&place)?;
+            if let Some(record) = self.state().circuits.get_mut(&held.circuit) {
+                record.files.remove(&file.name);
+                record.partial = true;
+            }
             promise = Some(self.download(file, &place, source, watch).await?);
         }
-        blobs::private_folder(folder)?;
-        remove_file(&link)?;
-        fs::hard_link(&place, &link).map_err(io_error(&link))?;
+        blobs::private_folder(&held.folder)?;
+        let inode = |path: &Path| fs::metadata(path).map(|m| m.ino()).ok();
+        if inode(&link) != inode(&place) {
+            // At no moment is the name without a file.
+            let new = self.part(&file.digest).with_extension("link");
+            remove_file(&new)?;
+            fs::hard_link(&place, &new).map_err(io_error(&new))?;
+            fs::rename(&new, &link).map_err(io_error(&link))?;
+        }
         let record = record_of(&link, &file.digest).map_err(io_error(&link))?;
-        self.state().turns.remove(&file.digest);
         Ok((record, promise))
     }
 
@@ -363,9 +407,10 @@ impl Cache {
         if let Some(parent) = place.parent() {
             blobs::private_folder(parent)?;
         }
-        let readonly = fs::Permissions::from_mode(0o400);
-        fs::set_permissions(&part, readonly).map_err(io_error(&part))?;
         fs::rename(&part, place).map_err(io_error(place))?;
+        // After that: a download that a crash leaves must open again.
+        let readonly = fs::Permissions::from_mode(0o400);
+        fs::set_permissions(place, readonly).map_err(io_error(place))?;
         for folder in [place.parent(), part.parent()].into_iter().flatten() {
             blobs::sync_folder(folder)?;
         }
@@ -375,6 +420,10 @@ impl Cache {
 
     /// Lets circuits go until `need` more bytes fit.
     fn make_room(&self, need: u64) -> Result<(), CacheError> {
+        let fits = |free: u64| free >= need.saturating_add(self.settings.min_free_bytes);
+        if !fits(disk_free(&self.settings.folder)) {
+            self.drop_parts();
+        }
         loop {
             let used = self.used_bytes();
             let (promised, awaited) = {
@@ -402,6 +451,47 @@ impl Cache {
         }
     }
 
+    /// Removes downloads that nobody goes on with.
+    fn drop_parts(&self) {
+        for entry in folder(&self.settings.folder.join("tmp")) {
+            let name = entry.file_name();
+            let digest = name.to_str().and_then(|n| n.split('.').next());
+            let digest: Option<Digest> = digest.and_then(|d| d.parse().ok());
+            let state = self.state();
+            if digest.is_some_and(|d| !state.turns.contains_key(&d)) {
+                let _ = fs::remove_file(entry.path());
+            }
+        }
+    }
+
+    /// Bytes that new keys may take when those that are not in use leave.
+    pub fn room(&self) -> u64 {
+        let state = self.state();
+        let bytes = |pinned: bool| -> u64 {
+            let of = state.circuits.iter();
+            let of = of.filter(|(c, _)| state.pins.contains_key(c) == pinned);
+            let files = of.flat_map(|(_, record)| record.files.values());
+            let distinct: HashMap<&str, u64> = files.map(|f| (f.sha256.as_str(), f.size)).collect();
+            distinct.values().sum()
+        };
+        let (held, idle) = (bytes(true), bytes(false));
+        let taken = held.saturating_add(state.promised);
+        let by_limit = self.settings.max_bytes.saturating_sub(taken);
+        let keep = self.settings.min_free_bytes.saturating_add(state.awaited);
+        let free = disk_free(&self.settings.folder).saturating_add(idle);
+        by_limit.min(free.saturating_sub(keep))
+    }
+
+    /// Whether circuits beside this one are in use.
+    pub fn is_busy(&self, beside: CircuitId) -> bool {
+        self.state().pins.keys().any(|c| *c != beside)
+    }
+
+    /// Whether the files of a circuit are to be compared before they are used again.
+    pub(super) fn is_suspect(&self, circuit: CircuitId) -> bool {
+        self.state().suspects.contains(&circuit)
+    }
+
     /// The circuit that is cheapest to lose and not in use.
     fn cheapest(&self) -> Option<CircuitId> {
         let (state, now) = (self.state(), now());
@@ -427,15 +517,23 @@ impl Cache {
 
     /// Lets a circuit go, unless it is in use.
     pub fn forget(&self, circuit: CircuitId) {
+        let gone = self
+            .settings
+            .folder
+            .join("tmp")
+            .join(format!("gone-{}", circuit.0));
         let record = {
             let mut state = self.state();
             if state.pins.contains_key(&circuit) {
                 return;
             }
+            // Out of the way before anybody may fetch it again.
+            let _ = fs::remove_file(self.record_path(circuit));
+            let _ = fs::remove_dir_all(&gone);
+            let _ = fs::rename(self.circuit_folder(circuit), &gone);
             state.circuits.remove(&circuit)
         };
-        let _ = fs::remove_file(self.record_path(circuit));
-        let _ = fs::remove_dir_all(self.circuit_folder(circuit));
+        let _ = fs::remove_dir_all(&gone);
         for file in record.iter().flat_map(|r| r.files.values()) {
             if let Ok(digest) = file.sha256.parse() {
                 remove_unlinked(&self.place(&digest));
@@ -466,7 +564,8 @@ impl Cache {
     /// The folder of a circuit whose files are all here, as far as is known.
     pub fn present(self: &Arc<Self>, circuit: CircuitId) -> Option<Held> {
         let mut state = self.state();
-        if !state.circuits.contains_key(&circuit) || state.suspects.contains(&circuit) {
+        let whole = state.circuits.get(&circuit).is_some_and(|r| !r.partial);
+        if !whole || state.suspects.contains(&circuit) {
             return None;
         }
         *state.pins.entry(circuit).or_default() += 1;
@@ -480,7 +579,8 @@ impl Cache {
     /// The circuits on the disk.
     pub fn residency(&self) -> Vec<KeyResidency> {
         let state = self.state();
-        let near = state.circuits.iter().map(|(circuit, record)| KeyResidency {
+        let whole = state.circuits.iter().filter(|(_, record)| !record.partial);
+        let near = whole.map(|(circuit, record)| KeyResidency {
             circuit: *circuit,
             tier: Tier::Disk,
             load_ms: record.load_ms,
@@ -543,8 +643,9 @@ impl Cache {
             if old
                 .and_then(|at| at.elapsed().ok())
                 .is_none_or(|age| age > STALE_PART)
+                || entry.file_type().is_ok_and(|t| t.is_dir())
             {
-                let _ = fs::remove_file(entry.path());
+                let _ = fs::remove_file(entry.path()).or_else(|_| fs::remove_dir_all(entry.path()));
             }
         }
         let two_digits =
@@ -568,6 +669,34 @@ impl Cache {
             if !named {
                 let _ = fs::remove_file(entry.path());
             }
+        }
+    }
+}
+
+/// A place in the line for a digest; the line goes with the last one in it.
+struct Turn<'a> {
+    cache: &'a Cache,
+    digest: Digest,
+    lock: Arc<tokio::sync::Mutex<()>>,
+}
+
+impl<'a> Turn<'a> {
+    fn of(cache: &'a Cache, digest: Digest) -> Self {
+        let lock = Arc::clone(cache.state().turns.entry(digest).or_default());
+        Self {
+            cache,
+            digest,
+            lock,
+        }
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        let mut state = self.cache.state();
+        // The line's own one and this one.
+        if Arc::strong_count(&self.lock) <= 2 {
+            state.turns.remove(&self.digest);
         }
     }
 }

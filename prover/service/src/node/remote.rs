@@ -47,6 +47,8 @@ const COMMIT_TIMEOUT: Duration = Duration::from_secs(120);
 const MAX_TRACES: usize = 4096;
 /// The longest silence in a download.
 const FETCH_SILENCE: Duration = Duration::from_secs(30);
+/// Between a renewal and the next look.
+const RENEWED_PAUSE: Duration = Duration::from_secs(60);
 /// Keep-alive of idle connections.
 const KEEP_ALIVE: Duration = Duration::from_secs(20);
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -238,7 +240,14 @@ impl Remote {
             let due = facts.until_renewal(home::now());
             if due.is_zero() {
                 match self.renew().await {
-                    Ok(()) => backoff.reset(),
+                    // By a clock that is far ahead the next one is due at once, too.
+                    Ok(()) => {
+                        backoff.reset();
+                        tokio::select! {
+                            () = tokio::time::sleep(RENEWED_PAUSE) => {}
+                            () = stop.cancelled() => return,
+                        }
+                    }
                     Err(error) => {
                         let left = facts.expires.saturating_sub(home::now());
                         tracing::warn!(%error, hours_left = left / 3600, "cannot renew the node's certificate; trying again");
@@ -294,6 +303,18 @@ fn add_trace<T>(request: &mut Request<T>, trace: &BTreeMap<String, String>) {
     }
 }
 
+/// A beat without an answer, also one that is given up: the next one goes over a connection of its own, since nobody may be at the other end of
+/// this one.
+struct Unanswered<'a>(&'a Remote, bool);
+
+impl Drop for Unanswered<'_> {
+    fn drop(&mut self) {
+        if self.1 {
+            self.0.lines().beats = None;
+        }
+    }
+}
+
 #[async_trait::async_trait]
 impl Uplink for Remote {
     async fn open(&self, hello: Hello) -> Result<Welcome, UplinkError> {
@@ -325,8 +346,12 @@ impl Uplink for Remote {
 
     async fn heartbeat(&self, beat: Beat) -> Result<BeatAnswer, UplinkError> {
         let request = with_timeout(convert::beat(beat), CALL_TIMEOUT);
-        let answer = self.beats()?.heartbeat(request).await.map_err(refused)?;
-        convert::beat_answer(answer.into_inner())
+        let mut client = self.beats()?;
+        let mut unanswered = Unanswered(self, true);
+        let answer = client.heartbeat(request).await;
+        unanswered.1 = answer.is_err();
+        drop(unanswered);
+        convert::beat_answer(answer.map_err(refused)?.into_inner())
     }
 
     async fn commit(&self, finished: Finished) -> Result<Verdict, UplinkError> {

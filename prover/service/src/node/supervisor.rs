@@ -7,7 +7,7 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use tokio::sync::{Notify, watch as channel};
@@ -30,6 +30,10 @@ use crate::{
 
 /// The longest wait for work in one call.
 const ACQUIRE_WAIT: Duration = Duration::from_secs(25);
+/// The longest wait beside proofs that run.
+const BUSY_WAIT: Duration = Duration::from_secs(2);
+/// A session that lasted no longer was taken by another process.
+const SHORT_SESSION: Duration = Duration::from_secs(10);
 /// Pauses between tries to reach the gateway.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
@@ -192,7 +196,15 @@ impl Shared {
     }
 
     /// Puts a slot back.
-    pub(super) fn free_seat(&self, seat: Seat) {
+    pub(super) fn free_seat(&self, mut seat: Seat) {
+        // A key whose proof was refused while the slot worked on the next one.
+        if let Files::Cache(cache) = &self.config.files {
+            for key in seat.slot.warm() {
+                if cache.is_suspect(key.circuit) {
+                    seat.slot.forget(key.circuit);
+                }
+            }
+        }
         lock(&self.warm).insert(seat.number, seat.slot.warm());
         lock(&self.seats).push(seat);
         self.changed.notify_one();
@@ -210,7 +222,11 @@ impl Shared {
         Resources {
             ram_bytes: total.ram_bytes.saturating_sub(sum(|r| r.ram_bytes)),
             vram_bytes: total.vram_bytes.saturating_sub(sum(|r| r.vram_bytes)),
-            disk_bytes: self.disk_free(),
+            disk_bytes: match &self.config.files {
+                Files::Local(folder) => disk_free(folder),
+                // What idle keys hold is free: they leave when another one comes.
+                Files::Cache(cache) => cache.room(),
+            },
             cpu_threads: total.cpu_threads,
         }
     }
@@ -304,10 +320,20 @@ pub async fn run(
     });
     let pulse = Pulse::start(&shared).map_err(start("the heartbeat"))?;
     let tasks = TaskTracker::new();
+    let mut stolen = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
     while let Some(session) = open(&shared, &shared.stopping).await {
+        let begun = Instant::now();
         take_leases(&shared, session, &tasks).await;
         if shared.stopping.is_cancelled() {
             break;
+        }
+        if begun.elapsed() > SHORT_SESSION {
+            stolen.reset();
+        }
+        // The gateway may have begun anew, which is over at once; two processes with one identity take it from each other for ever.
+        tokio::select! {
+            () = stolen.wait() => {}
+            () = shared.stopping.cancelled() => break,
         }
     }
     drain(&shared, &tasks).await;
@@ -372,7 +398,11 @@ async fn take_leases(shared: &Arc<Shared>, session: Session, tasks: &TaskTracker
                 let acquire = Acquire {
                     session: session.number,
                     max_leases,
-                    wait: ACQUIRE_WAIT,
+                    // What is free changes while others run.
+                    wait: match shared.attempts().is_empty() {
+                        true => ACQUIRE_WAIT,
+                        false => BUSY_WAIT,
+                    },
                     free: shared.free(),
                     keys: shared.keys(),
                 };
@@ -413,7 +443,7 @@ async fn take_leases(shared: &Arc<Shared>, session: Session, tasks: &TaskTracker
 
 /// How many leases the node can take; `None` when it is full, drained, or short of disk.
 fn ready(shared: &Shared, was_full: &mut bool) -> Option<u32> {
-    let full = matches!(&shared.config.files, Files::Cache(cache) if cache.disk_free() == 0);
+    let full = matches!(&shared.config.files, Files::Cache(cache) if cache.disk_free() == 0 && cache.room() == 0);
     if full && !*was_full {
         tracing::error!(
             "the disk is full up to the room that must stay free: no leases until there is room"

@@ -6,7 +6,7 @@
 
 use std::{
     io::{BufRead as _, BufReader, Read as _},
-    os::unix::process::ExitStatusExt as _,
+    os::unix::process::{CommandExt as _, ExitStatusExt as _},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     sync::mpsc,
@@ -124,6 +124,7 @@ pub fn run_child(
     let child = Command::new(&limits.worker)
         .arg("compile-worker")
         .arg(absolute(&folder.0)?)
+        .process_group(0)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

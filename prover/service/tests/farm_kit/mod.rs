@@ -7,6 +7,10 @@ use std::{
     net::{SocketAddr, TcpListener},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -390,6 +394,24 @@ impl Drop for Node {
     }
 }
 
+/// Whether a process is over, read by its parent or not.
+pub fn is_gone(pid: Pid) -> bool {
+    let path = format!("/proc/{}/status", pid.as_raw_nonzero());
+    let Ok(status) = std::fs::read_to_string(path) else {
+        return true;
+    };
+    let state = status.lines().find(|l| l.starts_with("State:"));
+    state.is_none_or(|s| s.contains('Z') || s.contains('X'))
+}
+
+/// The process group, to all of which a terminal sends Ctrl-C.
+pub fn group_of(pid: Pid) -> String {
+    let path = format!("/proc/{}/stat", pid.as_raw_nonzero());
+    let stat = std::fs::read_to_string(path).unwrap();
+    let after_name = stat.rsplit_once(')').unwrap().1;
+    after_name.split_whitespace().nth(2).unwrap().to_owned()
+}
+
 /// The direct children of a process.
 pub fn children_of(parent: Pid) -> Vec<Pid> {
     let mut found = Vec::new();
@@ -599,19 +621,16 @@ fn run(command: &[&str]) -> bool {
         .is_ok_and(|s| s.success())
 }
 
-/// Forwards connections to `to`, and cuts each after `bytes` from there, `cuts` times in all.
-pub fn cutting_proxy(to: SocketAddr, bytes: usize, cuts: usize) -> SocketAddr {
+/// Forwards connections to `to`, and cuts each after `bytes` from there, `cuts` times in all; and how many cuts are left.
+pub fn cutting_proxy(to: SocketAddr, bytes: usize, cuts: usize) -> (SocketAddr, Arc<AtomicUsize>) {
     use std::{
         io::{Read as _, Write as _},
         net::{Shutdown, TcpStream},
-        sync::{
-            Arc,
-            atomic::{AtomicUsize, Ordering},
-        },
     };
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let left = Arc::new(AtomicUsize::new(cuts));
+    let told = Arc::clone(&left);
     std::thread::spawn(move || {
         for near in listener.incoming().flatten() {
             let Ok(far) = TcpStream::connect(to) else {
@@ -641,5 +660,5 @@ pub fn cutting_proxy(to: SocketAddr, bytes: usize, cuts: usize) -> SocketAddr {
             });
         }
     });
-    address
+    (address, told)
 }

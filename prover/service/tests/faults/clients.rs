@@ -160,7 +160,9 @@ async fn f15_a_cancel_that_races_the_proof_gives_one_end() {
         let mut wanted = request(&circuit, input("digits-mlp", n as usize));
         wanted.allow_cached = Some(false);
         let name = client.create_job(wanted).await.unwrap().into_inner().name;
-        tokio::time::sleep(Duration::from_millis(3 * n)).await;
+        // From before the lease to after the proof.
+        let wait = if n < 30 { 3 * n } else { 60 * (n - 28) };
+        tokio::time::sleep(Duration::from_millis(wait)).await;
         let request = proto::CancelJobRequest {
             name: name.clone(),
             ..Default::default()
@@ -176,7 +178,7 @@ async fn f15_a_cancel_that_races_the_proof_gives_one_end() {
         let now = job(&mut client, name).await;
         assert_eq!(ends[name], vec![now.state()]);
     }
-    println!("{} different ends", states.len());
+    assert_eq!(states.len(), 2, "some were cancelled, some proven");
 }
 
 #[tokio::test(flavor = "multi_thread")]

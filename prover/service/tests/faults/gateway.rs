@@ -6,6 +6,7 @@ async fn f07_a_gateway_killed_at_any_moment_of_a_commit_ends_with_one_proof() {
     let circuit = gateway.circuit("digits-mlp", &[]);
     let _node = Node::join(&gateway, "a", folder.path(), &[]);
     let rounds = if all() { 60 } else { 12 };
+    let mut met = 0;
     for round in 0..rounds {
         let name = submit(&gateway, &circuit, input("digits-mlp", round)).await;
         let mut client = gateway.jobs().await;
@@ -15,11 +16,13 @@ async fn f07_a_gateway_killed_at_any_moment_of_a_commit_ends_with_one_proof() {
             seen = job(&mut client, &name).await;
         }
         tokio::time::sleep(Duration::from_micros(700 * (round as u64 % 20))).await;
+        met += usize::from(!is_over(&job(&mut client, &name).await));
         gateway.restart();
         let ended = succeeds(&gateway, &name).await;
         assert_eq!(charged(&ended), 0, "{ended:#?}");
         ends_once(&gateway, &name, State::Succeeded).await;
     }
+    println!("{met} of {rounds} kills met a proof that was not stored");
     let data = folder.path().join("gateway/uploads");
     let left = std::fs::read_dir(data).map_or(0, Iterator::count);
     assert_eq!(left, 0, "uploads are left");
@@ -46,6 +49,11 @@ async fn f08_a_gateway_that_is_replaced_finds_its_proofs_running() {
     for node in &nodes {
         node.signal_provers(Signal::STOP);
     }
+    let mut running = 0;
+    for name in &names {
+        running += usize::from(job(&mut client, name).await.state() == State::Running);
+    }
+    assert!(running >= 3, "{running} proofs run when the gateway goes");
     gateway.restart();
     tokio::time::sleep(Duration::from_secs(1)).await;
     for node in &nodes {

@@ -20,8 +20,8 @@ use std::{
 };
 
 use farm_kit::{
-    Gateway, Network, Node, QUICK, all, cutting_proxy, input, inputs, is, is_over, job, json,
-    proof, request, until,
+    Gateway, Network, Node, QUICK, all, cutting_proxy, group_of, input, inputs, is, is_gone,
+    is_over, job, json, proof, request, until,
 };
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 use rustix::process::Signal;

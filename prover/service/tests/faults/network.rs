@@ -82,11 +82,13 @@ async fn f25_a_download_that_is_cut_goes_on_and_no_failure_is_counted() {
     let (_turn, folder, gateway) = farm(&QUICK).await;
     let circuit = gateway.circuit("digits-cnn", &[]);
     // The key has seven megabytes: every connection ends after two.
-    let proxy = cutting_proxy(gateway.nodes, 2 << 20, 6);
+    let (proxy, cuts_left) = cutting_proxy(gateway.nodes, 2 << 20, 6);
     let url = format!("https://{proxy}");
     let _node = Node::join_at(&gateway, &url, "a", folder.path(), &[], None);
     let name = submit(&gateway, &circuit, input("digits-cnn", 0)).await;
     let ended = succeeds(&gateway, &name).await;
     assert_eq!(charged(&ended), 0, "{ended:#?}");
     assert!(failures(&ended).is_empty(), "{ended:#?}");
+    let left = cuts_left.load(std::sync::atomic::Ordering::SeqCst);
+    assert!(left < 4, "{left} of 6 cuts are left");
 }

@@ -36,6 +36,7 @@ async fn f02_a_killed_node_loses_its_lease_and_no_attempt_is_counted() {
     let name = submit(&gateway, &circuit, long_input(0)).await;
     let working = at_work(&gateway, &name, &nodes).await.unwrap().0;
     let first = working.name == nodes[0].name;
+    let children = working.provers();
     nodes[usize::from(!first)].kill();
     let killed = Instant::now();
     let mut client = gateway.jobs().await;
@@ -46,6 +47,7 @@ async fn f02_a_killed_node_loses_its_lease_and_no_attempt_is_counted() {
         killed.elapsed().as_secs_f64()
     );
     assert_eq!(failures(&seen)[0].0, FailureClass::NodeLost);
+    assert!(!children.is_empty() && children.into_iter().all(is_gone));
     let ended = succeeds(&gateway, &name).await;
     assert_eq!(charged(&ended), 0, "{ended:#?}");
     let lost = gateway.node_list()[&nodes[usize::from(!first)].name]["lost"].as_u64();
@@ -67,20 +69,33 @@ async fn f03_a_frozen_node_that_comes_back_with_a_proof_makes_no_second_one() {
     ends_once(&gateway, &name, State::Succeeded).await;
 }
 
+/// Processes that want all there is of the processors.
+struct Hogs(Vec<std::process::Child>);
+
+impl Hogs {
+    fn new(count: usize) -> Self {
+        let endless = ["-c", "while :; do :; done"];
+        let mut hog = std::process::Command::new("sh");
+        hog.args(endless);
+        Self((0..count).map(|_| hog.spawn().unwrap()).collect())
+    }
+}
+
+impl Drop for Hogs {
+    fn drop(&mut self) {
+        for hog in &mut self.0 {
+            let _ = hog.kill();
+            let _ = hog.wait();
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn f06_a_starved_node_keeps_its_leases() {
     let (_turn, folder, gateway) = farm(&QUICK).await;
     let circuit = long_circuit(&gateway);
     let _node = Node::join(&gateway, "a", folder.path(), &[]);
-    let mut hogs: Vec<_> = (0..2 * std::thread::available_parallelism().unwrap().get())
-        .map(|_| {
-            let endless = "while :; do :; done";
-            std::process::Command::new("sh")
-                .args(["-c", endless])
-                .spawn()
-                .unwrap()
-        })
-        .collect();
+    let hogs = Hogs::new(2 * std::thread::available_parallelism().unwrap().get());
     let time = Duration::from_secs(if all() { 600 } else { 12 });
     let until = Instant::now() + time;
     let mut done = 0;
@@ -90,15 +105,8 @@ async fn f06_a_starved_node_keeps_its_leases() {
         assert_eq!(ended.history.len(), 1, "{ended:#?}");
         done += 1;
     }
-    for hog in &mut hogs {
-        hog.kill().unwrap();
-        hog.wait().unwrap();
-    }
-    println!(
-        "{done} proofs in {} s among {} hogs",
-        time.as_secs(),
-        hogs.len()
-    );
+    let hogs = hogs.0.len();
+    println!("{done} proofs in {} s among {hogs} hogs", time.as_secs());
     assert_eq!(gateway.node_list()["a"]["lost"].as_u64(), Some(0));
 }
 
@@ -206,6 +214,10 @@ async fn f31_a_node_that_is_asked_to_end_finishes_or_hands_back() {
     let mut node = Node::join(&gateway, "a", folder.path(), &["--drain-timeout", "30"]);
     let name = submit(&gateway, &circuit, long_input(0)).await;
     until(&mut client, &name, SOON, is(State::Running)).await;
+    for prover in node.provers() {
+        let groups = [node.pid(), prover].map(group_of);
+        assert_ne!(groups[0], groups[1], "Ctrl-C would end the proof");
+    }
     node.signal(Signal::TERM);
     let ended = succeeds(&gateway, &name).await;
     assert_eq!(ended.history.len(), 1, "{ended:#?}");

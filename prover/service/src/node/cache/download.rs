@@ -17,6 +17,14 @@ use crate::{
     store::Digest,
 };
 
+/// Runs what reads or syncs a whole file where it keeps no other task from its turn.
+async fn aside<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, CacheError> + Send + 'static,
+) -> Result<T, CacheError> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|_| CacheError::Defect)?
+}
+
 /// Fetches `file` into `part`.
 pub(super) async fn download(
     file: &FetchFile,
@@ -24,11 +32,13 @@ pub(super) async fn download(
     source: &dyn Source,
     watch: &Watch,
 ) -> Result<(), CacheError> {
-    let mut sink = Part::open(part, file)?;
+    let (path, own) = (part.to_owned(), file.clone());
+    let mut sink = aside(move || Part::open(&path, &own)).await?;
     let mut fresh = sink.written == 0;
     loop {
         fetch_rest(file, &mut sink, source, watch).await?;
-        match sink.finish().map_err(io_error(part))? {
+        let got = aside(move || Ok(sink.finish())).await?;
+        match got.map_err(io_error(part))? {
             got if got == file.digest => return Ok(()),
             got if fresh => {
                 let _ = std::fs::remove_file(part);

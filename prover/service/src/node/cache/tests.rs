@@ -187,6 +187,88 @@ async fn f21_a_wrong_truncated_or_flipped_file_is_fetched_again() {
 }
 
 #[tokio::test]
+async fn what_came_before_a_stop_counts_and_can_leave() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut shelf = Shelf::default();
+    let (first, files) = (CircuitId::fresh(), shelf.bundle(7, 5000));
+    let cache = Cache::open(settings(folder.path())).unwrap();
+    let names: Vec<&FetchFile> = files.iter().collect();
+    let stopped = watch();
+    struct Stops<'a>(&'a Shelf, &'a Watch, Digest);
+    #[async_trait::async_trait]
+    impl Source for Stops<'_> {
+        async fn fetch(
+            &self,
+            file: &FetchFile,
+            offset: u64,
+            sink: &mut (dyn io::Write + Send),
+        ) -> Result<(), UplinkError> {
+            if file.digest == self.2 {
+                self.1.stop(crate::node::watch::Stop::Gateway);
+                return Err(UplinkError::Unreachable("cut".into()));
+            }
+            self.0.fetch(file, offset, sink).await
+        }
+    }
+    let source = Stops(&shelf, &stopped, files[4].digest);
+    let told = cache.bundle(first, &names, &source, &stopped).await;
+    assert!(matches!(told, Err(CacheError::Stopped)), "{told:?}");
+    assert!(cache.present(first).is_none() && cache.residency().is_empty());
+    assert_eq!(cache.used_bytes(), 5000 + 1000 + 10 + 11);
+    drop(cache);
+    // Also for the next process, and it makes room for others.
+    let small = CacheSettings {
+        max_bytes: 7000,
+        ..settings(folder.path())
+    };
+    let cache = Cache::open(small).unwrap();
+    assert_eq!(cache.used_bytes(), 6021);
+    let second = CircuitId::fresh();
+    let others = shelf.bundle(8, 5000);
+    drop(get(&cache, second, &others, &shelf).await.unwrap());
+    assert!(cache.used_bytes() <= 7000 && cache.present(second).is_some());
+    let held = get(&cache, first, &files, &shelf).await.unwrap();
+    assert!(is_right(&held, &files), "it comes again, whole");
+}
+
+#[tokio::test]
+async fn what_idle_keys_hold_is_room_for_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut shelf = Shelf::default();
+    let (circuit, files) = (CircuitId::fresh(), shelf.bundle(7, 5000));
+    let small = CacheSettings {
+        max_bytes: 7000,
+        ..settings(folder.path())
+    };
+    let cache = Cache::open(small).unwrap();
+    assert_eq!(cache.room(), 7000);
+    let held = get(&cache, circuit, &files, &shelf).await.unwrap();
+    assert_eq!(cache.room(), 7000 - cache.used_bytes());
+    assert!(cache.is_busy(CircuitId::fresh()) && !cache.is_busy(circuit));
+    drop(held);
+    assert_eq!(cache.room(), 7000);
+}
+
+#[tokio::test]
+async fn a_damaged_key_larger_than_half_the_cache_is_fetched_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut shelf = Shelf::default();
+    let (circuit, files) = (CircuitId::fresh(), shelf.bundle(7, 5000));
+    let small = CacheSettings {
+        max_bytes: 7000,
+        ..settings(folder.path())
+    };
+    let cache = Cache::open(small).unwrap();
+    let held = get(&cache, circuit, &files, &shelf).await.unwrap();
+    damage(&held.folder().join(bundle::PROVING_KEY), false, |b| {
+        b[0] ^= 1
+    });
+    drop(held);
+    let held = get(&cache, circuit, &files, &shelf).await.unwrap();
+    assert!(is_right(&held, &files));
+}
+
+#[tokio::test]
 async fn a_download_goes_on_where_it_was_cut() {
     let folder = tempfile::tempdir().unwrap();
     let mut shelf = Shelf {

@@ -4,7 +4,7 @@
 use std::{
     fmt,
     io::{self, Read as _, Write as _},
-    os::unix::process::ExitStatusExt as _,
+    os::unix::process::{CommandExt as _, ExitStatusExt as _},
     path::Path,
     process::{Child, ChildStdin, Command, ExitStatus, Stdio},
     sync::{
@@ -201,6 +201,8 @@ fn start_child(program: &Path) -> io::Result<Child> {
         .env_clear()
         .envs(kept)
         .current_dir("/")
+        // Ctrl-C goes to the supervisor only: it lets the proof end.
+        .process_group(0)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

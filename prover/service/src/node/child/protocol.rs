@@ -16,7 +16,7 @@ use crate::store::{CircuitId, Failure, Phase, Resources};
 /// Longest request, without the input.
 pub(super) const MAX_REQUEST_BYTES: u32 = 64 << 10;
 /// Longest reply: a proof with its statement.
-pub(super) const MAX_REPLY_BYTES: u32 = 128 << 20;
+pub(super) const MAX_REPLY_BYTES: u32 = 8 << 20;
 /// Longest input.
 pub(super) const MAX_INPUT_BYTES: u64 = 8 * crate::config::MAX_TENSOR_FILE_BYTES;
 
