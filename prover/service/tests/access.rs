@@ -221,6 +221,50 @@ async fn whoever_has_no_live_key_is_turned_away_alike() {
     assert_eq!(status.code(), Code::Unauthenticated);
 }
 
+/// What reflection answers to a question for the services.
+async fn described(caller: &Caller) -> Result<usize, Status> {
+    use tonic_reflection::pb::v1::{
+        ServerReflectionRequest, server_reflection_client::ServerReflectionClient,
+        server_reflection_request::MessageRequest, server_reflection_response::MessageResponse,
+    };
+    let mut client = ServerReflectionClient::new(caller.line.clone());
+    let question = ServerReflectionRequest {
+        host: String::new(),
+        message_request: Some(MessageRequest::ListServices(String::new())),
+    };
+    let question = tokio_stream::iter([question]);
+    let answers = client.server_reflection_info(question).await?;
+    let answer = answers.into_inner().message().await?.unwrap();
+    match answer.message_response {
+        Some(MessageResponse::ListServicesResponse(list)) => Ok(list.service.len()),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stranger_learns_the_health_and_nothing_else_and_says_little() {
+    use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
+    let door = Door::open(|_| {}).await;
+    let nobody = door.says(None).await;
+    let mut health = HealthClient::new(nobody.line.clone());
+    let ask = |service: String| HealthCheckRequest { service };
+    assert!(health.check(ask(String::new())).await.is_ok());
+    for length in [1 << 11, 1 << 20] {
+        let long = ask("x".repeat(length));
+        let refused = health.check(long.clone()).await.unwrap_err();
+        assert_eq!(refused.code(), Code::OutOfRange, "{refused:?}");
+        let refused = health.watch(long).await.unwrap_err();
+        assert_eq!(refused.code(), Code::OutOfRange, "{refused:?}");
+    }
+    let refused = described(&nobody).await.unwrap_err();
+    assert_eq!(
+        (refused.code(), &*reason(&refused)),
+        (Code::Unauthenticated, "UNAUTHENTICATED")
+    );
+    let (_, key) = door.key("tenants/1", &["verify"]).await;
+    assert!(described(&door.with(&key).await).await.unwrap() >= 4);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn f37_a_rotated_key_loses_no_authorised_call() {
     let door = Door::open(|_| {}).await;

@@ -43,6 +43,11 @@ use crate::{
     work::Work,
 };
 
+/// Largest message of a caller that asks for health: the name of a service.
+const MAX_HEALTH_BYTES: usize = 1 << 10;
+/// Largest message of a caller that asks for a description of the API.
+const MAX_QUESTION_BYTES: usize = 4 << 10;
+
 /// Why the server does not run.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -374,6 +379,7 @@ async fn clients(
     .max_decoding_message_size(config::MAX_REQUEST_BYTES)
     .max_encoding_message_size(config::MAX_RESPONSE_BYTES);
     let (reporter, health) = tonic_health::server::health_reporter();
+    let health = health.max_decoding_message_size(MAX_HEALTH_BYTES);
     reporter
         .set_serving::<proto::artifacts_server::ArtifactsServer<Artifacts>>()
         .await;
@@ -393,10 +399,12 @@ async fn clients(
     };
     let v1 = reflection()
         .build_v1()
-        .map_err(|e| ServeError::Reflection(e.to_string()))?;
+        .map_err(|e| ServeError::Reflection(e.to_string()))?
+        .max_decoding_message_size(MAX_QUESTION_BYTES);
     let v1alpha = reflection()
         .build_v1alpha()
-        .map_err(|e| ServeError::Reflection(e.to_string()))?;
+        .map_err(|e| ServeError::Reflection(e.to_string()))?
+        .max_decoding_message_size(MAX_QUESTION_BYTES);
     let measure = MeasureLayer::new(Arc::clone(&gateway.farm().metrics), served_methods());
     Ok(Server::builder()
         .layer(measure)

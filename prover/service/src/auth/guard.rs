@@ -130,12 +130,12 @@ impl Guard {
             .and_then(bearer)
             .ok_or_else(unauthenticated)?;
         let (caller, tenant) = lookup.caller(credential).await?;
-        if let Need::Scope(scope, class) = need {
-            if !caller.scopes.contains(scope) {
-                return Err(missing(scope));
-            }
-            self.tenant_rate(&tenant, class)?;
-        }
+        let class = match need {
+            Need::Scope(scope, _) if !caller.scopes.contains(scope) => return Err(missing(scope)),
+            Need::Scope(_, class) => class,
+            Need::Nothing | Need::Caller | Need::Unknown => Class::Read,
+        };
+        self.tenant_rate(&tenant, class)?;
         request.extensions_mut().insert(caller);
         Ok(())
     }

@@ -20,8 +20,10 @@ pub(crate) enum Class {
 /// What a call needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Need {
-    /// Nothing: health, and the description of the API.
+    /// Nothing: health.
     Nothing,
+    /// A caller, whatever its scopes: the description of the API.
+    Caller,
     /// A caller with a scope.
     Scope(Scope, Class),
     /// The method does not exist; only callers are told.
@@ -30,13 +32,15 @@ pub(crate) enum Need {
 
 /// What `path` ("/package.Service/Method") needs.
 pub(crate) fn need(path: &str) -> Need {
-    let open = [
-        "/grpc.health.v1.Health/",
+    if path.starts_with("/grpc.health.v1.Health/") {
+        return Need::Nothing;
+    }
+    let described = [
         "/grpc.reflection.v1.ServerReflection/",
         "/grpc.reflection.v1alpha.ServerReflection/",
     ];
-    if open.iter().any(|service| path.starts_with(service)) {
-        return Need::Nothing;
+    if described.iter().any(|service| path.starts_with(service)) {
+        return Need::Caller;
     }
     let Some((service, method)) = path
         .strip_prefix("/zkinfer.v1.")
