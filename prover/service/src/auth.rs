@@ -1,6 +1,7 @@
 //! Who may call: keys and tokens of clients, certificates of nodes, and the layer that asks for them.
 
 pub mod authority;
+pub(crate) mod crowd;
 pub(crate) mod door;
 mod enroll;
 mod first_key;

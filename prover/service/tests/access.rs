@@ -12,13 +12,14 @@ use std::{
         Arc, Mutex, OnceLock,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use door::{Caller, Door, reason, seconds};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde_json::{Value, json};
+use tokio_stream::StreamExt as _;
 use tonic::{
     Code, Request, Status,
     codegen::http::uri::PathAndQuery,
@@ -560,6 +561,68 @@ fn job(circuit: &str) -> proto::CreateJobRequest {
         input: Some(Input::InlineInput(br#"{"input_data": [[1]]}"#.to_vec())),
         ..Default::default()
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tenant_watches_so_many_times_at_once_and_others_have_their_own() {
+    let door = Door::open(|_| {}).await;
+    let tenant = door.tenant("other", 0.0).await;
+    let other = door.with(&door.key(&tenant, &["read"]).await.1).await;
+    let (_, key) = door.key("tenants/1", &["read"]).await;
+    let caller = door.with(&key).await;
+    let watch = async |caller: &Caller| {
+        let all = proto::WatchJobsRequest::default();
+        let answer = caller.jobs.clone().watch_jobs(all).await;
+        answer.map(tonic::Response::into_inner)
+    };
+    let mut watches = Vec::new();
+    for _ in 0..64 {
+        watches.push(watch(&caller).await.unwrap());
+    }
+    let refused = watch(&door.with(&key).await).await.unwrap_err();
+    assert_eq!(
+        (refused.code(), &*reason(&refused)),
+        (Code::ResourceExhausted, "RATE_LIMITED")
+    );
+    assert!(watch(&other).await.is_ok());
+    watches.pop();
+    let freed = async {
+        while watch(&caller).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let freed = tokio::time::timeout(Duration::from_secs(10), freed);
+    freed.await.expect("who stops watching makes room");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_that_stands_still_is_given_up() {
+    use proto::write_artifact_request::Message;
+    let door = Door::open(|_| {}).await;
+    let (_, key) = door.key("tenants/1", &["submit"]).await;
+    let mut caller = door.with(&key).await;
+    let request = proto::StartUploadRequest {
+        digest: digest(b"model"),
+        size: 5,
+        kind: ArtifactKind::Model.code(),
+        ..Default::default()
+    };
+    let started = caller.artifacts.start_upload(request).await.unwrap();
+    let header = Message::Header(proto::WriteHeader {
+        upload_id: started.into_inner().upload_id,
+        write_offset: 0,
+    });
+    let header = proto::WriteArtifactRequest {
+        message: Some(header),
+    };
+    let silent = tokio_stream::iter([header]).chain(tokio_stream::pending());
+    let begun = Instant::now();
+    let refused = caller.artifacts.write_artifact(silent).await.unwrap_err();
+    assert_eq!(
+        (refused.code(), &*reason(&refused)),
+        (Code::DeadlineExceeded, "TOO_SLOW")
+    );
+    assert!((29..45).contains(&begun.elapsed().as_secs()));
 }
 
 /// What a status says, without the names it was asked about and the id of the call.

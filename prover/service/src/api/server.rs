@@ -24,6 +24,7 @@ use crate::{
     auth::{
         FirstKeyError, Guard, Identify, JwksError, Lookup, RateLimits, Tokens,
         authority::{self, Authority, AuthorityError},
+        crowd::Crowd,
         door::DoorLayer,
         ensure_admin_key,
         peer::Gate,
@@ -47,6 +48,9 @@ use crate::{
 const MAX_HEALTH_BYTES: usize = 1 << 10;
 /// Largest message of a caller that asks for a description of the API.
 const MAX_QUESTION_BYTES: usize = 4 << 10;
+
+/// Watches and downloads of one tenant at a time.
+const MAX_STREAMS: usize = 64;
 
 /// Why the server does not run.
 #[derive(Debug, thiserror::Error)]
@@ -356,7 +360,11 @@ async fn clients(
     authority: Option<Arc<Authority>>,
     guard: Guard,
 ) -> Result<Router<Stack<DoorLayer<Guard>, Stack<MeasureLayer, Identity>>>, ServeError> {
-    let artifacts = proto::artifacts_server::ArtifactsServer::new(Artifacts(gateway.clone()))
+    let streams = Crowd::new(MAX_STREAMS);
+    let artifacts = proto::artifacts_server::ArtifactsServer::new(Artifacts {
+        gateway: gateway.clone(),
+        streams: Arc::clone(&streams),
+    })
         .max_decoding_message_size(config::MAX_ARTIFACT_MESSAGE_BYTES)
         .max_encoding_message_size(config::MAX_RESPONSE_BYTES);
     let circuits = proto::circuits_server::CircuitsServer::new(Circuits {
@@ -368,6 +376,7 @@ async fn clients(
     let jobs = proto::jobs_server::JobsServer::new(Jobs {
         gateway: gateway.clone(),
         secret,
+        streams,
     })
     .max_decoding_message_size(config::MAX_REQUEST_BYTES)
     .max_encoding_message_size(config::MAX_RESPONSE_BYTES);

@@ -3,17 +3,19 @@
 //! A cursor is the number of the last change seen. Snapshots and progress carry the cursor of the change before them, so
 //! a client may reconnect with the cursor of whatever event it saw last.
 
-use std::{collections::HashSet, pin::Pin, time::Duration};
+use std::{collections::HashSet, time::Duration};
 
-use tokio::sync::{broadcast::error::RecvError, mpsc};
-use tokio_stream::{Stream, wrappers::ReceiverStream};
+use tokio::sync::broadcast::error::RecvError;
 use tonic::Status;
 
-use super::{convert, proto};
+use super::{
+    answers::{Answers, Cut, answers},
+    convert, proto,
+};
 use crate::{
-    auth::trace::carry,
+    auth::crowd::Place,
     gateway::{Gateway, GatewayError},
-    store::{JobFilter, JobId, JobState, Labels, Page},
+    store::{JobFilter, JobId, JobState, Labels, Page, TenantId},
 };
 
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
@@ -22,7 +24,7 @@ const MAX_NAMES: usize = 1000;
 /// Jobs whose fit is remembered.
 const MAX_KNOWN: usize = 10_000;
 
-type Events = Pin<Box<dyn Stream<Item = Result<proto::JobEvent, Status>> + Send>>;
+type Sender = super::answers::Sender<proto::JobEvent>;
 
 /// Which jobs a client watches.
 struct Watched {
@@ -60,7 +62,8 @@ impl Watched {
 pub(super) async fn stream(
     gateway: Gateway,
     request: proto::WatchJobsRequest,
-) -> Result<Events, Status> {
+    place: Place<TenantId>,
+) -> Result<Answers<proto::JobEvent>, Status> {
     if request.names.len() > MAX_NAMES {
         return Err(GatewayError::invalid(
             "names",
@@ -83,20 +86,8 @@ pub(super) async fn stream(
         labels: request.labels,
         known: Default::default(),
     };
-    let (sender, receiver) = mpsc::channel(64);
-    tokio::spawn(carry(async move {
-        if let Err(Some(status)) = follow(&gateway, watched, cursor, &sender).await {
-            let _ = sender.send(Err(status)).await;
-        }
-    }));
-    Ok(Box::pin(ReceiverStream::new(receiver)))
-}
-
-type Sender = mpsc::Sender<Result<proto::JobEvent, Status>>;
-
-async fn send(sender: &Sender, event: proto::JobEvent) -> Result<(), Option<Status>> {
-    // The client is gone: no status to send.
-    sender.send(Ok(event)).await.map_err(|_| None)
+    let work = async move |sender: Sender| follow(&gateway, watched, cursor, &sender).await;
+    Ok(answers(64, place, work))
 }
 
 async fn follow(
@@ -104,9 +95,8 @@ async fn follow(
     mut watched: Watched,
     from: Option<i64>,
     sender: &Sender,
-) -> Result<(), Option<Status>> {
+) -> Result<(), Cut> {
     let farm = gateway.farm();
-    let refused = |e: GatewayError| Some(Status::from(e));
     let mut changes = farm.store.changes();
     let mut progress = farm.live.subscribe();
     // Taken before the snapshots: a change between the two is told twice rather than never.
@@ -114,15 +104,16 @@ async fn follow(
         .store
         .last_event(gateway.tenant())
         .await
-        .map_err(|e| refused(e.into()))?;
+        .map_err(GatewayError::from)?;
     let mut cursor = from.unwrap_or(newest).min(newest);
     let mut open: HashSet<JobId> = HashSet::new();
-    for view in snapshots(gateway, &watched).await.map_err(refused)? {
+    for view in snapshots(gateway, &watched).await? {
         if !view.job.state.is_terminal() {
             open.insert(view.job.id);
         }
         let event = proto::job_event::Event::Snapshot(convert::job(&view));
-        send(sender, convert::event(cursor, view.job.id, event)).await?;
+        let snapshot = convert::event(cursor, view.job.id, event);
+        sender.send(snapshot).await?;
     }
     let mut keep_alive =
         tokio::time::interval_at(tokio::time::Instant::now() + KEEP_ALIVE, KEEP_ALIVE);
@@ -133,17 +124,13 @@ async fn follow(
                 .store
                 .events_after(gateway.tenant(), cursor, BATCH)
                 .await
-                .map_err(|e| refused(e.into()))?;
+                .map_err(GatewayError::from)?;
             for event in &events {
-                if watched
-                    .contains(gateway, event.job)
-                    .await
-                    .map_err(refused)?
-                {
+                if watched.contains(gateway, event.job).await? {
                     if event.to.is_terminal() {
                         open.remove(&event.job);
                     }
-                    send(sender, convert::state_event(event)).await?;
+                    sender.send(convert::state_event(event)).await?;
                     keep_alive.reset();
                 }
                 cursor = event.seq;
@@ -159,10 +146,8 @@ async fn follow(
             _ = changes.changed() => {}
             step = progress.recv() => match step {
                 Ok(p) => {
-                    if p.tenant == gateway.tenant()
-                        && watched.contains(gateway, p.job).await.map_err(refused)?
-                    {
-                        send(sender, convert::progress_event(cursor, &p)).await?;
+                    if p.tenant == gateway.tenant() && watched.contains(gateway, p.job).await? {
+                        sender.send(convert::progress_event(cursor, &p)).await?;
                         keep_alive.reset();
                     }
                 }
@@ -170,8 +155,8 @@ async fn follow(
                 Err(RecvError::Lagged(_)) => {}
                 Err(RecvError::Closed) => return Ok(()),
             },
-            _ = keep_alive.tick() => send(sender, convert::keep_alive(cursor)).await?,
-            () = farm.stopping.cancelled() => return Err(Some(GatewayError::Draining.into())),
+            _ = keep_alive.tick() => sender.send(convert::keep_alive(cursor)).await?,
+            () = farm.stopping.cancelled() => return Err(GatewayError::Draining.into()),
             () = sender.closed() => return Ok(()),
         }
     }

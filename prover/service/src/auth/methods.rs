@@ -1,6 +1,13 @@
 //! What each method of the API needs: one table.
 
+use std::time::Duration;
+
 use crate::store::Scope;
+
+/// The longest call: a minute's wait for a job, and what comes before and after.
+const LONGEST: Duration = Duration::from_secs(75);
+/// As long as its bytes come.
+const UPLOAD: &str = "/zkinfer.v1.Artifacts/WriteArtifact";
 
 /// Which calls share a bound on their rate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -65,6 +72,11 @@ pub(crate) fn need(path: &str) -> Need {
         _ => return Need::Unknown,
     };
     Need::Scope(scope, class)
+}
+
+/// How long a call may take until its answer begins.
+pub(crate) fn longest(path: &str) -> Option<Duration> {
+    (path != UPLOAD).then_some(LONGEST)
 }
 
 #[cfg(test)]
