@@ -625,6 +625,68 @@ async fn an_upload_that_stands_still_is_given_up() {
     assert!((29..45).contains(&begun.elapsed().as_secs()));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watch_ends_with_its_key() {
+    let folder = tempfile::tempdir().unwrap();
+    let jwks = folder.path().join("jwks.json");
+    let keys = key_set(&jwks);
+    let door = Door::open(|config| {
+        config.access.recheck = Some(Duration::from_millis(200));
+        config.access.jwt = Some(JwtConfig {
+            jwks: jwks.clone(),
+            issuer: "https://id.example".into(),
+            audience: "zkinfer".into(),
+        });
+    })
+    .await;
+    let tenant = door.tenant("other", 0.0).await;
+    let (_, kept) = door.key("tenants/1", &["read"]).await;
+    let (name, revoked) = door.key("tenants/1", &["read"]).await;
+    let (_, disabled) = door.key(&tenant, &["read"]).await;
+    let mut short = key_of(&["read"]);
+    short.ttl = seconds(2);
+    let (_, expired) = door.make_key(short).await.unwrap();
+    let token = |change: &dyn Fn(&mut Value)| {
+        let claims = claims(|c| change(c));
+        sign(Algorithm::ES256, Some("ec"), &keys.es256, &claims)
+    };
+    // Half a minute late is on time.
+    let over = token(&|c| c["exp"] = json!(now() - 27));
+    let homeless = token(&|c| c["zkinfer_tenant"] = json!(tenant));
+    let good = token(&|_| {});
+    let mut watches = Vec::new();
+    for credential in [revoked, disabled, expired, over, homeless, kept, good] {
+        let mut caller = door.with(&credential).await;
+        let all = proto::WatchJobsRequest::default();
+        let stream = caller.jobs.watch_jobs(all).await.unwrap();
+        watches.push(stream.into_inner());
+    }
+    let going = watches.split_off(5);
+    let mut admin = door.admin().await;
+    let revoke = proto::RevokeApiKeyRequest { name };
+    admin.admin.revoke_api_key(revoke).await.unwrap();
+    let disable = proto::UpdateTenantRequest {
+        tenant: Some(proto::Tenant {
+            name: tenant,
+            disabled: true,
+            ..Default::default()
+        }),
+        update_mask: Some(prost_types::FieldMask {
+            paths: vec!["disabled".into()],
+        }),
+    };
+    admin.admin.update_tenant(disable).await.unwrap();
+    for (n, mut watch) in watches.into_iter().enumerate() {
+        let ended = tokio::time::timeout(Duration::from_secs(10), watch.message());
+        let status = ended.await.expect("it ends").unwrap_err();
+        assert_eq!(status.code(), Code::Unauthenticated, "{n}");
+    }
+    for mut watch in going {
+        let ended = tokio::time::timeout(Duration::from_secs(1), watch.message());
+        assert!(ended.await.is_err(), "a live key goes on");
+    }
+}
+
 /// What a status says, without the names it was asked about and the id of the call.
 fn said(status: &Status, names: &[&str]) -> (Code, String, String) {
     let message = names.iter().fold(status.message().to_owned(), |m, name| {

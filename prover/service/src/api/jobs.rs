@@ -17,6 +17,8 @@ pub(super) struct Jobs {
     pub gateway: Gateway,
     pub secret: [u8; 32],
     pub streams: Arc<Crowd<TenantId>>,
+    /// How often a watch looks whether its caller is still let in.
+    pub recheck: Duration,
 }
 
 impl Jobs {
@@ -104,8 +106,10 @@ impl proto::jobs_server::Jobs for Jobs {
         request: Request<proto::WatchJobsRequest>,
     ) -> Result<Response<Self::WatchJobsStream>, Status> {
         let gateway = self.of(&request)?;
+        let caller = caller(&request)?;
         let place = self.streams.enter(gateway.tenant())?;
-        let events = watch::stream(gateway, request.into_inner(), place).await?;
+        let m = request.into_inner();
+        let events = watch::stream(gateway, m, caller, self.recheck, place).await?;
         Ok(Response::new(events))
     }
 

@@ -52,6 +52,9 @@ const MAX_QUESTION_BYTES: usize = 4 << 10;
 /// Watches and downloads of one tenant at a time.
 const MAX_STREAMS: usize = 64;
 
+/// A connection takes no new calls after this; those that go on do so.
+const MAX_CONNECTION_AGE: Duration = Duration::from_secs(600);
+
 /// Why the server does not run.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -224,7 +227,8 @@ pub async fn start(config: &ServeConfig, work: Arc<dyn Work>) -> Result<Running,
     let guard = Guard::new(identify, limits, Arc::clone(&farm.metrics));
     let gateway = Gateway::new(Arc::clone(&farm));
     let encrypted = tls.is_some();
-    let router = clients(gateway, secret, authority.clone(), guard).await?;
+    let recheck = access.recheck.unwrap_or(config::DEFAULT_RECHECK);
+    let router = clients(gateway, secret, authority.clone(), guard, recheck).await?;
     let mut serving = vec![listen_with(router, listener, tls, &farm.stopping)];
     if let (Some(listener), Some(authority)) = (for_nodes, authority) {
         let tls = tls::for_nodes(&authority)?;
@@ -359,6 +363,7 @@ async fn clients(
     secret: [u8; 32],
     authority: Option<Arc<Authority>>,
     guard: Guard,
+    recheck: Duration,
 ) -> Result<Router<Stack<DoorLayer<Guard>, Stack<MeasureLayer, Identity>>>, ServeError> {
     let streams = Crowd::new(MAX_STREAMS);
     let artifacts = proto::artifacts_server::ArtifactsServer::new(Artifacts {
@@ -377,6 +382,7 @@ async fn clients(
         gateway: gateway.clone(),
         secret,
         streams,
+        recheck,
     })
     .max_decoding_message_size(config::MAX_REQUEST_BYTES)
     .max_encoding_message_size(config::MAX_RESPONSE_BYTES);
@@ -426,6 +432,7 @@ async fn clients(
         .initial_connection_window_size(16 << 20)
         .http2_keepalive_interval(Some(Duration::from_secs(20)))
         .http2_keepalive_timeout(Some(Duration::from_secs(10)))
+        .max_connection_age(MAX_CONNECTION_AGE)
         .add_service(health)
         .add_service(v1)
         .add_service(v1alpha)

@@ -13,7 +13,7 @@ use super::{
     convert, proto,
 };
 use crate::{
-    auth::crowd::Place,
+    auth::{Caller, crowd::Place, unauthenticated},
     gateway::{Gateway, GatewayError},
     store::{JobFilter, JobId, JobState, Labels, Page, TenantId},
 };
@@ -62,6 +62,8 @@ impl Watched {
 pub(super) async fn stream(
     gateway: Gateway,
     request: proto::WatchJobsRequest,
+    caller: Caller,
+    recheck: Duration,
     place: Place<TenantId>,
 ) -> Result<Answers<proto::JobEvent>, Status> {
     if request.names.len() > MAX_NAMES {
@@ -86,8 +88,25 @@ pub(super) async fn stream(
         labels: request.labels,
         known: Default::default(),
     };
-    let work = async move |sender: Sender| follow(&gateway, watched, cursor, &sender).await;
+    let work = async move |sender: Sender| {
+        tokio::select! {
+            ended = follow(&gateway, watched, cursor, &sender) => ended,
+            cut = outlived(&gateway, &caller, recheck) => Err(cut),
+        }
+    };
     Ok(answers(64, place, work))
+}
+
+/// Returns when the caller would no longer be let in.
+async fn outlived(gateway: &Gateway, caller: &Caller, recheck: Duration) -> Cut {
+    loop {
+        tokio::time::sleep(recheck).await;
+        match caller.is_live(&*gateway.farm().store).await {
+            Ok(true) => {}
+            Ok(false) => return unauthenticated().into(),
+            Err(error) => return GatewayError::from(error).into(),
+        }
+    }
 }
 
 async fn follow(

@@ -17,7 +17,7 @@ use tonic::{
 use tracing::Span;
 
 use super::{
-    ApiSecret, Caller, RateLimits, Tokens,
+    ApiSecret, Caller, RateLimits, Shown, Tokens,
     crowd::{Crowd, Place},
     door::Admit,
     jwt::TenantRef,
@@ -179,7 +179,7 @@ fn bearer(value: &str) -> Option<&str> {
 }
 
 /// One answer for everything that is not a live credential.
-fn unauthenticated() -> Status {
+pub(crate) fn unauthenticated() -> Status {
     let message = "this call needs a live API key or token: `authorization: Bearer …`";
     status::refuse(Code::Unauthenticated, "UNAUTHENTICATED", message, None)
 }
@@ -226,6 +226,7 @@ impl Lookup {
             tenant: found.tenant.id,
             scopes: found.key.scopes,
             name: format!("keys/{}", found.key.prefix).into(),
+            shown: Shown::Key(found.key.prefix.into()),
         };
         Ok((caller, found.tenant))
     }
@@ -249,6 +250,7 @@ impl Lookup {
             tenant: tenant.id,
             scopes: bearer.scopes,
             name: format!("token of {}", bearer.subject).into(),
+            shown: Shown::Token(bearer.ends),
         };
         Ok((caller, tenant))
     }
