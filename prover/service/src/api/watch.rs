@@ -15,7 +15,7 @@ use super::{
 use crate::{
     auth::{Caller, crowd::Place, unauthenticated},
     gateway::{Gateway, GatewayError},
-    store::{JobFilter, JobId, JobState, Labels, Page, TenantId},
+    store::{JobFilter, JobId, JobState, Labels, Page, StoreError, TenantId},
 };
 
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
@@ -43,13 +43,13 @@ impl Watched {
             return Ok(*known);
         }
         // Progress comes from the jobs of every tenant.
-        let fits = match gateway.job(job).await {
-            Ok(view) => {
-                let labels = view.job.labels;
+        let fits = match gateway.farm().store.job(gateway.tenant(), job).await {
+            Ok(job) => {
+                let labels = job.labels;
                 self.labels.iter().all(|(k, v)| labels.get(k) == Some(v))
             }
-            Err(e) if e.is_not_found() => false,
-            Err(e) => return Err(e),
+            Err(StoreError::NotFound { .. }) => false,
+            Err(e) => return Err(e.into()),
         };
         if self.known.len() >= MAX_KNOWN {
             self.known.clear();
@@ -80,7 +80,8 @@ pub(super) async fn stream(
         .map(|n| convert::job_id("names", n))
         .collect::<Result<HashSet<_>, _>>()?;
     for name in &names {
-        gateway.job(*name).await?;
+        let known = gateway.farm().store.job(gateway.tenant(), *name).await;
+        known.map_err(GatewayError::from)?;
     }
     let cursor = convert::cursor(&request.cursor)?;
     let watched = Watched {
@@ -207,9 +208,9 @@ async fn snapshots(
             )
             .await;
     }
-    let mut views = Vec::new();
+    let mut jobs = Vec::new();
     for name in &watched.names {
-        views.push(gateway.job(*name).await?);
+        jobs.push(gateway.farm().store.job(gateway.tenant(), *name).await?);
     }
-    Ok(views)
+    gateway.views(jobs).await
 }

@@ -324,7 +324,12 @@ impl Gateway {
         filter: &JobFilter,
         page: &Page,
     ) -> Result<Vec<JobView>, GatewayError> {
-        let jobs = self.farm.store.jobs(self.tenant, filter, page).await?;
+        self.views(self.farm.store.jobs(self.tenant, filter, page).await?)
+            .await
+    }
+
+    /// Jobs with their progress and places, by one look at the queue.
+    pub(crate) async fn views(&self, jobs: Vec<Job>) -> Result<Vec<JobView>, GatewayError> {
         let mut pending = self.farm.pending(&jobs.iter().collect::<Vec<_>>()).await?;
         let views = jobs.into_iter().map(|job| {
             let why = pending.remove(&job.id);
