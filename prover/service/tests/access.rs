@@ -687,6 +687,57 @@ async fn a_watch_ends_with_its_key() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_filter_has_few_states_and_few_labels_that_could_be_labels() {
+    let door = Door::open(|_| {}).await;
+    let (_, key) = door.key("tenants/1", &["read"]).await;
+    let mut caller = door.with(&key).await;
+    let some = |count: usize, key: &str| {
+        let label = |n| (format!("{key}{n}"), String::new());
+        (0..count)
+            .map(label)
+            .collect::<std::collections::BTreeMap<_, _>>()
+    };
+    let long = "k".repeat(63);
+    for (labels, why) in [
+        (some(8, "k"), None),
+        (some(9, "k"), Some("TOO_MANY")),
+        (some(1, &long), Some("BAD_LABELS")),
+    ] {
+        let jobs = proto::ListJobsRequest {
+            labels: labels.clone(),
+            ..Default::default()
+        };
+        let circuits = proto::ListCircuitsRequest {
+            labels: labels.clone(),
+            ..Default::default()
+        };
+        let watch = proto::WatchJobsRequest {
+            labels,
+            ..Default::default()
+        };
+        let answers = [
+            caller.jobs.list_jobs(jobs).await.map(drop),
+            caller.circuits.list_circuits(circuits).await.map(drop),
+            caller.jobs.watch_jobs(watch).await.map(drop),
+        ];
+        for answer in answers {
+            let met = answer.err().map(|s| (s.code(), reason(&s)));
+            assert_eq!(met, why.map(|why| (Code::InvalidArgument, why.to_owned())));
+        }
+    }
+    for (count, why) in [(16, None), (17, Some("TOO_MANY"))] {
+        let jobs = proto::ListJobsRequest {
+            states: vec![proto::job::State::Queued as i32; count],
+            ..Default::default()
+        };
+        let refused = caller.jobs.list_jobs(jobs).await.err();
+        assert_eq!(refused.as_ref().map(reason), why.map(str::to_owned));
+        let told = refused.map(|s| s.message().to_owned()).unwrap_or_default();
+        assert_eq!(told.contains("at most 16 states, got 17"), why.is_some());
+    }
+}
+
 /// What a status says, without the names it was asked about and the id of the call.
 fn said(status: &Status, names: &[&str]) -> (Code, String, String) {
     let message = names.iter().fold(status.message().to_owned(), |m, name| {

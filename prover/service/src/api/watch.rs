@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     auth::{Caller, crowd::Place, unauthenticated},
-    gateway::{Gateway, GatewayError},
+    gateway::{Gateway, GatewayError, check_wanted_labels},
     store::{JobFilter, JobId, JobState, Labels, Page, StoreError, TenantId},
 };
 
@@ -70,10 +70,14 @@ pub(super) async fn stream(
         return Err(GatewayError::invalid(
             "names",
             "TOO_MANY",
-            format!("at most {MAX_NAMES} jobs in a watch"),
+            format!(
+                "at most {MAX_NAMES} jobs in a watch, got {}",
+                request.names.len()
+            ),
         )
         .into());
     }
+    check_wanted_labels(&request.labels)?;
     let names = request
         .names
         .iter()

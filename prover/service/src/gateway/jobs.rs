@@ -18,6 +18,8 @@ use crate::{
 
 /// Longest poll of WaitJob.
 const MAX_WAIT: Duration = Duration::from_secs(60);
+/// Labels that are looked for at once.
+const MAX_WANTED_LABELS: usize = 8;
 /// Longest time to live.
 const MAX_TTL: Duration = Duration::from_secs(30 * 24 * 3600);
 
@@ -92,6 +94,16 @@ pub(super) fn check_labels(labels: &Labels) -> Result<(), GatewayError> {
         return Err(GatewayError::invalid("labels", "BAD_LABELS", message));
     }
     Ok(())
+}
+
+/// Refuses labels to look for that are no labels, or more than a query shall hold.
+pub(crate) fn check_wanted_labels(labels: &Labels) -> Result<(), GatewayError> {
+    if labels.len() > MAX_WANTED_LABELS {
+        let got = labels.len();
+        let message = format!("at most {MAX_WANTED_LABELS} labels to look for, got {got}");
+        return Err(GatewayError::invalid("labels", "TOO_MANY", message));
+    }
+    check_labels(labels)
 }
 
 fn check_pools(pools: &[String]) -> Result<(), GatewayError> {
