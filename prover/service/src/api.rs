@@ -1,6 +1,7 @@
 //! gRPC: messages in, messages out. What a request does is decided in `gateway`.
 
 mod admin;
+mod answers;
 mod artifacts;
 mod circuits;
 mod convert;

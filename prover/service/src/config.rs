@@ -114,7 +114,12 @@ pub struct AccessConfig {
     pub plaintext_behind_proxy: bool,
     /// Calls a second from one address before anybody is known; `None` for [`DEFAULT_ADDRESS_RATE`], 0 for no bound.
     pub address_rate: Option<f64>,
+    /// How often an open watch asks whether its caller would still be let in; `None` for [`DEFAULT_RECHECK`].
+    pub recheck: Option<Duration>,
 }
+
+/// How long a watch may outlive its key.
+pub const DEFAULT_RECHECK: Duration = Duration::from_secs(15);
 
 /// Calls a second from one address.
 pub const DEFAULT_ADDRESS_RATE: f64 = 500.0;

@@ -19,6 +19,7 @@ use crate::{
 
 pub use artifacts::UploadState;
 pub use circuits::CircuitRequest;
+pub(crate) use jobs::check_wanted_labels;
 pub use jobs::{JobInput, JobRequest, JobView};
 
 /// Why a request was refused.
@@ -79,16 +80,6 @@ impl GatewayError {
             reason,
             message: message.into(),
         }
-    }
-}
-
-impl GatewayError {
-    /// Whether the resource does not exist for this tenant.
-    pub(crate) fn is_not_found(&self) -> bool {
-        matches!(
-            self,
-            Self::NotFound { .. } | Self::Store(StoreError::NotFound { .. })
-        )
     }
 }
 

@@ -12,13 +12,14 @@ use std::{
         Arc, Mutex, OnceLock,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use door::{Caller, Door, reason, seconds};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde_json::{Value, json};
+use tokio_stream::StreamExt as _;
 use tonic::{
     Code, Request, Status,
     codegen::http::uri::PathAndQuery,
@@ -219,6 +220,50 @@ async fn whoever_has_no_live_key_is_turned_away_alike() {
     }
     let status = line.list_jobs(twice).await.unwrap_err();
     assert_eq!(status.code(), Code::Unauthenticated);
+}
+
+/// What reflection answers to a question for the services.
+async fn described(caller: &Caller) -> Result<usize, Status> {
+    use tonic_reflection::pb::v1::{
+        ServerReflectionRequest, server_reflection_client::ServerReflectionClient,
+        server_reflection_request::MessageRequest, server_reflection_response::MessageResponse,
+    };
+    let mut client = ServerReflectionClient::new(caller.line.clone());
+    let question = ServerReflectionRequest {
+        host: String::new(),
+        message_request: Some(MessageRequest::ListServices(String::new())),
+    };
+    let question = tokio_stream::iter([question]);
+    let answers = client.server_reflection_info(question).await?;
+    let answer = answers.into_inner().message().await?.unwrap();
+    match answer.message_response {
+        Some(MessageResponse::ListServicesResponse(list)) => Ok(list.service.len()),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stranger_learns_the_health_and_nothing_else_and_says_little() {
+    use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
+    let door = Door::open(|_| {}).await;
+    let nobody = door.says(None).await;
+    let mut health = HealthClient::new(nobody.line.clone());
+    let ask = |service: String| HealthCheckRequest { service };
+    assert!(health.check(ask(String::new())).await.is_ok());
+    for length in [1 << 11, 1 << 20] {
+        let long = ask("x".repeat(length));
+        let refused = health.check(long.clone()).await.unwrap_err();
+        assert_eq!(refused.code(), Code::OutOfRange, "{refused:?}");
+        let refused = health.watch(long).await.unwrap_err();
+        assert_eq!(refused.code(), Code::OutOfRange, "{refused:?}");
+    }
+    let refused = described(&nobody).await.unwrap_err();
+    assert_eq!(
+        (refused.code(), &*reason(&refused)),
+        (Code::Unauthenticated, "UNAUTHENTICATED")
+    );
+    let (_, key) = door.key("tenants/1", &["verify"]).await;
+    assert!(described(&door.with(&key).await).await.unwrap() >= 4);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -515,6 +560,181 @@ fn job(circuit: &str) -> proto::CreateJobRequest {
         circuit: circuit.into(),
         input: Some(Input::InlineInput(br#"{"input_data": [[1]]}"#.to_vec())),
         ..Default::default()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tenant_watches_so_many_times_at_once_and_others_have_their_own() {
+    let door = Door::open(|_| {}).await;
+    let tenant = door.tenant("other", 0.0).await;
+    let other = door.with(&door.key(&tenant, &["read"]).await.1).await;
+    let (_, key) = door.key("tenants/1", &["read"]).await;
+    let caller = door.with(&key).await;
+    let watch = async |caller: &Caller| {
+        let all = proto::WatchJobsRequest::default();
+        let answer = caller.jobs.clone().watch_jobs(all).await;
+        answer.map(tonic::Response::into_inner)
+    };
+    let mut watches = Vec::new();
+    for _ in 0..64 {
+        watches.push(watch(&caller).await.unwrap());
+    }
+    let refused = watch(&door.with(&key).await).await.unwrap_err();
+    assert_eq!(
+        (refused.code(), &*reason(&refused)),
+        (Code::ResourceExhausted, "RATE_LIMITED")
+    );
+    assert!(watch(&other).await.is_ok());
+    watches.pop();
+    let freed = async {
+        while watch(&caller).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let freed = tokio::time::timeout(Duration::from_secs(10), freed);
+    freed.await.expect("who stops watching makes room");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_that_stands_still_is_given_up() {
+    use proto::write_artifact_request::Message;
+    let door = Door::open(|_| {}).await;
+    let (_, key) = door.key("tenants/1", &["submit"]).await;
+    let mut caller = door.with(&key).await;
+    let request = proto::StartUploadRequest {
+        digest: digest(b"model"),
+        size: 5,
+        kind: ArtifactKind::Model.code(),
+        ..Default::default()
+    };
+    let started = caller.artifacts.start_upload(request).await.unwrap();
+    let header = Message::Header(proto::WriteHeader {
+        upload_id: started.into_inner().upload_id,
+        write_offset: 0,
+    });
+    let header = proto::WriteArtifactRequest {
+        message: Some(header),
+    };
+    let silent = tokio_stream::iter([header]).chain(tokio_stream::pending());
+    let begun = Instant::now();
+    let refused = caller.artifacts.write_artifact(silent).await.unwrap_err();
+    assert_eq!(
+        (refused.code(), &*reason(&refused)),
+        (Code::DeadlineExceeded, "TOO_SLOW")
+    );
+    assert!((29..45).contains(&begun.elapsed().as_secs()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watch_ends_with_its_key() {
+    let folder = tempfile::tempdir().unwrap();
+    let jwks = folder.path().join("jwks.json");
+    let keys = key_set(&jwks);
+    let door = Door::open(|config| {
+        config.access.recheck = Some(Duration::from_millis(200));
+        config.access.jwt = Some(JwtConfig {
+            jwks: jwks.clone(),
+            issuer: "https://id.example".into(),
+            audience: "zkinfer".into(),
+        });
+    })
+    .await;
+    let tenant = door.tenant("other", 0.0).await;
+    let (_, kept) = door.key("tenants/1", &["read"]).await;
+    let (name, revoked) = door.key("tenants/1", &["read"]).await;
+    let (_, disabled) = door.key(&tenant, &["read"]).await;
+    let mut short = key_of(&["read"]);
+    short.ttl = seconds(2);
+    let (_, expired) = door.make_key(short).await.unwrap();
+    let token = |change: &dyn Fn(&mut Value)| {
+        let claims = claims(|c| change(c));
+        sign(Algorithm::ES256, Some("ec"), &keys.es256, &claims)
+    };
+    // Half a minute late is on time.
+    let over = token(&|c| c["exp"] = json!(now() - 27));
+    let homeless = token(&|c| c["zkinfer_tenant"] = json!(tenant));
+    let good = token(&|_| {});
+    let mut watches = Vec::new();
+    for credential in [revoked, disabled, expired, over, homeless, kept, good] {
+        let mut caller = door.with(&credential).await;
+        let all = proto::WatchJobsRequest::default();
+        let stream = caller.jobs.watch_jobs(all).await.unwrap();
+        watches.push(stream.into_inner());
+    }
+    let going = watches.split_off(5);
+    let mut admin = door.admin().await;
+    let revoke = proto::RevokeApiKeyRequest { name };
+    admin.admin.revoke_api_key(revoke).await.unwrap();
+    let disable = proto::UpdateTenantRequest {
+        tenant: Some(proto::Tenant {
+            name: tenant,
+            disabled: true,
+            ..Default::default()
+        }),
+        update_mask: Some(prost_types::FieldMask {
+            paths: vec!["disabled".into()],
+        }),
+    };
+    admin.admin.update_tenant(disable).await.unwrap();
+    for (n, mut watch) in watches.into_iter().enumerate() {
+        let ended = tokio::time::timeout(Duration::from_secs(10), watch.message());
+        let status = ended.await.expect("it ends").unwrap_err();
+        assert_eq!(status.code(), Code::Unauthenticated, "{n}");
+    }
+    for mut watch in going {
+        let ended = tokio::time::timeout(Duration::from_secs(1), watch.message());
+        assert!(ended.await.is_err(), "a live key goes on");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_filter_has_few_states_and_few_labels_that_could_be_labels() {
+    let door = Door::open(|_| {}).await;
+    let (_, key) = door.key("tenants/1", &["read"]).await;
+    let mut caller = door.with(&key).await;
+    let some = |count: usize, key: &str| {
+        let label = |n| (format!("{key}{n}"), String::new());
+        (0..count)
+            .map(label)
+            .collect::<std::collections::BTreeMap<_, _>>()
+    };
+    let long = "k".repeat(63);
+    for (labels, why) in [
+        (some(8, "k"), None),
+        (some(9, "k"), Some("TOO_MANY")),
+        (some(1, &long), Some("BAD_LABELS")),
+    ] {
+        let jobs = proto::ListJobsRequest {
+            labels: labels.clone(),
+            ..Default::default()
+        };
+        let circuits = proto::ListCircuitsRequest {
+            labels: labels.clone(),
+            ..Default::default()
+        };
+        let watch = proto::WatchJobsRequest {
+            labels,
+            ..Default::default()
+        };
+        let answers = [
+            caller.jobs.list_jobs(jobs).await.map(drop),
+            caller.circuits.list_circuits(circuits).await.map(drop),
+            caller.jobs.watch_jobs(watch).await.map(drop),
+        ];
+        for answer in answers {
+            let met = answer.err().map(|s| (s.code(), reason(&s)));
+            assert_eq!(met, why.map(|why| (Code::InvalidArgument, why.to_owned())));
+        }
+    }
+    for (count, why) in [(16, None), (17, Some("TOO_MANY"))] {
+        let jobs = proto::ListJobsRequest {
+            states: vec![proto::job::State::Queued as i32; count],
+            ..Default::default()
+        };
+        let refused = caller.jobs.list_jobs(jobs).await.err();
+        assert_eq!(refused.as_ref().map(reason), why.map(str::to_owned));
+        let told = refused.map(|s| s.message().to_owned()).unwrap_or_default();
+        assert_eq!(told.contains("at most 16 states, got 17"), why.is_some());
     }
 }
 

@@ -1,25 +1,34 @@
 //! The Artifacts service.
 
-use std::pin::Pin;
+use std::{sync::Arc, time::Duration};
 
-use tokio_stream::Stream;
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Code, Request, Response, Status, Streaming};
 
-use super::{caller, convert, proto};
+use super::{
+    answers::{Answers, Sender, answers},
+    caller, convert, proto, status,
+};
 use crate::{
-    auth::trace::carry,
+    auth::crowd::Crowd,
     config,
     gateway::{Gateway, GatewayError},
+    store::TenantId,
 };
+
+/// The longest silence of an upload.
+const PAUSE: Duration = Duration::from_secs(30);
 
 /// Serves Artifacts.
 #[derive(Debug, Clone)]
-pub(super) struct Artifacts(pub Gateway);
+pub(super) struct Artifacts {
+    pub gateway: Gateway,
+    pub streams: Arc<Crowd<TenantId>>,
+}
 
 impl Artifacts {
     /// The gateway, for the resources of the caller.
     fn of<T>(&self, request: &Request<T>) -> Result<Gateway, Status> {
-        Ok(self.0.of(caller(request)?.tenant))
+        Ok(self.gateway.of(caller(request)?.tenant))
     }
 }
 
@@ -70,14 +79,22 @@ impl proto::artifacts_server::Artifacts for Artifacts {
                 "the first message must be the header",
             )
         };
-        let first = stream.message().await?.and_then(|m| m.message);
+        let mut next = async || {
+            let read = tokio::time::timeout(PAUSE, stream.message()).await;
+            let slow = |_| {
+                let message = "an upload goes on without pauses of 30 s; go on after GetUpload";
+                status::refuse(Code::DeadlineExceeded, "TOO_SLOW", message, None)
+            };
+            read.map_err(slow)?
+        };
+        let first = next().await?.and_then(|m| m.message);
         let Some(Message::Header(header)) = first else {
             return Err(no_header().into());
         };
         let mut writer = gateway
             .write_upload(convert::upload_id(&header.upload_id)?, header.write_offset)
             .await?;
-        while let Some(message) = stream.message().await? {
+        while let Some(message) = next().await? {
             let Some(Message::Chunk(chunk)) = message.message else {
                 return Err(GatewayError::invalid(
                     "chunk",
@@ -124,14 +141,14 @@ impl proto::artifacts_server::Artifacts for Artifacts {
         Ok(Response::new(convert::artifact(&artifact)))
     }
 
-    type ReadArtifactStream =
-        Pin<Box<dyn Stream<Item = Result<proto::ReadArtifactResponse, Status>> + Send>>;
+    type ReadArtifactStream = Answers<proto::ReadArtifactResponse>;
 
     async fn read_artifact(
         &self,
         request: Request<proto::ReadArtifactRequest>,
     ) -> Result<Response<Self::ReadArtifactStream>, Status> {
         let gateway = self.of(&request)?;
+        let place = self.streams.enter(gateway.tenant())?;
         let m = request.into_inner();
         let digest = convert::digest("digest", m.digest.as_ref())?;
         let size = gateway.artifact(&digest).await?.size;
@@ -144,38 +161,29 @@ impl proto::artifacts_server::Artifacts for Artifacts {
         } else {
             size.min(m.offset.saturating_add(m.limit))
         };
-        let (sender, receiver) = tokio::sync::mpsc::channel(2);
-        tokio::spawn(carry(async move {
+        let work = async move |sender: Sender<_>| {
             let mut offset = m.offset;
             while offset < end {
                 let len = (end - offset).min(config::MAX_CHUNK_BYTES as u64);
-                let answer = match gateway.read_artifact(digest, offset, len).await {
-                    Ok(data) if data.is_empty() => Err(GatewayError::Internal(format!(
-                        "{digest} is shorter than recorded"
-                    ))
-                    .into()),
-                    Ok(data) => {
-                        let chunk = proto::Chunk {
-                            offset,
-                            crc32c: crc32c::crc32c(&data),
-                            data,
-                        };
-                        let bytes = chunk.data.len() as u64;
-                        gateway.farm().metrics.artifact_bytes("out", bytes);
-                        offset += bytes;
-                        Ok(proto::ReadArtifactResponse { chunk: Some(chunk) })
-                    }
-                    Err(e) => Err(Status::from(e)),
-                };
-                let stop = answer.is_err();
-                if sender.send(answer).await.is_err() || stop {
-                    return;
+                let data = gateway.read_artifact(digest, offset, len).await?;
+                if data.is_empty() {
+                    let message = format!("{digest} is shorter than recorded");
+                    return Err(GatewayError::Internal(message).into());
                 }
+                let chunk = proto::Chunk {
+                    offset,
+                    crc32c: crc32c::crc32c(&data),
+                    data,
+                };
+                let bytes = chunk.data.len() as u64;
+                gateway.farm().metrics.artifact_bytes("out", bytes);
+                offset += bytes;
+                let answer = proto::ReadArtifactResponse { chunk: Some(chunk) };
+                sender.send(answer).await?;
             }
-        }));
-        Ok(Response::new(Box::pin(
-            tokio_stream::wrappers::ReceiverStream::new(receiver),
-        )))
+            Ok(())
+        };
+        Ok(Response::new(answers(2, place, work)))
     }
 
     async fn get_artifact(

@@ -5,7 +5,10 @@ use std::time::Duration;
 use super::proto;
 use crate::{
     farm::{LiveProgress, scheduler::Pending},
-    gateway::{CircuitRequest, GatewayError, JobInput, JobRequest, JobView, UploadState},
+    gateway::{
+        CircuitRequest, GatewayError, JobInput, JobRequest, JobView, UploadState,
+        check_wanted_labels,
+    },
     store::{
         Artifact, ArtifactKind, Attempt, Backend, Circuit, CircuitFilter, CircuitId, CircuitState,
         Digest, Failure, JobFilter, JobId, JobKind, JobState, Millis, Priority, ProofRecord,
@@ -15,6 +18,9 @@ use crate::{
 };
 
 type Invalid = GatewayError;
+
+/// States of a filter; there are fewer.
+const MAX_STATES: usize = 16;
 
 pub(super) fn timestamp(at: Millis) -> prost_types::Timestamp {
     let nanos = at.rem_euclid(1000) * 1_000_000;
@@ -277,6 +283,7 @@ pub(super) fn circuit_filter(m: &proto::ListCircuitsRequest) -> Result<CircuitFi
                 .ok_or_else(|| Invalid::invalid("state", "BAD_STATE", "unknown state"))?,
         ),
     };
+    check_wanted_labels(&m.labels)?;
     Ok(CircuitFilter {
         backend: backend(m.backend)?,
         state,
@@ -398,6 +405,11 @@ pub(super) fn job_filter(m: &proto::ListJobsRequest) -> Result<JobFilter, Invali
         JobState::from_code(*code)
             .ok_or_else(|| Invalid::invalid("states", "BAD_STATE", format!("unknown state {code}")))
     };
+    if m.states.len() > MAX_STATES {
+        let message = format!("at most {MAX_STATES} states, got {}", m.states.len());
+        return Err(Invalid::invalid("states", "TOO_MANY", message));
+    }
+    check_wanted_labels(&m.labels)?;
     Ok(JobFilter {
         states: m.states.iter().map(state).collect::<Result<_, _>>()?,
         circuit: if m.circuit.is_empty() {

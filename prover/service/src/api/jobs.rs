@@ -1,18 +1,24 @@
 //! The Jobs service.
 
-use std::{pin::Pin, time::Duration};
+use std::{sync::Arc, time::Duration};
 
-use tokio_stream::Stream;
 use tonic::{Request, Response, Status};
 
-use super::{caller, convert, page, proto, watch};
-use crate::{auth::trace::TraceContext, gateway::Gateway};
+use super::{answers::Answers, caller, convert, page, proto, watch};
+use crate::{
+    auth::{crowd::Crowd, trace::TraceContext},
+    gateway::Gateway,
+    store::TenantId,
+};
 
 /// Serves Jobs.
 #[derive(Debug, Clone)]
 pub(super) struct Jobs {
     pub gateway: Gateway,
     pub secret: [u8; 32],
+    pub streams: Arc<Crowd<TenantId>>,
+    /// How often a watch looks whether its caller is still let in.
+    pub recheck: Duration,
 }
 
 impl Jobs {
@@ -93,16 +99,18 @@ impl proto::jobs_server::Jobs for Jobs {
         Ok(Response::new(convert::job(&view)))
     }
 
-    type WatchJobsStream = Pin<Box<dyn Stream<Item = Result<proto::JobEvent, Status>> + Send>>;
+    type WatchJobsStream = Answers<proto::JobEvent>;
 
     async fn watch_jobs(
         &self,
         request: Request<proto::WatchJobsRequest>,
     ) -> Result<Response<Self::WatchJobsStream>, Status> {
         let gateway = self.of(&request)?;
-        Ok(Response::new(
-            watch::stream(gateway, request.into_inner()).await?,
-        ))
+        let caller = caller(&request)?;
+        let place = self.streams.enter(gateway.tenant())?;
+        let m = request.into_inner();
+        let events = watch::stream(gateway, m, caller, self.recheck, place).await?;
+        Ok(Response::new(events))
     }
 
     async fn cancel_job(

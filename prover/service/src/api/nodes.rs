@@ -12,13 +12,10 @@ use tonic::{Code, Request, Response, Status, Streaming};
 
 use super::{proto, status};
 use crate::{
-    auth::{
-        authority::Authority,
-        peer::{Crowd, Peer},
-    },
+    auth::{authority::Authority, crowd::Crowd, peer::Peer},
     farm::{Desk, lease::UplinkError},
     gateway::GatewayError,
-    store::Node,
+    store::{Node, NodeId},
 };
 
 /// Proofs that one node hands over at a time.
@@ -31,8 +28,8 @@ const MAX_FETCHES: usize = 16;
 pub(super) struct Nodes {
     desk: Arc<Desk>,
     authority: Arc<Authority>,
-    commits: Arc<Crowd>,
-    fetches: Arc<Crowd>,
+    commits: Arc<Crowd<NodeId>>,
+    fetches: Arc<Crowd<NodeId>>,
 }
 
 impl Nodes {

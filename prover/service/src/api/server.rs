@@ -24,6 +24,7 @@ use crate::{
     auth::{
         FirstKeyError, Guard, Identify, JwksError, Lookup, RateLimits, Tokens,
         authority::{self, Authority, AuthorityError},
+        crowd::Crowd,
         door::DoorLayer,
         ensure_admin_key,
         peer::Gate,
@@ -42,6 +43,17 @@ use crate::{
     store::{JobStore as _, blobs},
     work::Work,
 };
+
+/// Largest message of a caller that asks for health: the name of a service.
+const MAX_HEALTH_BYTES: usize = 1 << 10;
+/// Largest message of a caller that asks for a description of the API.
+const MAX_QUESTION_BYTES: usize = 4 << 10;
+
+/// Watches and downloads of one tenant at a time.
+const MAX_STREAMS: usize = 64;
+
+/// A connection takes no new calls after this; those that go on do so.
+const MAX_CONNECTION_AGE: Duration = Duration::from_secs(600);
 
 /// Why the server does not run.
 #[derive(Debug, thiserror::Error)]
@@ -215,7 +227,8 @@ pub async fn start(config: &ServeConfig, work: Arc<dyn Work>) -> Result<Running,
     let guard = Guard::new(identify, limits, Arc::clone(&farm.metrics));
     let gateway = Gateway::new(Arc::clone(&farm));
     let encrypted = tls.is_some();
-    let router = clients(gateway, secret, authority.clone(), guard).await?;
+    let recheck = access.recheck.unwrap_or(config::DEFAULT_RECHECK);
+    let router = clients(gateway, secret, authority.clone(), guard, recheck).await?;
     let mut serving = vec![listen_with(router, listener, tls, &farm.stopping)];
     if let (Some(listener), Some(authority)) = (for_nodes, authority) {
         let tls = tls::for_nodes(&authority)?;
@@ -350,8 +363,13 @@ async fn clients(
     secret: [u8; 32],
     authority: Option<Arc<Authority>>,
     guard: Guard,
+    recheck: Duration,
 ) -> Result<Router<Stack<DoorLayer<Guard>, Stack<MeasureLayer, Identity>>>, ServeError> {
-    let artifacts = proto::artifacts_server::ArtifactsServer::new(Artifacts(gateway.clone()))
+    let streams = Crowd::new(MAX_STREAMS);
+    let artifacts = proto::artifacts_server::ArtifactsServer::new(Artifacts {
+        gateway: gateway.clone(),
+        streams: Arc::clone(&streams),
+    })
         .max_decoding_message_size(config::MAX_ARTIFACT_MESSAGE_BYTES)
         .max_encoding_message_size(config::MAX_RESPONSE_BYTES);
     let circuits = proto::circuits_server::CircuitsServer::new(Circuits {
@@ -363,6 +381,8 @@ async fn clients(
     let jobs = proto::jobs_server::JobsServer::new(Jobs {
         gateway: gateway.clone(),
         secret,
+        streams,
+        recheck,
     })
     .max_decoding_message_size(config::MAX_REQUEST_BYTES)
     .max_encoding_message_size(config::MAX_RESPONSE_BYTES);
@@ -374,6 +394,7 @@ async fn clients(
     .max_decoding_message_size(config::MAX_REQUEST_BYTES)
     .max_encoding_message_size(config::MAX_RESPONSE_BYTES);
     let (reporter, health) = tonic_health::server::health_reporter();
+    let health = health.max_decoding_message_size(MAX_HEALTH_BYTES);
     reporter
         .set_serving::<proto::artifacts_server::ArtifactsServer<Artifacts>>()
         .await;
@@ -393,10 +414,12 @@ async fn clients(
     };
     let v1 = reflection()
         .build_v1()
-        .map_err(|e| ServeError::Reflection(e.to_string()))?;
+        .map_err(|e| ServeError::Reflection(e.to_string()))?
+        .max_decoding_message_size(MAX_QUESTION_BYTES);
     let v1alpha = reflection()
         .build_v1alpha()
-        .map_err(|e| ServeError::Reflection(e.to_string()))?;
+        .map_err(|e| ServeError::Reflection(e.to_string()))?
+        .max_decoding_message_size(MAX_QUESTION_BYTES);
     let measure = MeasureLayer::new(Arc::clone(&gateway.farm().metrics), served_methods());
     Ok(Server::builder()
         .layer(measure)
@@ -409,6 +432,7 @@ async fn clients(
         .initial_connection_window_size(16 << 20)
         .http2_keepalive_interval(Some(Duration::from_secs(20)))
         .http2_keepalive_timeout(Some(Duration::from_secs(10)))
+        .max_connection_age(MAX_CONNECTION_AGE)
         .add_service(health)
         .add_service(v1)
         .add_service(v1alpha)

@@ -6,7 +6,7 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
 use crate::{
-    auth::trace::TraceContext,
+    auth::{crowd::Crowded, retry_after, trace::TraceContext},
     farm::job::Refusal,
     gateway::GatewayError,
     store::{StoreError, cut},
@@ -52,6 +52,18 @@ pub(crate) fn refuse(code: Code, why: &str, message: &str, wait: Option<Duration
         details.set_retry_info(wait);
     }
     Status::with_error_details(code, cut(message.to_owned(), MAX_MESSAGE_BYTES), details)
+}
+
+/// A refusal of what may come again after `wait`.
+pub(crate) fn busy(message: &str, wait: Duration) -> Status {
+    let wait = Some(retry_after(wait));
+    refuse(Code::ResourceExhausted, "RATE_LIMITED", message, wait)
+}
+
+impl From<Crowded> for Status {
+    fn from(crowded: Crowded) -> Self {
+        busy(&crowded.to_string(), Duration::ZERO)
+    }
 }
 
 fn reason(reason: &str, metadata: &[(&str, String)]) -> ErrorDetails {

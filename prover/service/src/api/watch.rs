@@ -3,17 +3,19 @@
 //! A cursor is the number of the last change seen. Snapshots and progress carry the cursor of the change before them, so
 //! a client may reconnect with the cursor of whatever event it saw last.
 
-use std::{collections::HashSet, pin::Pin, time::Duration};
+use std::{collections::HashSet, time::Duration};
 
-use tokio::sync::{broadcast::error::RecvError, mpsc};
-use tokio_stream::{Stream, wrappers::ReceiverStream};
+use tokio::sync::broadcast::error::RecvError;
 use tonic::Status;
 
-use super::{convert, proto};
+use super::{
+    answers::{Answers, Cut, answers},
+    convert, proto,
+};
 use crate::{
-    auth::trace::carry,
-    gateway::{Gateway, GatewayError},
-    store::{JobFilter, JobId, JobState, Labels, Page},
+    auth::{Caller, crowd::Place, unauthenticated},
+    gateway::{Gateway, GatewayError, check_wanted_labels},
+    store::{JobFilter, JobId, JobState, Labels, Page, StoreError, TenantId},
 };
 
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
@@ -22,7 +24,7 @@ const MAX_NAMES: usize = 1000;
 /// Jobs whose fit is remembered.
 const MAX_KNOWN: usize = 10_000;
 
-type Events = Pin<Box<dyn Stream<Item = Result<proto::JobEvent, Status>> + Send>>;
+type Sender = super::answers::Sender<proto::JobEvent>;
 
 /// Which jobs a client watches.
 struct Watched {
@@ -41,13 +43,13 @@ impl Watched {
             return Ok(*known);
         }
         // Progress comes from the jobs of every tenant.
-        let fits = match gateway.job(job).await {
-            Ok(view) => {
-                let labels = view.job.labels;
+        let fits = match gateway.farm().store.job(gateway.tenant(), job).await {
+            Ok(job) => {
+                let labels = job.labels;
                 self.labels.iter().all(|(k, v)| labels.get(k) == Some(v))
             }
-            Err(e) if e.is_not_found() => false,
-            Err(e) => return Err(e),
+            Err(StoreError::NotFound { .. }) => false,
+            Err(e) => return Err(e.into()),
         };
         if self.known.len() >= MAX_KNOWN {
             self.known.clear();
@@ -60,22 +62,30 @@ impl Watched {
 pub(super) async fn stream(
     gateway: Gateway,
     request: proto::WatchJobsRequest,
-) -> Result<Events, Status> {
+    caller: Caller,
+    recheck: Duration,
+    place: Place<TenantId>,
+) -> Result<Answers<proto::JobEvent>, Status> {
     if request.names.len() > MAX_NAMES {
         return Err(GatewayError::invalid(
             "names",
             "TOO_MANY",
-            format!("at most {MAX_NAMES} jobs in a watch"),
+            format!(
+                "at most {MAX_NAMES} jobs in a watch, got {}",
+                request.names.len()
+            ),
         )
         .into());
     }
+    check_wanted_labels(&request.labels)?;
     let names = request
         .names
         .iter()
         .map(|n| convert::job_id("names", n))
         .collect::<Result<HashSet<_>, _>>()?;
     for name in &names {
-        gateway.job(*name).await?;
+        let known = gateway.farm().store.job(gateway.tenant(), *name).await;
+        known.map_err(GatewayError::from)?;
     }
     let cursor = convert::cursor(&request.cursor)?;
     let watched = Watched {
@@ -83,20 +93,25 @@ pub(super) async fn stream(
         labels: request.labels,
         known: Default::default(),
     };
-    let (sender, receiver) = mpsc::channel(64);
-    tokio::spawn(carry(async move {
-        if let Err(Some(status)) = follow(&gateway, watched, cursor, &sender).await {
-            let _ = sender.send(Err(status)).await;
+    let work = async move |sender: Sender| {
+        tokio::select! {
+            ended = follow(&gateway, watched, cursor, &sender) => ended,
+            cut = outlived(&gateway, &caller, recheck) => Err(cut),
         }
-    }));
-    Ok(Box::pin(ReceiverStream::new(receiver)))
+    };
+    Ok(answers(64, place, work))
 }
 
-type Sender = mpsc::Sender<Result<proto::JobEvent, Status>>;
-
-async fn send(sender: &Sender, event: proto::JobEvent) -> Result<(), Option<Status>> {
-    // The client is gone: no status to send.
-    sender.send(Ok(event)).await.map_err(|_| None)
+/// Returns when the caller would no longer be let in.
+async fn outlived(gateway: &Gateway, caller: &Caller, recheck: Duration) -> Cut {
+    loop {
+        tokio::time::sleep(recheck).await;
+        match caller.is_live(&*gateway.farm().store).await {
+            Ok(true) => {}
+            Ok(false) => return unauthenticated().into(),
+            Err(error) => return GatewayError::from(error).into(),
+        }
+    }
 }
 
 async fn follow(
@@ -104,9 +119,8 @@ async fn follow(
     mut watched: Watched,
     from: Option<i64>,
     sender: &Sender,
-) -> Result<(), Option<Status>> {
+) -> Result<(), Cut> {
     let farm = gateway.farm();
-    let refused = |e: GatewayError| Some(Status::from(e));
     let mut changes = farm.store.changes();
     let mut progress = farm.live.subscribe();
     // Taken before the snapshots: a change between the two is told twice rather than never.
@@ -114,15 +128,16 @@ async fn follow(
         .store
         .last_event(gateway.tenant())
         .await
-        .map_err(|e| refused(e.into()))?;
+        .map_err(GatewayError::from)?;
     let mut cursor = from.unwrap_or(newest).min(newest);
     let mut open: HashSet<JobId> = HashSet::new();
-    for view in snapshots(gateway, &watched).await.map_err(refused)? {
+    for view in snapshots(gateway, &watched).await? {
         if !view.job.state.is_terminal() {
             open.insert(view.job.id);
         }
         let event = proto::job_event::Event::Snapshot(convert::job(&view));
-        send(sender, convert::event(cursor, view.job.id, event)).await?;
+        let snapshot = convert::event(cursor, view.job.id, event);
+        sender.send(snapshot).await?;
     }
     let mut keep_alive =
         tokio::time::interval_at(tokio::time::Instant::now() + KEEP_ALIVE, KEEP_ALIVE);
@@ -133,17 +148,13 @@ async fn follow(
                 .store
                 .events_after(gateway.tenant(), cursor, BATCH)
                 .await
-                .map_err(|e| refused(e.into()))?;
+                .map_err(GatewayError::from)?;
             for event in &events {
-                if watched
-                    .contains(gateway, event.job)
-                    .await
-                    .map_err(refused)?
-                {
+                if watched.contains(gateway, event.job).await? {
                     if event.to.is_terminal() {
                         open.remove(&event.job);
                     }
-                    send(sender, convert::state_event(event)).await?;
+                    sender.send(convert::state_event(event)).await?;
                     keep_alive.reset();
                 }
                 cursor = event.seq;
@@ -159,10 +170,8 @@ async fn follow(
             _ = changes.changed() => {}
             step = progress.recv() => match step {
                 Ok(p) => {
-                    if p.tenant == gateway.tenant()
-                        && watched.contains(gateway, p.job).await.map_err(refused)?
-                    {
-                        send(sender, convert::progress_event(cursor, &p)).await?;
+                    if p.tenant == gateway.tenant() && watched.contains(gateway, p.job).await? {
+                        sender.send(convert::progress_event(cursor, &p)).await?;
                         keep_alive.reset();
                     }
                 }
@@ -170,8 +179,8 @@ async fn follow(
                 Err(RecvError::Lagged(_)) => {}
                 Err(RecvError::Closed) => return Ok(()),
             },
-            _ = keep_alive.tick() => send(sender, convert::keep_alive(cursor)).await?,
-            () = farm.stopping.cancelled() => return Err(Some(GatewayError::Draining.into())),
+            _ = keep_alive.tick() => sender.send(convert::keep_alive(cursor)).await?,
+            () = farm.stopping.cancelled() => return Err(GatewayError::Draining.into()),
             () = sender.closed() => return Ok(()),
         }
     }
@@ -203,9 +212,9 @@ async fn snapshots(
             )
             .await;
     }
-    let mut views = Vec::new();
+    let mut jobs = Vec::new();
     for name in &watched.names {
-        views.push(gateway.job(*name).await?);
+        jobs.push(gateway.farm().store.job(gateway.tenant(), *name).await?);
     }
-    Ok(views)
+    gateway.views(jobs).await
 }

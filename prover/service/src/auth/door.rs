@@ -9,6 +9,7 @@ use std::{
 };
 
 use http::{Request, Response};
+use http_body_util::BodyExt as _;
 use tonic::{Code, Status, body::Body};
 use tower::{Layer, Service};
 use tracing::{Instrument as _, Span};
@@ -18,13 +19,13 @@ use crate::api::status;
 
 /// The rules of a listener.
 pub(crate) trait Admit: Debug + Send + Sync + 'static {
-    /// Held while the call goes on.
-    type Pass: Send;
+    /// Held until the answer was read, or nobody is left to read it.
+    type Pass: Send + 'static;
 
     /// The span of a call.
     fn span(&self, request: &Request<Body>, trace: &TraceContext) -> Span;
 
-    /// Lets a request in, with what its handler shall know, or says why not; and how long the call may take.
+    /// Lets a request in, with what its handler shall know, or says why not; and how long until the answer begins.
     fn admit(
         &self,
         request: &mut Request<Body>,
@@ -112,11 +113,18 @@ where
                     Err(_) => Ok(too_slow().into_http()),
                 },
             };
-            drop(pass);
-            answer
+            answer.map(|answer| answer.map(|body| held(body, pass)))
         };
         Box::pin(trace.scope(work.instrument(span)))
     }
+}
+
+/// `body`, with `pass` as long as it lives.
+fn held(body: Body, pass: impl Send + 'static) -> Body {
+    Body::new(body.map_frame(move |frame| {
+        let _held = &pass;
+        frame
+    }))
 }
 
 fn too_slow() -> Status {

@@ -17,17 +17,18 @@ use tonic::{
 use tracing::Span;
 
 use super::{
-    ApiSecret, Caller, RateLimits, Tokens,
+    ApiSecret, Caller, RateLimits, Shown, Tokens,
+    crowd::{Crowd, Place},
     door::Admit,
     jwt::TenantRef,
-    methods::{Class, Need, need},
+    methods::{Class, Need, longest, need},
     retry_after,
     trace::TraceContext,
 };
 use crate::{
     api::status,
     metrics::Metrics,
-    store::{Digest, Scope, Store, StoreError, Tenant},
+    store::{Digest, Scope, Store, StoreError, Tenant, TenantId},
 };
 
 /// Longest Authorization header.
@@ -36,6 +37,9 @@ const MAX_CREDENTIAL_BYTES: usize = 8192;
 const TOUCH: Duration = Duration::from_secs(60);
 /// Keys whose last note is remembered.
 const MAX_TOUCHED: usize = 10_000;
+
+/// Calls of one tenant at a time.
+const MAX_CALLS: usize = 256;
 
 /// How callers are known.
 #[derive(Debug)]
@@ -60,6 +64,7 @@ pub(crate) struct Guard {
     identify: Identify,
     limits: RateLimits,
     metrics: Arc<Metrics>,
+    calls: Arc<Crowd<TenantId>>,
 }
 
 /// The method, when it is one: a log line is no place for a stranger's text.
@@ -80,15 +85,19 @@ fn peer(request: &Request<Body>) -> Option<IpAddr> {
 }
 
 impl Admit for Guard {
-    type Pass = ();
+    /// Whoever is known has a place; the server of one machine has room for its own calls.
+    type Pass = Option<Place<TenantId>>;
 
     fn span(&self, request: &Request<Body>, trace: &TraceContext) -> Span {
         tracing::info_span!("call", trace = trace.id(), method = known_path(request))
     }
 
-    async fn admit(&self, request: &mut Request<Body>) -> Result<((), Option<Duration>), Status> {
-        self.identified(request).await?;
-        Ok(((), None))
+    async fn admit(
+        &self,
+        request: &mut Request<Body>,
+    ) -> Result<(Self::Pass, Option<Duration>), Status> {
+        let longest = longest(request.uri().path());
+        Ok((self.identified(request).await?, longest))
     }
 }
 
@@ -98,22 +107,26 @@ impl Guard {
             identify,
             limits,
             metrics,
+            calls: Crowd::new(MAX_CALLS),
         }
     }
 
     /// Gives a request its caller, or says why it has none that may call.
-    async fn identified(&self, request: &mut Request<Body>) -> Result<(), Status> {
+    async fn identified(
+        &self,
+        request: &mut Request<Body>,
+    ) -> Result<Option<Place<TenantId>>, Status> {
         let need = need(request.uri().path());
         let Identify::By(lookup) = &self.identify else {
             request.extensions_mut().insert(Caller::local());
-            return Ok(());
+            return Ok(None);
         };
         if let Some(address) = peer(request) {
             let allowed = self.limits.address(address);
             allowed.map_err(|wait| self.limited("address", wait))?;
         }
         if need == Need::Nothing {
-            return Ok(());
+            return Ok(None);
         }
         // Handlers and their logs never see the credential.
         let mut credentials = request
@@ -130,14 +143,15 @@ impl Guard {
             .and_then(bearer)
             .ok_or_else(unauthenticated)?;
         let (caller, tenant) = lookup.caller(credential).await?;
-        if let Need::Scope(scope, class) = need {
-            if !caller.scopes.contains(scope) {
-                return Err(missing(scope));
-            }
-            self.tenant_rate(&tenant, class)?;
-        }
+        let class = match need {
+            Need::Scope(scope, _) if !caller.scopes.contains(scope) => return Err(missing(scope)),
+            Need::Scope(_, class) => class,
+            Need::Nothing | Need::Caller | Need::Unknown => Class::Read,
+        };
+        self.tenant_rate(&tenant, class)?;
+        let place = self.calls.enter(tenant.id)?;
         request.extensions_mut().insert(caller);
-        Ok(())
+        Ok(Some(place))
     }
 
     fn tenant_rate(&self, tenant: &Tenant, class: Class) -> Result<(), Status> {
@@ -165,7 +179,7 @@ fn bearer(value: &str) -> Option<&str> {
 }
 
 /// One answer for everything that is not a live credential.
-fn unauthenticated() -> Status {
+pub(crate) fn unauthenticated() -> Status {
     let message = "this call needs a live API key or token: `authorization: Bearer …`";
     status::refuse(Code::Unauthenticated, "UNAUTHENTICATED", message, None)
 }
@@ -212,6 +226,7 @@ impl Lookup {
             tenant: found.tenant.id,
             scopes: found.key.scopes,
             name: format!("keys/{}", found.key.prefix).into(),
+            shown: Shown::Key(found.key.prefix.into()),
         };
         Ok((caller, found.tenant))
     }
@@ -235,6 +250,7 @@ impl Lookup {
             tenant: tenant.id,
             scopes: bearer.scopes,
             name: format!("token of {}", bearer.subject).into(),
+            shown: Shown::Token(bearer.ends),
         };
         Ok((caller, tenant))
     }

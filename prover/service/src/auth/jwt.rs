@@ -18,7 +18,7 @@ use serde::Deserialize;
 
 use crate::{
     config::JwtConfig,
-    store::{BlobError, Scope, Scopes, TenantId, blobs},
+    store::{BlobError, Millis, Scope, Scopes, TenantId, blobs},
 };
 
 /// Clocks may differ by this.
@@ -56,6 +56,8 @@ pub struct Bearer {
     pub scopes: Scopes,
     /// Who it was made for.
     pub subject: String,
+    /// When it ends.
+    pub ends: Millis,
 }
 
 /// A tenant as a token names it.
@@ -96,6 +98,8 @@ struct Claims {
     scope: String,
     #[serde(default)]
     sub: String,
+    /// Seconds, whole or not.
+    exp: f64,
 }
 
 impl Tokens {
@@ -176,6 +180,7 @@ impl Tokens {
             tenant,
             scopes,
             subject: crate::store::cut(claims.sub, 128),
+            ends: ((claims.exp + LEEWAY_SECONDS as f64) * 1000.0) as Millis,
         })
     }
 }

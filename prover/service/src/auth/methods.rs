@@ -1,6 +1,13 @@
 //! What each method of the API needs: one table.
 
+use std::time::Duration;
+
 use crate::store::Scope;
+
+/// The longest call: a minute's wait for a job, and what comes before and after.
+const LONGEST: Duration = Duration::from_secs(75);
+/// As long as its bytes come.
+const UPLOAD: &str = "/zkinfer.v1.Artifacts/WriteArtifact";
 
 /// Which calls share a bound on their rate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -20,8 +27,10 @@ pub(crate) enum Class {
 /// What a call needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Need {
-    /// Nothing: health, and the description of the API.
+    /// Nothing: health.
     Nothing,
+    /// A caller, whatever its scopes: the description of the API.
+    Caller,
     /// A caller with a scope.
     Scope(Scope, Class),
     /// The method does not exist; only callers are told.
@@ -30,13 +39,15 @@ pub(crate) enum Need {
 
 /// What `path` ("/package.Service/Method") needs.
 pub(crate) fn need(path: &str) -> Need {
-    let open = [
-        "/grpc.health.v1.Health/",
+    if path.starts_with("/grpc.health.v1.Health/") {
+        return Need::Nothing;
+    }
+    let described = [
         "/grpc.reflection.v1.ServerReflection/",
         "/grpc.reflection.v1alpha.ServerReflection/",
     ];
-    if open.iter().any(|service| path.starts_with(service)) {
-        return Need::Nothing;
+    if described.iter().any(|service| path.starts_with(service)) {
+        return Need::Caller;
     }
     let Some((service, method)) = path
         .strip_prefix("/zkinfer.v1.")
@@ -61,6 +72,11 @@ pub(crate) fn need(path: &str) -> Need {
         _ => return Need::Unknown,
     };
     Need::Scope(scope, class)
+}
+
+/// How long a call may take until its answer begins.
+pub(crate) fn longest(path: &str) -> Option<Duration> {
+    (path != UPLOAD).then_some(LONGEST)
 }
 
 #[cfg(test)]

@@ -1,12 +1,7 @@
 //! What stands before every call of a node: its certificate's fingerprint names it, its row says whether it may speak, and nobody
 //! waits or sends without end. The bodies of strangers are not read, but for a few enrollments at a time.
 
-use std::{
-    collections::HashMap,
-    net::IpAddr,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use governor::{
     DefaultKeyedRateLimiter, Quota, RateLimiter,
@@ -21,7 +16,12 @@ use tonic::{
 };
 use tracing::Span;
 
-use super::{RateLimits, door::Admit, retry_after, trace::TraceContext};
+use super::{
+    RateLimits,
+    crowd::{Crowd, Place},
+    door::Admit,
+    trace::TraceContext,
+};
 use crate::{
     api::status,
     store::{Digest, Node, NodeId, NodeState, Store, StoreError},
@@ -57,74 +57,14 @@ pub(crate) struct Gate {
     addresses: RateLimits,
     pace: DefaultKeyedRateLimiter<NodeId>,
     clock: DefaultClock,
-    calls: Arc<Crowd>,
-}
-
-/// How many things of each node go on.
-#[derive(Debug)]
-pub(crate) struct Crowd {
-    most: usize,
-    now: Mutex<HashMap<NodeId, usize>>,
-}
-
-/// One of them; the others may be more again when it is dropped.
-#[derive(Debug)]
-pub(crate) struct Place {
-    crowd: Arc<Crowd>,
-    node: NodeId,
-}
-
-impl Crowd {
-    /// At most `most` of each node.
-    pub(crate) fn new(most: usize) -> Arc<Self> {
-        Arc::new(Self {
-            most,
-            now: Mutex::default(),
-        })
-    }
-
-    /// One more of `node`, if it may.
-    pub(crate) fn enter(self: &Arc<Self>, node: NodeId) -> Result<Place, Status> {
-        let mut now = self.now.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = now.entry(node).or_default();
-        if *count >= self.most {
-            let message = format!("more than {} calls of this kind at a time", self.most);
-            return Err(busy(&message, Duration::from_secs(1)));
-        }
-        *count += 1;
-        Ok(Place {
-            crowd: Arc::clone(self),
-            node,
-        })
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut now = self
-            .crowd
-            .now
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = now.get_mut(&self.node) {
-            *count -= 1;
-            if *count == 0 {
-                now.remove(&self.node);
-            }
-        }
-    }
+    calls: Arc<Crowd<NodeId>>,
 }
 
 /// Held while a call goes on.
 #[derive(Debug)]
 pub(crate) enum Admitted {
     Stranger { _permit: OwnedSemaphorePermit },
-    Node { _place: Place },
-}
-
-fn busy(message: &str, wait: Duration) -> Status {
-    let wait = Some(retry_after(wait));
-    status::refuse(Code::ResourceExhausted, "RATE_LIMITED", message, wait)
+    Node { _place: Place<NodeId> },
 }
 
 /// One answer for every certificate that names no node.
@@ -175,7 +115,7 @@ impl Admit for Gate {
         let node = self.node(fingerprint).await?;
         self.pace
             .check_key(&node.id)
-            .map_err(|not| busy("too many calls", not.wait_time_from(self.clock.now())))?;
+            .map_err(|not| status::busy("too many calls", not.wait_time_from(self.clock.now())))?;
         let place = self.calls.enter(node.id)?;
         request.extensions_mut().insert(Peer {
             node,
@@ -202,11 +142,11 @@ impl Gate {
         if let Some(address) = address {
             self.addresses
                 .address(address)
-                .map_err(|wait| busy("too many enrollments", wait))?;
+                .map_err(|wait| status::busy("too many enrollments", wait))?;
         }
         let permit = Arc::clone(&self.enrolling)
             .try_acquire_owned()
-            .map_err(|_| busy("too many enrollments", Duration::from_secs(1)))?;
+            .map_err(|_| status::busy("too many enrollments", Duration::from_secs(1)))?;
         let admitted = Admitted::Stranger { _permit: permit };
         Ok((admitted, Some(LONGEST_ENROLL)))
     }

@@ -141,6 +141,7 @@ impl AccessArgs {
             tls,
             plaintext_behind_proxy: self.plaintext_behind_proxy,
             address_rate: self.address_rate,
+            recheck: None,
         })
     }
 }

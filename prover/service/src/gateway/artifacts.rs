@@ -248,7 +248,7 @@ impl UploadWriter {
         self.committed
     }
 
-    /// Appends a chunk.
+    /// Appends a chunk, unless the upload was given up.
     pub(crate) async fn write(
         mut self,
         offset: u64,
@@ -286,6 +286,8 @@ impl UploadWriter {
                 message,
             ));
         }
+        let store = &self.gateway.farm.store;
+        store.upload(self.gateway.tenant, self.upload.id).await?;
         let (blobs, id, kind) = (
             std::sync::Arc::clone(&self.gateway.farm.blobs),
             self.upload.id,

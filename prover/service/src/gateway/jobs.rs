@@ -18,6 +18,8 @@ use crate::{
 
 /// Longest poll of WaitJob.
 const MAX_WAIT: Duration = Duration::from_secs(60);
+/// Labels that are looked for at once.
+const MAX_WANTED_LABELS: usize = 8;
 /// Longest time to live.
 /// A number of an input file as text, with what surrounds it.
 const BYTES_A_VALUE: u64 = 64;
@@ -94,6 +96,16 @@ pub(super) fn check_labels(labels: &Labels) -> Result<(), GatewayError> {
         return Err(GatewayError::invalid("labels", "BAD_LABELS", message));
     }
     Ok(())
+}
+
+/// Refuses labels to look for that are no labels, or more than a query shall hold.
+pub(crate) fn check_wanted_labels(labels: &Labels) -> Result<(), GatewayError> {
+    if labels.len() > MAX_WANTED_LABELS {
+        let got = labels.len();
+        let message = format!("at most {MAX_WANTED_LABELS} labels to look for, got {got}");
+        return Err(GatewayError::invalid("labels", "TOO_MANY", message));
+    }
+    check_labels(labels)
 }
 
 fn check_pools(pools: &[String]) -> Result<(), GatewayError> {
@@ -352,7 +364,12 @@ impl Gateway {
         filter: &JobFilter,
         page: &Page,
     ) -> Result<Vec<JobView>, GatewayError> {
-        let jobs = self.farm.store.jobs(self.tenant, filter, page).await?;
+        self.views(self.farm.store.jobs(self.tenant, filter, page).await?)
+            .await
+    }
+
+    /// Jobs with their progress and places, by one look at the queue.
+    pub(crate) async fn views(&self, jobs: Vec<Job>) -> Result<Vec<JobView>, GatewayError> {
         let mut pending = self.farm.pending(&jobs.iter().collect::<Vec<_>>()).await?;
         let views = jobs.into_iter().map(|job| {
             let why = pending.remove(&job.id);

@@ -3,26 +3,24 @@
 use std::{
     fs::File,
     io::{Read as _, Seek as _, SeekFrom},
-    time::Duration,
 };
 
-use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
 use crate::{
-    api::proto,
-    auth::{peer::Place, trace::carry},
+    api::{
+        answers::{Answers, Sender, answers},
+        proto,
+    },
+    auth::crowd::Place,
     config,
     farm::desk::Fetched,
     gateway::GatewayError,
+    store::NodeId,
 };
 
-/// The longest time that a node may leave a chunk unread.
-const UNREAD: Duration = Duration::from_secs(60);
-
 /// The chunks of a file.
-pub(super) type Chunks = ReceiverStream<Result<proto::ReadArtifactResponse, Status>>;
+pub(super) type Chunks = Answers<proto::ReadArtifactResponse>;
 
 fn read(mut file: File) -> Result<(File, Vec<u8>), GatewayError> {
     let mut data = Vec::with_capacity(config::MAX_CHUNK_BYTES);
@@ -35,58 +33,36 @@ fn read(mut file: File) -> Result<(File, Vec<u8>), GatewayError> {
 }
 
 /// Streams `file` from `offset` on; `place` is held as long as that takes.
-pub(super) fn stream(file: Fetched, offset: u64, place: Place) -> Result<Chunks, Status> {
+pub(super) fn stream(file: Fetched, offset: u64, place: Place<NodeId>) -> Result<Chunks, Status> {
     if offset > file.size {
         let message = format!("{offset} is beyond the file's {} bytes", file.size);
         return Err(GatewayError::invalid("offset", "OFFSET_BEYOND_END", message).into());
     }
-    let (sender, receiver) = mpsc::channel(2);
-    let work = async move {
-        let _place = place;
+    Ok(answers(2, place, async move |sender: Sender<_>| {
         let opened = tokio::task::spawn_blocking(move || {
             let mut open = File::open(&file.path)?;
             open.seek(SeekFrom::Start(offset))?;
             Ok::<_, std::io::Error>(open)
         });
         let defect = |_| GatewayError::Internal("reading a file met a defect".to_owned());
-        let mut file = match opened.await.map_err(defect) {
-            Ok(Ok(file)) => file,
-            Ok(Err(e)) => {
-                let lost = GatewayError::Internal(format!("a file for a node: {e}"));
-                let _ = sender.send(Err(lost.into())).await;
-                return;
-            }
-            Err(e) => {
-                let _ = sender.send(Err(e.into())).await;
-                return;
-            }
-        };
+        let lost = |e| GatewayError::Internal(format!("a file for a node: {e}"));
+        let mut file = opened.await.map_err(defect)?.map_err(lost)?;
         let mut at = offset;
         loop {
             let next = tokio::task::spawn_blocking(move || read(file)).await;
-            let answer = match next.map_err(defect).and_then(|read| read) {
-                Ok((_, data)) if data.is_empty() => return,
-                Ok((open, data)) => {
-                    file = open;
-                    let chunk = proto::Chunk {
-                        offset: at,
-                        crc32c: crc32c::crc32c(&data),
-                        data,
-                    };
-                    at += chunk.data.len() as u64;
-                    proto::ReadArtifactResponse { chunk: Some(chunk) }
-                }
-                Err(e) => {
-                    let _ = sender.send(Err(e.into())).await;
-                    return;
-                }
-            };
-            match tokio::time::timeout(UNREAD, sender.send(Ok(answer))).await {
-                Ok(Ok(())) => {}
-                _ => return,
+            let (open, data) = next.map_err(defect)??;
+            if data.is_empty() {
+                return Ok(());
             }
+            file = open;
+            let chunk = proto::Chunk {
+                offset: at,
+                crc32c: crc32c::crc32c(&data),
+                data,
+            };
+            at += chunk.data.len() as u64;
+            let answer = proto::ReadArtifactResponse { chunk: Some(chunk) };
+            sender.send(answer).await?;
         }
-    };
-    tokio::spawn(carry(work));
-    Ok(ReceiverStream::new(receiver))
+    }))
 }
