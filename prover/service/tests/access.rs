@@ -738,6 +738,25 @@ async fn a_filter_has_few_states_and_few_labels_that_could_be_labels() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_long_request_of_short_lists_is_refused_before_it_is_decoded() {
+    let door = Door::open(|_| {}).await;
+    let (_, key) = door.key("tenants/1", &["submit"]).await;
+    let mut caller = door.with(&key).await;
+    let find = |count: usize| proto::FindMissingRequest {
+        digests: vec![proto::Digest::default(); count],
+    };
+    // Two bytes each.
+    let refused = caller.artifacts.find_missing(find(1 << 19)).await;
+    let refused = refused.unwrap_err();
+    assert_eq!(
+        (refused.code(), &*reason(&refused)),
+        (Code::OutOfRange, "TOO_LARGE")
+    );
+    let refused = caller.artifacts.find_missing(find(1 << 10)).await;
+    assert_eq!(refused.unwrap_err().code(), Code::InvalidArgument);
+}
+
 /// What a status says, without the names it was asked about and the id of the call.
 fn said(status: &Status, names: &[&str]) -> (Code, String, String) {
     let message = names.iter().fold(status.message().to_owned(), |m, name| {

@@ -419,6 +419,30 @@ async fn a_proof_without_end_is_cut_off_before_it_is_held() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_heartbeat_of_a_megabyte_is_refused_before_it_is_decoded() {
+    let door = open().await;
+    let mut node = join(&door).await;
+    let session_epoch = session(&mut node.client).await.unwrap();
+    // Two bytes each.
+    let beat = |count: usize| proto::HeartbeatRequest {
+        session_epoch,
+        attempts: vec![proto::AttemptStatus::default(); count],
+        ..Default::default()
+    };
+    let refused = node.client.heartbeat(beat(1 << 19)).await.unwrap_err();
+    assert_eq!(
+        (refused.code(), &*reason(&refused)),
+        (Code::OutOfRange, "TOO_LARGE")
+    );
+    let refused = node.client.heartbeat(beat(1 << 17)).await.unwrap_err();
+    assert_eq!(
+        (refused.code(), &*reason(&refused)),
+        (Code::InvalidArgument, "TOO_MANY")
+    );
+    session(&mut node.client).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_proof_that_drips_is_given_up() {
     let door = open().await;
     let mut node = join(&door).await;
