@@ -39,7 +39,7 @@ const MAX_CALLS: usize = 64;
 const LONGEST: Duration = Duration::from_secs(120);
 const LONGEST_ENROLL: Duration = Duration::from_secs(20);
 
-/// The largest request, but for proofs, which come in messages.
+/// The largest request with lists.
 const MAX_BODY_BYTES: usize = 512 << 10;
 
 const SERVICE: &str = "/zkinfer.v1.ProverNodes/";
@@ -87,8 +87,12 @@ impl Admit for Gate {
         &self,
         request: &mut Request<Body>,
     ) -> Result<(Admitted, Option<Duration>), Status> {
-        let (enrolls, commits) = match request.uri().path().strip_prefix(SERVICE) {
-            Some(method) => (method == "Enroll", method == "CommitProof"),
+        let (enrolls, has_lists) = match request.uri().path().strip_prefix(SERVICE) {
+            // A proof comes in messages; what an attempt failed of is text, and cut.
+            Some(method) => (
+                method == "Enroll",
+                !["CommitProof", "FailAttempt"].contains(&method),
+            ),
             None => {
                 let message = "this listener is for prover nodes";
                 return Err(status::refuse(
@@ -99,7 +103,7 @@ impl Admit for Gate {
                 ));
             }
         };
-        if !commits {
+        if has_lists {
             bound(request, MAX_BODY_BYTES);
         }
         let tls = request
