@@ -362,7 +362,7 @@ fn key_set(path: &Path) -> Keys {
 fn claims(change: impl FnOnce(&mut Value)) -> Value {
     let mut claims = json!({
         "iss": "https://id.example", "aud": "zkinfer", "sub": "robot", "exp": now() + 300,
-        "zkinfer_tenant": "default", "scope": "openid read",
+        "zkinfer_tenant": "default", "scope": "openid zkinfer:read",
     });
     change(&mut claims);
     claims
@@ -419,7 +419,7 @@ async fn a_token_is_taken_only_with_the_algorithm_of_its_key_and_the_right_claim
         )
     };
     let mut swapped = es(|_| {}).split('.').map(str::to_owned).collect::<Vec<_>>();
-    swapped[1] = b64(claims(|c| c["scope"] = json!("admin"))
+    swapped[1] = b64(claims(|c| c["scope"] = json!("zkinfer:admin"))
         .to_string()
         .as_bytes());
     let bad = [
@@ -480,8 +480,11 @@ async fn a_token_is_taken_only_with_the_algorithm_of_its_key_and_the_right_claim
         assert_eq!(code(token).await, Code::Unauthenticated, "{what}");
     }
     // The scopes are the token's.
-    let weak = es(|c| c["scope"] = json!("submit"));
+    let weak = es(|c| c["scope"] = json!("zkinfer:submit"));
     assert_eq!(code(&weak).await, Code::PermissionDenied);
+    // What other services call theirs is nothing here.
+    let foreign = es(|c| c["scope"] = json!("admin read Zkinfer:read zkinfer:Read other:read"));
+    assert_eq!(code(&foreign).await, Code::PermissionDenied);
 
     // Keys that leave the file open nothing more; a broken file changes nothing.
     std::fs::write(&jwks, "{").unwrap();
@@ -736,6 +739,25 @@ async fn a_filter_has_few_states_and_few_labels_that_could_be_labels() {
         let told = refused.map(|s| s.message().to_owned()).unwrap_or_default();
         assert_eq!(told.contains("at most 16 states, got 17"), why.is_some());
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_long_request_of_short_lists_is_refused_before_it_is_decoded() {
+    let door = Door::open(|_| {}).await;
+    let (_, key) = door.key("tenants/1", &["submit"]).await;
+    let mut caller = door.with(&key).await;
+    let find = |count: usize| proto::FindMissingRequest {
+        digests: vec![proto::Digest::default(); count],
+    };
+    // Two bytes each.
+    let refused = caller.artifacts.find_missing(find(1 << 19)).await;
+    let refused = refused.unwrap_err();
+    assert_eq!(
+        (refused.code(), &*reason(&refused)),
+        (Code::OutOfRange, "TOO_LARGE")
+    );
+    let refused = caller.artifacts.find_missing(find(1 << 10)).await;
+    assert_eq!(refused.unwrap_err().code(), Code::InvalidArgument);
 }
 
 /// What a status says, without the names it was asked about and the id of the call.

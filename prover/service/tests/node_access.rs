@@ -5,7 +5,13 @@
 mod door;
 mod fake;
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
 
 use door::{Door, reason, seconds};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
@@ -17,6 +23,7 @@ use tonic::{
 use zkinfer_service::{
     api::proto::{self, commit_proof_request::Message, prover_nodes_client::ProverNodesClient},
     auth::EnrollToken,
+    config::ListenerTls,
     store::Digest,
 };
 
@@ -211,7 +218,11 @@ async fn two_nodes_with_one_token_are_one_node() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn strangers_and_certificates_of_another_authority_reach_nothing() {
-    let door = open().await;
+    let door = Door::open(|config| {
+        config.node_listen = Some("127.0.0.1:0".parse().unwrap());
+        config.access.tls = ListenerTls::SelfSigned { names: Vec::new() };
+    })
+    .await;
     let mut stranger = connect(&door, None).await.unwrap();
     assert_eq!(
         session(&mut stranger).await.unwrap_err().code(),
@@ -249,9 +260,25 @@ async fn strangers_and_certificates_of_another_authority_reach_nothing() {
         assert!(!met);
     }
     // The listener of clients gives nothing for a node's certificate, nor this one for a key.
+    let list = proto::ListJobsRequest::default;
+    let tls = ClientTlsConfig::new()
+        .ca_certificate(Certificate::from_pem(authority(&door)))
+        .identity(join(&door).await.identity());
+    let clients = format!("https://{}", door.running.address);
+    let clients = Channel::from_shared(clients).unwrap();
+    let clients = clients.tls_config(tls).unwrap().connect().await.unwrap();
+    let refused = proto::jobs_client::JobsClient::new(clients.clone())
+        .list_jobs(list())
+        .await;
+    assert_eq!(refused.unwrap_err().code(), Code::Unauthenticated);
+    let refused = session(&mut ProverNodesClient::new(clients)).await;
+    assert_eq!(refused.unwrap_err().code(), Code::Unauthenticated);
     let mut jobs = proto::jobs_client::JobsClient::new(stranger_channel(&door).await);
-    let list = jobs.list_jobs(proto::ListJobsRequest::default()).await;
-    assert_eq!(list.unwrap_err().code(), Code::Unimplemented);
+    let key = format!("Bearer {}", door.admin_key).parse().unwrap();
+    let mut keyed = tonic::Request::new(list());
+    keyed.metadata_mut().insert("authorization", key);
+    let refused = jobs.list_jobs(keyed).await.unwrap_err();
+    assert_eq!(refused.code(), Code::Unimplemented);
 }
 
 async fn stranger_channel(door: &Door) -> Channel {
@@ -419,6 +446,30 @@ async fn a_proof_without_end_is_cut_off_before_it_is_held() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_heartbeat_of_a_megabyte_is_refused_before_it_is_decoded() {
+    let door = open().await;
+    let mut node = join(&door).await;
+    let session_epoch = session(&mut node.client).await.unwrap();
+    // Two bytes each.
+    let beat = |count: usize| proto::HeartbeatRequest {
+        session_epoch,
+        attempts: vec![proto::AttemptStatus::default(); count],
+        ..Default::default()
+    };
+    let refused = node.client.heartbeat(beat(1 << 19)).await.unwrap_err();
+    assert_eq!(
+        (refused.code(), &*reason(&refused)),
+        (Code::OutOfRange, "TOO_LARGE")
+    );
+    let refused = node.client.heartbeat(beat(1 << 17)).await.unwrap_err();
+    assert_eq!(
+        (refused.code(), &*reason(&refused)),
+        (Code::InvalidArgument, "TOO_MANY")
+    );
+    session(&mut node.client).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_proof_that_drips_is_given_up() {
     let door = open().await;
     let mut node = join(&door).await;
@@ -437,17 +488,35 @@ async fn a_proof_that_drips_is_given_up() {
 async fn a_node_that_floods_is_slowed_down_and_others_are_not() {
     let door = open().await;
     let (flood, mut calm) = (join(&door).await, join(&door).await);
+    let session_epoch = session(&mut calm.client).await.unwrap();
+    let stop = Arc::new(AtomicBool::new(false));
     let mut calls = tokio::task::JoinSet::new();
-    for _ in 0..400 {
-        let mut client = flood.client.clone();
-        let beat = proto::HeartbeatRequest::default();
-        calls.spawn(async move { client.heartbeat(beat).await });
+    for _ in 0..40 {
+        let (mut client, stop) = (flood.client.clone(), stop.clone());
+        calls.spawn(async move {
+            let mut refused = Vec::new();
+            while !stop.load(Ordering::Relaxed) {
+                let beat = proto::HeartbeatRequest::default();
+                refused.extend(client.heartbeat(beat).await.err());
+            }
+            refused
+        });
     }
-    let answers = calls.join_all().await;
-    let refused: Vec<Status> = answers.into_iter().filter_map(Result::err).collect();
-    assert!(!refused.is_empty());
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    for _ in 0..20 {
+        let beat = proto::HeartbeatRequest {
+            session_epoch,
+            ..Default::default()
+        };
+        let answer = tokio::time::timeout(Duration::from_secs(2), calm.client.heartbeat(beat));
+        let answer = answer.await.expect("it waits for nobody").unwrap();
+        assert!(!answer.into_inner().session_stale);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    stop.store(true, Ordering::Relaxed);
+    let refused = calls.join_all().await.concat();
+    assert!(refused.len() > 100, "{}", refused.len());
     for status in refused {
         assert_eq!(status.code(), Code::ResourceExhausted, "{status:?}");
     }
-    session(&mut calm.client).await.unwrap();
 }

@@ -370,8 +370,8 @@ async fn clients(
         gateway: gateway.clone(),
         streams: Arc::clone(&streams),
     })
-        .max_decoding_message_size(config::MAX_ARTIFACT_MESSAGE_BYTES)
-        .max_encoding_message_size(config::MAX_RESPONSE_BYTES);
+    .max_decoding_message_size(config::MAX_ARTIFACT_MESSAGE_BYTES)
+    .max_encoding_message_size(config::MAX_RESPONSE_BYTES);
     let circuits = proto::circuits_server::CircuitsServer::new(Circuits {
         gateway: gateway.clone(),
         secret,

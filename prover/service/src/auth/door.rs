@@ -9,7 +9,7 @@ use std::{
 };
 
 use http::{Request, Response};
-use http_body_util::BodyExt as _;
+use http_body_util::{BodyExt as _, Limited};
 use tonic::{Code, Status, body::Body};
 use tower::{Layer, Service};
 use tracing::{Instrument as _, Span};
@@ -125,6 +125,20 @@ fn held(body: Body, pass: impl Send + 'static) -> Body {
         let _held = &pass;
         frame
     }))
+}
+
+/// Lets no more than `most` bytes of a request's body through: messages are decoded before their lists are counted, to many times their
+/// length.
+pub(crate) fn bound(request: &mut Request<Body>, most: usize) {
+    let body = std::mem::take(request.body_mut());
+    let body = Limited::new(body, most).map_err(move |error| match error.downcast::<Status>() {
+        Ok(status) => *status,
+        Err(_) => {
+            let message = format!("the request has more than {most} bytes");
+            status::refuse(Code::OutOfRange, "TOO_LARGE", &message, None)
+        }
+    });
+    *request.body_mut() = Body::new(body);
 }
 
 fn too_slow() -> Status {

@@ -19,9 +19,9 @@ use tracing::Span;
 use super::{
     ApiSecret, Caller, RateLimits, Shown, Tokens,
     crowd::{Crowd, Place},
-    door::Admit,
+    door::{Admit, bound},
     jwt::TenantRef,
-    methods::{Class, Need, longest, need},
+    methods::{Class, Need, longest, max_body_bytes, need},
     retry_after,
     trace::TraceContext,
 };
@@ -97,6 +97,9 @@ impl Admit for Guard {
         request: &mut Request<Body>,
     ) -> Result<(Self::Pass, Option<Duration>), Status> {
         let longest = longest(request.uri().path());
+        if let Some(most) = max_body_bytes(request.uri().path()) {
+            bound(request, most);
+        }
         Ok((self.identified(request).await?, longest))
     }
 }

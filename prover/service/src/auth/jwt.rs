@@ -1,7 +1,8 @@
 //! JSON web tokens of the operator's identity provider, checked against a key set (JWKS) in a file.
 //!
 //! The algorithm is that of the key, never what the token says; ES256, RS256 and EdDSA with public keys only. A token needs `exp`,
-//! the right `iss` and `aud`, the tenant in `zkinfer_tenant` (its name, or tenants/{id}), and its scopes in `scope`.
+//! the right `iss` and `aud`, the tenant in `zkinfer_tenant` (its name, or tenants/{id}), and its scopes in `scope`, written
+//! `zkinfer:read`: a bare `admin` may mean another service's.
 
 use std::{
     collections::HashMap,
@@ -23,6 +24,8 @@ use crate::{
 
 /// Clocks may differ by this.
 const LEEWAY_SECONDS: u64 = 30;
+/// Before the name of a scope of ours.
+const SCOPE_PREFIX: &str = "zkinfer:";
 /// How often the file is looked at.
 const LOOK: Duration = Duration::from_secs(1);
 const MAX_FILE_BYTES: u64 = 1 << 20;
@@ -174,7 +177,7 @@ impl Tokens {
         let scopes = claims
             .scope
             .split_ascii_whitespace()
-            .filter_map(|s| s.parse::<Scope>().ok())
+            .filter_map(|s| s.strip_prefix(SCOPE_PREFIX)?.parse::<Scope>().ok())
             .collect();
         Ok(Bearer {
             tenant,

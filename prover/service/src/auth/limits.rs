@@ -111,7 +111,7 @@ impl RateLimits {
 }
 
 /// What one party commonly has: an IPv4 address, or 64 bits of an IPv6 address.
-fn network(address: IpAddr) -> IpAddr {
+pub(super) fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(v6) => {
             let bits = v6.to_bits() & !u128::from(u64::MAX);

@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
-use crate::store::Scope;
+use crate::{config, store::Scope};
 
 /// The longest call: a minute's wait for a job, and what comes before and after.
 const LONGEST: Duration = Duration::from_secs(75);
+/// The largest request that carries names, digests and labels only.
+const MAX_BODY_BYTES: usize = 256 << 10;
 /// As long as its bytes come.
 const UPLOAD: &str = "/zkinfer.v1.Artifacts/WriteArtifact";
 
@@ -77,6 +79,17 @@ pub(crate) fn need(path: &str) -> Need {
 /// How long a call may take until its answer begins.
 pub(crate) fn longest(path: &str) -> Option<Duration> {
     (path != UPLOAD).then_some(LONGEST)
+}
+
+/// The largest request; `None` for messages that come one after another, each with a bound of its own.
+pub(crate) fn max_body_bytes(path: &str) -> Option<usize> {
+    match path {
+        UPLOAD => None,
+        "/zkinfer.v1.Jobs/CreateJob" => Some(config::MAX_INLINE_INPUT_BYTES + MAX_BODY_BYTES),
+        "/zkinfer.v1.Jobs/VerifyProof" => Some(config::MAX_REQUEST_BYTES),
+        _ if need(path) == Need::Caller => None,
+        _ => Some(MAX_BODY_BYTES),
+    }
 }
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ use tracing::Span;
 use super::{
     RateLimits,
     crowd::{Crowd, Place},
-    door::Admit,
+    door::{Admit, bound},
     trace::TraceContext,
 };
 use crate::{
@@ -38,6 +38,9 @@ const MAX_CALLS: usize = 64;
 /// The longest call: a wait for work, and a commit that is verified.
 const LONGEST: Duration = Duration::from_secs(120);
 const LONGEST_ENROLL: Duration = Duration::from_secs(20);
+
+/// The largest request with lists.
+const MAX_BODY_BYTES: usize = 512 << 10;
 
 const SERVICE: &str = "/zkinfer.v1.ProverNodes/";
 
@@ -84,9 +87,12 @@ impl Admit for Gate {
         &self,
         request: &mut Request<Body>,
     ) -> Result<(Admitted, Option<Duration>), Status> {
-        let enrolls = match request.uri().path().strip_prefix(SERVICE) {
-            Some("Enroll") => true,
-            Some(_) => false,
+        let (enrolls, has_lists) = match request.uri().path().strip_prefix(SERVICE) {
+            // A proof comes in messages; what an attempt failed of is text, and cut.
+            Some(method) => (
+                method == "Enroll",
+                !["CommitProof", "FailAttempt"].contains(&method),
+            ),
             None => {
                 let message = "this listener is for prover nodes";
                 return Err(status::refuse(
@@ -97,6 +103,9 @@ impl Admit for Gate {
                 ));
             }
         };
+        if has_lists {
+            bound(request, MAX_BODY_BYTES);
+        }
         let tls = request
             .extensions()
             .get::<TlsConnectInfo<TcpConnectInfo>>()

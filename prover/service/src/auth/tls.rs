@@ -24,13 +24,19 @@ use tokio_rustls::{
 };
 use tokio_stream::wrappers::ReceiverStream;
 
-use super::authority::{Authority, AuthorityError, GATEWAY_NAME, ServerIdentity, renew_at};
+use super::{
+    authority::{Authority, AuthorityError, GATEWAY_NAME, ServerIdentity, renew_at},
+    crowd::Crowd,
+    limits::network,
+};
 use crate::store::blobs;
 
 /// Time for a handshake.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 /// Handshakes at a time; more connections are closed at once.
 const MAX_HANDSHAKES: usize = 256;
+/// Those of one address.
+const MAX_HANDSHAKES_OF_ONE: usize = 16;
 /// How often files are looked at for a new certificate.
 const LOOK: Duration = Duration::from_secs(10);
 
@@ -237,14 +243,15 @@ pub(crate) fn accept(
     let (sender, receiver) = mpsc::channel(64);
     let acceptor = TlsAcceptor::from(config);
     let room = Arc::new(Semaphore::new(MAX_HANDSHAKES));
+    let parties = Crowd::new(MAX_HANDSHAKES_OF_ONE);
     tokio::spawn(async move {
         loop {
             let accepted = tokio::select! {
                 accepted = listener.accept() => accepted,
                 () = sender.closed() => return,
             };
-            let stream = match accepted {
-                Ok((stream, _)) => stream,
+            let (stream, address) = match accepted {
+                Ok(accepted) => accepted,
                 Err(error) => {
                     // Out of descriptors, or the peer is gone already: neither ends the listener.
                     tracing::debug!(%error, "accept");
@@ -252,12 +259,15 @@ pub(crate) fn accept(
                     continue;
                 }
             };
+            let Ok(place) = parties.enter(network(address.ip())) else {
+                continue;
+            };
             let Ok(permit) = Arc::clone(&room).try_acquire_owned() else {
                 continue;
             };
             let (acceptor, sender) = (acceptor.clone(), sender.clone());
             tokio::spawn(async move {
-                let _permit = permit;
+                let _held = (permit, place);
                 let _ = stream.set_nodelay(true);
                 match tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await {
                     Ok(Ok(stream)) => {
@@ -270,4 +280,48 @@ pub(crate) fn accept(
         }
     });
     ReceiverStream::new(receiver)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use tokio::{io::AsyncReadExt as _, net::TcpSocket};
+
+    use super::*;
+
+    async fn silent(from: &str, to: SocketAddr) -> TcpStream {
+        let socket = TcpSocket::new_v4().expect("socket");
+        socket
+            .bind(from.parse().expect("address"))
+            .expect("loopback");
+        socket.connect(to).await.expect("connected")
+    }
+
+    /// Whether the other end keeps the connection for a while.
+    async fn is_kept(stream: &mut TcpStream) -> bool {
+        let read = stream.read_u8();
+        let read = tokio::time::timeout(Duration::from_millis(500), read);
+        read.await.is_err()
+    }
+
+    #[tokio::test]
+    async fn silent_connections_of_one_address_leave_room_for_others() {
+        let folder = tempfile::tempdir().expect("folder");
+        let authority = Arc::new(Authority::open(&folder.path().join("ca")).expect("authority"));
+        let config = issued(&authority, vec!["localhost".to_owned()]).expect("config");
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("listener");
+        let address = listener.local_addr().expect("address");
+        let _accepted = accept(listener, config);
+        let mut held = Vec::new();
+        for _ in 0..MAX_HANDSHAKES_OF_ONE {
+            held.push(silent("127.0.0.1:0", address).await);
+        }
+        assert!(is_kept(&mut held[MAX_HANDSHAKES_OF_ONE - 1]).await);
+        assert!(!is_kept(&mut silent("127.0.0.1:0", address).await).await);
+        assert!(is_kept(&mut silent("127.0.0.2:0", address).await).await);
+        drop(held);
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        assert!(is_kept(&mut silent("127.0.0.1:0", address).await).await);
+    }
 }

@@ -96,7 +96,8 @@ struct AccessArgs {
     /// Calls a second from one address, known or not; 0 for no bound.
     #[arg(long, value_name = "N")]
     address_rate: Option<f64>,
-    /// The key set (JWKS, a file) of an identity provider whose tokens are taken beside API keys; read again when it changes.
+    /// The key set (JWKS, a file) of an identity provider whose tokens are taken beside API keys, with scopes
+    /// like `zkinfer:read`; read again when it changes.
     #[arg(
         long,
         value_name = "FILE",

@@ -7,7 +7,7 @@ use tonic::{
     Request, Status,
     metadata::{Ascii, MetadataValue},
     service::{Interceptor, interceptor::InterceptedService},
-    transport::Channel,
+    transport::{Certificate, Channel, ClientTlsConfig},
 };
 use tonic_types::StatusExt as _;
 use zkinfer_service::{
@@ -103,12 +103,17 @@ impl Door {
     }
 
     pub async fn channel(&self) -> Channel {
-        let address = format!("http://{}", self.running.address);
-        Channel::from_shared(address)
-            .unwrap()
-            .connect()
-            .await
-            .unwrap()
+        let address = self.running.address;
+        let endpoint = match &self.running.authority {
+            None => Channel::from_shared(format!("http://{address}")).unwrap(),
+            Some(authority) => {
+                let pem = std::fs::read(authority).unwrap();
+                let tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(pem));
+                let endpoint = Channel::from_shared(format!("https://{address}")).unwrap();
+                endpoint.tls_config(tls).unwrap()
+            }
+        };
+        endpoint.connect().await.unwrap()
     }
 
     /// A caller with this Authorization header.
