@@ -1182,3 +1182,62 @@ async fn secrets_are_in_no_log_and_in_no_debug_output() {
         assert!(!debug.contains(hidden) && !text.contains(hidden));
     }
 }
+
+/// Not a check: `cargo test --release --workspace --test access -- --ignored --nocapture the_time` prints what a refusal takes.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "prints times, checks none"]
+async fn the_time_of_a_refusal() {
+    let door = Door::open(|_| {}).await;
+    let (_, good) = door.key("tenants/1", &["read"]).await;
+    let (name, revoked) = door.key("tenants/1", &["read"]).await;
+    let request = proto::RevokeApiKeyRequest { name };
+    door.admin()
+        .await
+        .admin
+        .revoke_api_key(request)
+        .await
+        .unwrap();
+    let last = |key: &str, by: char| {
+        let mut other: String = key.to_owned();
+        let was = other.pop().unwrap();
+        other.push(if was == by { 'z' } else { by });
+        other
+    };
+    let (secret, prefix) = good.rsplit_once('_').map(|(p, s)| (s, p)).unwrap();
+    let unknown = format!("{}_{secret}", last(prefix, 'y'));
+    let first = format!(
+        "{prefix}_{}{}",
+        if secret.starts_with('a') { 'b' } else { 'a' },
+        &secret[1..]
+    );
+    let kinds = [
+        ("unknown prefix", unknown),
+        ("wrong from the first letter", first),
+        ("wrong in the last letter", last(&good, 'x')),
+        ("revoked", revoked),
+    ];
+    let mut callers = Vec::new();
+    for (what, key) in kinds {
+        callers.push((what, door.with(&key).await, Vec::new()));
+    }
+    for _ in 0..1000 {
+        for (_, caller, times) in &mut callers {
+            let request = proto::ListJobsRequest::default();
+            let begun = std::time::Instant::now();
+            let refused = caller.jobs.list_jobs(request).await.unwrap_err();
+            times.push(begun.elapsed());
+            assert_eq!(refused.code(), Code::Unauthenticated);
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    }
+    for (what, _, mut times) in callers {
+        times.sort_unstable();
+        let us = |at: usize| times[at].as_secs_f64() * 1e6;
+        println!(
+            "{what}: p50 {:.0} us, p10 {:.0} us, p90 {:.0} us",
+            us(500),
+            us(100),
+            us(900)
+        );
+    }
+}

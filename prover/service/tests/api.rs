@@ -11,6 +11,7 @@ use std::{
 };
 
 use fake::{Fake, FakeWork};
+use prost::Message as _;
 use tokio_stream::iter;
 use tonic::{Code, Status, transport::Channel};
 use tonic_types::StatusExt as _;
@@ -146,7 +147,10 @@ impl Served {
     async fn upload(&self, bytes: &[u8], kind: ArtifactKind) {
         let started = self.start_upload(bytes, kind).await;
         if !started.already_present {
-            let messages = vec![header(&started.upload_id, 0), chunk(0, bytes)];
+            let mut messages = vec![header(&started.upload_id, 0)];
+            for (n, part) in bytes.chunks(1 << 20).enumerate() {
+                messages.push(chunk((n as u64) << 20, part));
+            }
             self.artifacts()
                 .write_artifact(iter(messages))
                 .await
@@ -831,6 +835,62 @@ async fn a_private_input_is_deleted_after_success_and_never_echoed() {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     assert_eq!(served.blobs(), before, "the uploaded input is gone");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_is_remembered_tells_nothing_of_a_private_input() {
+    let served = serve().await;
+    let name = served.create_circuit(b"model", true).await.name;
+    served.circuit_in(&name, proto::circuit::State::Ready).await;
+    let mut request = job(&name, "4242");
+    request.request_id.clear();
+    let plain = Digest::of(&request.encode_to_vec()).0;
+    request.request_id = uuid::Uuid::new_v4().to_string();
+    let made = served.create(request.clone()).await.unwrap();
+    assert_eq!(served.wait(&made.name).await.state(), State::Succeeded);
+    let again = served.create(request.clone()).await.unwrap();
+    assert!(again.deduplicated, "it is remembered");
+    request.input = job(&name, "4243").input;
+    let other = served.create(request).await.unwrap_err();
+    assert_eq!(reason(&other), "REQUEST_ID_REUSED");
+    let files = std::fs::read_dir(served.data.path()).unwrap().flatten();
+    let files = files.filter(|f| f.path().is_file());
+    let mut looked = 0;
+    for file in files {
+        let bytes = std::fs::read(file.path()).unwrap();
+        assert!(!bytes.windows(32).any(|w| w == plain), "{:?}", file.path());
+        looked += usize::from(file.file_name().to_str().unwrap().contains("zkinfer.db"));
+    }
+    assert!(looked >= 2, "the database and its log");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_input_that_is_longer_than_any_of_its_circuit_is_not_read() {
+    let served = serve().await;
+    let circuit = served.ready().await;
+    let long = vec![b'1'; (1 << 20) + 100];
+    served.upload(&long, ArtifactKind::Input).await;
+    let request = CreateJobRequest {
+        circuit,
+        input: Some(Input::InputArtifact(digest(&long).unwrap())),
+        ..Default::default()
+    };
+    let refused = served.create(request).await.unwrap_err();
+    assert_eq!(reason(&refused), "INPUT_TOO_LARGE");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_does_not_go_on_as_another_kind() {
+    let served = serve().await;
+    served.start_upload(b"x", ArtifactKind::Calibration).await;
+    let request = proto::StartUploadRequest {
+        digest: digest(b"x"),
+        size: 1,
+        kind: ArtifactKind::Input.code(),
+        ..Default::default()
+    };
+    let refused = served.artifacts().start_upload(request).await.unwrap_err();
+    assert_eq!(reason(&refused), "KIND_MISMATCH");
 }
 
 #[tokio::test(flavor = "multi_thread")]
