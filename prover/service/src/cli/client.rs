@@ -18,7 +18,6 @@ use crate::{
         self, admin_client::AdminClient, artifacts_client::ArtifactsClient,
         circuits_client::CircuitsClient, jobs_client::JobsClient, write_artifact_request::Message,
     },
-    config,
     store::{ArtifactKind, CircuitState, Digest, JobKind, JobState, Phase},
 };
 
@@ -111,6 +110,8 @@ fn is_local(address: &Address) -> bool {
 }
 
 /// The deadline of a call that does not wait.
+/// Bytes sent at once: a slow line ends one within the server's patience.
+const CHUNK_BYTES: usize = 256 << 10;
 const CALL: Duration = Duration::from_secs(30);
 
 /// A request with a deadline.
@@ -244,7 +245,7 @@ impl Client {
             message: Some(Message::Header(header)),
         }];
         let mut offset = from as u64;
-        for data in bytes[from..].chunks(config::MAX_CHUNK_BYTES) {
+        for data in bytes[from..].chunks(CHUNK_BYTES) {
             let chunk = proto::Chunk {
                 offset,
                 data: data.to_vec(),

@@ -129,7 +129,11 @@ pub(crate) async fn run(verb: NodeVerb, out: Out) -> Result<(), CliError> {
 /// The identity of a node that joins now, or joined before.
 async fn joined(args: &JoinArgs) -> Result<Home, CliError> {
     let folder = Locked::take(&args.run.data)?;
-    if folder.has_joined() {
+    let token = args
+        .token
+        .clone()
+        .or_else(|| std::env::var("ZKINFER_NODE_TOKEN").ok());
+    if folder.has_joined() && !(token.is_some() && folder.is_over()) {
         let home = folder.open()?;
         let gateway = remote::gateway_url(&args.gateway)?;
         if home.facts().gateway != gateway {
@@ -137,10 +141,6 @@ async fn joined(args: &JoinArgs) -> Result<Home, CliError> {
         }
         return Ok(home);
     }
-    let token = args
-        .token
-        .clone()
-        .or_else(|| std::env::var("ZKINFER_NODE_TOKEN").ok());
     let Some(token) = token.map(zeroize::Zeroizing::new) else {
         return Err(CliError::usage(
             "a node that joins needs --token; make one with `zkinfer token create` beside the gateway",

@@ -10,7 +10,7 @@ mod local;
 mod pace;
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -194,7 +194,7 @@ impl Desk {
     ///
     /// # Errors
     /// [`UplinkError`].
-    pub async fn heartbeat(&self, node: NodeId, beat: Beat) -> Result<BeatAnswer, UplinkError> {
+    pub async fn heartbeat(&self, node: NodeId, mut beat: Beat) -> Result<BeatAnswer, UplinkError> {
         let known = self.admitted(node).await?;
         if beat.attempts.len() > MAX_ATTEMPTS || beat.keys.len() > MAX_KEYS {
             return Err(UplinkError::Refused(format!(
@@ -209,6 +209,8 @@ impl Desk {
                 ..BeatAnswer::default()
             });
         }
+        let mut named = HashSet::new();
+        beat.attempts.retain(|a| named.insert(a.attempt));
         // Names of other attempts cost no transaction.
         let open = match beat.attempts.is_empty() {
             true => Vec::new(),

@@ -96,8 +96,8 @@ pub struct Waiting {
     pub passed_over: u32,
     /// When [`Plan::passed_over`] or [`Plan::held`] first named it.
     pub passed_since: Option<Millis>,
-    /// Whether nodes with a low score may take it too: there is no better one.
-    pub any_score: bool,
+    /// The least trust of nodes that may take it with a low score, too: there is no better one, or it waited long. `None`: no such node.
+    pub low_score_from: Option<Trust>,
 }
 
 /// A node.

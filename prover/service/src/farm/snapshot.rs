@@ -92,12 +92,8 @@ pub(super) fn outlook(
                 None => model.predict_any(job.circuit, estimate),
             };
             Racing {
-                // Nor does a copy go to a node that had the job before.
-                nodes: attempts
-                    .iter()
-                    .filter_map(|a| a.node)
-                    .chain(job.tried.iter().map(|t| t.node))
-                    .collect(),
+                nodes: attempts.iter().filter_map(|a| a.node).collect(),
+                tried: job.tried.iter().map(|t| t.node).collect(),
                 elapsed_ms: oldest.map_or(0, |a| now.saturating_sub(a.leased_at).max(0) as u64),
                 expected,
                 job: turn(job),
@@ -204,21 +200,33 @@ fn waiting(
         min_trust: job.min_trust,
         pools: job.pools,
         excluded: Vec::new(),
-        any_score: true,
+        low_score_from: None,
         estimated_ms: model.predict_any(job.circuit, job.estimated_ms).p50_ms,
         key_load_ms: key_load_ms.unwrap_or(job.key_bytes / KEY_BYTES_A_MS),
         passed_over: job.passed_over,
         passed_since: job.passed_since,
     };
-    // A node that could take the job and does not keeps nobody out for long.
+    let mut better = nodes.iter().filter(|n| n.score >= LOW_SCORE);
+    let alone = !better.any(|n| can_prove(&waiting, n).is_ok());
+    // A node that could take the job and does not keeps nobody out for long, but UNTRUSTED ones whose word is that they failed: they may come
+    // again and again, and the job's budget is what they use up.
     let ended = tried.iter().map(|t| t.ended_at).max().unwrap_or(0);
     let since = ended.max(waiting.created_at).max(waiting.not_before);
-    if now.saturating_sub(since) < PATIENCE_MS {
-        waiting.any_score = !nodes
-            .iter()
-            .any(|n| n.score >= LOW_SCORE && can_prove(&waiting, n).is_ok());
-        waiting.excluded = excluded(&waiting, &tried, nodes);
-    }
+    let long = now.saturating_sub(since) >= PATIENCE_MS;
+    waiting.low_score_from = match (alone, long) {
+        (true, _) => Some(Trust::Untrusted),
+        (false, true) => Some(Trust::Vetted),
+        (false, false) => None,
+    };
+    let suspect = |node: NodeId| {
+        let known = nodes.iter().find(|n| n.node == node);
+        known.is_none_or(|n| n.trust < Trust::Vetted)
+    };
+    let tried: Vec<Tried> = tried
+        .into_iter()
+        .filter(|t| !long || t.outcome == AttemptOutcome::Failed && suspect(t.node))
+        .collect();
+    waiting.excluded = excluded(&waiting, &tried, nodes);
     waiting
 }
 
@@ -442,6 +450,11 @@ mod tests {
         let early = turn(lost.clone(), &nodes, PATIENCE_MS - 1);
         assert_eq!(early.excluded, [nodes[0].node]);
         assert!(turn(lost, &nodes, PATIENCE_MS).excluded.is_empty());
+        // But not for those whose word is all there is against them.
+        let failed = job(Trust::Untrusted, &[(&nodes[1], AttemptOutcome::Failed)]);
+        let later = turn(failed.clone(), &nodes, 100 * PATIENCE_MS);
+        assert_eq!(later.excluded, [nodes[1].node]);
+        assert!(turn(failed, &nodes[1..], 0).excluded.is_empty(), "alone");
     }
 
     #[test]
@@ -456,6 +469,13 @@ mod tests {
         let nodes = [low.clone(), node(Trust::Vetted)];
         assert!(fits(&turn(private.clone(), &nodes, 0), &low).is_err());
         assert!(fits(&turn(private, &nodes, PATIENCE_MS), &low).is_ok());
+        let liar = Candidate {
+            score: 0.0,
+            ..node(Trust::Untrusted)
+        };
+        let nodes = [liar.clone(), node(Trust::Vetted)];
+        let public = job(Trust::Untrusted, &[]);
+        assert!(fits(&turn(public, &nodes, PATIENCE_MS), &liar).is_err());
     }
 
     #[test]

@@ -22,7 +22,7 @@ const MAX_WAIT: Duration = Duration::from_secs(60);
 const MAX_WANTED_LABELS: usize = 8;
 /// Longest time to live.
 /// A number of an input file as text, with what surrounds it.
-const BYTES_A_VALUE: u64 = 64;
+const BYTES_A_VALUE: u64 = 128;
 const MAX_TTL: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// Where the input of a job is.

@@ -400,9 +400,10 @@ impl Cache {
         source: &dyn Source,
         watch: &Watch,
     ) -> Result<Promise<'_>, CacheError> {
-        self.make_room(file.size)?;
-        let mut promise = Promise::of(self, file.size);
         let part = self.part(&file.digest);
+        let here = fs::metadata(&part).map_or(0, |m| m.len());
+        self.make_room(file.size, here)?;
+        let mut promise = Promise::of(self, file.size);
         download::download(file, &part, source, watch).await?;
         if let Some(parent) = place.parent() {
             blobs::private_folder(parent)?;
@@ -418,12 +419,10 @@ impl Cache {
         Ok(promise)
     }
 
-    /// Lets circuits go until `need` more bytes fit.
-    fn make_room(&self, need: u64) -> Result<(), CacheError> {
-        let fits = |free: u64| free >= need.saturating_add(self.settings.min_free_bytes);
-        if !fits(disk_free(&self.settings.folder)) {
-            self.drop_parts();
-        }
+    /// Lets circuits go until `need` more bytes fit, of which `here` are on the disk.
+    fn make_room(&self, need: u64, here: u64) -> Result<(), CacheError> {
+        let missing = need.saturating_sub(here);
+        let mut dropped = false;
         loop {
             let used = self.used_bytes();
             let (promised, awaited) = {
@@ -433,9 +432,13 @@ impl Cache {
             let free = disk_free(&self.settings.folder);
             let (limit, keep) = (self.settings.max_bytes, self.settings.min_free_bytes);
             if used.saturating_add(promised).saturating_add(need) <= limit
-                && free >= awaited.saturating_add(need).saturating_add(keep)
+                && free >= awaited.saturating_add(missing).saturating_add(keep)
             {
                 return Ok(());
+            }
+            if !std::mem::replace(&mut dropped, true) {
+                self.drop_parts();
+                continue;
             }
             let Some(circuit) = self.cheapest() else {
                 return Err(CacheError::NoRoom {
@@ -453,15 +456,23 @@ impl Cache {
 
     /// Removes downloads that nobody goes on with.
     fn drop_parts(&self) {
-        for entry in folder(&self.settings.folder.join("tmp")) {
-            let name = entry.file_name();
-            let digest = name.to_str().and_then(|n| n.split('.').next());
-            let digest: Option<Digest> = digest.and_then(|d| d.parse().ok());
-            let state = self.state();
-            if digest.is_some_and(|d| !state.turns.contains_key(&d)) {
-                let _ = fs::remove_file(entry.path());
-            }
+        let state = self.state();
+        for (path, _) in self.left_parts(&state) {
+            let _ = fs::remove_file(path);
         }
+    }
+
+    /// Downloads that nobody goes on with, and their sizes.
+    fn left_parts(&self, state: &State) -> Vec<(PathBuf, u64)> {
+        let parts = self.settings.folder.join("tmp");
+        let left = folder(&parts).filter_map(|entry| {
+            let name = entry.file_name();
+            let digest: Digest = name.to_str()?.split('.').next()?.parse().ok()?;
+            let is_left = !state.turns.contains_key(&digest);
+            let size = entry.metadata().ok()?.len();
+            is_left.then(|| (entry.path(), size))
+        });
+        left.collect()
     }
 
     /// Bytes that new keys may take when those that are not in use leave.
@@ -478,7 +489,13 @@ impl Cache {
         let taken = held.saturating_add(state.promised);
         let by_limit = self.settings.max_bytes.saturating_sub(taken);
         let keep = self.settings.min_free_bytes.saturating_add(state.awaited);
-        let free = disk_free(&self.settings.folder).saturating_add(idle);
+        // So may downloads that nobody goes on with.
+        let left = self
+            .left_parts(&state)
+            .iter()
+            .fold(0u64, |sum, (_, size)| sum.saturating_add(*size));
+        let free = disk_free(&self.settings.folder);
+        let free = free.saturating_add(idle).saturating_add(left);
         by_limit.min(free.saturating_sub(keep))
     }
 

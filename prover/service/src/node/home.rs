@@ -155,6 +155,15 @@ impl Locked {
         self.folder.join(FACTS).is_file()
     }
 
+    /// Whether it joined so long ago that its certificate is over: only a new token lets it in again.
+    pub fn is_over(&self) -> bool {
+        let facts = blobs::read_bounded(&self.folder.join(FACTS), MAX_FILE_BYTES);
+        let facts = facts
+            .ok()
+            .and_then(|f| serde_json::from_slice::<Facts>(&f).ok());
+        facts.is_some_and(|f| f.expires <= now())
+    }
+
     /// Reads who the node is.
     ///
     /// # Errors
@@ -293,6 +302,18 @@ mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
     use super::*;
+
+    #[test]
+    fn a_node_whose_certificate_is_over_joins_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(!Locked::take(folder.path()).unwrap().is_over());
+        for (expires, over) in [(now() + 60, false), (now() - 1, true)] {
+            let facts = Facts { expires, ..facts() };
+            let locked = Locked::take(folder.path()).unwrap();
+            drop(locked.join(facts, identity()).unwrap());
+            assert_eq!(Locked::take(folder.path()).unwrap().is_over(), over);
+        }
+    }
 
     fn facts() -> Facts {
         Facts {

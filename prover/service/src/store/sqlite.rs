@@ -147,6 +147,14 @@ impl SqliteStore {
         }
     }
 
+    /// The wall clock, for what people and other machines were promised: the ends of credentials.
+    fn wall(&self) -> Millis {
+        match self.set_clock.load(Ordering::Relaxed) {
+            0 => wall_clock(),
+            set => set,
+        }
+    }
+
     /// Sets the clock, which then stands still.
     #[cfg(test)]
     pub(crate) fn set_clock(&self, now: Millis) {

@@ -83,11 +83,11 @@ async fn at_work<'n>(
         for node in nodes {
             node.signal_provers(Signal::CONT);
         }
-        tokio::time::sleep(Duration::from_millis(30)).await;
+        tokio::time::sleep(Duration::from_millis(60)).await;
         for node in nodes {
             node.signal_provers(Signal::STOP);
         }
-        let told = Instant::now() + 2 * HEARTBEAT;
+        let told = Instant::now() + HEARTBEAT + HEARTBEAT / 5;
         while Instant::now() < told && !is_proving(&seen) {
             tokio::time::sleep(Duration::from_millis(20)).await;
             seen = job(&mut client, name).await;

@@ -30,7 +30,7 @@ async fn f01_a_killed_prover_fails_its_attempt_and_its_supervisor_goes_on() {
 #[tokio::test(flavor = "multi_thread")]
 async fn f02_a_killed_node_loses_its_lease_and_no_attempt_is_counted() {
     let slow = all();
-    let (_turn, folder, gateway) = farm(if slow { &[] } else { &QUICK }).await;
+    let (_turn, folder, gateway) = farm(if slow { &QUICK[2..] } else { &QUICK }).await;
     let circuit = long_circuit(&gateway);
     let mut nodes = two_nodes(&gateway, folder.path());
     let name = submit(&gateway, &circuit, long_input(0)).await;

@@ -12,12 +12,13 @@ use super::{Desk, bounded};
 use crate::{
     farm::{
         Farm,
+        job::NOT_HANDED_OUT,
         lease::{AttemptId, Finished, UplinkError, Verdict},
         scheduler::NodeClass,
     },
     store::{
-        AttemptOutcome, CommitOutcome, FailureClass, Held, JobState, NewProof, Node, NodeId,
-        StoreError, Trust,
+        AttemptOutcome, CommitOutcome, Failure, FailureClass, Held, JobState, NewProof, Node,
+        NodeId, StoreError, Trust,
     },
     work::{Mismatch, ProofParts},
 };
@@ -108,9 +109,21 @@ async fn settle(
     let begun = Instant::now();
     let (circuit, prove, key_load) = (held.job.circuit, finished.prove, finished.key_load);
     let (tenant, metrics) = (held.job.tenant, &farm.metrics);
+    let held_session = held.attempt.session;
     let proof = match check(farm, checks, held, finished).await? {
         Ok(proof) => proof,
-        Err(reason) => {
+        Err(Mismatch::Input(why)) => {
+            // Nothing that a node does could mend it: the attempt ends, and with the last one of its budget the job.
+            tracing::error!(%attempt, why, "the stored input cannot be used");
+            let failure = Failure::new(FailureClass::Internal, NOT_HANDED_OUT, why);
+            let session = held_session.unwrap_or(node.session);
+            let failed = farm.store.fail_attempt(node.id, session, attempt, failure);
+            failed.await?;
+            farm.live.forget(attempt);
+            let message = "the gateway cannot use the stored input of this job";
+            return Err(UplinkError::Refused(message.to_owned()));
+        }
+        Err(Mismatch::Proof(reason)) => {
             metrics.proof_rejected("PROOF_INVALID");
             metrics.attempt_ended(AttemptOutcome::Failed, Some(FailureClass::ProofInvalid));
             reject(farm, node.id, attempt, &reason).await?;
@@ -162,13 +175,14 @@ async fn reject(
     Ok(())
 }
 
-/// The proof as it may be stored, or why it does not hold.
+/// The proof as it may be stored, or why not.
 async fn check(
     farm: &Arc<Farm>,
     checks: Arc<Semaphore>,
     held: Held,
     finished: Finished,
-) -> Result<Result<NewProof, String>, UplinkError> {
+) -> Result<Result<NewProof, Mismatch>, UplinkError> {
+    let no = |why: String| Ok(Err(Mismatch::Proof(why)));
     let job = held.job;
     for (what, got, most) in [
         ("proof", finished.proof.len() as u64, MAX_PROOF_BYTES),
@@ -179,22 +193,22 @@ async fn check(
         ),
     ] {
         if got > most {
-            return Ok(Err(format!("a {what} of {got} bytes, at most {most}")));
+            return no(format!("a {what} of {got} bytes, at most {most}"));
         }
     }
     if finished.public_values.get(..32) != Some(&job.context[..]) {
-        return Ok(Err("the proof carries another context".to_owned()));
+        return no("the proof carries another context".to_owned());
     }
     let gate = crate::gateway::gate(farm, job.tenant, job.circuit)
         .await
         .map_err(|e| UplinkError::Unreachable(format!("the verifying key: {e}")))?;
     let vk_digest = gate.vk_digest();
     if finished.vk_digest != vk_digest {
-        return Ok(Err(format!(
+        return no(format!(
             "the proof was made with the key {}, expected {}",
             hex::encode(finished.vk_digest),
             hex::encode(vk_digest)
-        )));
+        ));
     }
     let permit = checks
         .acquire_owned()
@@ -208,22 +222,16 @@ async fn check(
     let begun = Instant::now();
     let checked = tokio::task::spawn_blocking(move || {
         let _permit = permit;
-        if let Err(reason) = gate.verify(&parts) {
-            return Ok(Err(reason));
-        }
-        let input = own.read_input(&job).map_err(UplinkError::Unreachable)?;
-        match gate.check_input(&parts, &input) {
-            Ok(()) => Ok(Ok(parts)),
-            Err(Mismatch::Proof(reason)) => Ok(Err(reason)),
-            // Not the node's fault.
-            Err(Mismatch::Input(why)) => Err(UplinkError::Unreachable(why)),
-        }
+        gate.verify(&parts).map_err(Mismatch::Proof)?;
+        let input = own.read_input(&job).map_err(Mismatch::Input)?;
+        gate.check_input(&parts, &input)?;
+        Ok::<_, Mismatch>(parts)
     });
-    let checked: Result<Result<ProofParts, String>, UplinkError> = checked
+    let checked = checked
         .await
         .map_err(|_| UplinkError::Unreachable("the verifier met a defect".to_owned()))?;
     farm.metrics.verified(begun.elapsed());
-    Ok(checked?.map(|parts| NewProof {
+    Ok(checked.map(|parts| NewProof {
         proof: parts.proof,
         public_values: parts.public_values,
         vk_digest,

@@ -57,10 +57,11 @@ pub(super) async fn acquire(
     if let Err(wait) = desk.with(id, |v| v.pace.take(Instant::now())) {
         return Ok(nothing(wait));
     }
-    if desk.with(id, |v| std::mem::replace(&mut v.waits, true)) {
+    let (waited, visit) = desk.with(id, |v| (std::mem::replace(&mut v.waits, true), v.visit));
+    if waited {
         return Ok(nothing(Duration::from_secs(1)));
     }
-    let _waits = Waits(desk, id, desk.with(id, |v| v.visit));
+    let _waits = Waits(desk, id, visit);
     ask.keys.truncate(MAX_KEYS);
     let farm = &desk.farm;
     let until = tokio::time::Instant::now() + ask.wait.min(MAX_WAIT);

@@ -132,7 +132,8 @@ pub(super) fn ready(job: &Waiting, snapshot: &Snapshot) -> Result<(), Delay> {
 /// Whether an idle `node` takes `job`.
 pub(in crate::farm) fn fits(job: &Waiting, node: &Candidate) -> Result<(), Refusal> {
     can_prove(job, node)?;
-    if node.score < LOW_SCORE && job.priority != Priority::Batch && !job.any_score {
+    let low_is_enough = job.low_score_from.is_some_and(|least| node.trust >= least);
+    if node.score < LOW_SCORE && job.priority != Priority::Batch && !low_is_enough {
         return Err(Refusal::LowScore(node.score));
     }
     Ok(())

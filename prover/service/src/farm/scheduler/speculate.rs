@@ -15,6 +15,8 @@ pub struct Racing {
     pub job: Waiting,
     /// The nodes of its open attempts.
     pub nodes: Vec<NodeId>,
+    /// The nodes of those that ended.
+    pub tried: Vec<NodeId>,
     /// How long the oldest open attempt runs.
     pub elapsed_ms: u64,
     /// How long such jobs take on that node.
@@ -42,6 +44,7 @@ pub fn speculate(snapshot: &Snapshot, running: &[Racing], node: NodeId) -> Optio
     let late = running.iter().filter(|r| {
         r.nodes.len() == 1
             && !r.nodes.contains(&node.node)
+            && !r.tried.contains(&node.node)
             && r.job.priority >= Priority::Normal
             && r.elapsed_ms > patience(r)
             && filter::can_prove(&r.job, node).is_ok()

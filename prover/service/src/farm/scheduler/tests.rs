@@ -76,7 +76,7 @@ fn job(n: u128, circuit: u128) -> Waiting {
         key_load_ms: 5_000,
         passed_over: 0,
         passed_since: None,
-        any_score: false,
+        low_score_from: None,
     }
 }
 
@@ -611,6 +611,7 @@ fn a_weak_node_gets_batch_jobs_and_copies_only() {
     let racing = Racing {
         job: s.jobs.remove(0),
         nodes: vec![node_id(1)],
+        tried: Vec::new(),
         elapsed_ms: 30_001,
         expected: Quantiles::prior(1_000),
     };
@@ -629,6 +630,7 @@ fn a_copy_is_made_of_the_latest_job_only_on_an_idle_node() {
     let racing = |n: u128, elapsed_ms: u64, p95_ms: u64| Racing {
         job: job(n, 1),
         nodes: vec![node_id(1)],
+        tried: Vec::new(),
         elapsed_ms,
         expected: Quantiles {
             p95_ms,
@@ -642,6 +644,12 @@ fn a_copy_is_made_of_the_latest_job_only_on_an_idle_node() {
     assert_eq!(copy(&s, &[racing(0, 80_000, 40_000)]), None);
     let two = [racing(0, 90_000, 40_000), racing(1, 50_000, 1)];
     assert_eq!(copy(&s, &two), Some(job_id(1)));
+    // Earlier attempts elsewhere keep no copy away; one here does.
+    let mut again = racing(0, 90_000, 1);
+    again.tried = vec![node_id(1), node_id(5)];
+    assert_eq!(copy(&s, std::slice::from_ref(&again)), Some(job_id(0)));
+    again.tried.push(node_id(0));
+    assert_eq!(copy(&s, &[again]), None);
     // On its own node, of a BATCH job, when one runs already, when the node has no room: no copy.
     assert_eq!(speculate(&s, &two, node_id(1)), None);
     let mut batch = racing(0, 90_000, 1);

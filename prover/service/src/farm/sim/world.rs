@@ -385,7 +385,7 @@ impl<'a> World<'a> {
                     key_load_ms: trace.key_load_ms,
                     passed_over: self.passed[job].times,
                     passed_since: self.passed[job].since,
-                    any_score: false,
+                    low_score_from: None,
                 });
             }
         }

@@ -232,6 +232,26 @@ async fn what_came_before_a_stop_counts_and_can_leave() {
 }
 
 #[tokio::test]
+async fn what_was_left_of_a_download_is_room_and_leaves_for_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let cache = Cache::open(settings(folder.path())).unwrap();
+    let part = cache.part(&Digest([5; 32]));
+    fs::write(&part, vec![0; 3000]).unwrap();
+    let left = cache.left_parts(&cache.state());
+    assert_eq!(left, [(part.clone(), 3000)]);
+    let turn = Turn::of(&cache, Digest([5; 32]));
+    assert!(
+        cache.left_parts(&cache.state()).is_empty(),
+        "somebody goes on"
+    );
+    cache.drop_parts();
+    assert!(part.exists());
+    drop(turn);
+    cache.drop_parts();
+    assert!(!part.exists());
+}
+
+#[tokio::test]
 async fn what_idle_keys_hold_is_room_for_others() {
     let folder = tempfile::tempdir().unwrap();
     let mut shelf = Shelf::default();

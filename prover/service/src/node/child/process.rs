@@ -271,6 +271,12 @@ fn listen(stderr: Option<std::process::ChildStderr>, words: &Mutex<Vec<u8>>) {
     let Some(mut pipe) = stderr else { return };
     let mut chunk = [0; 4096];
     while let Ok(n @ 1..) = pipe.read(&mut chunk) {
+        // Where a panic was; our hook prints the place and nothing else.
+        let said = String::from_utf8_lossy(chunk.get(..n).unwrap_or_default());
+        for line in said.lines().filter(|l| l.contains("internal error at ")) {
+            let line: String = line.chars().filter(|c| !c.is_control()).take(300).collect();
+            tracing::error!(line, "a prover met a defect");
+        }
         let mut kept = words.lock().unwrap_or_else(PoisonError::into_inner);
         kept.extend_from_slice(chunk.get(..n).unwrap_or_default());
         let surplus = kept.len().saturating_sub(LAST_WORDS_BYTES);

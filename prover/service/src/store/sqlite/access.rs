@@ -270,7 +270,7 @@ impl AccessStore for SqliteStore {
             key: read_key(&row)?,
             hash: rows::digest(row.try_get("hash")?)?,
             tenant: read_tenant(&row)?,
-            now: self.clock(),
+            now: self.wall(),
         }))
     }
 
@@ -293,7 +293,7 @@ impl AccessStore for SqliteStore {
                 id: format!("keys/{}", String::from_utf8_lossy(&prefix)),
             });
         }
-        let at = now(&mut tx).await?;
+        let at = self.wall();
         // A successor without an end of its own has that of the key it replaces.
         let (tenant, scopes, until) = match &new.replaces {
             Some((old, overlap)) => {
@@ -332,7 +332,7 @@ impl AccessStore for SqliteStore {
 
     async fn revoke_api_key(&self, prefix: &str) -> Result<ApiKey, StoreError> {
         let mut tx = self.write().await?;
-        let at = now(&mut tx).await?;
+        let at = self.wall();
         sqlx::query(
             "UPDATE api_keys SET revoked_at=? WHERE prefix=? AND (revoked_at IS NULL OR revoked_at>?)",
         )

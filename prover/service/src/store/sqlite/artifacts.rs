@@ -168,8 +168,8 @@ pub(super) async fn stored_bytes(
         "SELECT (SELECT coalesce(sum(size),0) FROM artifacts) + (SELECT coalesce(sum(size),0) FROM uploads) \
          + (SELECT coalesce(sum(json_extract(keys,'$.proving_key_bytes')),0) FROM circuits WHERE state=3), \
          (SELECT coalesce(sum(a.size),0) FROM artifact_refs r JOIN artifacts a ON a.digest=r.digest WHERE r.tenant_id=?1) \
-         + (SELECT coalesce(sum(a.size),0) FROM jobs j JOIN artifacts a ON a.digest=j.input_digest \
-         WHERE j.tenant_id=?1 AND j.private_input AND NOT j.input_dropped) \
+         + (SELECT coalesce(sum(a.size),0) FROM jobs j INDEXED BY jobs_private JOIN artifacts a ON a.digest=j.input_digest \
+         WHERE j.private_input=1 AND j.input_dropped=0 AND j.tenant_id=?1) \
          + (SELECT coalesce(sum(size),0) FROM uploads WHERE tenant_id=?1) \
          + (SELECT coalesce(sum(json_extract(keys,'$.proving_key_bytes')),0) FROM circuits WHERE state=3 AND tenant_id=?1), \
          (SELECT max_artifact_bytes FROM tenants WHERE id=?1)",

@@ -52,9 +52,11 @@ pub(super) fn not_found(id: JobId) -> StoreError {
 /// A tenant that had nothing to do joins at the present virtual time (`fair::join`): idleness saves up nothing.
 async fn join(tx: &mut Tx<'_>, tenant: TenantId) -> Result<(), StoreError> {
     sqlx::query(
-        "UPDATE tenants SET vtime=max(vtime,coalesce((SELECT min(t.vtime) FROM tenants t WHERE t.id<>?1 AND EXISTS( \
-         SELECT 1 FROM jobs WHERE tenant_id=t.id AND kind=1 AND state IN (1,2,3,4))),(SELECT max(vtime) FROM tenants))) \
-         WHERE id=?1 AND NOT EXISTS(SELECT 1 FROM jobs WHERE tenant_id=?1 AND kind=1 AND state IN (1,2,3,4))",
+        "UPDATE tenants SET vtime=max(vtime,coalesce( \
+         (SELECT min(vtime) FROM tenants WHERE id<>?1 AND id IN (SELECT tenant_id FROM jobs WHERE kind=1 AND state IN (2,3,4))), \
+         (SELECT min(vtime) FROM tenants WHERE id<>?1 AND id IN (SELECT tenant_id FROM jobs WHERE kind=1 AND state IN (1,2,3,4))), \
+         (SELECT max(vtime) FROM tenants))) \
+         WHERE id=?1 AND id NOT IN (SELECT tenant_id FROM jobs WHERE kind=1 AND state IN (1,2,3,4))",
     )
     .bind(tenant.0)
     .execute(&mut **tx)

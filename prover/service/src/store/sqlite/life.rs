@@ -45,6 +45,11 @@ async fn life(tx: &mut Tx<'_>, job: &Job) -> Result<Life, StoreError> {
     })
 }
 
+/// How far a tenant's virtual time may lie behind that of those who run.
+const MOST_CREDIT_MS: f64 = 600_000.0;
+/// No job waits longer for its next claim: the longest pause and a fifth.
+const LONGEST_WAIT_MS: i64 = 360_000;
+
 /// ± 20 %, so that jobs that failed together do not come back together.
 fn spread(wait_ms: u64) -> i64 {
     let spread = rand::Rng::gen_range(&mut rand::thread_rng(), 0.8..=1.2);
@@ -187,13 +192,31 @@ async fn begin_attempt(
     .execute(&mut **tx)
     .await?;
     if claimant.charge_ms > 0 {
-        sqlx::query("UPDATE tenants SET vtime=vtime+?2/weight WHERE id=?1")
-            .bind(job.tenant.0)
-            .bind(claimant.charge_ms as f64)
+        // A queue that nobody could serve saves up a bounded credit.
+        sqlx::query(
+            "UPDATE tenants SET vtime=max(vtime,coalesce((SELECT min(vtime) FROM tenants WHERE id<>?1 AND id IN \
+             (SELECT tenant_id FROM jobs WHERE kind=1 AND state IN (2,3,4))),0)-?3)+?2/weight WHERE id=?1",
+        )
+        .bind(job.tenant.0)
+        .bind(claimant.charge_ms as f64)
+        .bind(MOST_CREDIT_MS)
             .execute(&mut **tx)
             .await?;
     }
     Ok(())
+}
+
+/// Whether the attempt is of an UNTRUSTED node.
+async fn is_untrusted(tx: &mut Tx<'_>, job: &Job, epoch: Option<i64>) -> Result<bool, StoreError> {
+    let row = sqlx::query(
+        "SELECT 1 FROM attempts a JOIN nodes n ON n.id=a.node_id WHERE a.job_id=? AND a.epoch=? AND n.trust=?",
+    )
+    .bind(&job.id.0.as_bytes()[..])
+    .bind(epoch)
+    .bind(Trust::Untrusted.code())
+    .fetch_optional(&mut **tx)
+    .await?;
+    Ok(row.is_some())
 }
 
 /// Ends one attempt of a job (also one that ended before, when it won), or all that are open.
@@ -209,13 +232,14 @@ async fn end(
         Some(_) => "epoch=?7",
         None => "?7 IS NULL AND ended_at IS NULL",
     };
-    // Time that made no proof is not billed, unless the request was to blame.
-    let to_blame = failure.is_some_and(|f| {
+    // Time that made no proof is not billed, unless the request was to blame, by the word of a node that is trusted.
+    let blamed = failure.is_some_and(|f| {
         matches!(
             f.class,
             FailureClass::InvalidRequest | FailureClass::ResourceExceeded
         )
     });
+    let to_blame = blamed && !is_untrusted(tx, job, epoch).await?;
     let refund = outcome != AttemptOutcome::Won && !(outcome == AttemptOutcome::Failed && to_blame);
     if refund {
         let sql = format!(
@@ -398,7 +422,7 @@ pub(super) async fn commit_proof(
     }
     // What the proof took replaces the estimate that the tenant was charged with; an UNTRUSTED node's word makes it no dearer.
     sqlx::query(
-        "UPDATE tenants SET vtime=max(0,vtime + (SELECT iif((SELECT trust FROM nodes WHERE id=node_id)=?5,min(?1,charged_ms),?1) \
+        "UPDATE tenants SET vtime=max(0,vtime + (SELECT iif(charged_ms>0 AND (SELECT trust FROM nodes WHERE id=node_id)=?5,min(?1,charged_ms),?1) \
          - charged_ms FROM attempts WHERE job_id=?2 AND epoch=?3)/weight) WHERE id=?4",
     )
     .bind(proof.prove_ms as f64)
@@ -422,12 +446,13 @@ pub(super) async fn commit_proof(
         nodes::score(&mut tx, node, nodes::Deed::Won).await?;
     }
     let wrong = sqlx::query(
-        "SELECT DISTINCT node_id FROM attempts WHERE job_id=?1 AND outcome=2 AND failure_class IN (1,3,6) AND failure_code<>?2 \
-         AND node_id IS NOT NULL AND node_id IS NOT ?3",
+        "SELECT DISTINCT node_id FROM attempts a JOIN nodes n ON n.id=a.node_id WHERE job_id=?1 AND outcome=2 \
+         AND (failure_class IN (1,3,6) OR failure_class=2 AND trust=?4) AND failure_code<>?2 AND node_id IS NOT ?3",
     )
     .bind(&id.0.as_bytes()[..])
     .bind(NOT_HANDED_OUT)
     .bind(node.as_ref().map(|n| &n.0.as_bytes()[..]))
+    .bind(Trust::Untrusted.code())
     .fetch_all(&mut *tx)
     .await?;
     for row in wrong {
@@ -531,12 +556,18 @@ pub(super) async fn recover(store: &SqliteStore, grace_ms: i64) -> Result<Recove
     }
     let until = tx.now.saturating_add(grace_ms);
     let held = sqlx::query(
-        "UPDATE attempts SET lease_expires=max(lease_expires,?) WHERE ended_at IS NULL AND node_id IS NOT NULL",
+        "UPDATE attempts SET lease_expires=? WHERE ended_at IS NULL AND node_id IS NOT NULL",
     )
     .bind(until)
     .execute(&mut *tx)
     .await?
     .rows_affected();
+    // The clock may have been ahead when the pauses were written.
+    let latest = tx.now.saturating_add(LONGEST_WAIT_MS);
+    sqlx::query("UPDATE jobs SET not_before=?1 WHERE state=1 AND not_before>?1")
+        .bind(latest)
+        .execute(&mut *tx)
+        .await?;
     store.commit(tx).await?;
     Ok(Recovered { requeued, held })
 }

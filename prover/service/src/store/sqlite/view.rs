@@ -110,7 +110,7 @@ async fn heads(
     Ok(waiting)
 }
 
-/// What was tried before, a line for each node and end, the last one last.
+/// What was tried before, a line for each node and end, the last one last. By way of the jobs that live (an index has them): attempts stay for ever.
 async fn add_tried<'j>(
     tx: &mut SqliteConnection,
     jobs: impl Iterator<Item = &'j mut WaitingJob>,
@@ -118,7 +118,7 @@ async fn add_tried<'j>(
     let mut by_job: HashMap<JobId, Vec<Tried>> = HashMap::new();
     let tried = sqlx::query(
         "SELECT a.job_id,a.node_id,a.outcome,a.failure_class,count(*) AS times,max(a.ended_at) AS ended FROM jobs j \
-         JOIN attempts a ON a.job_id=j.id WHERE j.kind=1 AND j.state IN (1,2,3) AND j.epoch>0 AND a.node_id IS NOT NULL \
+         CROSS JOIN attempts a ON a.job_id=j.id WHERE j.kind=1 AND j.state IN (1,2,3,4) AND j.epoch>0 AND a.node_id IS NOT NULL \
          AND a.ended_at IS NOT NULL GROUP BY a.job_id,a.node_id,a.outcome,a.failure_class ORDER BY a.job_id,max(a.epoch)",
     )
     .fetch_all(&mut *tx)
