@@ -853,7 +853,9 @@ async fn a_request_that_is_remembered_tells_nothing_of_a_private_input() {
     request.input = job(&name, "4243").input;
     let other = served.create(request).await.unwrap_err();
     assert_eq!(reason(&other), "REQUEST_ID_REUSED");
-    let files = std::fs::read_dir(served.data.path()).unwrap().flatten();
+    let files = std::fs::read_dir(served.data.path().join("data"))
+        .unwrap()
+        .flatten();
     let files = files.filter(|f| f.path().is_file());
     let mut looked = 0;
     for file in files {
@@ -868,7 +870,7 @@ async fn a_request_that_is_remembered_tells_nothing_of_a_private_input() {
 async fn an_input_that_is_longer_than_any_of_its_circuit_is_not_read() {
     let served = serve().await;
     let circuit = served.ready().await;
-    let long = vec![b'1'; (1 << 20) + 100];
+    let long = vec![b'1'; (1 << 20) + 1000];
     served.upload(&long, ArtifactKind::Input).await;
     let request = CreateJobRequest {
         circuit,

@@ -87,6 +87,15 @@ fn settings(folder: &Path) -> CacheSettings {
     }
 }
 
+/// A cache with room for one bundle with a key of 5000 bytes.
+fn small(folder: &Path) -> Arc<Cache> {
+    let settings = CacheSettings {
+        max_bytes: 7000,
+        ..settings(folder)
+    };
+    Cache::open(settings).unwrap()
+}
+
 async fn get(
     cache: &Arc<Cache>,
     circuit: CircuitId,
@@ -217,11 +226,7 @@ async fn what_came_before_a_stop_counts_and_can_leave() {
     assert_eq!(cache.used_bytes(), 5000 + 1000 + 10 + 11);
     drop(cache);
     // Also for the next process, and it makes room for others.
-    let small = CacheSettings {
-        max_bytes: 7000,
-        ..settings(folder.path())
-    };
-    let cache = Cache::open(small).unwrap();
+    let cache = small(folder.path());
     assert_eq!(cache.used_bytes(), 6021);
     let second = CircuitId::fresh();
     let others = shelf.bundle(8, 5000);
@@ -256,11 +261,7 @@ async fn what_idle_keys_hold_is_room_for_others() {
     let folder = tempfile::tempdir().unwrap();
     let mut shelf = Shelf::default();
     let (circuit, files) = (CircuitId::fresh(), shelf.bundle(7, 5000));
-    let small = CacheSettings {
-        max_bytes: 7000,
-        ..settings(folder.path())
-    };
-    let cache = Cache::open(small).unwrap();
+    let cache = small(folder.path());
     assert_eq!(cache.room(), 7000);
     let held = get(&cache, circuit, &files, &shelf).await.unwrap();
     assert_eq!(cache.room(), 7000 - cache.used_bytes());
@@ -274,11 +275,7 @@ async fn a_damaged_key_larger_than_half_the_cache_is_fetched_again() {
     let folder = tempfile::tempdir().unwrap();
     let mut shelf = Shelf::default();
     let (circuit, files) = (CircuitId::fresh(), shelf.bundle(7, 5000));
-    let small = CacheSettings {
-        max_bytes: 7000,
-        ..settings(folder.path())
-    };
-    let cache = Cache::open(small).unwrap();
+    let cache = small(folder.path());
     let held = get(&cache, circuit, &files, &shelf).await.unwrap();
     damage(&held.folder().join(bundle::PROVING_KEY), false, |b| {
         b[0] ^= 1
