@@ -240,12 +240,14 @@ impl Remote {
             let due = facts.until_renewal(home::now());
             if due.is_zero() {
                 match self.renew().await {
-                    // By a clock that is far ahead the next one is due at once, too.
                     Ok(()) => {
                         backoff.reset();
-                        tokio::select! {
-                            () = tokio::time::sleep(RENEWED_PAUSE) => {}
-                            () = stop.cancelled() => return,
+                        // By a clock that is far ahead the next one is over before it came.
+                        if self.home.facts().expires <= home::now() {
+                            tokio::select! {
+                                () = tokio::time::sleep(RENEWED_PAUSE) => {}
+                                () = stop.cancelled() => return,
+                            }
                         }
                     }
                     Err(error) => {
