@@ -33,13 +33,16 @@ async fn f02_a_killed_node_loses_its_lease_and_no_attempt_is_counted() {
     let (_turn, folder, gateway) = farm(if slow { &QUICK[2..] } else { &QUICK }).await;
     let circuit = long_circuit(&gateway);
     let mut nodes = two_nodes(&gateway, folder.path());
-    let name = submit(&gateway, &circuit, long_input(0)).await;
+    // Of a BATCH job no copy is made before the lease ends.
+    let mut wanted = request(&circuit, long_input(0));
+    wanted.priority = proto::Priority::Batch.into();
+    let mut client = gateway.jobs().await;
+    let name = client.create_job(wanted).await.unwrap().into_inner().name;
     let working = at_work(&gateway, &name, &nodes).await.unwrap().0;
     let first = working.name == nodes[0].name;
     let children = working.provers();
     nodes[usize::from(!first)].kill();
     let killed = Instant::now();
-    let mut client = gateway.jobs().await;
     let limit = Duration::from_secs(if slow { 35 } else { 3 + 5 });
     let seen = until(&mut client, &name, limit, |j| j.history.len() > 1).await;
     println!(
