@@ -103,11 +103,9 @@ impl proto::artifacts_server::Artifacts for Artifacts {
                 )
                 .into());
             };
+            let bytes = chunk.data.len() as u64;
+            gateway.farm().metrics.artifact_bytes("in", bytes);
             // A client that goes away half-way leaves a whole chunk or none.
-            gateway
-                .farm()
-                .metrics
-                .artifact_bytes("in", chunk.data.len() as u64);
             writer = gateway
                 .detached(writer.write(chunk.offset, chunk.data, chunk.crc32c))
                 .await?;

@@ -109,9 +109,9 @@ fn is_local(address: &Address) -> bool {
     host == "localhost" || ip.is_ok_and(|ip| ip.is_loopback())
 }
 
-/// The deadline of a call that does not wait.
 /// Bytes sent at once: a slow line ends one within the server's patience.
 const CHUNK_BYTES: usize = 256 << 10;
+/// The deadline of a call that does not wait.
 const CALL: Duration = Duration::from_secs(30);
 
 /// A request with a deadline.

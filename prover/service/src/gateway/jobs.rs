@@ -20,9 +20,9 @@ use crate::{
 const MAX_WAIT: Duration = Duration::from_secs(60);
 /// Labels that are looked for at once.
 const MAX_WANTED_LABELS: usize = 8;
-/// Longest time to live.
 /// A number of an input file as text, with what surrounds it.
 const BYTES_A_VALUE: u64 = 128;
+/// Longest time to live.
 const MAX_TTL: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// Where the input of a job is.
