@@ -1,17 +1,38 @@
 //! # A cursor over untrusted bytes
 //! Never reads past the end; callers check counts against the bytes left before they allocate.
 
-use crate::key::KeyError;
+use ark_bn254::{G1Affine, G2Affine};
+
+use crate::{
+    curve::{
+        G1_BYTES, g1_from_bytes, g1_from_bytes_unchecked, g2_from_bytes, g2_from_bytes_unchecked,
+    },
+    key::{KeyError, KeyPoint},
+};
 
 /// Reads an encoded key from its beginning.
 pub(crate) struct Cursor<'b> {
     bytes: &'b [u8],
     at: usize,
+    checks_points: bool,
 }
 
 impl<'b> Cursor<'b> {
     pub(crate) const fn new(bytes: &'b [u8]) -> Self {
-        Self { bytes, at: 0 }
+        Self {
+            bytes,
+            at: 0,
+            checks_points: true,
+        }
+    }
+
+    /// For bytes that were read before: points are not looked at again.
+    pub(crate) const fn of_checked(bytes: &'b [u8]) -> Self {
+        Self {
+            bytes,
+            at: 0,
+            checks_points: false,
+        }
     }
 
     /// Bytes left.
@@ -57,6 +78,38 @@ impl<'b> Cursor<'b> {
         };
         let slice = self.slice(N)?;
         slice.first_chunk::<N>().copied().ok_or(truncated)
+    }
+
+    /// A point of G1.
+    pub(crate) fn g1(&mut self, point: KeyPoint) -> Result<G1Affine, KeyError> {
+        let bytes = self.array()?;
+        let read = if self.checks_points {
+            g1_from_bytes(&bytes)
+        } else {
+            g1_from_bytes_unchecked(&bytes)
+        };
+        read.map_err(|error| KeyError::Point { point, error })
+    }
+
+    /// A point of G1 that may be infinity, written as zeros.
+    pub(crate) fn g1_or_zero(&mut self, point: KeyPoint) -> Result<G1Affine, KeyError> {
+        let mut ahead = Self { ..*self };
+        if ahead.array()? == [0; G1_BYTES] {
+            *self = ahead;
+            return Ok(G1Affine::identity());
+        }
+        self.g1(point)
+    }
+
+    /// A point of G2.
+    pub(crate) fn g2(&mut self, point: KeyPoint) -> Result<G2Affine, KeyError> {
+        let bytes = self.array()?;
+        let read = if self.checks_points {
+            g2_from_bytes(&bytes)
+        } else {
+            g2_from_bytes_unchecked(&bytes)
+        };
+        read.map_err(|error| KeyError::Point { point, error })
     }
 
     /// One byte with a meaning.

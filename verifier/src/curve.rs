@@ -126,10 +126,15 @@ pub fn check_g2(point: &G2Affine) -> Result<(), PointError> {
 /// # Errors
 /// [`PointError`] unless the bytes are the one encoding of a finite point.
 pub fn g1_from_bytes(bytes: &[u8; G1_BYTES]) -> Result<G1Affine, PointError> {
-    let [x, y] = coordinates::<2>(bytes)?;
-    let point = G1Affine::new_unchecked(x, y);
+    let point = g1_from_bytes_unchecked(bytes)?;
     check_g1(&point)?;
     Ok(point)
+}
+
+/// A G1 point from bytes that [`g1_from_bytes`] has accepted before: only its coordinates are checked.
+pub(crate) fn g1_from_bytes_unchecked(bytes: &[u8; G1_BYTES]) -> Result<G1Affine, PointError> {
+    let [x, y] = coordinates::<2>(bytes)?;
+    Ok(G1Affine::new_unchecked(x, y))
 }
 
 /// A G2 point from its encoding.
@@ -137,10 +142,15 @@ pub fn g1_from_bytes(bytes: &[u8; G1_BYTES]) -> Result<G1Affine, PointError> {
 /// # Errors
 /// [`PointError`] unless the bytes are the one encoding of a finite point of the subgroup.
 pub fn g2_from_bytes(bytes: &[u8; G2_BYTES]) -> Result<G2Affine, PointError> {
-    let [x1, x0, y1, y0] = coordinates::<4>(bytes)?;
-    let point = G2Affine::new_unchecked(Fq2::new(x0, x1), Fq2::new(y0, y1));
+    let point = g2_from_bytes_unchecked(bytes)?;
     check_g2(&point)?;
     Ok(point)
+}
+
+/// A G2 point from bytes that [`g2_from_bytes`] has accepted before: only its coordinates are checked.
+pub(crate) fn g2_from_bytes_unchecked(bytes: &[u8; G2_BYTES]) -> Result<G2Affine, PointError> {
+    let [x1, x0, y1, y0] = coordinates::<4>(bytes)?;
+    Ok(G2Affine::new_unchecked(Fq2::new(x0, x1), Fq2::new(y0, y1)))
 }
 
 /// Appends the encoding of a G1 point; infinity is written as zeros, which every decoder refuses.

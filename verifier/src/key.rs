@@ -15,6 +15,7 @@ use ark_ec::AffineRepr;
 use ark_ff::PrimeField;
 
 use crate::{
+    cursor::Cursor,
     curve::{PointError, check_g1, check_g2},
     halo2_kzg::{Protocol, ProtocolError, check::check_words},
     keccak256,
@@ -205,9 +206,19 @@ impl VerifyingKey {
     /// # Errors
     /// [`KeyError`] unless the bytes are exactly what [`Self::encode`] writes for a key that passes [`Self::check`].
     pub fn decode(bytes: &[u8]) -> Result<Self, KeyError> {
-        let key = codec::decode(bytes)?;
+        let key = codec::decode(Cursor::new(bytes))?;
         key.check()?;
         Ok(key)
+    }
+
+    /// The key of an encoding that [`Self::decode`] has accepted before, on this machine or by this chain's consensus: neither the
+    /// linter nor the checks of points run again, which are most of the time of decoding. Never for bytes from elsewhere: proofs can
+    /// be forged under a key with bad points.
+    ///
+    /// # Errors
+    /// [`KeyError`] if the form is not that of a key.
+    pub fn decode_unchecked(bytes: &[u8]) -> Result<Self, KeyError> {
+        codec::decode(Cursor::of_checked(bytes))
     }
 
     /// keccak256 of the encoding.

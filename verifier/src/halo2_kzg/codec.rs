@@ -6,7 +6,7 @@
 
 use alloc::vec::Vec;
 
-use ark_bn254::{Fr, G1Affine};
+use ark_bn254::Fr;
 
 use super::{
     check::ProtocolError,
@@ -14,10 +14,7 @@ use super::{
 };
 use crate::{
     cursor::Cursor,
-    curve::{
-        G1_BYTES, g1_from_bytes, g2_from_bytes, scalar_from_bytes, scalar_to_bytes, write_g1,
-        write_g2,
-    },
+    curve::{G1_BYTES, scalar_from_bytes, scalar_to_bytes, write_g1, write_g2},
     key::{KeyError, KeyPoint},
 };
 
@@ -121,19 +118,14 @@ pub(crate) fn decode(input: &mut Cursor<'_>) -> Result<Protocol, KeyError> {
     let n = get_count(input, "fixed columns", MAX_COLUMNS, G1_BYTES)?;
     let mut fixed = Vec::with_capacity(n);
     for i in 0..n {
-        let bytes = input.array()?;
-        fixed.push(if bytes == [0; G1_BYTES] {
-            G1Affine::identity()
-        } else {
-            g1_from_bytes(&bytes).map_err(at(KeyPoint::Fixed(i)))?
-        });
+        fixed.push(input.g1_or_zero(KeyPoint::Fixed(i))?);
     }
     let n = get_count(input, "permutation commitments", MAX_COLUMNS, G1_BYTES)?;
     let mut sigma = Vec::with_capacity(n);
     for i in 0..n {
-        sigma.push(g1_from_bytes(&input.array()?).map_err(at(KeyPoint::Sigma(i)))?);
+        sigma.push(input.g1(KeyPoint::Sigma(i))?);
     }
-    let s_g2 = g2_from_bytes(&input.array()?).map_err(at(KeyPoint::S))?;
+    let s_g2 = input.g2(KeyPoint::S)?;
     Ok(Protocol {
         k,
         degree,
@@ -164,10 +156,6 @@ fn kind(tag: u8) -> Option<Kind> {
         3 => Some(Kind::Instance),
         _ => None,
     }
-}
-
-fn at(point: KeyPoint) -> impl Fn(crate::PointError) -> KeyError {
-    move |error| KeyError::Point { point, error }
 }
 
 fn bounded(what: &'static str, max: usize, got: usize) -> Result<(), KeyError> {

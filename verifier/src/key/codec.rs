@@ -6,7 +6,7 @@ use alloc::{string::String, vec::Vec};
 use super::{GrothKey, KeyError, KeyMaterial, KeyPoint, VerifyingKey};
 use crate::{
     cursor::Cursor,
-    curve::{G1_BYTES, G2_BYTES, g1_from_bytes, g2_from_bytes, write_g1, write_g2},
+    curve::{G1_BYTES, G2_BYTES, write_g1, write_g2},
     halo2_kzg,
     statement::{
         Dtype, LayoutError, MAX_DIMS, MAX_NAME_BYTES, MAX_TENSORS, Role, StatementLayout,
@@ -76,8 +76,7 @@ fn encode_groth(out: &mut Vec<u8>, key: &GrothKey) {
     key.ic.iter().for_each(|ic| write_g1(out, ic));
 }
 
-pub(super) fn decode(bytes: &[u8]) -> Result<VerifyingKey, KeyError> {
-    let mut input = Cursor::new(bytes);
+pub(super) fn decode(mut input: Cursor<'_>) -> Result<VerifyingKey, KeyError> {
     if input.array::<8>().ok() != Some(MAGIC) {
         return Err(KeyError::Magic { version: VERSION });
     }
@@ -108,16 +107,16 @@ fn decode_groth(
     system: ProofSystem,
     n_words: usize,
 ) -> Result<GrothKey, KeyError> {
-    let alpha_g1 = g1_from_bytes(&input.array()?).map_err(at(KeyPoint::Alpha))?;
-    let beta_g2 = g2_from_bytes(&input.array()?).map_err(at(KeyPoint::Beta))?;
-    let gamma_g2 = g2_from_bytes(&input.array()?).map_err(at(KeyPoint::Gamma))?;
+    let alpha_g1 = input.g1(KeyPoint::Alpha)?;
+    let beta_g2 = input.g2(KeyPoint::Beta)?;
+    let gamma_g2 = input.g2(KeyPoint::Gamma)?;
 
     let n_deltas = usize::from(input.array::<1>()?[0]);
     check_count("deltas", system.n_deltas(), n_deltas)?;
     input.check_left(n_deltas.saturating_mul(G2_BYTES))?;
     let mut deltas_g2 = Vec::with_capacity(n_deltas);
     for i in 0..n_deltas {
-        deltas_g2.push(g2_from_bytes(&input.array()?).map_err(at(KeyPoint::Delta(i)))?);
+        deltas_g2.push(input.g2(KeyPoint::Delta(i))?);
     }
 
     let n_ic = usize::try_from(u32::from_be_bytes(input.array()?)).unwrap_or(usize::MAX);
@@ -125,7 +124,7 @@ fn decode_groth(
     input.check_left(n_ic.saturating_mul(G1_BYTES))?;
     let mut ic = Vec::with_capacity(n_ic);
     for i in 0..n_ic {
-        ic.push(g1_from_bytes(&input.array()?).map_err(at(KeyPoint::Ic(i)))?);
+        ic.push(input.g1(KeyPoint::Ic(i))?);
     }
     Ok(GrothKey {
         alpha_g1,
@@ -199,10 +198,6 @@ fn decode_layout(input: &mut Cursor<'_>) -> Result<StatementLayout, KeyError> {
     let layout = StatementLayout { tensors };
     layout.check()?;
     Ok(layout)
-}
-
-fn at(point: KeyPoint) -> impl Fn(crate::PointError) -> KeyError {
-    move |error| KeyError::Point { point, error }
 }
 
 fn check_count(what: &'static str, expected: usize, got: usize) -> Result<(), KeyError> {

@@ -1,1 +1,452 @@
-//! x
+//! # pallet-zkinfer-verifier: proofs of inference, checked by a runtime
+//!
+//! Governance registers verifying keys; anyone shows a proof, and the runtime records who showed that the statement holds, and when.
+//!
+//! | call | origin | what |
+//! |---|---|---|
+//! | `register_key` | [`Config::KeyOrigin`] | decodes and lints a key of any of the proof systems, holds a deposit |
+//! | `retire_key` | the account that paid, or [`Config::RetireOrigin`] | removes the key, releases the deposit |
+//! | `verify` | signed | checks a proof; records an [`Attestation`] under the statement's digest |
+//!
+//! Other pallets call [`VerifyInference`] and need no extrinsic; clients call the runtime API [`api::ZkinferVerifierApi`].
+//! A proof holds here exactly if `zkinfer_verifier::verify` accepts it: the pallet calls it and adds no rule of its own but bounds.
+//! Argument, storage and weights: `DESIGN.md` of the workspace.
+#![cfg_attr(not(feature = "std"), no_std)]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+
+pub mod api;
+#[cfg(feature = "runtime-benchmarks")]
+mod benchmarking;
+mod cost;
+mod inference;
+pub mod migrations;
+#[cfg(test)]
+mod mock;
+#[cfg(any(test, feature = "runtime-benchmarks"))]
+pub mod simulate;
+#[cfg(test)]
+mod tests;
+mod types;
+pub mod weights;
+
+pub use cost::Cost;
+pub use inference::{InferenceError, VerifyInference};
+pub use pallet::*;
+pub use types::{Attestation, KeyRecord, System};
+pub use weights::WeightInfo;
+
+/// Where messages of this pallet are logged.
+const LOG_TARGET: &str = "runtime::zkinfer-verifier";
+
+#[frame_support::pallet]
+pub mod pallet {
+    use alloc::vec::Vec;
+
+    use frame_support::{
+        dispatch::WithPostDispatchInfo,
+        pallet_prelude::*,
+        traits::{Consideration, Footprint},
+    };
+    use frame_system::pallet_prelude::*;
+    use sp_runtime::traits::{BadOrigin, Saturating};
+    use zkinfer_verifier::VerifyingKey;
+
+    use crate::{
+        cost::Cost,
+        inference::InferenceError,
+        types::{Attestation, KeyRecord},
+        weights::WeightInfo,
+    };
+
+    /// What a runtime decides.
+    #[pallet::config]
+    pub trait Config: frame_system::Config<RuntimeEvent: From<Event<Self>>> {
+        /// Who may register keys: whoever it is vouches for the set-up behind them. The account pays the deposit.
+        type KeyOrigin: EnsureOrigin<Self::RuntimeOrigin, Success = Self::AccountId>;
+
+        /// Who may retire a key of any account.
+        type RetireOrigin: EnsureOrigin<Self::RuntimeOrigin>;
+
+        /// What storing a key costs: a [`Footprint`] of one item and the bytes of the key.
+        type Deposit: Consideration<Self::AccountId, Footprint>;
+
+        /// Whether keys that one party made alone, and could forge proofs of, are accepted. False on every chain that matters.
+        #[pallet::constant]
+        type AllowDevelopmentKeys: Get<bool>;
+
+        /// Most keys.
+        #[pallet::constant]
+        type MaxKeys: Get<u32>;
+
+        /// Most bytes of an encoded key.
+        #[pallet::constant]
+        type MaxKeyBytes: Get<u32>;
+
+        /// Most bytes of public tensors in a statement.
+        #[pallet::constant]
+        type MaxPublicBytes: Get<u32>;
+
+        /// Most bytes of a proof.
+        #[pallet::constant]
+        type MaxProofBytes: Get<u32>;
+
+        /// Most [steps](Cost::steps) that verifying one proof may take.
+        #[pallet::constant]
+        type MaxSteps: Get<u32>;
+
+        /// Blocks that an attestation stays.
+        #[pallet::constant]
+        type AttestationLifetime: Get<BlockNumberFor<Self>>;
+
+        /// Most attestations in one block; all of a block expire together.
+        #[pallet::constant]
+        type MaxAttestationsPerBlock: Get<u32>;
+
+        /// Times of the calls, measured.
+        type WeightInfo: WeightInfo;
+    }
+
+    /// Why the pallet holds balance.
+    #[pallet::composite_enum]
+    pub enum HoldReason {
+        /// A registered key takes storage.
+        Key,
+    }
+
+    /// The version of the storage layout; [`crate::migrations`] lead to it.
+    pub const STORAGE_VERSION: StorageVersion = StorageVersion::new(1);
+
+    #[pallet::pallet]
+    #[pallet::storage_version(STORAGE_VERSION)]
+    pub struct Pallet<T>(_);
+
+    /// What is known of a key, by its digest.
+    #[pallet::storage]
+    pub type Keys<T: Config> =
+        CountedStorageMap<_, Identity, [u8; 32], KeyRecord<T::AccountId, T::Deposit>, OptionQuery>;
+
+    /// The encoding of a key, by its digest. [`Pallet::register_key`] and genesis write what `VerifyingKey::decode` accepted.
+    #[pallet::storage]
+    pub type KeyBytes<T: Config> =
+        StorageMap<_, Identity, [u8; 32], BoundedVec<u8, T::MaxKeyBytes>, OptionQuery>;
+
+    /// Who showed that a statement holds, by the statement's digest. One that has expired is removed when its block comes.
+    #[pallet::storage]
+    pub type Attestations<T: Config> = StorageMap<
+        _,
+        Identity,
+        [u8; 32],
+        Attestation<T::AccountId, BlockNumberFor<T>>,
+        OptionQuery,
+    >;
+
+    /// Statements whose attestations expire at the beginning of a block.
+    #[pallet::storage]
+    pub type Expiring<T: Config> = StorageMap<
+        _,
+        Twox64Concat,
+        BlockNumberFor<T>,
+        BoundedVec<[u8; 32], T::MaxAttestationsPerBlock>,
+        ValueQuery,
+    >;
+
+    /// Keys that the chain starts with: encodings, without a deposit.
+    #[pallet::genesis_config]
+    #[derive(frame_support::DefaultNoBound)]
+    pub struct GenesisConfig<T: Config> {
+        /// Encoded keys.
+        pub keys: Vec<Vec<u8>>,
+        /// The runtime.
+        #[serde(skip)]
+        pub _runtime: PhantomData<T>,
+    }
+
+    #[pallet::genesis_build]
+    impl<T: Config> BuildGenesisConfig for GenesisConfig<T> {
+        /// # Panics
+        /// If a key is one that `register_key` refuses: no chain starts with it.
+        fn build(&self) {
+            for (i, key) in self.keys.iter().enumerate() {
+                if let Err(error) = Pallet::<T>::insert_key(key.clone(), None) {
+                    panic!("genesis key {i} of pallet-zkinfer-verifier: {error:?}");
+                }
+            }
+        }
+    }
+
+    #[pallet::event]
+    #[pallet::generate_deposit(pub(super) fn deposit_event)]
+    pub enum Event<T: Config> {
+        /// A key can be used from now on.
+        KeyRegistered {
+            /// Its digest.
+            key: [u8; 32],
+            /// The integer model it is for.
+            model_id: [u8; 32],
+            /// Who paid the deposit.
+            owner: T::AccountId,
+        },
+        /// A key is no longer known. Attestations made with it stay until they expire.
+        KeyRetired {
+            /// Its digest.
+            key: [u8; 32],
+        },
+        /// A statement was shown to hold.
+        Attested {
+            /// The statement's digest.
+            statement: [u8; 32],
+            /// The key.
+            key: [u8; 32],
+            /// Who sent the proof; whether that is who made it, only the statement's context can say.
+            who: T::AccountId,
+            /// The block at whose beginning the attestation is gone.
+            expires: BlockNumberFor<T>,
+        },
+    }
+
+    #[pallet::error]
+    #[derive(PartialEq, Eq)]
+    pub enum Error<T> {
+        /// The key is registered already.
+        KeyKnown,
+        /// No key with this digest is registered.
+        KeyUnknown,
+        /// There are as many keys as the runtime allows.
+        TooManyKeys,
+        /// The bytes are not the encoding of a key.
+        KeyMalformed,
+        /// A point of the key is not finite, not on its curve or not in its subgroup.
+        KeyPoint,
+        /// The key breaks a rule of the linter: proofs could be forged under it.
+        KeyRefused,
+        /// One party made the key alone and could forge proofs; this runtime accepts keys of ceremonies only.
+        DevelopmentKey,
+        /// Statements or proofs of the key, or the work of verifying them, are beyond what the runtime allows.
+        KeyTooCostly,
+        /// The context is 2^253 or more.
+        ContextTooLarge,
+        /// The public tensors do not have the number of bytes that the key fixes.
+        PublicLength,
+        /// The proof does not have the number of bytes that the key fixes.
+        ProofLength,
+        /// A point of the proof is not canonical, not finite, not on its curve or not in its subgroup.
+        ProofPoint,
+        /// An evaluation of the proof is not less than the order of the group.
+        ProofScalar,
+        /// The proof does not prove this statement under this key.
+        ProofRejected,
+        /// The statement has an attestation that has not expired.
+        AlreadyAttested,
+        /// There are as many attestations in this block as the runtime allows.
+        TooManyAttestations,
+    }
+
+    #[pallet::hooks]
+    impl<T: Config> Hooks<BlockNumberFor<T>> for Pallet<T> {
+        fn on_initialize(now: BlockNumberFor<T>) -> Weight {
+            let expired = Expiring::<T>::take(now);
+            for statement in &expired {
+                Attestations::<T>::remove(statement);
+            }
+            T::WeightInfo::expire(expired.len() as u32)
+        }
+
+        fn integrity_test() {
+            assert!(
+                T::AttestationLifetime::get() > BlockNumberFor::<T>::from(0_u32),
+                "an attestation must outlive its block"
+            );
+            assert!(
+                T::MaxProofBytes::get() >= 320 && T::MaxKeyBytes::get() >= 1024,
+                "no key of ultragroth would fit"
+            );
+        }
+
+        #[cfg(feature = "try-runtime")]
+        fn try_state(_: BlockNumberFor<T>) -> Result<(), sp_runtime::TryRuntimeError> {
+            Self::check_state().map_err(sp_runtime::TryRuntimeError::Other)
+        }
+    }
+
+    #[pallet::call]
+    impl<T: Config> Pallet<T> {
+        /// Registers the key with these bytes (`verifying.key` of a bundle), under its digest. Checks every point and every rule of the
+        /// linter, and that a proof of it can be verified within the runtime's bounds.
+        #[pallet::call_index(0)]
+        #[pallet::weight(T::WeightInfo::register_key(key.len() as u32))]
+        pub fn register_key(
+            origin: OriginFor<T>,
+            key: BoundedVec<u8, T::MaxKeyBytes>,
+        ) -> DispatchResult {
+            let owner = T::KeyOrigin::ensure_origin(origin)?;
+            let (key, model_id) = Self::insert_key(key.into_inner(), Some(&owner))?;
+            Self::deposit_event(Event::KeyRegistered {
+                key,
+                model_id,
+                owner,
+            });
+            Ok(())
+        }
+
+        /// Forgets a key: no proof of it is accepted any more. What was attested stays until it expires.
+        #[pallet::call_index(1)]
+        #[pallet::weight(T::WeightInfo::retire_key())]
+        pub fn retire_key(origin: OriginFor<T>, key: [u8; 32]) -> DispatchResult {
+            let may_retire_all = T::RetireOrigin::try_origin(origin);
+            let record = Keys::<T>::get(key).ok_or(Error::<T>::KeyUnknown)?;
+            if let Err(origin) = may_retire_all {
+                let who = ensure_signed(origin)?;
+                ensure!(
+                    record.owner.as_ref().is_some_and(|(owner, _)| *owner == who),
+                    BadOrigin
+                );
+            }
+            if let Some((owner, deposit)) = record.owner {
+                deposit.drop(&owner)?;
+            }
+            Keys::<T>::remove(key);
+            KeyBytes::<T>::remove(key);
+            Self::deposit_event(Event::KeyRetired { key });
+            Ok(())
+        }
+
+        /// Verifies that the proof proves, under the key, the statement of this context and these public tensors, and records that it
+        /// does. `context` is a big-endian number below 2^253; `public_tensors` are the bytes of the public inputs and outputs, as
+        /// `zkinfer calldata` and `proof.json` have them.
+        ///
+        /// The first proof of a statement counts: until its attestation expires, others are refused.
+        #[pallet::call_index(2)]
+        #[pallet::weight(Cost::of_call::<T>(public_tensors.len(), proof.len()).weight::<T>())]
+        pub fn verify(
+            origin: OriginFor<T>,
+            key: [u8; 32],
+            context: [u8; 32],
+            public_tensors: BoundedVec<u8, T::MaxPublicBytes>,
+            proof: BoundedVec<u8, T::MaxProofBytes>,
+        ) -> DispatchResultWithPostInfo {
+            let who = ensure_signed(origin)?;
+            // Until the key's bytes are read, only what does not depend on it was done.
+            let refuse = |error: Error<T>| error.with_weight(T::WeightInfo::refuse());
+            let record = Keys::<T>::get(key).ok_or_else(|| refuse(Error::KeyUnknown))?;
+            let statement = record
+                .statement(context, &public_tensors, proof.len())
+                .map_err(|error| refuse(error.into()))?;
+            let digest = statement.digest(&key);
+            let now = frame_system::Pallet::<T>::block_number();
+            let known = Attestations::<T>::get(digest).is_some_and(|known| known.expires > now);
+            ensure!(!known, refuse(Error::AlreadyAttested));
+            let expires = now.saturating_add(T::AttestationLifetime::get());
+            let mut expiring = Expiring::<T>::get(expires);
+            ensure!(
+                expiring.try_push(digest).is_ok(),
+                refuse(Error::TooManyAttestations)
+            );
+
+            let weight = record.cost.weight::<T>();
+            Self::check_proof(&key, &record, &statement, &proof)
+                .map_err(|error| Error::<T>::from(error).with_weight(weight))?;
+
+            Expiring::<T>::insert(expires, expiring);
+            Attestations::<T>::insert(
+                digest,
+                Attestation {
+                    key,
+                    who: who.clone(),
+                    block: now,
+                    expires,
+                },
+            );
+            Self::deposit_event(Event::Attested {
+                statement: digest,
+                key,
+                who,
+                expires,
+            });
+            Ok(Some(weight).into())
+        }
+    }
+
+    impl<T> From<InferenceError> for Error<T> {
+        fn from(error: InferenceError) -> Self {
+            match error {
+                InferenceError::KeyUnknown => Self::KeyUnknown,
+                InferenceError::ContextTooLarge => Self::ContextTooLarge,
+                InferenceError::PublicLength => Self::PublicLength,
+                InferenceError::ProofLength => Self::ProofLength,
+                InferenceError::ProofPoint => Self::ProofPoint,
+                InferenceError::ProofScalar => Self::ProofScalar,
+                InferenceError::ProofRejected => Self::ProofRejected,
+            }
+        }
+    }
+
+    impl<T: Config> Pallet<T> {
+        /// Checks and stores a key; its digest and its model.
+        fn insert_key(
+            bytes: Vec<u8>,
+            owner: Option<&T::AccountId>,
+        ) -> Result<([u8; 32], [u8; 32]), DispatchError> {
+            let key = VerifyingKey::decode(&bytes).map_err(Error::<T>::from)?;
+            // The encoding is canonical, so this is the digest of the key.
+            let digest = zkinfer_verifier::keccak256(&bytes);
+            ensure!(!Keys::<T>::contains_key(digest), Error::<T>::KeyKnown);
+            ensure!(
+                Keys::<T>::count() < T::MaxKeys::get(),
+                Error::<T>::TooManyKeys
+            );
+            let mut record = KeyRecord::of::<T>(&key, bytes.len())?;
+            let footprint = Footprint::from_parts(1, bytes.len());
+            if let Some(owner) = owner {
+                let deposit = T::Deposit::new(owner, footprint)?;
+                record.owner = Some((owner.clone(), deposit));
+            }
+            let bytes = BoundedVec::try_from(bytes).map_err(|_| Error::<T>::KeyTooCostly)?;
+            Keys::<T>::insert(digest, record);
+            KeyBytes::<T>::insert(digest, bytes);
+            Ok((digest, key.model_id))
+        }
+
+        /// What holds of the storage between any two calls.
+        ///
+        /// # Errors
+        /// What does not hold.
+        pub fn check_state() -> Result<(), &'static str> {
+            let mut n_keys = 0_u32;
+            for (digest, record) in Keys::<T>::iter() {
+                n_keys = n_keys.saturating_add(1);
+                let bytes = KeyBytes::<T>::get(digest).ok_or("a record without a key")?;
+                if zkinfer_verifier::keccak256(&bytes) != digest {
+                    return Err("a key under another digest than its own");
+                }
+                let key = VerifyingKey::decode(&bytes).map_err(|_| "a key that does not decode")?;
+                let fresh = KeyRecord::<T::AccountId, T::Deposit>::of::<T>(&key, bytes.len())
+                    .map_err(|_| "a key that would not be registered")?;
+                let same = KeyRecord {
+                    owner: record.owner.clone(),
+                    ..fresh
+                };
+                if same != record {
+                    return Err("a record that does not describe its key");
+                }
+            }
+            if n_keys != Keys::<T>::count() || KeyBytes::<T>::iter_keys().count() != n_keys as usize {
+                return Err("the number of keys");
+            }
+            let mut n_expiring = 0;
+            for (block, statements) in Expiring::<T>::iter() {
+                for statement in statements {
+                    n_expiring += 1;
+                    if Attestations::<T>::get(statement).is_none_or(|a| a.expires != block) {
+                        return Err("an expiry without its attestation");
+                    }
+                }
+            }
+            if Attestations::<T>::iter_keys().count() != n_expiring {
+                return Err("an attestation that never expires");
+            }
+            Ok(())
+        }
+    }
+}

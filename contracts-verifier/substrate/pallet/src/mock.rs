@@ -1,0 +1,83 @@
+//! A runtime for the tests: system, balances, the pallet.
+
+use frame_support::{
+    derive_impl, parameter_types,
+    traits::{
+        ConstU32, ConstU64, LinearStoragePrice,
+        fungible::HoldConsideration,
+    },
+};
+use frame_system::{EnsureRoot, EnsureSigned, mocking::MockBlock};
+use sp_runtime::{BuildStorage, traits::IdentityLookup};
+
+use crate as pallet_zkinfer_verifier;
+
+pub type AccountId = u64;
+pub const ALICE: AccountId = 1;
+pub const BOB: AccountId = 2;
+pub const ENDOWMENT: u64 = 1_000_000;
+/// Blocks that an attestation stays.
+pub const LIFETIME: u64 = 10;
+
+frame_support::construct_runtime!(
+    pub enum Test {
+        System: frame_system,
+        Balances: pallet_balances,
+        ZkinferVerifier: pallet_zkinfer_verifier,
+    }
+);
+
+#[derive_impl(frame_system::config_preludes::TestDefaultConfig)]
+impl frame_system::Config for Test {
+    type Block = MockBlock<Test>;
+    type AccountData = pallet_balances::AccountData<u64>;
+    type Lookup = IdentityLookup<AccountId>;
+}
+
+#[derive_impl(pallet_balances::config_preludes::TestDefaultConfig)]
+impl pallet_balances::Config for Test {
+    type AccountStore = System;
+}
+
+parameter_types! {
+    pub const KeyDeposit: RuntimeHoldReason = RuntimeHoldReason::ZkinferVerifier(pallet_zkinfer_verifier::HoldReason::Key);
+    pub static Development: bool = true;
+    pub static MaxKeys: u32 = 4;
+    pub static MaxSteps: u32 = 4_096;
+}
+
+impl pallet_zkinfer_verifier::Config for Test {
+    type KeyOrigin = EnsureSigned<AccountId>;
+    type RetireOrigin = EnsureRoot<AccountId>;
+    type Deposit = HoldConsideration<
+        AccountId,
+        Balances,
+        KeyDeposit,
+        LinearStoragePrice<ConstU64<100>, ConstU64<1>, u64>,
+    >;
+    type AllowDevelopmentKeys = Development;
+    type MaxKeys = MaxKeys;
+    type MaxKeyBytes = ConstU32<16_384>;
+    type MaxPublicBytes = ConstU32<4_096>;
+    type MaxProofBytes = ConstU32<8_192>;
+    type MaxSteps = MaxSteps;
+    type AttestationLifetime = ConstU64<LIFETIME>;
+    type MaxAttestationsPerBlock = ConstU32<3>;
+    type WeightInfo = pallet_zkinfer_verifier::weights::Measured<Test>;
+}
+
+/// Externalities of block 1, in which Alice and Bob have the endowment.
+pub fn new_test_ext() -> sp_io::TestExternalities {
+    let mut storage = frame_system::GenesisConfig::<Test>::default()
+        .build_storage()
+        .expect("the system's genesis");
+    pallet_balances::GenesisConfig::<Test> {
+        balances: vec![(ALICE, ENDOWMENT), (BOB, ENDOWMENT)],
+        ..Default::default()
+    }
+    .assimilate_storage(&mut storage)
+    .expect("balances");
+    let mut ext = sp_io::TestExternalities::new(storage);
+    ext.execute_with(|| System::set_block_number(1));
+    ext
+}

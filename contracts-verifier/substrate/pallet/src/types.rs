@@ -1,0 +1,160 @@
+//! # What is stored
+//! A key's record is derived from its bytes when it is registered ([`KeyRecord::of`]): what `verify` needs to know before it reads them.
+
+use codec::{Decode, DecodeWithMemTracking, Encode, MaxEncodedLen};
+use scale_info::TypeInfo;
+use sp_runtime::{DispatchError, traits::Get};
+use zkinfer_verifier::{Context, KeyError, ProofSystem, Setup, Statement, VerifyingKey};
+
+use crate::{
+    cost::Cost,
+    inference::InferenceError,
+    pallet::{Config, Error},
+};
+
+/// The proof system of a key.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Encode,
+    Decode,
+    DecodeWithMemTracking,
+    MaxEncodedLen,
+    TypeInfo,
+)]
+pub enum System {
+    /// Groth16 as published.
+    #[codec(index = 1)]
+    Groth16,
+    /// Groth16 with one committed round.
+    #[codec(index = 2)]
+    UltraGroth,
+    /// PLONK over KZG.
+    #[codec(index = 3)]
+    Halo2Kzg,
+}
+
+impl From<ProofSystem> for System {
+    fn from(system: ProofSystem) -> Self {
+        match system {
+            ProofSystem::Groth16 => Self::Groth16,
+            ProofSystem::UltraGroth => Self::UltraGroth,
+            ProofSystem::Halo2Kzg => Self::Halo2Kzg,
+        }
+    }
+}
+
+impl From<System> for ProofSystem {
+    fn from(system: System) -> Self {
+        match system {
+            System::Groth16 => Self::Groth16,
+            System::UltraGroth => Self::UltraGroth,
+            System::Halo2Kzg => Self::Halo2Kzg,
+        }
+    }
+}
+
+/// What is known of a registered key.
+#[derive(
+    Clone, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
+)]
+pub struct KeyRecord<AccountId, Deposit> {
+    /// The integer model that proofs are about.
+    pub model_id: [u8; 32],
+    /// Whether one party made the key and could forge proofs.
+    pub development: bool,
+    /// Bytes of the public tensors of a statement.
+    pub public_bytes: u32,
+    /// Bytes of a proof.
+    pub proof_bytes: u32,
+    /// What verifying a proof takes.
+    pub cost: Cost,
+    /// Who registered the key, and the deposit; a key of the genesis block has neither.
+    pub owner: Option<(AccountId, Deposit)>,
+}
+
+/// That a statement was shown to hold.
+#[derive(
+    Clone, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
+)]
+pub struct Attestation<AccountId, BlockNumber> {
+    /// The digest of the key.
+    pub key: [u8; 32],
+    /// Who sent the proof.
+    pub who: AccountId,
+    /// The block that the proof was in.
+    pub block: BlockNumber,
+    /// The block at whose beginning the attestation is gone.
+    pub expires: BlockNumber,
+}
+
+impl<AccountId, Deposit> KeyRecord<AccountId, Deposit> {
+    /// The record of a key that has passed its linter, without an owner.
+    ///
+    /// # Errors
+    /// [`Error::DevelopmentKey`], [`Error::KeyTooCostly`].
+    pub fn of<T: Config>(key: &VerifyingKey, key_bytes: usize) -> Result<Self, DispatchError> {
+        let development = key.setup == Setup::Development;
+        if development && !T::AllowDevelopmentKeys::get() {
+            return Err(Error::<T>::DevelopmentKey.into());
+        }
+        let bounded = |n: usize, max: u32| {
+            u32::try_from(n)
+                .ok()
+                .filter(|n| *n <= max)
+                .ok_or(Error::<T>::KeyTooCostly)
+        };
+        let cost = Cost::of_key(key, key_bytes);
+        bounded(key_bytes, T::MaxKeyBytes::get())?;
+        if cost.steps > T::MaxSteps::get() {
+            return Err(Error::<T>::KeyTooCostly.into());
+        }
+        Ok(Self {
+            model_id: key.model_id,
+            development,
+            public_bytes: bounded(key.layout.public_bytes(), T::MaxPublicBytes::get())?,
+            proof_bytes: bounded(key.proof_bytes(), T::MaxProofBytes::get())?,
+            cost,
+            owner: None,
+        })
+    }
+
+    /// The statement of a call, if its sizes are those of the key.
+    pub(crate) fn statement(
+        &self,
+        context: [u8; 32],
+        public_tensors: &[u8],
+        proof_bytes: usize,
+    ) -> Result<Statement, InferenceError> {
+        let context =
+            Context::from_bytes(context).map_err(|_| InferenceError::ContextTooLarge)?;
+        if public_tensors.len() != self.public_bytes as usize {
+            return Err(InferenceError::PublicLength);
+        }
+        if proof_bytes != self.proof_bytes as usize {
+            return Err(InferenceError::ProofLength);
+        }
+        Ok(Statement {
+            context,
+            public_bytes: public_tensors.to_vec(),
+        })
+    }
+}
+
+impl<T> From<KeyError> for Error<T> {
+    fn from(error: KeyError) -> Self {
+        use zkinfer_verifier::halo2_kzg::ProtocolError;
+        match error {
+            KeyError::Point { .. } | KeyError::Protocol(ProtocolError::Point { .. }) => {
+                Self::KeyPoint
+            }
+            KeyError::Coincide { .. } | KeyError::Generator { .. } | KeyError::Protocol(_) => {
+                Self::KeyRefused
+            }
+            _ => Self::KeyMalformed,
+        }
+    }
+}
