@@ -71,7 +71,7 @@ impl Cost {
         Self {
             system,
             key_bytes: T::MaxKeyBytes::get(),
-            words: saturated(public_bytes.div_ceil(WORD_DATA_BYTES).saturating_add(1)),
+            words: statement_words(public_bytes),
             points,
             steps,
         }
@@ -82,14 +82,16 @@ impl Cost {
         match self.system {
             System::Groth16 => T::WeightInfo::verify_groth16(self.words, self.key_bytes),
             System::UltraGroth => T::WeightInfo::verify_ultragroth(self.words, self.key_bytes),
-            System::Halo2Kzg => T::WeightInfo::verify_halo2_kzg(
-                self.points,
-                self.steps,
-                self.words,
-                self.key_bytes,
-            ),
+            System::Halo2Kzg => {
+                T::WeightInfo::verify_halo2_kzg(self.points, self.steps, self.words, self.key_bytes)
+            }
         }
     }
+}
+
+/// Words of a statement with this many bytes of public tensors.
+pub(crate) fn statement_words(public_bytes: usize) -> u32 {
+    saturated(public_bytes.div_ceil(WORD_DATA_BYTES).saturating_add(1))
 }
 
 fn saturated(n: usize) -> u32 {
@@ -98,7 +100,8 @@ fn saturated(n: usize) -> u32 {
 
 /// Points of the one multiplication that opens everything: what the proof commits to, the key's columns that are opened, and G, W, W'.
 fn points(p: &Protocol) -> usize {
-    let mut fixed: alloc::vec::Vec<u16> = p.fixed_queries.iter().map(|query| query.column).collect();
+    let mut fixed: alloc::vec::Vec<u16> =
+        p.fixed_queries.iter().map(|query| query.column).collect();
     fixed.sort_unstable();
     fixed.dedup();
     p.n_commitments() + fixed.len() + p.sigma.len() + 3

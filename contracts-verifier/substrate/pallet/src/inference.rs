@@ -13,9 +13,7 @@ use crate::{
 };
 
 /// Why a proof is not accepted.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, TypeInfo,
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, TypeInfo)]
 pub enum InferenceError {
     /// No key with this digest is registered.
     KeyUnknown,

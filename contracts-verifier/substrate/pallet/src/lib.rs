@@ -54,7 +54,7 @@ pub mod pallet {
     use zkinfer_verifier::VerifyingKey;
 
     use crate::{
-        cost::Cost,
+        cost::{Cost, statement_words},
         inference::InferenceError,
         types::{Attestation, KeyRecord},
         weights::WeightInfo,
@@ -299,7 +299,10 @@ pub mod pallet {
             if let Err(origin) = may_retire_all {
                 let who = ensure_signed(origin)?;
                 ensure!(
-                    record.owner.as_ref().is_some_and(|(owner, _)| *owner == who),
+                    record
+                        .owner
+                        .as_ref()
+                        .is_some_and(|(owner, _)| *owner == who),
                     BadOrigin
                 );
             }
@@ -328,7 +331,8 @@ pub mod pallet {
         ) -> DispatchResultWithPostInfo {
             let who = ensure_signed(origin)?;
             // Until the key's bytes are read, only what does not depend on it was done.
-            let refuse = |error: Error<T>| error.with_weight(T::WeightInfo::refuse());
+            let words = statement_words(public_tensors.len());
+            let refuse = |error: Error<T>| error.with_weight(T::WeightInfo::refuse(words));
             let record = Keys::<T>::get(key).ok_or_else(|| refuse(Error::KeyUnknown))?;
             let statement = record
                 .statement(context, &public_tensors, proof.len())
@@ -384,7 +388,7 @@ pub mod pallet {
 
     impl<T: Config> Pallet<T> {
         /// Checks and stores a key; its digest and its model.
-        fn insert_key(
+        pub(crate) fn insert_key(
             bytes: Vec<u8>,
             owner: Option<&T::AccountId>,
         ) -> Result<([u8; 32], [u8; 32]), DispatchError> {
@@ -431,7 +435,8 @@ pub mod pallet {
                     return Err("a record that does not describe its key");
                 }
             }
-            if n_keys != Keys::<T>::count() || KeyBytes::<T>::iter_keys().count() != n_keys as usize {
+            if n_keys != Keys::<T>::count() || KeyBytes::<T>::iter_keys().count() != n_keys as usize
+            {
                 return Err("the number of keys");
             }
             let mut n_expiring = 0;

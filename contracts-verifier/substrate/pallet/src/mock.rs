@@ -2,10 +2,7 @@
 
 use frame_support::{
     derive_impl, parameter_types,
-    traits::{
-        ConstU32, ConstU64, LinearStoragePrice,
-        fungible::HoldConsideration,
-    },
+    traits::{ConstU32, ConstU64, LinearStoragePrice, fungible::HoldConsideration},
 };
 use frame_system::{EnsureRoot, EnsureSigned, mocking::MockBlock};
 use sp_runtime::{BuildStorage, traits::IdentityLookup};
@@ -68,15 +65,14 @@ impl pallet_zkinfer_verifier::Config for Test {
 
 /// Externalities of block 1, in which Alice and Bob have the endowment.
 pub fn new_test_ext() -> sp_io::TestExternalities {
-    let mut storage = frame_system::GenesisConfig::<Test>::default()
-        .build_storage()
-        .expect("the system's genesis");
-    pallet_balances::GenesisConfig::<Test> {
-        balances: vec![(ALICE, ENDOWMENT), (BOB, ENDOWMENT)],
+    let genesis = RuntimeGenesisConfig {
+        balances: pallet_balances::GenesisConfig {
+            balances: vec![(ALICE, ENDOWMENT), (BOB, ENDOWMENT)],
+            ..Default::default()
+        },
         ..Default::default()
-    }
-    .assimilate_storage(&mut storage)
-    .expect("balances");
+    };
+    let storage = genesis.build_storage().expect("a sound genesis");
     let mut ext = sp_io::TestExternalities::new(storage);
     ext.execute_with(|| System::set_block_number(1));
     ext

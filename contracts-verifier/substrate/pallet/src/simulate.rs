@@ -7,8 +7,8 @@ use alloc::{string::String, vec, vec::Vec};
 use ark_ec::{AdditiveGroup, AffineRepr, CurveGroup, PrimeGroup};
 use ark_ff::Field;
 use zkinfer_verifier::{
-    Context, Dtype, Fr, G1Affine, G2Affine, GrothKey, KeyMaterial, Proof, ProofSystem, Role,
-    Setup, Statement, StatementLayout, TensorSpec, VerifyingKey, Visibility,
+    Context, Dtype, Fr, G1Affine, G2Affine, GrothKey, KeyMaterial, Proof, ProofSystem, Role, Setup,
+    Statement, StatementLayout, TensorSpec, VerifyingKey, Visibility,
     curve::{scalar_mod_order, scalar_to_bytes, write_g1},
     halo2_kzg::{Op, Protocol, Query},
     keccak256,
@@ -90,7 +90,8 @@ pub fn layout(words: u32, filler: u32) -> StatementLayout {
 fn key(system: ProofSystem, layout: StatementLayout, material: KeyMaterial) -> VerifyingKey {
     VerifyingKey {
         system,
-        setup: Setup::Development,
+        // As a ceremony's would look, so that every runtime takes it.
+        setup: Setup::Ceremony,
         model_id: [0x11; 32],
         circuit_digest: [0x22; 32],
         layout,
@@ -123,6 +124,15 @@ impl Simulator {
         }
     }
 
+    /// The key, as if this set-up had made it.
+    #[must_use]
+    pub fn key_with_setup(&self, setup: Setup) -> VerifyingKey {
+        VerifyingKey {
+            setup,
+            ..self.key.clone()
+        }
+    }
+
     /// A statement of the key's layout.
     #[must_use]
     pub fn statement(&self, seed: u8) -> Statement {
@@ -138,11 +148,17 @@ impl Simulator {
         let left = a * b - self.alpha * self.beta;
         let public = |inputs: &[Fr]| {
             let combined = self.ic.iter().skip(1).zip(inputs);
-            combined.fold(self.ic.first().copied().unwrap_or_default(), |sum, (ic, input)| {
-                sum + *ic * input
-            })
+            combined.fold(
+                self.ic.first().copied().unwrap_or_default(),
+                |sum, (ic, input)| sum + *ic * input,
+            )
         };
-        let over = |at: usize| self.deltas.get(at).and_then(Field::inverse).unwrap_or_default();
+        let over = |at: usize| {
+            self.deltas
+                .get(at)
+                .and_then(Field::inverse)
+                .unwrap_or_default()
+        };
         let proof = match self.key.system {
             ProofSystem::Groth16 => Proof::Groth16 {
                 a: g1(a),
@@ -204,9 +220,7 @@ pub fn halo2_key(points: u32, operations: u32, layout: StatementLayout) -> Verif
         permuted: Vec::new(),
         gates,
         transcript_repr: Fr::from(99_u64),
-        fixed: (1..=u64::from(n_fixed))
-            .map(|i| g1(Fr::from(i)))
-            .collect(),
+        fixed: (1..=u64::from(n_fixed)).map(|i| g1(Fr::from(i))).collect(),
         sigma: Vec::new(),
         s_g2: g2(Fr::from(11_u64)),
     };

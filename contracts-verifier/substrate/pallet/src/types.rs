@@ -129,8 +129,7 @@ impl<AccountId, Deposit> KeyRecord<AccountId, Deposit> {
         public_tensors: &[u8],
         proof_bytes: usize,
     ) -> Result<Statement, InferenceError> {
-        let context =
-            Context::from_bytes(context).map_err(|_| InferenceError::ContextTooLarge)?;
+        let context = Context::from_bytes(context).map_err(|_| InferenceError::ContextTooLarge)?;
         if public_tensors.len() != self.public_bytes as usize {
             return Err(InferenceError::PublicLength);
         }

@@ -17,13 +17,8 @@ use crate::{
 };
 
 /// To be listed in the runtime's migrations.
-pub type MigrateToV1<T> = VersionedMigration<
-    0,
-    1,
-    RecordCosts<T>,
-    Pallet<T>,
-    <T as frame_system::Config>::DbWeight,
->;
+pub type MigrateToV1<T> =
+    VersionedMigration<0, 1, RecordCosts<T>, Pallet<T>, <T as frame_system::Config>::DbWeight>;
 
 /// The layout of version 0.
 pub mod v0 {

@@ -1,0 +1,242 @@
+//! Proofs: what is accepted, what is refused and by which name, what is recorded.
+
+use frame_support::{assert_noop, assert_ok};
+use zkinfer_verifier::{Proof, VerifyingKey};
+
+use super::*;
+use crate::{
+    inference::{InferenceError, VerifyInference},
+    pallet::{Attestations, Event},
+    types::Attestation,
+};
+
+#[test]
+fn a_proof_that_holds_is_attested_once_until_it_expires() {
+    for system in SYSTEMS {
+        in_chain(|| {
+            let (simulator, statement, proof) = registered(system);
+            let key = simulator.key.digest();
+            let digest = statement.digest(&key);
+            let inferred = ZkinferVerifier::statement_digest(
+                key,
+                statement.context.to_bytes(),
+                &statement.public_bytes,
+            );
+            assert_eq!(inferred, Some(digest));
+            assert_eq!(ZkinferVerifier::attestation(digest), None);
+
+            assert_ok!(verify_statement(&simulator, &statement, &proof));
+            let attestation = Attestation {
+                key,
+                who: BOB,
+                block: 1,
+                expires: 1 + LIFETIME,
+            };
+            assert_eq!(ZkinferVerifier::attestation(digest), Some(attestation));
+            let event = Event::Attested {
+                statement: digest,
+                key,
+                who: BOB,
+                expires: 1 + LIFETIME,
+            };
+            System::assert_last_event(event.into());
+
+            // Another proof of the same statement: the same identity.
+            let again = simulator.prove(&statement, 10);
+            assert_ne!(again, proof);
+            assert_noop!(
+                verify_statement(&simulator, &statement, &again),
+                Error::<Test>::AlreadyAttested
+            );
+            run_to(LIFETIME);
+            assert_noop!(
+                verify_statement(&simulator, &statement, &again),
+                Error::<Test>::AlreadyAttested
+            );
+            run_to(LIFETIME + 1);
+            assert_eq!(Attestations::<Test>::iter().count(), 0);
+            assert_ok!(verify_statement(&simulator, &statement, &again));
+        });
+    }
+}
+
+#[test]
+fn an_expired_attestation_does_not_count_even_if_it_is_still_there() {
+    in_chain(|| {
+        let (simulator, statement, proof) = registered(SYSTEMS[0]);
+        assert_ok!(verify_statement(&simulator, &statement, &proof));
+        let digest = statement.digest(&simulator.key.digest());
+        System::set_block_number(LIFETIME);
+        assert!(ZkinferVerifier::attestation(digest).is_some());
+        System::set_block_number(LIFETIME + 1);
+        assert_eq!(ZkinferVerifier::attestation(digest), None);
+    });
+}
+
+#[test]
+fn every_refusal_has_its_name_and_changes_nothing() {
+    for system in SYSTEMS {
+        in_chain(|| {
+            let (simulator, statement, proof) = registered(system);
+            let key = simulator.key.digest();
+            let (context, tensors) = (statement.context.to_bytes(), &statement.public_bytes[..]);
+            let refused = |result, error: Error<Test>| {
+                assert_eq!(result, Err(error.into()));
+            };
+            let root = sp_io::storage::root(sp_runtime::StateVersion::V1);
+            refused(verify([7; 32], context, tensors, &proof), Error::KeyUnknown);
+            refused(
+                verify(key, [0xff; 32], tensors, &proof),
+                Error::ContextTooLarge,
+            );
+            let mut high = [0; 32];
+            high[0] = 0x20;
+            refused(verify(key, high, tensors, &proof), Error::ContextTooLarge);
+            let long = [tensors, &[0]].concat();
+            refused(verify(key, context, &long, &proof), Error::PublicLength);
+            refused(
+                verify(key, context, &tensors[1..], &proof),
+                Error::PublicLength,
+            );
+            refused(verify(key, context, &[], &proof), Error::PublicLength);
+            let long = [&proof[..], &[0]].concat();
+            refused(verify(key, context, tensors, &long), Error::ProofLength);
+            refused(
+                verify(key, context, tensors, &proof[1..]),
+                Error::ProofLength,
+            );
+            refused(verify(key, context, tensors, &[]), Error::ProofLength);
+            for infinity in [0..64, 64..192, 192..256] {
+                let mut zeros = proof.clone();
+                zeros[infinity].fill(0);
+                refused(verify(key, context, tensors, &zeros), Error::ProofPoint);
+            }
+            let noise = vec![0xff; proof.len()];
+            refused(verify(key, context, tensors, &noise), Error::ProofPoint);
+            let other = simulator.prove(&simulator.statement(8), 9);
+            refused(verify(key, context, tensors, &other), Error::ProofRejected);
+            assert_eq!(root, sp_io::storage::root(sp_runtime::StateVersion::V1));
+        });
+    }
+}
+
+/// The pallet and `zkinfer_verifier::verify` on the same bytes, read as a program would read them.
+fn library(key: &[u8], context: [u8; 32], tensors: &[u8], proof: &[u8]) -> bool {
+    let Ok(key) = VerifyingKey::decode(key) else {
+        return false;
+    };
+    let Ok(context) = zkinfer_verifier::Context::from_bytes(context) else {
+        return false;
+    };
+    let statement = Statement {
+        context,
+        public_bytes: tensors.to_vec(),
+    };
+    Proof::from_bytes(key.system, proof)
+        .is_ok_and(|proof| zkinfer_verifier::verify(&key, &statement, &proof).is_ok())
+}
+
+#[test]
+fn changed_bytes_of_proof_context_and_tensors_are_refused_as_by_the_library() {
+    for system in SYSTEMS {
+        in_chain(|| {
+            let (simulator, statement, proof) = registered(system);
+            let key = simulator.key.encode();
+            let digest = simulator.key.digest();
+            let context = statement.context.to_bytes();
+            let whole = [&context[..], &statement.public_bytes, &proof].concat();
+            let split = |bytes: &[u8]| {
+                let (context, rest) = bytes.split_first_chunk::<32>().expect("a context");
+                let (tensors, proof) = rest.split_at(statement.public_bytes.len());
+                (*context, tensors.to_vec(), proof.to_vec())
+            };
+            let mut tried = 0;
+            for at in 0..whole.len() {
+                let mut changed = whole.clone();
+                changed[at] ^= 1 << (at % 8);
+                let (context, tensors, proof) = split(&changed);
+                let pallet = verify(digest, context, &tensors, &proof).is_ok();
+                assert!(!pallet, "byte {at}");
+                assert_eq!(
+                    pallet,
+                    library(&key, context, &tensors, &proof),
+                    "byte {at}"
+                );
+                tried += 1;
+            }
+            assert!(tried >= 350);
+            let (context, tensors, proof) = split(&whole);
+            assert!(library(&key, context, &tensors, &proof));
+            assert_ok!(verify(digest, context, &tensors, &proof));
+        });
+    }
+}
+
+#[test]
+fn a_proof_of_one_key_is_none_of_another() {
+    in_chain(|| {
+        let (one, statement, proof) = registered(SYSTEMS[0]);
+        let two = Simulator::new(SYSTEMS[0], layout(3, 0), 77);
+        assert_ok!(ZkinferVerifier::register_key(
+            alice(),
+            key_bytes(two.key.encode())
+        ));
+        assert_noop!(
+            verify_statement(&two, &statement, &proof),
+            Error::<Test>::ProofRejected
+        );
+        assert_ok!(verify_statement(&one, &statement, &proof));
+    });
+}
+
+#[test]
+fn pallets_get_the_same_answer_and_nothing_is_recorded() {
+    for system in SYSTEMS {
+        in_chain(|| {
+            let (simulator, statement, proof) = registered(system);
+            let key = simulator.key.digest();
+            let ask = |tensors: &[u8], proof: &[u8]| {
+                ZkinferVerifier::verify_inference(key, statement.context.to_bytes(), tensors, proof)
+            };
+            let root = sp_io::storage::root(sp_runtime::StateVersion::V1);
+            assert_eq!(
+                ask(&statement.public_bytes, &proof),
+                Ok(statement.digest(&key))
+            );
+            let mut other = statement.public_bytes.clone();
+            other[0] ^= 1;
+            assert_eq!(ask(&other, &proof), Err(InferenceError::ProofRejected));
+            assert_eq!(ask(&[], &proof), Err(InferenceError::PublicLength));
+            assert_eq!(ask(&other, &[]), Err(InferenceError::ProofLength));
+            let unknown = ZkinferVerifier::verify_inference([0; 32], [0; 32], &[], &[]);
+            assert_eq!(unknown, Err(InferenceError::KeyUnknown));
+            assert_eq!(root, sp_io::storage::root(sp_runtime::StateVersion::V1));
+            assert!(ZkinferVerifier::weight(key).is_some());
+            assert_eq!(ZkinferVerifier::weight([0; 32]), None);
+        });
+    }
+}
+
+#[test]
+fn only_so_many_attestations_fit_in_a_block() {
+    in_chain(|| {
+        let (simulator, ..) = registered(SYSTEMS[1]);
+        for seed in 0..3 {
+            let statement = simulator.statement(seed);
+            let proof = simulator.prove(&statement, seed);
+            assert_ok!(verify_statement(&simulator, &statement, &proof));
+        }
+        let statement = simulator.statement(3);
+        let proof = simulator.prove(&statement, 3);
+        assert_noop!(
+            verify_statement(&simulator, &statement, &proof),
+            Error::<Test>::TooManyAttestations
+        );
+        run_to(2);
+        assert_ok!(verify_statement(&simulator, &statement, &proof));
+        run_to(1 + LIFETIME);
+        assert_eq!(Attestations::<Test>::iter().count(), 1);
+        run_to(2 + LIFETIME);
+        assert_eq!(Attestations::<Test>::iter().count(), 0);
+    });
+}
