@@ -6,7 +6,7 @@ use alloc::{vec, vec::Vec};
 
 use frame_benchmarking::v2::*;
 use frame_support::{
-    BoundedVec, assert_ok,
+    BoundedVec,
     traits::{Consideration, EnsureOrigin, Footprint, Get},
 };
 use frame_system::{RawOrigin, pallet_prelude::BlockNumberFor};
@@ -46,12 +46,17 @@ fn ready<T: Config>(
     ))
 }
 
+/// The account of an origin that may register keys.
+fn owner<T: Config>(origin: &T::RuntimeOrigin) -> Result<T::AccountId, BenchmarkError> {
+    T::KeyOrigin::ensure_origin(origin.clone()).map_err(|_| BenchmarkError::Weightless)
+}
+
 /// The origin and the bytes of a registration, paid for.
 fn registration<T: Config>(
     key: &VerifyingKey,
 ) -> Result<(T::RuntimeOrigin, BoundedVec<u8, T::MaxKeyBytes>), BenchmarkError> {
     let origin = T::KeyOrigin::try_successful_origin().map_err(|()| BenchmarkError::Weightless)?;
-    let owner = T::KeyOrigin::ensure_origin(origin.clone())?;
+    let owner = owner::<T>(&origin)?;
     let bytes = key.encode();
     T::Deposit::ensure_successful(&owner, Footprint::from_parts(1, bytes.len()));
     let bytes = bytes
@@ -103,7 +108,7 @@ mod benchmarks {
     fn retire_key() -> Result<(), BenchmarkError> {
         let key = Simulator::new(ProofSystem::UltraGroth, layout(1, 0), 1).key;
         let (origin, bytes) = registration::<T>(&key)?;
-        let owner = T::KeyOrigin::ensure_origin(origin.clone())?;
+        let owner = owner::<T>(&origin)?;
         Pallet::<T>::register_key(origin, bytes)?;
         #[extrinsic_call]
         _(RawOrigin::Signed(owner), key.digest());
