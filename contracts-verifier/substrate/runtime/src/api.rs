@@ -1,8 +1,9 @@
 //! # What a host asks of the runtime
 
-use alloc::{string::String, vec::Vec};
+use alloc::vec::Vec;
 
 use frame_support::genesis_builder_helper;
+use pallet_zkinfer_verifier::{Attestation, InferenceError, KeyBytes, VerifyInference as _};
 use sp_core::OpaqueMetadata;
 use sp_genesis_builder::PresetId;
 use sp_inherents::{CheckInherentsResult, InherentData};
@@ -14,7 +15,8 @@ use sp_runtime::{
 use sp_version::RuntimeVersion;
 
 use crate::{
-    AccountId, Block, Executive, InherentDataExt, Nonce, Runtime, RuntimeGenesisConfig, System, VERSION, genesis,
+    AccountId, Block, Executive, InherentDataExt, Nonce, Runtime, RuntimeGenesisConfig, System,
+    VERSION, ZkinferVerifier, genesis,
 };
 
 /// The APIs and their versions, for [`VERSION`].
@@ -84,6 +86,29 @@ sp_api::impl_runtime_apis! {
         }
     }
 
+    impl pallet_zkinfer_verifier::api::ZkinferVerifierApi<Block, AccountId, u32> for Runtime {
+        fn key(digest: [u8; 32]) -> Option<Vec<u8>> {
+            KeyBytes::<Runtime>::get(digest).map(Into::into)
+        }
+
+        fn statement_digest(key: [u8; 32], context: [u8; 32], public_tensors: Vec<u8>) -> Option<[u8; 32]> {
+            ZkinferVerifier::statement_digest(key, context, &public_tensors)
+        }
+
+        fn check(
+            key: [u8; 32],
+            context: [u8; 32],
+            public_tensors: Vec<u8>,
+            proof: Vec<u8>,
+        ) -> Result<[u8; 32], InferenceError> {
+            ZkinferVerifier::verify_inference(key, context, &public_tensors, &proof)
+        }
+
+        fn attestation(statement: [u8; 32]) -> Option<Attestation<AccountId, u32>> {
+            ZkinferVerifier::attestation(statement)
+        }
+    }
+
     impl sp_genesis_builder::GenesisBuilder<Block> for Runtime {
         fn build_state(json: Vec<u8>) -> sp_genesis_builder::Result {
             genesis_builder_helper::build_state::<RuntimeGenesisConfig>(json)
@@ -108,7 +133,7 @@ sp_api::impl_runtime_apis! {
 
         fn dispatch_benchmark(
             config: frame_benchmarking::BenchmarkConfig,
-        ) -> Result<Vec<frame_benchmarking::BenchmarkBatch>, String> {
+        ) -> Result<Vec<frame_benchmarking::BenchmarkBatch>, alloc::string::String> {
             crate::benchmarks::dispatch(&config)
         }
     }

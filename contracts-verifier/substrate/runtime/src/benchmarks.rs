@@ -5,12 +5,12 @@ use alloc::{string::String, vec::Vec};
 use frame_benchmarking::{BenchmarkBatch, BenchmarkConfig, BenchmarkList};
 use frame_support::traits::{StorageInfo, StorageInfoTrait, WhitelistedStorageKeys};
 
-use crate::{AllPalletsWithSystem, Balances, Timestamp};
+use crate::{AllPalletsWithSystem, Balances, Timestamp, ZkinferVerifier};
 
 frame_benchmarking::define_benchmarks!(
     [pallet_balances, Balances]
     [pallet_timestamp, Timestamp]
-    // pallet-zkinfer-verifier
+    [pallet_zkinfer_verifier, ZkinferVerifier]
 );
 
 /// Every benchmark, and every storage item of the runtime.

@@ -18,13 +18,14 @@ use alloc::{borrow::Cow, vec::Vec};
 
 use frame_support::{
     derive_impl, parameter_types,
-    traits::{ConstU64, ConstU128},
+    traits::{
+        ConstBool, ConstU32, ConstU64, ConstU128, LinearStoragePrice, fungible::HoldConsideration,
+    },
     weights::{Weight, constants::WEIGHT_REF_TIME_PER_SECOND},
 };
 use frame_system::limits;
 use sp_runtime::{
-    AccountId32, MultiAddress, MultiSignature, Perbill, generic,
-    traits::BlakeTwo256,
+    AccountId32, MultiAddress, MultiSignature, Perbill, generic, traits::BlakeTwo256,
 };
 use sp_version::{RuntimeVersion, runtime_version};
 
@@ -39,8 +40,12 @@ pub type Header = generic::Header<u32, BlakeTwo256>;
 /// Blocks.
 pub type Block = generic::Block<Header, UncheckedExtrinsic>;
 /// Transactions as they come in.
-pub type UncheckedExtrinsic =
-    generic::UncheckedExtrinsic<MultiAddress<AccountId, ()>, RuntimeCall, MultiSignature, TxExtension>;
+pub type UncheckedExtrinsic = generic::UncheckedExtrinsic<
+    MultiAddress<AccountId, ()>,
+    RuntimeCall,
+    MultiSignature,
+    TxExtension,
+>;
 /// What a signed transaction carries beside its call, in this order.
 pub type TxExtension = (
     frame_system::CheckNonZeroSender<Runtime>,
@@ -103,7 +108,9 @@ mod runtime {
     #[runtime::pallet_index(2)]
     pub type Balances = pallet_balances::Pallet<Runtime>;
 
-    // Index 8: pallet-zkinfer-verifier.
+    /// The verifier; the index is the one that `zkinfer calldata` takes unless it is told another.
+    #[runtime::pallet_index(8)]
+    pub type ZkinferVerifier = pallet_zkinfer_verifier::Pallet<Runtime>;
 }
 
 /// Two seconds of computation a block, three quarters of them for transactions.
@@ -113,6 +120,9 @@ const NORMAL: Perbill = Perbill::from_percent(75);
 parameter_types! {
     /// The version, as frame reads it.
     pub const Version: RuntimeVersion = VERSION;
+    /// Why balance is held.
+    pub const KeyDeposit: RuntimeHoldReason =
+        RuntimeHoldReason::ZkinferVerifier(pallet_zkinfer_verifier::HoldReason::Key);
     /// What a block may weigh.
     pub BlockWeights: limits::BlockWeights = limits::BlockWeights::with_sensible_defaults(BLOCK_WEIGHT, NORMAL);
 }
@@ -138,4 +148,25 @@ impl pallet_balances::Config for Runtime {
     type Balance = Balance;
     type AccountStore = System;
     type ExistentialDeposit = ConstU128<1_000_000_000>;
+}
+
+/// Everybody may register keys, and keys of one party at that: nothing of value depends on this chain.
+impl pallet_zkinfer_verifier::Config for Runtime {
+    type KeyOrigin = frame_system::EnsureSigned<AccountId>;
+    type RetireOrigin = frame_system::EnsureRoot<AccountId>;
+    type Deposit = HoldConsideration<
+        AccountId,
+        Balances,
+        KeyDeposit,
+        LinearStoragePrice<ConstU128<1_000_000_000>, ConstU128<1_000_000>, Balance>,
+    >;
+    type AllowDevelopmentKeys = ConstBool<true>;
+    type MaxKeys = ConstU32<1_024>;
+    type MaxKeyBytes = ConstU32<16_384>;
+    type MaxPublicBytes = ConstU32<4_096>;
+    type MaxProofBytes = ConstU32<8_192>;
+    type MaxSteps = ConstU32<8_192>;
+    type AttestationLifetime = ConstU32<100>;
+    type MaxAttestationsPerBlock = ConstU32<64>;
+    type WeightInfo = pallet_zkinfer_verifier::weights::Measured<Self>;
 }

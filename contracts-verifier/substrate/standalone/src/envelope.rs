@@ -99,7 +99,12 @@ mod tests {
 
     fn envelope(key: &[u8], context: [u8; 32], publics: &[u8], proof: &[u8]) -> Vec<u8> {
         let mut bytes = Vec::new();
-        for (part, fixed) in [(key, false), (&context, true), (publics, false), (proof, false)] {
+        for (part, fixed) in [
+            (key, false),
+            (&context, true),
+            (publics, false),
+            (proof, false),
+        ] {
             if !fixed {
                 bytes.extend_from_slice(&u32::try_from(part.len()).unwrap().to_le_bytes());
             }

@@ -44,7 +44,9 @@ impl Buffer {
 
     /// A place in the table that holds no buffer.
     fn vacant() -> Option<&'static Self> {
-        BUFFERS.iter().find(|buffer| buffer.ptr.load(Relaxed).is_null())
+        BUFFERS
+            .iter()
+            .find(|buffer| buffer.ptr.load(Relaxed).is_null())
     }
 }
 
