@@ -1,4 +1,4 @@
-//! Every package in the lock file carries a licence that the project may link.
+//! Every package in the lock files carries a licence that the project may link.
 
 use crate::metadata;
 
@@ -25,7 +25,10 @@ const ALLOWED: &[&str] = &[
 /// # Errors
 /// Names each package whose expression no choice of allowed licences satisfies.
 pub(crate) fn run() -> Result<String, String> {
-    let packages = metadata::packages()?;
+    let mut packages = metadata::packages()?;
+    packages.extend(metadata::packages_of(
+        "contracts-verifier/substrate/Cargo.toml",
+    )?);
     let complaints: Vec<String> = packages
         .iter()
         .filter(|package| !package.license.as_deref().is_some_and(satisfied))

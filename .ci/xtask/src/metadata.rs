@@ -31,8 +31,14 @@ pub(crate) fn repository() -> PathBuf {
 /// # Errors
 /// When cargo fails (its own message is passed on) or prints something else than metadata.
 pub(crate) fn packages() -> Result<Vec<Package>, String> {
+    packages_of("Cargo.toml")
+}
+
+/// As [`packages`], of the workspace with this manifest.
+pub(crate) fn packages_of(manifest: &str) -> Result<Vec<Package>, String> {
     let output = Command::new(std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned()))
         .args(["metadata", "--format-version", "1", "--locked"])
+        .args(["--manifest-path", manifest])
         .current_dir(repository())
         .output()
         .map_err(|error| format!("cargo metadata: {error}"))?;

@@ -179,6 +179,7 @@ const UNSAFE_FILES: &[&str] = &[
     "gpu/src/cuda/driver.rs",
     "gpu/src/cuda/module.rs",
     "gpu/src/cuda/memory.rs",
+    "contracts-verifier/substrate/standalone/src/exports.rs",
 ];
 
 /// Invariant 2: `unsafe` in the named files only, each with a SAFETY line in the comment above it.
