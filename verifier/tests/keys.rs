@@ -45,6 +45,34 @@ fn rejects_every_changed_byte_of_the_key() {
 }
 
 #[test]
+fn decoding_without_checks_gives_the_same_keys_and_looks_at_no_point() {
+    for system in SYSTEMS {
+        let (simulator, statement, proof) = valid(system, 40);
+        let encoded = simulator.key.encode();
+        let read = VerifyingKey::decode_unchecked(&encoded);
+        assert_eq!(read, VerifyingKey::decode(&encoded));
+        assert_eq!(
+            verify(&read.expect("a sound key"), &statement, &proof),
+            Ok(())
+        );
+        // The form is checked all the same; the points and the linter's rules are not.
+        for len in 0..encoded.len() {
+            assert!(VerifyingKey::decode_unchecked(&encoded[..len]).is_err());
+        }
+        let mut bad = simulator.key.clone();
+        groth_mut(&mut bad).gamma_g2 = off_subgroup();
+        groth_mut(&mut bad).deltas_g2[0] = bad_delta(&bad);
+        assert!(VerifyingKey::decode(&bad.encode()).is_err());
+        assert_eq!(VerifyingKey::decode_unchecked(&bad.encode()), Ok(bad));
+    }
+}
+
+/// A δ that lets anyone forge: ± β.
+fn bad_delta(key: &VerifyingKey) -> G2Affine {
+    -groth(key).beta_g2
+}
+
+#[test]
 fn refuses_keys_that_are_cut_or_continued() {
     for system in SYSTEMS {
         let (simulator, ..) = valid(system, 40);
