@@ -1,6 +1,6 @@
 //! # What a host asks of the runtime
 
-use alloc::{string::String, vec::Vec};
+use alloc::vec::Vec;
 
 use frame_support::genesis_builder_helper;
 use sp_core::OpaqueMetadata;
@@ -108,7 +108,7 @@ sp_api::impl_runtime_apis! {
 
         fn dispatch_benchmark(
             config: frame_benchmarking::BenchmarkConfig,
-        ) -> Result<Vec<frame_benchmarking::BenchmarkBatch>, String> {
+        ) -> Result<Vec<frame_benchmarking::BenchmarkBatch>, alloc::string::String> {
             crate::benchmarks::dispatch(&config)
         }
     }
