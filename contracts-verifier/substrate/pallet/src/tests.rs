@@ -24,7 +24,10 @@ fn alice() -> RuntimeOrigin {
 }
 
 fn key_bytes(bytes: Vec<u8>) -> Key {
-    bytes.try_into().ok().expect("within the bound")
+    let Ok(key) = bytes.try_into() else {
+        panic!("over the bound");
+    };
+    key
 }
 
 /// A registered key of a system, a statement and its proof.
