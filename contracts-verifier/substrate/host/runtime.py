@@ -66,7 +66,7 @@ class Runtime:
         """
         store = Store(self.engine)
         if self.fuel is not None:
-            store.set_fuel(self.fuel)
+            store.set_fuel(FUEL)
         memory = Memory(store, MemoryType(Limits(self._pages, self._pages + HEAP_PAGES)))
         self._linker.define(store, "env", "memory", memory)
         allocator = self._linker.instantiate(store, self._allocator).exports(store)
@@ -95,6 +95,8 @@ class Runtime:
             raise HostError(f"the runtime has no {function}")
         depth = call.storage.depth()
         call.storage.start()
+        if self.fuel is not None:
+            store.set_fuel(self.fuel)
         try:
             start(store, exports["__heap_base"].value(store) & MASK)
             pointer = call.give(arguments)
