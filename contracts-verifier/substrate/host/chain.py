@@ -153,11 +153,18 @@ class Chain:
                 raise ValueError(outcome.error)
 
     def apply(self, extrinsic: bytes) -> Outcome:
-        """Applies an extrinsic, which has its length in front; raises InvalidTransaction, or RuntimeTrap if it brings the runtime down."""
+        """Applies an extrinsic, which has its length in front. Raises InvalidTransaction, or RuntimeTrap if it brings the runtime down,
+        and then leaves the state as it was."""
         before = len(self.get("System", "Events"))
-        applied = self.call("BlockBuilder_apply_extrinsic", extrinsic)
-        if applied[0]:
-            raise InvalidTransaction(applied[1:])
+        self.storage.start()
+        try:
+            applied = self.call("BlockBuilder_apply_extrinsic", extrinsic)
+            if applied[0]:
+                raise InvalidTransaction(applied[1:])
+        except Exception:
+            self.storage.rollback()
+            raise
+        self.storage.commit_transaction()
         return self._outcome(self.get("System", "Events")[before:])
 
     def finish(self) -> bytes:

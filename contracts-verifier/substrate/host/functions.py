@@ -13,76 +13,52 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from wasmtime import Func, Memory, Store
 
+from boundary import MASK, Guest
 from hashing import blake2, keccak_256, sha2_256, twox
 from scale import Reader, fixed, option, sequence, vector
 from storage import Storage
 
-MASK = (1 << 32) - 1
-
-
-class HostError(Exception):
-    """The runtime asked its host for something that is not there."""
-
-
-@dataclass
-class Call:
+class Call(Guest):
     """One call into a runtime: its storage, its memory and what it logged."""
 
-    storage: Storage
-    store: Store
-    memory: Memory
-    malloc: Func
-    log: list[str] = field(default_factory=list)
-
-    def read(self, fat: int) -> bytes:
-        pointer, length = fat & MASK, fat >> 32 & MASK
-        if pointer + length > self.memory.data_len(self.store):
-            raise HostError(f"{length} bytes at {pointer} are not in memory")
-        return bytes(self.memory.read(self.store, pointer, pointer + length))
-
-    def write(self, pointer: int, data: bytes) -> None:
-        if pointer + len(data) > self.memory.data_len(self.store):
-            raise HostError(f"{len(data)} bytes at {pointer} are not in memory")
-        self.memory.write(self.store, data, pointer)
-
-    def give(self, data: bytes) -> int:
-        """The pointer to a copy that the runtime owns."""
-        pointer = self.malloc(self.store, len(data)) & MASK
-        self.write(pointer, data)
-        return pointer
-
-    def give_fat(self, data: bytes) -> int:
-        return self.give(data) | len(data) << 32
+    def __init__(self, storage: Storage, store: Store, memory: Memory, malloc: Func) -> None:
+        super().__init__(store, memory, malloc)
+        self.storage = storage
+        self.log: list[str] = []
 
 
 @dataclass(frozen=True)
 class HostFunction:
-    """`parameters`: b for bytes, n for a number or pointer. `result`: n a number, p an array, f bytes, or nothing."""
+    """`parameters`: b for bytes, i for an i32, l for an i64. `result`: n an i32, p an array, f bytes, or nothing."""
 
     parameters: str
     result: str
     body: Callable[..., Any]
 
-    def run(self, call: Call, arguments: tuple[int, ...]) -> int | None:
-        values = [call.read(value) if kind == "b" else value for kind, value in zip(self.parameters, arguments)]
-        result = self.body(call, *values)
+    def run(self, call: Call, values: Any) -> None:
+        arguments = []
+        for i, kind in enumerate(self.parameters):
+            value = values[i].i32 & MASK if kind == "i" else values[i].i64
+            arguments.append(call.read(value) if kind == "b" else value)
+        result = self.body(call, *arguments)
         if self.result == "p":
-            return call.give(result)
-        if self.result == "f":
-            return call.give_fat(result)
-        return int(result) if self.result == "n" else None
+            values[0].i64 = call.give(result)
+        elif self.result == "f":
+            values[0].i64 = call.give_fat(result)
+        elif self.result == "n":
+            values[0].i64 = int(result)
 
 
 def _storage_read(call: Call, key: bytes, out: int, offset: int) -> bytes:
     value = call.storage.get(key)
     if value is None:
         return option(None)
-    rest = value[offset & MASK :]
+    rest = value[offset:]
     call.write(out & MASK, rest[: out >> 32 & MASK])
     return option(fixed(len(rest), 4))
 
@@ -142,19 +118,19 @@ FUNCTIONS: dict[str, HostFunction] = {
     f"ext_{name}": HostFunction(parameters, result, body)
     for name, parameters, result, body in [
         ("storage_get_version_1", "b", "f", lambda call, key: _optional(call.storage.get(key))),
-        ("storage_read_version_1", "bnn", "f", _storage_read),
+        ("storage_read_version_1", "bli", "f", _storage_read),
         ("storage_set_version_1", "bb", "", lambda call, key, value: call.storage.put(key, value)),
         ("storage_clear_version_1", "b", "", lambda call, key: call.storage.put(key, None)),
         ("storage_exists_version_1", "b", "n", lambda call, key: call.storage.get(key) is not None),
         ("storage_clear_prefix_version_2", "bb", "f", _clear_prefix),
         ("storage_append_version_1", "bb", "", lambda call, key, value: call.storage.append(key, value)),
-        ("storage_root_version_2", "n", "f", lambda call, _: call.storage.root()),
+        ("storage_root_version_2", "i", "f", lambda call, _: call.storage.root()),
         ("storage_next_key_version_1", "b", "f", lambda call, key: _optional(call.storage.next_key(key))),
         ("storage_start_transaction_version_1", "", "", lambda call: call.storage.start()),
         ("storage_rollback_transaction_version_1", "", "", lambda call: call.storage.rollback()),
         ("storage_commit_transaction_version_1", "", "", lambda call: call.storage.commit_transaction()),
-        ("trie_blake2_256_root_version_2", "bn", "p", lambda call, items, _: blake2(items, 32)),
-        ("trie_blake2_256_ordered_root_version_2", "bn", "p", lambda call, items, _: blake2(items, 32)),
+        ("trie_blake2_256_root_version_2", "bi", "p", lambda call, items, _: blake2(items, 32)),
+        ("trie_blake2_256_ordered_root_version_2", "bi", "p", lambda call, items, _: blake2(items, 32)),
         ("hashing_keccak_256_version_1", "b", "p", lambda call, data: keccak_256(data)),
         ("hashing_sha2_256_version_1", "b", "p", lambda call, data: sha2_256(data)),
         ("hashing_blake2_128_version_1", "b", "p", lambda call, data: blake2(data, 16)),
@@ -162,13 +138,13 @@ FUNCTIONS: dict[str, HostFunction] = {
         ("hashing_twox_64_version_1", "b", "p", lambda call, data: twox(data, 8)),
         ("hashing_twox_128_version_1", "b", "p", lambda call, data: twox(data, 16)),
         ("hashing_twox_256_version_1", "b", "p", lambda call, data: twox(data, 32)),
-        ("crypto_sr25519_verify_version_2", "nbn", "n", lambda *_: True),
-        ("crypto_ed25519_verify_version_1", "nbn", "n", lambda *_: True),
-        ("crypto_secp256k1_ecdsa_recover_version_2", "nn", "f", lambda *_: b"\1\2"),
-        ("crypto_secp256k1_ecdsa_recover_compressed_version_2", "nn", "f", lambda *_: b"\1\2"),
-        ("logging_log_version_1", "nbb", "", _log),
+        ("crypto_sr25519_verify_version_2", "ibi", "n", lambda *_: True),
+        ("crypto_ed25519_verify_version_1", "ibi", "n", lambda *_: True),
+        ("crypto_secp256k1_ecdsa_recover_version_2", "ii", "f", lambda *_: b"\1\2"),
+        ("crypto_secp256k1_ecdsa_recover_compressed_version_2", "ii", "f", lambda *_: b"\1\2"),
+        ("logging_log_version_1", "ibb", "", _log),
         ("logging_max_level_version_1", "", "n", lambda call: 2),
-        ("misc_print_num_version_1", "n", "", lambda call, number: call.log.append(str(number))),
+        ("misc_print_num_version_1", "l", "", lambda call, number: call.log.append(str(number))),
         ("misc_print_utf8_version_1", "b", "", lambda call, text: call.log.append(text.decode(errors="replace"))),
         ("misc_print_hex_version_1", "b", "", lambda call, data: call.log.append(data.hex())),
         ("misc_runtime_version_version_1", "b", "f", lambda *_: option(None)),

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from wasmtime import Config, Engine, FuncType, Instance, Limits, Linker, Memory, MemoryType, Module, Store
 from wasmtime import Trap, WasmtimeError
 
-from functions import FUNCTIONS, MASK, Call, HostError
+from boundary import MASK, HostError, define
+from functions import FUNCTIONS, Call
 from storage import Storage
 
 HEAP_PAGES = 2048
@@ -27,7 +29,7 @@ class RuntimeTrap(Exception):
 
 
 class Runtime:
-    """A compiled runtime. `fuel` bounds a call; None measures nothing and so costs no time, for benchmarks."""
+    """A compiled runtime, for one thread. `fuel` bounds a call; None bounds nothing and costs no time, for benchmarks."""
 
     def __init__(self, blob: bytes, fuel: int | None = FUEL) -> None:
         config = Config()
@@ -38,12 +40,24 @@ class Runtime:
         config.wasm_threads = False
         config.wasm_memory64 = False
         config.wasm_tail_call = False
+        config.memory_may_move = False
         config.consume_fuel = fuel is not None
         self.blob = blob
         self.fuel = fuel
         self.engine = Engine(config)
-        self.module = Module(self.engine, blob)
-        self.allocator = Module(self.engine, _ALLOCATOR)
+        self._module = Module(self.engine, blob)
+        self._allocator = Module(self.engine, _ALLOCATOR)
+        self._linker = Linker(self.engine)
+        self._linker.allow_shadowing = True
+        self._callbacks: list[Any] = []
+        self._call: Call | None = None
+        self._failure: BaseException | None = None
+        self._pages = 0
+        for entry in self._module.imports:
+            if isinstance(entry.type, FuncType):
+                self._define(entry.name or "", entry.type)
+            elif isinstance(entry.type, MemoryType):
+                self._pages = entry.type.limits.min
 
     def call(self, storage: Storage, function: str, arguments: bytes = b"") -> bytes:
         """The SCALE-encoded result of an API function, for example `Core_version`. What it changes stays in `storage`, unless it traps.
@@ -52,20 +66,28 @@ class Runtime:
         """
         store = Store(self.engine)
         if self.fuel is not None:
-            store.set_fuel(self.fuel)
-        pages = next(entry.type.limits.min for entry in self.module.imports if entry.name == "memory")
-        memory = Memory(store, MemoryType(Limits(pages, pages + HEAP_PAGES)))
-        linker = Linker(self.engine)
-        linker.define(store, "env", "memory", memory)
-        allocator = linker.instantiate(store, self.allocator).exports(store)
-        linker.define(store, "env", "ext_allocator_malloc_version_1", allocator["malloc"])
-        linker.define(store, "env", "ext_allocator_free_version_1", allocator["free"])
-        call = Call(storage, store, memory, allocator["malloc"])
-        for entry in self.module.imports:
-            if isinstance(entry.type, FuncType) and "_allocator_" not in (entry.name or ""):
-                linker.define_func("env", entry.name or "", entry.type, _bound(call, entry.name or ""))
-        instance = linker.instantiate(store, self.module)
-        return self._run(call, instance, allocator["start"], function, arguments)
+            store.set_fuel(FUEL)
+        memory = Memory(store, MemoryType(Limits(self._pages, self._pages + HEAP_PAGES)))
+        self._linker.define(store, "env", "memory", memory)
+        allocator = self._linker.instantiate(store, self._allocator).exports(store)
+        self._linker.define(store, "env", "ext_allocator_malloc_version_1", allocator["malloc"])
+        self._linker.define(store, "env", "ext_allocator_free_version_1", allocator["free"])
+        self._call = Call(storage, store, memory, allocator["malloc"])
+        instance = self._linker.instantiate(store, self._module)
+        return self._run(self._call, instance, allocator["start"], function, arguments)
+
+    def _define(self, name: str, type_: FuncType) -> None:
+        known = FUNCTIONS.get(name)
+
+        def body(values: Any) -> None:
+            if known is None:
+                raise HostError(f"no host function {name}")
+            known.run(self._call, values)
+
+        self._callbacks.append(define(self._linker, name, type_, body, self._failed))
+
+    def _failed(self, error: BaseException) -> None:
+        self._failure = error
 
     def _run(self, call: Call, instance: Instance, start: Callable[..., None], function: str, arguments: bytes) -> bytes:
         store, exports = call.store, instance.exports(call.store)
@@ -73,6 +95,8 @@ class Runtime:
             raise HostError(f"the runtime has no {function}")
         depth = call.storage.depth()
         call.storage.start()
+        if self.fuel is not None:
+            store.set_fuel(self.fuel)
         try:
             start(store, exports["__heap_base"].value(store) & MASK)
             pointer = call.give(arguments)
@@ -81,19 +105,11 @@ class Runtime:
                 raise HostError("a transaction was left open, or closed twice")
             call.storage.commit_transaction()
             return result
-        except (Trap, WasmtimeError, HostError, IndexError, ValueError) as error:
+        except (Trap, WasmtimeError, HostError) as error:
             while call.storage.depth() > depth:
                 call.storage.rollback()
-            raise RuntimeTrap(f"{function}: {call.log[-1] if call.log else error}") from error
+            cause, self._failure = self._failure or error, None
+            if not isinstance(cause, Exception):
+                raise cause
+            raise RuntimeTrap(f"{function}: {call.log[-1] if call.log else cause}") from cause
 
-
-def _bound(call: Call, name: str) -> Callable[..., int | None]:
-    """The host function of that name, for one call."""
-    known = FUNCTIONS.get(name)
-    if known is None:
-
-        def missing(*_: int) -> None:
-            raise HostError(f"no host function {name}")
-
-        return missing
-    return lambda *arguments: known.run(call, arguments)
