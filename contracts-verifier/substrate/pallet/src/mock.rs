@@ -40,7 +40,7 @@ parameter_types! {
     pub const KeyDeposit: RuntimeHoldReason = RuntimeHoldReason::ZkinferVerifier(pallet_zkinfer_verifier::HoldReason::Key);
     pub static Development: bool = true;
     pub static MaxKeys: u32 = 4;
-    pub static MaxSteps: u32 = 4_096;
+    pub static MaxSteps: u32 = 8_192;
 }
 
 impl pallet_zkinfer_verifier::Config for Test {

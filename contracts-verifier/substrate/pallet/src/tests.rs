@@ -4,6 +4,7 @@ mod keys;
 mod limits;
 mod migration;
 mod proofs;
+mod worst;
 
 use frame_support::{BoundedVec, traits::ConstU32};
 use zkinfer_verifier::{ProofSystem, Statement};

@@ -1,0 +1,174 @@
+"""Writes the pallet's weights: runs its benchmarks and fits a linear model to each.
+
+    weights.py runtime-benchmarks.wasm weights.rs [STEPS [REPEATS]]
+
+Each point is the median of its repetitions, each model least squares over all points with no negative slope, and MARGIN times that is
+declared. What a read adds to the size of a proof is what frame-benchmarking's command line counts: the greatest size of the entry, and the
+trie above a million entries. Prints the models.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from math import ceil
+from pathlib import Path
+from statistics import median
+
+from benchmark import Benchmark, Benchmarks, Measurement, StorageInfo, plan
+
+PALLET = "pallet_zkinfer_verifier"
+# Machines differ, and a weight that is too small is a way to stall a chain.
+MARGIN = 1.5
+# Seven layers of a trie, 15 hashes of 33 bytes each.
+TRIE_BYTES = 7 * 15 * 33
+WORDS = {"b": "bytes", "w": "words", "p": "points", "s": "steps", "n": "attestations"}
+
+HEADER = '''//! # Weights of the calls
+//! Written by `host/weights.py` from the benchmarks of [`crate::benchmarking`], run in WASM on wasmtime by one thread; the margin over what was
+//! measured is {margin}. Picoseconds, and bytes of proof. `b` counts bytes, `w` words, `p` points, `s` steps, `n` attestations.
+
+use core::marker::PhantomData;
+
+use frame_support::{{
+    traits::Get,
+    weights::{{Weight, constants::RocksDbWeight}},
+}};
+
+/// Times of the calls.
+pub trait WeightInfo {{
+{declarations}
+    /// `register_key` of `b` bytes, whatever the system.
+    fn register_key(b: u32) -> Weight {{
+        Self::register_groth16(b)
+            .max(Self::register_ultragroth(b))
+            .max(Self::register_halo2_kzg(b))
+    }}
+}}
+
+/// Weights with the database of the chain.
+#[derive(Debug)]
+pub struct Measured<T>(PhantomData<T>);
+'''
+
+DOCS = {
+    "register_groth16": "`register_key` of a key of `groth16`.",
+    "register_ultragroth": "`register_key` of a key of `ultragroth`.",
+    "register_halo2_kzg": "`register_key` of a key of `halo2-kzg`.",
+    "retire_key": "`retire_key`.",
+    "refuse": "`verify` that is refused before the key is read.",
+    "expire": "Removal of expired attestations.",
+    "verify_groth16": "`verify` of `groth16`.",
+    "verify_ultragroth": "`verify` of `ultragroth`.",
+    "verify_halo2_kzg": "`verify` of `halo2-kzg`.",
+}
+
+
+@dataclass(frozen=True)
+class Model:
+    """`base` and a slope for each component, none negative."""
+
+    base: float
+    slopes: dict[str, float]
+
+
+def fit(points: list[tuple[dict[str, int], float]]) -> Model:
+    """Least squares; components whose slope would be negative are left out one by one."""
+    names = list(points[0][0])
+    while True:
+        rows = [[1.0, *(float(at[name]) for name in names)] for at, _ in points]
+        size = len(names) + 1
+        matrix = [[sum(row[i] * row[j] for row in rows) for j in range(size)] for i in range(size)]
+        for i, line in enumerate(matrix):
+            line.append(sum(row[i] * value for row, (_, value) in zip(rows, points)))
+        solution = _solve(matrix)
+        worst = min(range(1, size), key=lambda i: solution[i], default=0)
+        if worst == 0 or solution[worst] >= 0:
+            return Model(max(0.0, solution[0]), dict(zip(names, solution[1:])))
+        names.pop(worst - 1)
+
+
+def _solve(matrix: list[list[float]]) -> list[float]:
+    """Gauss with pivots, of an augmented matrix."""
+    size = len(matrix)
+    for i in range(size):
+        pivot = max(range(i, size), key=lambda row: abs(matrix[row][i]))
+        matrix[i], matrix[pivot] = matrix[pivot], matrix[i]
+        for row in range(size):
+            if row != i:
+                factor = matrix[row][i] / matrix[i][i]
+                matrix[row] = [a - factor * b for a, b in zip(matrix[row], matrix[i])]
+    return [line[size] / line[i] for i, line in enumerate(matrix)]
+
+
+def proof_bytes(measured: Measurement, storage: list[StorageInfo]) -> int:
+    """What the keys that were read add to a proof at most."""
+    total = 0
+    for key, reads, _, whitelisted in measured.keys:
+        if reads and not whitelisted:
+            info = next((info for info in storage if key.startswith(info.prefix)), None)
+            total += TRIE_BYTES + ((info.max_size or 0) if info else 0)
+    return total
+
+
+def measure(benchmarks: Benchmarks, benchmark: Benchmark, steps: int, repeats: int) -> list[Measurement]:
+    points = plan(benchmark.components, steps)
+    low = {component.name: component.low for component in benchmark.components}
+    return [m for at in [low, *points] for m in _medians(benchmarks.run(benchmark, at, repeats))]
+
+
+def _medians(repeats: list[Measurement]) -> list[Measurement]:
+    middle = median(m.nanoseconds for m in repeats)
+    return [min(repeats, key=lambda m: abs(m.nanoseconds - middle))]
+
+
+def function(benchmark: Benchmark, measured: list[Measurement], storage: list[StorageInfo], database: str) -> tuple[str, str]:
+    """The function's source, and its model in words."""
+    times = fit([(m.components, m.nanoseconds * 1000.0) for m in measured])
+    reads = fit([(m.components, float(m.reads)) for m in measured])
+    writes = fit([(m.components, float(m.writes)) for m in measured])
+    proof = max(proof_bytes(m, storage) for m in measured)
+    lines = [f"Weight::from_parts({_number(times.base * MARGIN)}, {_number(proof)})"]
+    for name, slope in times.slopes.items():
+        if slope * MARGIN >= 1:
+            lines.append(f".saturating_add(Weight::from_parts({_number(slope * MARGIN)}, 0).saturating_mul({name}.into()))")
+    lines.append(f".saturating_add({database}.reads({round(reads.base)}))")
+    lines.append(f".saturating_add({database}.writes({round(writes.base)}))")
+    for kind, model in (("reads", reads), ("writes", writes)):
+        for name, slope in model.slopes.items():
+            if round(slope):
+                lines.append(f".saturating_add({database}.{kind}({round(slope)}).saturating_mul({name}.into()))")
+    used = {name for name in (c.name for c in benchmark.components) if any(f"({name}.into())" in line for line in lines)}
+    parameters = ", ".join(f"{c.name if c.name in used else '_' + c.name}: u32" for c in benchmark.components)
+    body = "\n            ".join(lines)
+    source = f"    fn {benchmark.name}({parameters}) -> Weight {{\n        {body}\n    }}"
+    slopes = "".join(f" + {slope / 1e6:.3f} us x {WORDS[name]}" for name, slope in times.slopes.items() if slope > 0)
+    return source, f"{benchmark.name}: {times.base / 1e9:.3f} ms{slopes}"
+
+
+def _number(value: float) -> str:
+    return f"{ceil(value):_}"
+
+
+def main(blob: str, output: str, steps: str = "8", repeats: str = "15") -> None:
+    benchmarks = Benchmarks(Path(blob).read_bytes())
+    listed, storage = benchmarks.metadata()
+    chain, default, declarations = [], [], []
+    for benchmark in sorted((b for b in listed if b.pallet == PALLET), key=lambda b: list(DOCS).index(b.name)):
+        measured = measure(benchmarks, benchmark, int(steps), int(repeats))
+        source, words = function(benchmark, measured, storage, "T::DbWeight::get()")
+        chain.append(source)
+        default.append(source.replace("T::DbWeight::get()", "RocksDbWeight::get()"))
+        parameters = ", ".join(f"{c.name}: u32" for c in benchmark.components)
+        declarations.append(f"    /// {DOCS[benchmark.name]}\n    fn {benchmark.name}({parameters}) -> Weight;")
+        print(words, flush=True)
+    text = HEADER.format(margin=MARGIN, declarations="\n".join(declarations))
+    for title, functions in (("impl<T: frame_system::Config> WeightInfo for Measured<T>", chain), ("impl WeightInfo for ()", default)):
+        text += f"\n{title} {{\n" + "\n\n".join(functions) + "\n}\n"
+    Path(output).write_text(text)
+
+
+if __name__ == "__main__":
+    if not 3 <= len(sys.argv) <= 5:
+        sys.exit(__doc__)
+    main(*sys.argv[1:])

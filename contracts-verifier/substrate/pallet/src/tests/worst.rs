@@ -1,0 +1,165 @@
+//! The calls that take longest for their sizes, for `tests/weights.py`, which times them in WASM against their weights.
+
+use std::{env, fmt::Write, fs};
+
+use zkinfer_verifier::{
+    KeyMaterial, VerifyingKey,
+    halo2_kzg::{Column, Query},
+};
+
+use super::*;
+use crate::simulate::{halo2_key, halo2_noise, statement};
+
+/// Words of the longest statements that the runtime allows.
+const WORDS: u32 = 133;
+
+/// The key's layout lengthened with names of tensors until it has as many bytes as the runtime allows.
+fn filled(build: impl Fn(u32) -> VerifyingKey) -> VerifyingKey {
+    let bare = build(0).encode().len();
+    // Names come in pieces of up to 230 bytes; the last may not fit.
+    build(16_384 - u32::try_from(bare).expect("a short key"))
+}
+
+/// Columns queried at many rotations, permuted columns queried last: everything that is searched or interpolated.
+fn many_rotations() -> VerifyingKey {
+    let mut key = halo2_key(8, 0, layout(WORDS, 0));
+    let KeyMaterial::Halo2Kzg(protocol) = &mut key.material else {
+        return key;
+    };
+    protocol.advice_phases = vec![0; 5];
+    protocol.blinding_factors = 40;
+    // Column c is queried at the rotations c·100, c·100 + 1, …: no two sets have a rotation in common but 0.
+    protocol.advice_queries = (0..5)
+        .flat_map(|column| {
+            (0..9).map(move |at| Query {
+                column,
+                rotation: if at == 8 {
+                    0
+                } else {
+                    i32::from(column) * 100 + at + 1
+                },
+            })
+        })
+        .collect();
+    protocol.permuted = (0..5).map(Column::Advice).collect();
+    protocol.sigma = vec![protocol.fixed.first().copied().unwrap_or_default(); 5];
+    key
+}
+
+/// Every case: its name, its key, its statement, its proof.
+fn cases() -> Vec<(String, VerifyingKey, Statement, Vec<u8>)> {
+    let mut cases = Vec::new();
+    for system in SYSTEMS {
+        let key = |filler| Simulator::new(system, layout(WORDS, filler), 1).key;
+        let filler = 16_384 - u32::try_from(key(0).encode().len()).expect("a short key");
+        let simulator = Simulator::new(system, layout(WORDS, filler), 1);
+        let statement = simulator.statement(1);
+        let proof = simulator.prove(&statement, 1);
+        let other = simulator.prove(&simulator.statement(2), 1);
+        let mut off_curve = proof.clone();
+        *off_curve.last_mut().expect("a proof") ^= 1;
+        for (name, proof) in [
+            ("holds", proof),
+            ("is of another statement", other),
+            ("has a bad last point", off_curve),
+        ] {
+            cases.push((
+                format!("{system}, the proof {name}"),
+                simulator.key.clone(),
+                statement.clone(),
+                proof,
+            ));
+        }
+        let short = Simulator::new(system, layout(2, 0), 1);
+        let statement = short.statement(1);
+        let proof = short.prove(&statement, 1);
+        cases.push((format!("{system}, one public"), short.key, statement, proof));
+    }
+    let keys = [
+        (
+            "most points",
+            filled(|filler| halo2_key(150, 0, layout(WORDS, filler))),
+        ),
+        (
+            "most operations",
+            filled(|filler| halo2_key(20, 3_800, layout(WORDS, filler))),
+        ),
+        ("most rotations", many_rotations()),
+    ];
+    for (name, key) in keys {
+        let claim = statement(&key.layout, 1);
+        let proof = halo2_noise(&key);
+        cases.push((format!("halo2-kzg, {name}"), key, claim, proof));
+    }
+    cases
+}
+
+#[test]
+fn the_worst_cases_are_within_the_bounds() {
+    let mut lines = String::new();
+    in_chain(|| {
+        MaxKeys::set(100);
+        for (name, key, statement, proof) in cases() {
+            let bytes = key.encode();
+            assert!(bytes.len() <= 16_384, "{name}: {}", bytes.len());
+            let known = crate::Keys::<Test>::contains_key(key.digest());
+            if !known {
+                let registered = ZkinferVerifier::register_key(alice(), key_bytes(bytes.clone()));
+                assert_eq!(registered, Ok(()), "{name}");
+            }
+            run_to(System::block_number() + 1);
+            let verified = verify(
+                key.digest(),
+                statement.context.to_bytes(),
+                &statement.public_bytes,
+                &proof,
+            );
+            assert_eq!(
+                verified.is_ok(),
+                name.ends_with("holds") || name.ends_with("one public"),
+                "{name}"
+            );
+            let [key, tensors, proof] = [&bytes, &statement.public_bytes, &proof].map(|bytes| {
+                bytes
+                    .iter()
+                    .map(|byte| format!("{byte:02x}"))
+                    .collect::<String>()
+            });
+            writeln!(
+                lines,
+                "{name};{key};{};{tensors};{proof}",
+                statement.context
+            )
+            .expect("a string");
+        }
+        MaxKeys::set(4);
+        for digest in crate::Keys::<Test>::iter_keys().collect::<Vec<_>>() {
+            frame_support::assert_ok!(ZkinferVerifier::retire_key(RuntimeOrigin::root(), digest));
+        }
+    });
+    if let Ok(path) = env::var("ZKINFER_WORST_CASES") {
+        fs::write(path, lines).expect("written");
+    }
+}
+
+/// Prints what a verification takes natively; asserts nothing about it.
+#[test]
+#[ignore = "prints times; run it alone"]
+fn the_time_of_a_verification() {
+    for (name, key, statement, proof) in cases() {
+        let proof = zkinfer_verifier::Proof::from_bytes(key.system, &proof);
+        let bytes = key.encode();
+        let mut times: Vec<_> = (0..31)
+            .map(|_| {
+                let begun = std::time::Instant::now();
+                let key = VerifyingKey::decode_unchecked(&bytes).expect("a key");
+                if let Ok(proof) = &proof {
+                    let _ = zkinfer_verifier::verify(&key, &statement, proof);
+                }
+                begun.elapsed()
+            })
+            .collect();
+        times.sort_unstable();
+        println!("native {name}: {:.2} ms", times[15].as_secs_f64() * 1e3);
+    }
+}

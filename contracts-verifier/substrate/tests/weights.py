@@ -1,0 +1,141 @@
+"""Times the longest calls in the runtime's WASM and holds them against the weight that a chain is charged for them.
+
+    weights.py runtime.wasm CASES [BUNDLE...]
+
+CASES is what the pallet's test `worst` writes: a line for each case, `name;key;context;tensors;proof` in hexadecimal. A bundle is a folder with
+verifying.key and proof.json, whose proof must hold. The time of a call is the least of several runs of the whole extrinsic, host functions
+in Python included; the weight is the one in the event that reports the extrinsic, and the base weight of an extrinsic.
+
+Weights hold for the machine that they were measured on. A slower or a busy one is allowed for by a reference that is timed beside every
+case: the shortest proof, which took its weight divided by the margin when the weights were made.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "host"))
+
+from chain import ALICE, Chain, Outcome  # noqa: E402
+from runtime import Runtime  # noqa: E402
+from scale import vector  # noqa: E402
+from weights import MARGIN  # noqa: E402
+
+PALLET = 8
+RUNS = 7
+PICOSECONDS = 1e12
+
+
+@dataclass(frozen=True)
+class Case:
+    """A key, a statement and something that may be its proof."""
+
+    name: str
+    key: bytes
+    context: bytes
+    tensors: bytes
+    proof: bytes
+
+    @staticmethod
+    def of_line(line: str) -> "Case":
+        name, key, context, tensors, proof = line.strip().split(";")
+        return Case(name, *(bytes.fromhex(field.removeprefix("0x")) for field in (key, context, tensors, proof)))
+
+    @staticmethod
+    def of_bundle(bundle: Path) -> "Case":
+        proof = json.loads((bundle / "proof.json").read_text())
+        fields = (bytes.fromhex(proof[name][2:]) for name in ("context", "publics", "proof"))
+        return Case(f"{proof['system']}, a bundle, the proof holds", (bundle / "verifying.key").read_bytes(), *fields)
+
+    def register(self) -> bytes:
+        return bytes([PALLET, 0]) + vector(self.key)
+
+    def verify(self, digest: bytes) -> bytes:
+        return bytes([PALLET, 2]) + digest + self.context + vector(self.tensors) + vector(self.proof)
+
+
+class Clock:
+    """Runs extrinsics on a chain, times them and takes them back."""
+
+    def __init__(self, chain: Chain) -> None:
+        self.chain = chain
+        limits = chain.constant("System", "BlockWeights")["per_class"]["normal"]
+        self.base = limits["base_extrinsic"]["ref_time"]
+        self.failures: list[str] = []
+        self.reference = b""
+        self.slowest = 0.0
+
+    def time(self, call: bytes) -> tuple[Outcome, float, float]:
+        """The outcome of a call, its seconds, and the seconds of its weight."""
+        extrinsic = self.chain.signed(call, ALICE)
+        seconds = []
+        for _ in range(RUNS):
+            self.chain.storage.start()
+            begun = time.thread_time()
+            outcome = self.chain.apply(extrinsic)
+            seconds.append(time.thread_time() - begun)
+            self.chain.storage.rollback()
+        return outcome, min(seconds), (outcome.ref_time + self.base) / PICOSECONDS
+
+    def slowness(self) -> float:
+        """How many times longer this machine takes now than the one of the weights, at least 1."""
+        outcome, seconds, weight = self.time(self.reference)
+        assert outcome.ok, outcome.error
+        return max(1.0, seconds * MARGIN / weight)
+
+    def check(self, name: str, call: bytes) -> Outcome:
+        """Prints the time beside the weight; a time above the weight, the slowness of the machine allowed for, is a failure."""
+        before = self.slowness()
+        outcome, seconds, weight = self.time(call)
+        slowness = max(before, self.slowness())
+        self.slowest = max(self.slowest, slowness)
+        print(f"{seconds * 1e3:7.2f} ms of {weight * 1e3:7.2f} ms  {name}: {outcome.error or 'accepted'}")
+        if seconds > weight * slowness:
+            self.failures.append(name)
+        return outcome
+
+
+def register(chain: Chain, case: Case) -> bytes:
+    """Registers the case's key; its digest."""
+    outcome = chain.apply(chain.signed(case.register(), ALICE))
+    assert outcome.ok, outcome
+    event = next(fields for pallet, name, fields in outcome.events if (pallet, name) == ("ZkinferVerifier", "KeyRegistered"))
+    return bytes(event["key"])
+
+
+def main(blob: str, cases: str, *bundles: str) -> None:
+    chain = Chain(Runtime(Path(blob).read_bytes(), fuel=None))
+    clock = Clock(chain)
+    lines = [Case.of_line(line) for line in Path(cases).read_text().splitlines()]
+    lines += [Case.of_bundle(Path(bundle)) for bundle in bundles]
+    chain.begin()
+    digests = {key: register(chain, case) for key, case in {case.key: case for case in lines}.items()}
+    shortest = min((case for case in lines if case.name.endswith("one public")), key=lambda case: len(case.key))
+    clock.reference = shortest.verify(digests[shortest.key])
+    for case in lines:
+        outcome = clock.check(f"verify, {len(case.tensors)} public bytes, {case.name}", case.verify(digests[case.key]))
+        holds = case.name.endswith(("holds", "one public"))
+        expected = None if holds else "ProofPoint" if case.name.endswith("point") else "ProofRejected"
+        assert outcome.error == (expected and f"ZkinferVerifier::{expected}"), (case.name, outcome.error)
+    for case in {case.key: case for case in lines if case.key != shortest.key}.values():
+        # The last byte is of a point: everything before it is decoded first.
+        damaged = replace(case, key=case.key[:-1] + bytes([case.key[-1] ^ 1]))
+        refused = clock.check(f"register_key, {len(case.key)} bytes, bad last point", damaged.register())
+        assert refused.error == "ZkinferVerifier::KeyPoint", refused
+        retired = chain.apply(chain.signed(bytes([PALLET, 1]) + digests[case.key], ALICE))
+        assert retired.ok, retired
+        assert clock.check(f"register_key, {len(case.key)} bytes, {case.name}", case.register()).ok, case.name
+        register(chain, case)
+    print(f"this machine, now, takes up to {clock.slowest:.2f} times what the weights' took")
+    if clock.failures:
+        sys.exit(f"longer than their weights: {clock.failures}")
+
+
+if __name__ == "__main__":
+    if len(sys.argv) < 3:
+        sys.exit(__doc__)
+    main(*sys.argv[1:])
