@@ -52,8 +52,13 @@ impl Target for Solidity {
         Ok(files.map(|(name, text)| (name.to_owned(), text)).collect())
     }
 
-    /// Calldata of `verify(uint256 context, bytes publicTensors, bytes proof)`.
-    fn encode(&self, statement: &Statement, proof: &Proof) -> Result<Vec<u8>, GenerateError> {
+    /// Calldata of `verify(uint256 context, bytes publicTensors, bytes proof)`. The key is the contract's.
+    fn encode(
+        &self,
+        _: &VerifyingKey,
+        statement: &Statement,
+        proof: &Proof,
+    ) -> Result<Vec<u8>, GenerateError> {
         proof.check()?;
         Ok(calldata_verify(statement, proof))
     }

@@ -1,9 +1,11 @@
 //! # Targets: what every kind of chain needs from us
-//! A target turns a verifying key into source files and a proof into the bytes of a call.
+//! A target turns a verifying key into source files, and a proof of the key into the bytes of a call.
 
 use std::collections::BTreeMap;
 
-use zkinfer_verifier::{KeyError, Proof, ProofError, ProofSystem, Statement, VerifyingKey};
+use zkinfer_verifier::{
+    KeyError, Proof, ProofError, ProofSystem, Statement, VerifyError, VerifyingKey,
+};
 
 /// Generated files: path relative to the output folder, contents.
 pub type SourceTree = BTreeMap<String, String>;
@@ -16,11 +18,16 @@ pub trait Target {
     /// [`GenerateError`] if the key must not be deployed or does not fit.
     fn generate(&self, key: &VerifyingKey) -> Result<SourceTree, GenerateError>;
 
-    /// The bytes of the call that checks one proof.
+    /// The bytes of the call that checks one proof under a key.
     ///
     /// # Errors
-    /// [`GenerateError`] if the proof could not be accepted by any contract.
-    fn encode(&self, statement: &Statement, proof: &Proof) -> Result<Vec<u8>, GenerateError>;
+    /// [`GenerateError`] if the proof could not be accepted by any verifier.
+    fn encode(
+        &self,
+        key: &VerifyingKey,
+        statement: &Statement,
+        proof: &Proof,
+    ) -> Result<Vec<u8>, GenerateError>;
 }
 
 /// Why nothing was generated.
@@ -32,7 +39,7 @@ pub enum GenerateError {
     Key(#[from] KeyError),
     /// One party made the key and could forge proofs.
     #[error(
-        "this is a development key: whoever made it can forge proofs; pass --allow-dev-key for a contract that deploys on chain id 31337 only"
+        "this is a development key: whoever made it can forge proofs; pass --allow-dev-key for a contract that deploys on chain id 31337 only, or a Substrate crate whose key a runtime refuses unless its AllowDevelopmentKeys is true"
     )]
     DevelopmentKey,
     /// The contract would exceed the code size limit.
@@ -60,4 +67,10 @@ pub enum GenerateError {
     /// A point of the proof is not acceptable.
     #[error("{0}")]
     Proof(#[from] ProofError),
+    /// The tests of what is generated need a proof, and there is none.
+    #[error("the tests of a generated crate need a proof of the key, and none was given")]
+    NoExample,
+    /// The proof for the tests does not hold.
+    #[error("the example for the tests of the generated crate: {0}")]
+    Example(VerifyError),
 }

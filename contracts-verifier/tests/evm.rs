@@ -80,7 +80,7 @@ fn accepts_what_the_native_verifier_accepts() {
             let call = Call::new(&statement, &proof);
             assert!(call.holds(&simulator.key));
             let data = Solidity::default()
-                .encode(&statement, &proof)
+                .encode(&simulator.key, &statement, &proof)
                 .expect("a valid proof");
             assert_eq!(data, call.encode(), "both encoders agree");
             assert!(chain.accepts(&data), "{system}, {size} bytes");
@@ -494,7 +494,7 @@ fn refuses_keys_that_fail_the_linter_or_do_not_fit() {
 
 #[test]
 fn the_encoder_refuses_points_no_contract_accepts() {
-    let (_, statement, proof) = valid(ProofSystem::UltraGroth, 40);
+    let (simulator, statement, proof) = valid(ProofSystem::UltraGroth, 40);
     let Proof::UltraGroth { a, b, c2, .. } = proof else {
         panic!("an ultragroth proof")
     };
@@ -505,7 +505,7 @@ fn the_encoder_refuses_points_no_contract_accepts() {
         c2,
     };
     assert!(matches!(
-        Solidity::default().encode(&statement, &infinite),
+        Solidity::default().encode(&simulator.key, &statement, &infinite),
         Err(GenerateError::Proof(_))
     ));
 }

@@ -36,7 +36,9 @@ fn accepts_what_the_native_verifier_accepts() {
                 call.holds(&simulator.key),
                 "{shape:?}: the simulated proof holds"
             );
-            let data = Solidity::default().encode(&statement, &proof).unwrap();
+            let data = Solidity::default()
+                .encode(&simulator.key, &statement, &proof)
+                .unwrap();
             assert_eq!(data, call.encode(), "both encoders agree");
             assert!(chain.accepts(&data), "{shape:?}, {size} bytes");
             let words = calldata_verify_proof(&statement.words(), &proof);

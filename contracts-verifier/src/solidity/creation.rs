@@ -8,7 +8,7 @@ use super::{
     calldata::{push_bytes, word},
     key_words::key_words,
 };
-use crate::target::GenerateError;
+use crate::{hex_text::decode_hex, target::GenerateError};
 
 /// The largest code a contract may have (EIP-170).
 pub const MAX_CODE_BYTES: usize = 24_576;
@@ -120,22 +120,4 @@ fn check_size(key: &VerifyingKey, bytes: usize) -> Result<(), GenerateError> {
         bytes,
         max: MAX_CODE_BYTES,
     })
-}
-
-const fn decode_hex<const N: usize>(text: &str) -> [u8; N] {
-    const fn digit(byte: u8) -> u8 {
-        match byte {
-            b'0'..=b'9' => byte - b'0',
-            b'a'..=b'f' => byte - b'a' + 10,
-            _ => panic!("embedded creation code is not lower-case hexadecimal"),
-        }
-    }
-    let text = text.as_bytes();
-    let mut bytes = [0; N];
-    let mut i = 0;
-    while i < N {
-        bytes[i] = digit(text[2 * i]) << 4 | digit(text[2 * i + 1]);
-        i += 1;
-    }
-    bytes
 }

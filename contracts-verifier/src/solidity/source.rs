@@ -1,14 +1,13 @@
 //! # The per-key source
 //! The template, and behind it a contract with the key as annotated constants; for halo2-kzg also the specialised contract. Text from the
-//! model (tensor names) is written into comments with everything but plain letters, digits and `._/:-` replaced, so that a model
-//! cannot write Solidity.
+//! model (tensor names) is written into comments as [`plain`] text, so that a model cannot write Solidity.
 
 use std::fmt::{Result as Written, Write};
 
 use zkinfer_verifier::{ProofSystem, Setup, VerifyingKey, Visibility, halo2_kzg::Protocol};
 
 use super::{creation::deployer_source, halo2_kzg, key_words::key_words};
-use crate::target::GenerateError;
+use crate::{plain::plain, target::GenerateError};
 
 /// What a contract of a development key adds: it cannot be deployed on a chain that matters.
 const DEVELOPMENT_GUARD: &str = "    /// The key was made by one party, who can forge proofs: it may be deployed on chain id 31337 only.
@@ -88,11 +87,7 @@ fn about(out: &mut String, key: &VerifyingKey) -> Written {
             Visibility::Public => "public",
             Visibility::Private => "private, not in the statement",
         };
-        let name: String = tensor
-            .name
-            .chars()
-            .map(|c| if is_plain(c) { c } else { '?' })
-            .collect();
+        let name = plain(&tensor.name);
         let (role, shape) = (tensor.role, &tensor.shape);
         let dtype = tensor.dtype.name();
         let (scale, zero) = (tensor.scale, tensor.zero_point);
@@ -103,8 +98,4 @@ fn about(out: &mut String, key: &VerifyingKey) -> Written {
     }
     writeln!(out, "/// @dev model {}", hex::encode(key.model_id))?;
     writeln!(out, "///      circuit {}", hex::encode(key.circuit_digest))
-}
-
-fn is_plain(c: char) -> bool {
-    c.is_ascii_alphanumeric() || "._/:-".contains(c)
 }

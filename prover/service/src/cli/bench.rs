@@ -130,7 +130,7 @@ pub(crate) fn bench(args: &BenchArgs, out: Out) -> Result<(), CliError> {
     let call = Solidity {
         allow_dev_key: true,
     }
-    .encode(&proven.statement, &proven.proof)
+    .encode(&vk, &proven.statement, &proven.proof)
     .map_err(CliError::failed)?;
     let outcome = evm
         .call(deployed.address, &call)

@@ -198,7 +198,7 @@ async fn road(
     let data = Solidity {
         allow_dev_key: true,
     }
-    .encode(&statement, &proof)
+    .encode(&vk, &statement, &proof)
     .map_err(CliError::failed)?;
     let outcome = evm
         .call(deployed.address, &data)
@@ -219,7 +219,7 @@ async fn road(
     let data = Solidity {
         allow_dev_key: true,
     }
-    .encode(&tampered, &proof)
+    .encode(&vk, &tampered, &proof)
     .map_err(CliError::failed)?;
     let chain = evm.call(deployed.address, &data);
     let (Err(native), Err(chain)) = (native, chain) else {

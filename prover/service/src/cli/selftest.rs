@@ -177,7 +177,7 @@ async fn check(
     let mut evm = Evm::new(CHAIN_ID);
     let deployed = evm.deploy(&contract.bytecode).map_err(CliError::failed)?;
     let data = target
-        .encode(&statement, &proof)
+        .encode(&vk, &statement, &proof)
         .map_err(CliError::failed)?;
     let accepted = evm
         .call(deployed.address, &data)
@@ -189,7 +189,7 @@ async fn check(
     if let Some(byte) = lie.public_bytes.last_mut() {
         *byte ^= 1;
     }
-    let data = target.encode(&lie, &proof).map_err(CliError::failed)?;
+    let data = target.encode(&vk, &lie, &proof).map_err(CliError::failed)?;
     if zkinfer_verifier::verify(&vk, &lie, &proof).is_ok()
         || evm.call(deployed.address, &data).is_ok()
     {

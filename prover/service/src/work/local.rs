@@ -455,7 +455,7 @@ impl Gate for LocalGate {
             ProofEncoding::SolidityCalldata => Solidity {
                 allow_dev_key: true,
             }
-            .encode(&statement, &proof)
+            .encode(&self.vk, &statement, &proof)
             .map_err(|e| e.to_string()),
             ProofEncoding::Json => {
                 Ok(
