@@ -56,6 +56,7 @@ DOCS = {
     "register_ultragroth": "`register_key` of a key of `ultragroth`.",
     "register_halo2_kzg": "`register_key` of a key of `halo2-kzg`.",
     "retire_key": "`retire_key`.",
+    "revoke_key": "`revoke_key`.",
     "refuse": "`verify` that is refused before the key is read.",
     "expire": "Removal of expired attestations.",
     "verify_groth16": "`verify` of `groth16`.",
@@ -127,11 +128,12 @@ def function(benchmark: Benchmark, measured: list[Measurement], storage: list[St
     times = fit([(m.components, m.nanoseconds * 1000.0) for m in measured])
     reads = fit([(m.components, float(m.reads)) for m in measured])
     writes = fit([(m.components, float(m.writes)) for m in measured])
-    proof = max(proof_bytes(m, storage) for m in measured)
-    lines = [f"Weight::from_parts({_number(times.base * MARGIN)}, {_number(proof)})"]
-    for name, slope in times.slopes.items():
-        if slope * MARGIN >= 1:
-            lines.append(f".saturating_add(Weight::from_parts({_number(slope * MARGIN)}, 0).saturating_mul({name}.into()))")
+    proof = fit([(m.components, float(proof_bytes(m, storage))) for m in measured])
+    lines = [f"Weight::from_parts({_number(times.base * MARGIN)}, {_number(round(proof.base))})"]
+    for name in (component.name for component in benchmark.components):
+        slope, size = times.slopes.get(name, 0) * MARGIN, round(proof.slopes.get(name, 0))
+        if slope >= 1 or size:
+            lines.append(f".saturating_add(Weight::from_parts({_number(slope)}, {_number(size)}).saturating_mul({name}.into()))")
     lines.append(f".saturating_add({database}.reads({round(reads.base)}))")
     lines.append(f".saturating_add({database}.writes({round(writes.base)}))")
     for kind, model in (("reads", reads), ("writes", writes)):

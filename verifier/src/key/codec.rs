@@ -19,6 +19,8 @@ const VERSION: u8 = 1;
 const MAGIC: [u8; 8] = *b"zkinfvk\x01";
 /// In place of a number of tensors: the number follows in two bytes and is not smaller than this.
 const MANY_TENSORS: u8 = u8::MAX;
+/// The least that a tensor takes: tags 3, name length 2, number of dimensions 1, scale 8, zero point 8.
+const TENSOR_BYTES: usize = 22;
 
 pub(super) fn encode(key: &VerifyingKey) -> Vec<u8> {
     let mut out = Vec::new();
@@ -156,6 +158,7 @@ fn decode_layout(input: &mut Cursor<'_>) -> Result<StatementLayout, KeyError> {
         }
         .into());
     }
+    input.check_left(n_tensors.saturating_mul(TENSOR_BYTES))?;
     let mut tensors = Vec::with_capacity(n_tensors);
     for tensor in 0..n_tensors {
         let role = input.tag("role", Role::from_tag)?;

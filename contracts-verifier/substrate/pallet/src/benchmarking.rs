@@ -22,6 +22,21 @@ use crate::{
 /// Bytes of a key of `groth16` without public tensors or names.
 const KEY_BYTES: u32 = 1_024;
 
+/// Words of the longest statement.
+fn words<T: Config>() -> u32 {
+    T::MaxPublicBytes::get() / 31 + 1
+}
+
+/// As many statements as fit into a block, and `fewer` less.
+fn others<T: Config>(fewer: u32) -> BoundedVec<[u8; 32], T::MaxAttestationsPerBlock> {
+    let n = T::MaxAttestationsPerBlock::get().saturating_sub(fewer);
+    BoundedVec::truncate_from(
+        (0..n)
+            .map(|i| zkinfer_verifier::keccak256(&i.to_le_bytes()))
+            .collect(),
+    )
+}
+
 /// Stores a key; the arguments of `verify`.
 fn ready<T: Config>(
     key: &VerifyingKey,
@@ -37,6 +52,10 @@ fn ready<T: Config>(
     BenchmarkError,
 > {
     Pallet::<T>::insert_key(key.encode(), None)?;
+    // All attestations of this block but one are there.
+    let expires =
+        frame_system::Pallet::<T>::block_number().saturating_add(T::AttestationLifetime::get());
+    Expiring::<T>::insert(expires, others::<T>(1));
     let too_long = |_| BenchmarkError::Stop("longer than the runtime allows");
     Ok((
         key.digest(),
@@ -71,7 +90,9 @@ mod benchmarks {
 
     /// Most points: one for each word of a statement.
     #[benchmark]
-    fn register_groth16(b: Linear<KEY_BYTES, 8_192>) -> Result<(), BenchmarkError> {
+    fn register_groth16(
+        b: Linear<KEY_BYTES, { T::MaxKeyBytes::get() / 2 }>,
+    ) -> Result<(), BenchmarkError> {
         let words = (b - KEY_BYTES) / 64 + 1;
         let key = Simulator::new(ProofSystem::Groth16, layout(words, 0), 1).key;
         let (origin, bytes) = registration::<T>(&key)?;
@@ -83,7 +104,9 @@ mod benchmarks {
 
     /// Most points of G2; the rest of the bytes are names of tensors.
     #[benchmark]
-    fn register_ultragroth(b: Linear<KEY_BYTES, 8_192>) -> Result<(), BenchmarkError> {
+    fn register_ultragroth(
+        b: Linear<KEY_BYTES, { T::MaxKeyBytes::get() / 2 }>,
+    ) -> Result<(), BenchmarkError> {
         let key = Simulator::new(ProofSystem::UltraGroth, layout(1, b - KEY_BYTES), 1).key;
         let (origin, bytes) = registration::<T>(&key)?;
         #[extrinsic_call]
@@ -94,7 +117,9 @@ mod benchmarks {
 
     /// Half of the bytes are points, half operations.
     #[benchmark]
-    fn register_halo2_kzg(b: Linear<KEY_BYTES, 8_192>) -> Result<(), BenchmarkError> {
+    fn register_halo2_kzg(
+        b: Linear<KEY_BYTES, { T::MaxKeyBytes::get() / 2 }>,
+    ) -> Result<(), BenchmarkError> {
         let half = (b - KEY_BYTES) / 2;
         let key = halo2_key(half / 70 + 8, half / 2, layout(1, 0));
         let (origin, bytes) = registration::<T>(&key)?;
@@ -110,24 +135,41 @@ mod benchmarks {
         let (origin, bytes) = registration::<T>(&key)?;
         let owner = owner::<T>(&origin)?;
         Pallet::<T>::register_key(origin, bytes)?;
+        // The second call of two: the notice is over.
+        let now = frame_system::Pallet::<T>::block_number();
+        Keys::<T>::mutate(key.digest(), |record| {
+            if let Some(record) = record {
+                record.retires = Some(now);
+            }
+        });
         #[extrinsic_call]
         _(RawOrigin::Signed(owner), key.digest());
         assert_eq!(Keys::<T>::count(), 0);
         Ok(())
     }
 
+    #[benchmark]
+    fn revoke_key() -> Result<(), BenchmarkError> {
+        let key = Simulator::new(ProofSystem::UltraGroth, layout(1, 0), 1).key;
+        let (origin, bytes) = registration::<T>(&key)?;
+        Pallet::<T>::register_key(origin, bytes)?;
+        let origin =
+            T::RevokeOrigin::try_successful_origin().map_err(|()| BenchmarkError::Weightless)?;
+        #[extrinsic_call]
+        _(origin as T::RuntimeOrigin, key.digest());
+        assert_eq!(Keys::<T>::count(), 0);
+        Ok(())
+    }
+
     /// The last refusal before the key is read: no more attestations in this block.
     #[benchmark]
-    fn refuse(w: Linear<1, 128>) -> Result<(), BenchmarkError> {
+    fn refuse(w: Linear<1, { words::<T>() }>) -> Result<(), BenchmarkError> {
         let simulator = Simulator::new(ProofSystem::UltraGroth, layout(w, 0), 1);
         let (key, context, tensors, proof) =
             ready::<T>(&simulator.key, simulator.statement(1), vec![0; 320])?;
         let expires =
             frame_system::Pallet::<T>::block_number().saturating_add(T::AttestationLifetime::get());
-        let full: Vec<_> = (0..T::MaxAttestationsPerBlock::get())
-            .map(|i| zkinfer_verifier::keccak256(&i.to_le_bytes()))
-            .collect();
-        Expiring::<T>::insert(expires, BoundedVec::truncate_from(full));
+        Expiring::<T>::insert(expires, others::<T>(0));
         let who = RawOrigin::Signed(whitelisted_caller());
         let outcome;
         #[block]
@@ -139,9 +181,9 @@ mod benchmarks {
     }
 
     #[benchmark]
-    fn expire(n: Linear<0, 64>) {
+    fn expire(n: Linear<0, { T::MaxAttestationsPerBlock::get() }>) {
         let now = BlockNumberFor::<T>::from(7_u32);
-        let statements: Vec<_> = (0..n.min(T::MaxAttestationsPerBlock::get()))
+        let statements: Vec<_> = (0..n)
             .map(|i| zkinfer_verifier::keccak256(&i.to_le_bytes()))
             .collect();
         for statement in &statements {
@@ -162,7 +204,10 @@ mod benchmarks {
     }
 
     #[benchmark]
-    fn verify_groth16(w: Linear<1, 128>, b: Linear<0, 4_096>) -> Result<(), BenchmarkError> {
+    fn verify_groth16(
+        w: Linear<1, { words::<T>() }>,
+        b: Linear<0, { T::MaxKeyBytes::get() / 4 }>,
+    ) -> Result<(), BenchmarkError> {
         let simulator = Simulator::new(ProofSystem::Groth16, layout(w, b), 1);
         let statement = simulator.statement(1);
         let proof = simulator.prove(&statement, 1);
@@ -175,7 +220,10 @@ mod benchmarks {
     }
 
     #[benchmark]
-    fn verify_ultragroth(w: Linear<1, 128>, b: Linear<0, 4_096>) -> Result<(), BenchmarkError> {
+    fn verify_ultragroth(
+        w: Linear<1, { words::<T>() }>,
+        b: Linear<0, { T::MaxKeyBytes::get() / 4 }>,
+    ) -> Result<(), BenchmarkError> {
         let simulator = Simulator::new(ProofSystem::UltraGroth, layout(w, b), 1);
         let statement = simulator.statement(1);
         let proof = simulator.prove(&statement, 1);
@@ -190,10 +238,10 @@ mod benchmarks {
     /// The proof is noise, which fails in the last pairing; what a proof that holds writes comes on top.
     #[benchmark]
     fn verify_halo2_kzg(
-        p: Linear<8, 128>,
-        s: Linear<0, 2_048>,
-        w: Linear<1, 128>,
-        b: Linear<0, 2_048>,
+        p: Linear<8, { T::MaxKeyBytes::get() / 128 }>,
+        s: Linear<0, { T::MaxSteps::get().min(T::MaxKeyBytes::get() / 10) }>,
+        w: Linear<1, { words::<T>() }>,
+        b: Linear<0, { T::MaxKeyBytes::get() / 16 }>,
     ) -> Result<(), BenchmarkError> {
         let key = halo2_key(p, s, layout(w, b));
         let claim = statement(&key.layout, 1);
@@ -215,7 +263,7 @@ mod benchmarks {
                 block: BlockNumberFor::<T>::from(1_u32),
                 expires: BlockNumberFor::<T>::from(7_u32),
             };
-            Expiring::<T>::insert(attestation.expires, BoundedVec::truncate_from(vec![digest]));
+            Expiring::<T>::insert(attestation.expires, others::<T>(0));
             Attestations::<T>::insert(digest, attestation);
         }
         let refused = crate::Error::<T>::ProofRejected.into();

@@ -11,6 +11,8 @@ use crate::{pallet::Config, types::System, weights::WeightInfo};
 
 /// Multiplications in the field that raising to a power takes.
 const POWER_STEPS: usize = 64;
+/// Multiplications in the field that take as long as squeezing a challenge.
+const HASH_STEPS: usize = 32;
 /// Comparisons of small integers that take as long as a multiplication in the field.
 const COMPARISONS: usize = 8;
 
@@ -111,13 +113,13 @@ fn points(p: &Protocol) -> usize {
 fn steps(p: &Protocol) -> usize {
     let sets = p.openings();
     let rotations: usize = sets.iter().map(|set| set.rotations.len()).sum();
-    // Interpolation in each set, and the rotations of all sets that are not in this one.
+    // In each set: its points and their interpolation; which of all rotations are not in it, their points and differences.
     let openings: usize = sets
         .iter()
         .map(|set| {
             let n = set.rotations.len();
-            let others = rotations.saturating_mul(n) / COMPARISONS + rotations;
-            n.saturating_mul(POWER_STEPS + 4 * n + set.polys.len())
+            let others = rotations.saturating_mul(n) / COMPARISONS + 2 * rotations;
+            n.saturating_mul(2 * POWER_STEPS + 4 * n + set.polys.len())
                 .saturating_add(others)
         })
         .fold(0, usize::saturating_add);
@@ -129,4 +131,5 @@ fn steps(p: &Protocol) -> usize {
         + 8 * p.permuted.len()
         + queries
         + 4 * usize::from(p.blinding_factors)
+        + HASH_STEPS * p.challenge_phases.len()
 }

@@ -8,8 +8,8 @@ use scale_info::TypeInfo;
 use zkinfer_verifier::{Proof, ProofError, Statement, VerifyError, VerifyingKey, verify};
 
 use crate::{
-    pallet::{Attestations, Config, KeyBytes, Keys, Pallet},
-    types::{Attestation, KeyRecord},
+    pallet::{Attestations, Config, KeyBytes, Keys, Pallet, RecordOf, Revoked},
+    types::Attestation,
 };
 
 /// Why a proof is not accepted.
@@ -17,6 +17,8 @@ use crate::{
 pub enum InferenceError {
     /// No key with this digest is registered.
     KeyUnknown,
+    /// The key was registered under bounds that are stricter today.
+    KeyBarred,
     /// The context is 2^253 or more.
     ContextTooLarge,
     /// The public tensors do not have the number of bytes that the key fixes.
@@ -34,7 +36,8 @@ pub enum InferenceError {
 /// Verification of inferences, for pallets.
 ///
 /// A caller that acts on a proof pins the key's digest, computes the context from its own state (so that a proof copied from another
-/// task is worthless), and charges [`Self::weight`] before it calls [`Self::verify_inference`].
+/// task is worthless), and charges [`Self::weight`] before it calls [`Self::verify_inference`]. A key can go: by its owner after a notice, by
+/// governance at once. So a caller whose users wait for a proof has a way to refund them.
 pub trait VerifyInference {
     /// Accounts of the chain.
     type AccountId;
@@ -59,7 +62,7 @@ pub trait VerifyInference {
         proof: &[u8],
     ) -> Result<[u8; 32], InferenceError>;
 
-    /// Whether somebody has shown, by an extrinsic, that a statement holds; not after it has expired.
+    /// Whether somebody has shown, by an extrinsic, that a statement holds; not after it has expired or its key was revoked.
     fn attestation(statement: [u8; 32]) -> Option<Attestation<Self::AccountId, Self::BlockNumber>>;
 
     /// What one verification under a key takes at most, reading it included; `None` if it is not registered.
@@ -76,7 +79,7 @@ impl<T: Config> VerifyInference for Pallet<T> {
         public_tensors: &[u8],
     ) -> Option<[u8; 32]> {
         let record = Keys::<T>::get(key)?;
-        let statement = record.statement(context, public_tensors, record.proof_bytes as usize);
+        let statement = record.statement::<T>(context, public_tensors, record.proof_bytes as usize);
         statement.ok().map(|statement| statement.digest(&key))
     }
 
@@ -87,14 +90,16 @@ impl<T: Config> VerifyInference for Pallet<T> {
         proof: &[u8],
     ) -> Result<[u8; 32], InferenceError> {
         let record = Keys::<T>::get(key).ok_or(InferenceError::KeyUnknown)?;
-        let statement = record.statement(context, public_tensors, proof.len())?;
+        let statement = record.statement::<T>(context, public_tensors, proof.len())?;
         Self::check_proof(&key, &record, &statement, proof)?;
         Ok(statement.digest(&key))
     }
 
     fn attestation(statement: [u8; 32]) -> Option<Attestation<T::AccountId, BlockNumberFor<T>>> {
         let now = frame_system::Pallet::<T>::block_number();
-        Attestations::<T>::get(statement).filter(|attestation| attestation.expires > now)
+        Attestations::<T>::get(statement).filter(|attestation| {
+            attestation.expires > now && !Revoked::<T>::contains_key(attestation.key)
+        })
     }
 
     fn weight(key: [u8; 32]) -> Option<Weight> {
@@ -106,7 +111,7 @@ impl<T: Config> Pallet<T> {
     /// Accepts exactly if `zkinfer_verifier::verify` does.
     pub(crate) fn check_proof(
         digest: &[u8; 32],
-        record: &KeyRecord<T::AccountId, T::Deposit>,
+        record: &RecordOf<T>,
         statement: &Statement,
         proof: &[u8],
     ) -> Result<(), InferenceError> {

@@ -5,7 +5,8 @@
 //! | call | origin | what |
 //! |---|---|---|
 //! | `register_key` | [`Config::KeyOrigin`] | decodes and lints a key of any of the proof systems, holds a deposit |
-//! | `retire_key` | the account that paid, or [`Config::RetireOrigin`] | removes the key, releases the deposit |
+//! | `retire_key` | the account that paid | announces that the key goes; after [`Config::RetirementNotice`], removes it and releases the deposit |
+//! | `revoke_key` | [`Config::RevokeOrigin`] | removes the key at once and for ever; its attestations count no more |
 //! | `verify` | signed | checks a proof; records an [`Attestation`] under the statement's digest |
 //!
 //! Other pallets call [`VerifyInference`] and need no extrinsic; clients call the runtime API [`api::ZkinferVerifierApi`].
@@ -45,7 +46,7 @@ pub mod pallet {
     use alloc::vec::Vec;
 
     use frame_support::{
-        dispatch::WithPostDispatchInfo,
+        dispatch::{DispatchClass, WithPostDispatchInfo},
         pallet_prelude::*,
         traits::{Consideration, Footprint},
     };
@@ -54,6 +55,7 @@ pub mod pallet {
     use zkinfer_verifier::VerifyingKey;
 
     use crate::{
+        LOG_TARGET,
         cost::{Cost, statement_words},
         inference::InferenceError,
         types::{Attestation, KeyRecord},
@@ -63,16 +65,21 @@ pub mod pallet {
     /// What a runtime decides.
     #[pallet::config]
     pub trait Config: frame_system::Config<RuntimeEvent: From<Event<Self>>> {
-        /// Who may register keys: whoever it is vouches for the set-up behind them. The account pays the deposit.
+        /// Who may register keys, and pays the deposit. Whoever it is vouches for the set-up behind a key and for the model it names: the
+        /// chain sees that a key is well formed, not who knows its trapdoor nor, for `groth16`, which model its circuit computes.
         type KeyOrigin: EnsureOrigin<Self::RuntimeOrigin, Success = Self::AccountId>;
 
-        /// Who may retire a key of any account.
-        type RetireOrigin: EnsureOrigin<Self::RuntimeOrigin>;
+        /// Who may revoke a key, registered or not, because proofs of it can be forged.
+        type RevokeOrigin: EnsureOrigin<Self::RuntimeOrigin>;
+
+        /// Blocks between an owner's announcement that a key goes and its removal: longer than any task that waits for its proofs.
+        #[pallet::constant]
+        type RetirementNotice: Get<BlockNumberFor<Self>>;
 
         /// What storing a key costs: a [`Footprint`] of one item and the bytes of the key.
         type Deposit: Consideration<Self::AccountId, Footprint>;
 
-        /// Whether keys that one party made alone, and could forge proofs of, are accepted. False on every chain that matters.
+        /// Whether keys that say one party made them alone, and could forge proofs, are accepted. False on every chain that matters.
         #[pallet::constant]
         type AllowDevelopmentKeys: Get<bool>;
 
@@ -92,7 +99,7 @@ pub mod pallet {
         #[pallet::constant]
         type MaxProofBytes: Get<u32>;
 
-        /// Most [steps](Cost::steps) that verifying one proof may take.
+        /// Most [steps](Cost::steps) that verifying one proof may take, 2^20 at most.
         #[pallet::constant]
         type MaxSteps: Get<u32>;
 
@@ -100,7 +107,8 @@ pub mod pallet {
         #[pallet::constant]
         type AttestationLifetime: Get<BlockNumberFor<Self>>;
 
-        /// Most attestations in one block; all of a block expire together.
+        /// Most attestations in one block; all of a block expire together. More than proofs fit into a block, or whoever fills it
+        /// keeps others out. A runtime upgrade may raise it, never lower it.
         #[pallet::constant]
         type MaxAttestationsPerBlock: Get<u32>;
 
@@ -115,6 +123,13 @@ pub mod pallet {
         Key,
     }
 
+    /// A key's record in a runtime.
+    pub type RecordOf<T> = KeyRecord<
+        <T as frame_system::Config>::AccountId,
+        <T as Config>::Deposit,
+        BlockNumberFor<T>,
+    >;
+
     /// The version of the storage layout; [`crate::migrations`] lead to it.
     pub const STORAGE_VERSION: StorageVersion = StorageVersion::new(1);
 
@@ -124,13 +139,16 @@ pub mod pallet {
 
     /// What is known of a key, by its digest.
     #[pallet::storage]
-    pub type Keys<T: Config> =
-        CountedStorageMap<_, Identity, [u8; 32], KeyRecord<T::AccountId, T::Deposit>, OptionQuery>;
+    pub type Keys<T: Config> = CountedStorageMap<_, Identity, [u8; 32], RecordOf<T>, OptionQuery>;
 
     /// The encoding of a key, by its digest. [`Pallet::register_key`] and genesis write what `VerifyingKey::decode` accepted.
     #[pallet::storage]
     pub type KeyBytes<T: Config> =
         StorageMap<_, Identity, [u8; 32], BoundedVec<u8, T::MaxKeyBytes>, OptionQuery>;
+
+    /// Digests of keys that are never accepted again, one for each call of [`Pallet::revoke_key`].
+    #[pallet::storage]
+    pub type Revoked<T: Config> = StorageMap<_, Identity, [u8; 32], (), OptionQuery>;
 
     /// Who showed that a statement holds, by the statement's digest. One that has expired is removed when its block comes.
     #[pallet::storage]
@@ -183,13 +201,25 @@ pub mod pallet {
         KeyRegistered {
             /// Its digest.
             key: [u8; 32],
-            /// The integer model it is for.
+            /// The integer model it says it is for.
             model_id: [u8; 32],
             /// Who paid the deposit.
             owner: T::AccountId,
         },
+        /// The owner may remove a key from this block on.
+        KeyRetiring {
+            /// Its digest.
+            key: [u8; 32],
+            /// The block.
+            at: BlockNumberFor<T>,
+        },
         /// A key is no longer known. Attestations made with it stay until they expire.
         KeyRetired {
+            /// Its digest.
+            key: [u8; 32],
+        },
+        /// A key is not accepted any more, nor what was attested with it.
+        KeyRevoked {
             /// Its digest.
             key: [u8; 32],
         },
@@ -213,6 +243,12 @@ pub mod pallet {
         KeyKnown,
         /// No key with this digest is registered.
         KeyUnknown,
+        /// Governance has revoked the key.
+        KeyRevoked,
+        /// The key was registered under bounds that are stricter today.
+        KeyBarred,
+        /// The owner has announced that the key goes; the notice is not over.
+        KeyRetiring,
         /// There are as many keys as the runtime allows.
         TooManyKeys,
         /// The bytes are not the encoding of a key.
@@ -248,7 +284,10 @@ pub mod pallet {
         fn on_initialize(now: BlockNumberFor<T>) -> Weight {
             let expired = Expiring::<T>::take(now);
             for statement in &expired {
-                Attestations::<T>::remove(statement);
+                // One that was renewed in this block, by a hook before this one, has another end.
+                if Attestations::<T>::get(statement).is_some_and(|known| known.expires <= now) {
+                    Attestations::<T>::remove(statement);
+                }
             }
             T::WeightInfo::expire(expired.len() as u32)
         }
@@ -261,6 +300,24 @@ pub mod pallet {
             assert!(
                 T::MaxProofBytes::get() >= 320 && T::MaxKeyBytes::get() >= 1024,
                 "no key of ultragroth would fit"
+            );
+            assert!(T::MaxSteps::get() <= 1 << 20, "more steps than are weighed");
+            let limits = T::BlockWeights::get();
+            let normal = limits.get(DispatchClass::Normal);
+            let most = normal.max_extrinsic.unwrap_or(limits.max_block);
+            let (tensors, key) = (T::MaxPublicBytes::get(), T::MaxKeyBytes::get());
+            for proof in [256, 320, T::MaxProofBytes::get()] {
+                let weight = Cost::of_call::<T>(tensors as usize, proof as usize).weight::<T>();
+                assert!(weight.all_lte(most), "a proof that fits into no block");
+            }
+            assert!(
+                T::WeightInfo::register_key(key).all_lte(most),
+                "a key that fits into no block"
+            );
+            let expiring = T::WeightInfo::expire(T::MaxAttestationsPerBlock::get());
+            assert!(
+                expiring.all_lte(limits.max_block / 4),
+                "expiry that fills a block"
             );
         }
 
@@ -290,28 +347,49 @@ pub mod pallet {
             Ok(())
         }
 
-        /// Forgets a key: no proof of it is accepted any more. What was attested stays until it expires.
+        /// Announces that a key goes; called again when [`Config::RetirementNotice`] is over, forgets it. Until then its proofs are
+        /// accepted. What was attested stays until it expires.
         #[pallet::call_index(1)]
         #[pallet::weight(T::WeightInfo::retire_key())]
         pub fn retire_key(origin: OriginFor<T>, key: [u8; 32]) -> DispatchResult {
-            let may_retire_all = T::RetireOrigin::try_origin(origin);
-            let record = Keys::<T>::get(key).ok_or(Error::<T>::KeyUnknown)?;
-            if let Err(origin) = may_retire_all {
-                let who = ensure_signed(origin)?;
-                ensure!(
-                    record
-                        .owner
-                        .as_ref()
-                        .is_some_and(|(owner, _)| *owner == who),
-                    BadOrigin
-                );
+            let who = ensure_signed(origin)?;
+            let mut record = Keys::<T>::get(key).ok_or(Error::<T>::KeyUnknown)?;
+            let Some((owner, deposit)) = record.owner.clone().filter(|(owner, _)| *owner == who)
+            else {
+                return Err(BadOrigin.into());
+            };
+            let now = frame_system::Pallet::<T>::block_number();
+            let announced = record.retires.is_some();
+            let at = record
+                .retires
+                .unwrap_or_else(|| now.saturating_add(T::RetirementNotice::get()));
+            if at > now {
+                ensure!(!announced, Error::<T>::KeyRetiring);
+                record.retires = Some(at);
+                Keys::<T>::insert(key, record);
+                Self::deposit_event(Event::KeyRetiring { key, at });
+                return Ok(());
             }
-            if let Some((owner, deposit)) = record.owner {
-                deposit.drop(&owner)?;
-            }
-            Keys::<T>::remove(key);
-            KeyBytes::<T>::remove(key);
+            deposit.drop(&owner)?;
+            Self::forget(&key);
             Self::deposit_event(Event::KeyRetired { key });
+            Ok(())
+        }
+
+        /// Forgets a key at once and never takes it again, whether it was registered or not; what was attested with it counts no more.
+        #[pallet::call_index(3)]
+        #[pallet::weight(T::WeightInfo::revoke_key())]
+        pub fn revoke_key(origin: OriginFor<T>, key: [u8; 32]) -> DispatchResult {
+            T::RevokeOrigin::ensure_origin(origin)?;
+            if let Some((owner, deposit)) = Keys::<T>::get(key).and_then(|record| record.owner) {
+                // A deposit that cannot be released must not keep a forgeable key alive.
+                if let Err(error) = deposit.drop(&owner) {
+                    log::error!(target: LOG_TARGET, "the deposit of {owner:?} stays held: {error:?}");
+                }
+            }
+            Self::forget(&key);
+            Revoked::<T>::insert(key, ());
+            Self::deposit_event(Event::KeyRevoked { key });
             Ok(())
         }
 
@@ -335,7 +413,7 @@ pub mod pallet {
             let refuse = |error: Error<T>| error.with_weight(T::WeightInfo::refuse(words));
             let record = Keys::<T>::get(key).ok_or_else(|| refuse(Error::KeyUnknown))?;
             let statement = record
-                .statement(context, &public_tensors, proof.len())
+                .statement::<T>(context, &public_tensors, proof.len())
                 .map_err(|error| refuse(error.into()))?;
             let digest = statement.digest(&key);
             let now = frame_system::Pallet::<T>::block_number();
@@ -376,6 +454,7 @@ pub mod pallet {
         fn from(error: InferenceError) -> Self {
             match error {
                 InferenceError::KeyUnknown => Self::KeyUnknown,
+                InferenceError::KeyBarred => Self::KeyBarred,
                 InferenceError::ContextTooLarge => Self::ContextTooLarge,
                 InferenceError::PublicLength => Self::PublicLength,
                 InferenceError::ProofLength => Self::ProofLength,
@@ -395,12 +474,13 @@ pub mod pallet {
             let key = VerifyingKey::decode(&bytes).map_err(Error::<T>::from)?;
             // The encoding is canonical, so this is the digest of the key.
             let digest = zkinfer_verifier::keccak256(&bytes);
+            ensure!(!Revoked::<T>::contains_key(digest), Error::<T>::KeyRevoked);
             ensure!(!Keys::<T>::contains_key(digest), Error::<T>::KeyKnown);
             ensure!(
                 Keys::<T>::count() < T::MaxKeys::get(),
                 Error::<T>::TooManyKeys
             );
-            let mut record = KeyRecord::of::<T>(&key, bytes.len())?;
+            let mut record = RecordOf::<T>::of::<T>(&key, bytes.len())?;
             let footprint = Footprint::from_parts(1, bytes.len());
             if let Some(owner) = owner {
                 let deposit = T::Deposit::new(owner, footprint)?;
@@ -410,6 +490,12 @@ pub mod pallet {
             Keys::<T>::insert(digest, record);
             KeyBytes::<T>::insert(digest, bytes);
             Ok((digest, key.model_id))
+        }
+
+        /// Removes what is stored of a key.
+        pub(crate) fn forget(key: &[u8; 32]) {
+            Keys::<T>::remove(key);
+            KeyBytes::<T>::remove(key);
         }
 
         /// What holds of the storage between any two calls.
@@ -425,10 +511,14 @@ pub mod pallet {
                     return Err("a key under another digest than its own");
                 }
                 let key = VerifyingKey::decode(&bytes).map_err(|_| "a key that does not decode")?;
-                let fresh = KeyRecord::<T::AccountId, T::Deposit>::of::<T>(&key, bytes.len())
+                if Revoked::<T>::contains_key(digest) {
+                    return Err("a revoked key");
+                }
+                let fresh = RecordOf::<T>::of::<T>(&key, bytes.len())
                     .map_err(|_| "a key that would not be registered")?;
                 let same = KeyRecord {
                     owner: record.owner.clone(),
+                    retires: record.retires,
                     ..fresh
                 };
                 if same != record {

@@ -38,14 +38,17 @@ impl pallet_balances::Config for Test {
 
 parameter_types! {
     pub const KeyDeposit: RuntimeHoldReason = RuntimeHoldReason::ZkinferVerifier(pallet_zkinfer_verifier::HoldReason::Key);
+    pub static Notice: u64 = 0;
     pub static Development: bool = true;
+    pub static MaxAttestations: u32 = 3;
     pub static MaxKeys: u32 = 4;
     pub static MaxSteps: u32 = 8_192;
 }
 
 impl pallet_zkinfer_verifier::Config for Test {
     type KeyOrigin = EnsureSigned<AccountId>;
-    type RetireOrigin = EnsureRoot<AccountId>;
+    type RevokeOrigin = EnsureRoot<AccountId>;
+    type RetirementNotice = Notice;
     type Deposit = HoldConsideration<
         AccountId,
         Balances,
@@ -59,7 +62,7 @@ impl pallet_zkinfer_verifier::Config for Test {
     type MaxProofBytes = ConstU32<8_192>;
     type MaxSteps = MaxSteps;
     type AttestationLifetime = ConstU64<LIFETIME>;
-    type MaxAttestationsPerBlock = ConstU32<3>;
+    type MaxAttestationsPerBlock = MaxAttestations;
     type WeightInfo = pallet_zkinfer_verifier::weights::Measured<Test>;
 }
 

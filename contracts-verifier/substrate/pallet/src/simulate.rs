@@ -15,6 +15,9 @@ use zkinfer_verifier::{
     transcript::{challenges, evaluate_words},
 };
 
+/// A tensor with a name of three bytes and no dimensions, encoded: tags 3, name 2 + 3, dimensions 1, scale 8, zero point 8.
+const SMALL_TENSOR_BYTES: u32 = 25;
+
 /// A stream of scalars from a seed.
 #[derive(Debug)]
 struct Scalars([u8; 32]);
@@ -62,24 +65,18 @@ fn tensor(name: String, visibility: Visibility, elements: u32) -> TensorSpec {
     }
 }
 
-/// A statement of `words` words, 1 at least, and `filler` more bytes of layout: the names of tensors that nobody sees.
+/// A statement of `words` words, 1 at least, and about `filler` more bytes of layout: as many tensors as they make, which nobody sees.
 #[must_use]
 pub fn layout(words: u32, filler: u32) -> StatementLayout {
     let mut tensors = Vec::new();
     if let Some(bytes) = words.saturating_sub(1).checked_mul(31).filter(|n| *n > 0) {
         tensors.push(tensor("y".into(), Visibility::Public, bytes));
     }
-    let mut left = filler as usize;
-    for i in 0_u32.. {
-        // What a tensor takes beside its name, as [`tensor`] makes it: tags 3, name length 2, dimensions 1 + 2·4, scale 8, zero point 8.
-        let name = left.saturating_sub(30).min(200);
-        if name < 8 {
-            break;
-        }
-        left -= name + 30;
-        let digits = alloc::format!("{i:08}");
-        let name = digits.chars().cycle().take(name).collect::<String>();
-        tensors.push(tensor(name, Visibility::Private, 1));
+    for i in 0..filler / SMALL_TENSOR_BYTES {
+        tensors.push(TensorSpec {
+            shape: Vec::new(),
+            ..tensor(alloc::format!("{i:03x}"), Visibility::Private, 1)
+        });
     }
     if tensors.is_empty() {
         tensors.push(tensor("y".into(), Visibility::Private, 1));

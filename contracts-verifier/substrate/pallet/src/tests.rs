@@ -7,7 +7,7 @@ mod proofs;
 mod worst;
 
 use frame_support::{BoundedVec, traits::ConstU32};
-use zkinfer_verifier::{ProofSystem, Statement};
+use zkinfer_verifier::{Proof, ProofSystem, Statement, VerifyingKey};
 
 use crate::{
     mock::*,
@@ -82,4 +82,20 @@ fn in_chain(test: impl FnOnce()) {
         test();
         assert_eq!(ZkinferVerifier::check_state(), Ok(()));
     });
+}
+
+/// The pallet and `zkinfer_verifier::verify` on the same bytes, read as a program would read them.
+fn library(key: &[u8], context: [u8; 32], tensors: &[u8], proof: &[u8]) -> bool {
+    let Ok(key) = VerifyingKey::decode(key) else {
+        return false;
+    };
+    let Ok(context) = zkinfer_verifier::Context::from_bytes(context) else {
+        return false;
+    };
+    let statement = Statement {
+        context,
+        public_bytes: tensors.to_vec(),
+    };
+    Proof::from_bytes(key.system, proof)
+        .is_ok_and(|proof| zkinfer_verifier::verify(&key, &statement, &proof).is_ok())
 }

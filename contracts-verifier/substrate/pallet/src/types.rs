@@ -61,10 +61,10 @@ impl From<System> for ProofSystem {
 #[derive(
     Clone, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
 )]
-pub struct KeyRecord<AccountId, Deposit> {
-    /// The integer model that proofs are about.
+pub struct KeyRecord<AccountId, Deposit, BlockNumber> {
+    /// The integer model that proofs are about, as the key says.
     pub model_id: [u8; 32],
-    /// Whether one party made the key and could forge proofs.
+    /// Whether one party made the key and could forge proofs, as the key says.
     pub development: bool,
     /// Bytes of the public tensors of a statement.
     pub public_bytes: u32,
@@ -74,6 +74,8 @@ pub struct KeyRecord<AccountId, Deposit> {
     pub cost: Cost,
     /// Who registered the key, and the deposit; a key of the genesis block has neither.
     pub owner: Option<(AccountId, Deposit)>,
+    /// From when on the owner may remove the key, if that was announced.
+    pub retires: Option<BlockNumber>,
 }
 
 /// That a statement was shown to hold.
@@ -91,7 +93,7 @@ pub struct Attestation<AccountId, BlockNumber> {
     pub expires: BlockNumber,
 }
 
-impl<AccountId, Deposit> KeyRecord<AccountId, Deposit> {
+impl<AccountId, Deposit, BlockNumber> KeyRecord<AccountId, Deposit, BlockNumber> {
     /// The record of a key that has passed its linter, without an owner.
     ///
     /// # Errors
@@ -119,16 +121,21 @@ impl<AccountId, Deposit> KeyRecord<AccountId, Deposit> {
             proof_bytes: bounded(key.proof_bytes(), T::MaxProofBytes::get())?,
             cost,
             owner: None,
+            retires: None,
         })
     }
 
-    /// The statement of a call, if its sizes are those of the key.
-    pub(crate) fn statement(
+    /// The statement of a call, if its sizes are those of the key, and the key would still be registered under the runtime's bounds.
+    pub(crate) fn statement<T: Config>(
         &self,
         context: [u8; 32],
         public_tensors: &[u8],
         proof_bytes: usize,
     ) -> Result<Statement, InferenceError> {
+        let development = self.development && !T::AllowDevelopmentKeys::get();
+        if development || self.cost.steps > T::MaxSteps::get() {
+            return Err(InferenceError::KeyBarred);
+        }
         let context = Context::from_bytes(context).map_err(|_| InferenceError::ContextTooLarge)?;
         if public_tensors.len() != self.public_bytes as usize {
             return Err(InferenceError::PublicLength);

@@ -19,6 +19,8 @@ pub trait WeightInfo {
     fn register_halo2_kzg(b: u32) -> Weight;
     /// `retire_key`.
     fn retire_key() -> Weight;
+    /// `revoke_key`.
+    fn revoke_key() -> Weight;
     /// `verify` that is refused before the key is read.
     fn refuse(w: u32) -> Weight;
     /// Removal of expired attestations.
@@ -64,6 +66,12 @@ impl<T: frame_system::Config> WeightInfo for Measured<T> {
     }
 
     fn retire_key() -> Weight {
+        Weight::from_parts(1_998_413_250, 14_198)
+            .saturating_add(T::DbWeight::get().reads(4))
+            .saturating_add(T::DbWeight::get().writes(5))
+    }
+
+    fn revoke_key() -> Weight {
         Weight::from_parts(1_998_413_250, 14_198)
             .saturating_add(T::DbWeight::get().reads(4))
             .saturating_add(T::DbWeight::get().writes(5))
@@ -134,6 +142,12 @@ impl WeightInfo for () {
     }
 
     fn retire_key() -> Weight {
+        Weight::from_parts(1_998_413_250, 14_198)
+            .saturating_add(RocksDbWeight::get().reads(4))
+            .saturating_add(RocksDbWeight::get().writes(5))
+    }
+
+    fn revoke_key() -> Weight {
         Weight::from_parts(1_998_413_250, 14_198)
             .saturating_add(RocksDbWeight::get().reads(4))
             .saturating_add(RocksDbWeight::get().writes(5))

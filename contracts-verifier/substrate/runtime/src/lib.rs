@@ -153,7 +153,8 @@ impl pallet_balances::Config for Runtime {
 /// Everybody may register keys, and keys of one party at that: nothing of value depends on this chain.
 impl pallet_zkinfer_verifier::Config for Runtime {
     type KeyOrigin = frame_system::EnsureSigned<AccountId>;
-    type RetireOrigin = frame_system::EnsureRoot<AccountId>;
+    type RevokeOrigin = frame_system::EnsureRoot<AccountId>;
+    type RetirementNotice = ConstU32<2>;
     type Deposit = HoldConsideration<
         AccountId,
         Balances,
@@ -167,6 +168,6 @@ impl pallet_zkinfer_verifier::Config for Runtime {
     type MaxProofBytes = ConstU32<8_192>;
     type MaxSteps = ConstU32<8_192>;
     type AttestationLifetime = ConstU32<100>;
-    type MaxAttestationsPerBlock = ConstU32<64>;
+    type MaxAttestationsPerBlock = ConstU32<256>;
     type WeightInfo = pallet_zkinfer_verifier::weights::Measured<Self>;
 }

@@ -1,6 +1,7 @@
 //! # 0 → 1: the cost of a verification is part of a key's record
-//! Every key is decoded with all checks again. One that would not be registered today (its linter's rules may be stricter than when it was)
-//! is retired: its deposit goes back. On a chain that gets the pallet with this version there is nothing to do.
+//! Every key is decoded with all checks again, and its bytes held against its digest. One that would not be registered today (the linter's
+//! rules may be stricter than when it was) is retired: its deposit goes back. On a chain that gets the pallet with this version there is
+//! nothing to do. All keys are migrated in one block: a chain with hundreds of them retires some first.
 
 use frame_support::{
     migrations::VersionedMigration,
@@ -8,10 +9,10 @@ use frame_support::{
     traits::{Consideration, UncheckedOnRuntimeUpgrade},
     weights::Weight,
 };
-use zkinfer_verifier::VerifyingKey;
+use zkinfer_verifier::{VerifyingKey, keccak256};
 
 use crate::{
-    pallet::{Config, KeyBytes, Keys, Pallet},
+    pallet::{Config, Event, KeyBytes, Keys, Pallet, RecordOf},
     types::{KeyRecord, System},
     weights::WeightInfo,
 };
@@ -59,35 +60,37 @@ pub struct RecordCosts<T>(PhantomData<T>);
 impl<T: Config> UncheckedOnRuntimeUpgrade for RecordCosts<T> {
     fn on_runtime_upgrade() -> Weight {
         let mut weight = T::DbWeight::get().reads(1);
-        let old: alloc::vec::Vec<_> = v0::Keys::<T>::iter().collect();
-        for (digest, record) in old {
+        // Keys of the map, not what decodes: a record that does not is removed as well.
+        let digests: alloc::vec::Vec<_> = v0::Keys::<T>::iter_keys().collect();
+        for digest in digests {
+            let owner = v0::Keys::<T>::get(digest).and_then(|record| record.owner);
             let bytes = KeyBytes::<T>::get(digest).unwrap_or_default();
             weight = weight
                 .saturating_add(T::WeightInfo::register_key(bytes.len() as u32))
-                .saturating_add(T::WeightInfo::retire_key());
+                .saturating_add(T::WeightInfo::revoke_key());
             let fresh = VerifyingKey::decode(&bytes)
                 .ok()
-                .and_then(|key| KeyRecord::of::<T>(&key, bytes.len()).ok());
+                .filter(|_| keccak256(&bytes) == digest && v0::Keys::<T>::get(digest).is_some())
+                .and_then(|key| RecordOf::<T>::of::<T>(&key, bytes.len()).ok());
             match fresh {
-                Some(fresh) => Keys::<T>::insert(
-                    digest,
-                    KeyRecord {
-                        owner: record.owner,
-                        ..fresh
-                    },
-                ),
+                Some(fresh) => Keys::<T>::insert(digest, KeyRecord { owner, ..fresh }),
                 None => {
                     log::warn!(target: crate::LOG_TARGET, "key {digest:02x?} does not pass today's rules and is retired");
-                    v0::Keys::<T>::remove(digest);
-                    KeyBytes::<T>::remove(digest);
-                    if let Some((owner, deposit)) = record.owner
+                    Pallet::<T>::forget(&digest);
+                    if let Some((owner, deposit)) = owner
                         && deposit.drop(&owner).is_err()
                     {
                         log::error!(target: crate::LOG_TARGET, "the deposit for key {digest:02x?} stays held");
                     }
+                    Pallet::<T>::deposit_event(Event::KeyRetired { key: digest });
                 }
             }
         }
         weight
+    }
+
+    #[cfg(feature = "try-runtime")]
+    fn post_upgrade(_: alloc::vec::Vec<u8>) -> Result<(), sp_runtime::TryRuntimeError> {
+        Pallet::<T>::check_state().map_err(sp_runtime::TryRuntimeError::Other)
     }
 }

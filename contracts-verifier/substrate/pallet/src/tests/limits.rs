@@ -120,7 +120,7 @@ fn a_call_is_charged_at_most_what_it_declared() {
         }
         MaxKeys::set(4);
         for digest in Keys::<Test>::iter_keys().collect::<Vec<_>>() {
-            assert_ok!(ZkinferVerifier::retire_key(RuntimeOrigin::root(), digest));
+            assert_ok!(ZkinferVerifier::retire_key(alice(), digest));
         }
     });
 }
@@ -179,7 +179,7 @@ fn noise_never_panics() {
             assert_eq!(registered.is_ok(), VerifyingKey::decode(&damaged).is_ok());
             if registered.is_ok() {
                 let digest = zkinfer_verifier::keccak256(&damaged);
-                assert_ok!(ZkinferVerifier::retire_key(RuntimeOrigin::root(), digest));
+                assert_ok!(ZkinferVerifier::retire_key(alice(), digest));
             }
             let key = [simulator.key.digest(), halo2.digest()][round % 2];
             let proof = noise([320, halo2.proof_bytes()][round % 2]);

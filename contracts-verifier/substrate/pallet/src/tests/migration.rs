@@ -39,12 +39,26 @@ fn records_get_their_costs_and_forgeable_keys_are_retired() {
             groth.deltas_g2[0] = groth.gamma_g2;
         }
         store_v0(&forgeable, forgeable.encode());
+
+        // Bytes under another digest than their own, and a record that does not decode.
+        let other = Simulator::new(SYSTEMS[1], layout(3, 0), 3).key;
+        store_v0(&other, sound.key.encode());
+        let broken = Simulator::new(SYSTEMS[1], layout(3, 0), 4).key;
+        store_v0(&broken, broken.encode());
+        let broken = broken.digest();
+        let place = Keys::<Test>::hashed_key_for(broken);
+        frame_support::storage::unhashed::put_raw(&place, &[1, 2, 3]);
         let held = Balances::balance_on_hold(&KeyDeposit::get(), &ALICE);
 
         MigrateToV1::<Test>::on_runtime_upgrade();
+        for removed in [forgeable.digest(), other.digest(), broken] {
+            assert!(
+                !Keys::<Test>::contains_key(removed) && !KeyBytes::<Test>::contains_key(removed)
+            );
+            System::assert_has_event(crate::Event::KeyRetired { key: removed }.into());
+        }
         assert_eq!(Pallet::<Test>::on_chain_storage_version(), 1);
         assert_eq!(ZkinferVerifier::check_state(), Ok(()));
-        assert!(!Keys::<Test>::contains_key(forgeable.digest()));
         assert_eq!(
             Balances::balance_on_hold(&KeyDeposit::get(), &ALICE),
             held / 2

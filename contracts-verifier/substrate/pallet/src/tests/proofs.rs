@@ -1,7 +1,6 @@
 //! Proofs: what is accepted, what is refused and by which name, what is recorded.
 
-use frame_support::{assert_noop, assert_ok};
-use zkinfer_verifier::{Proof, VerifyingKey};
+use frame_support::{assert_noop, assert_ok, traits::Hooks};
 
 use super::*;
 use crate::{
@@ -120,22 +119,6 @@ fn every_refusal_has_its_name_and_changes_nothing() {
     }
 }
 
-/// The pallet and `zkinfer_verifier::verify` on the same bytes, read as a program would read them.
-fn library(key: &[u8], context: [u8; 32], tensors: &[u8], proof: &[u8]) -> bool {
-    let Ok(key) = VerifyingKey::decode(key) else {
-        return false;
-    };
-    let Ok(context) = zkinfer_verifier::Context::from_bytes(context) else {
-        return false;
-    };
-    let statement = Statement {
-        context,
-        public_bytes: tensors.to_vec(),
-    };
-    Proof::from_bytes(key.system, proof)
-        .is_ok_and(|proof| zkinfer_verifier::verify(&key, &statement, &proof).is_ok())
-}
-
 #[test]
 fn changed_bytes_of_proof_context_and_tensors_are_refused_as_by_the_library() {
     for system in SYSTEMS {
@@ -238,5 +221,63 @@ fn only_so_many_attestations_fit_in_a_block() {
         assert_eq!(Attestations::<Test>::iter().count(), 1);
         run_to(2 + LIFETIME);
         assert_eq!(Attestations::<Test>::iter().count(), 0);
+    });
+}
+
+#[test]
+fn what_is_renewed_in_its_last_block_is_not_removed() {
+    in_chain(|| {
+        let (simulator, statement, proof) = registered(SYSTEMS[0]);
+        assert_ok!(verify_statement(&simulator, &statement, &proof));
+        run_to(LIFETIME);
+        // A hook before the pallet's own, such as a scheduler's, sends the proof again.
+        System::set_block_number(LIFETIME + 1);
+        assert_ok!(verify_statement(&simulator, &statement, &proof));
+        Pallet::<Test>::on_initialize(LIFETIME + 1);
+        let digest = statement.digest(&simulator.key.digest());
+        let expires = ZkinferVerifier::attestation(digest).map(|known| known.expires);
+        assert_eq!(expires, Some(2 * LIFETIME + 1));
+        assert_eq!(ZkinferVerifier::check_state(), Ok(()));
+        run_to(2 * LIFETIME);
+        assert!(ZkinferVerifier::attestation(digest).is_some());
+        run_to(2 * LIFETIME + 1);
+        assert_eq!(Attestations::<Test>::iter().count(), 0);
+    });
+}
+
+#[test]
+fn keys_that_today_would_not_be_registered_verify_nothing() {
+    in_chain(|| {
+        let simulator = Simulator::new(SYSTEMS[0], layout(3, 0), 1);
+        let key = simulator.key_with_setup(zkinfer_verifier::Setup::Development);
+        assert_ok!(ZkinferVerifier::register_key(
+            alice(),
+            key_bytes(key.encode())
+        ));
+        let statement = simulator.statement(1);
+        let proof = simulator.prove(&statement, 1);
+        let (context, tensors) = (statement.context.to_bytes(), &statement.public_bytes);
+        Development::set(false);
+        assert_noop!(
+            verify(key.digest(), context, tensors, &proof),
+            Error::<Test>::KeyBarred
+        );
+        let asked = ZkinferVerifier::verify_inference(key.digest(), context, tensors, &proof);
+        assert_eq!(asked, Err(InferenceError::KeyBarred));
+        Development::set(true);
+        assert_ok!(verify(key.digest(), context, tensors, &proof));
+
+        let halo2 = crate::simulate::halo2_key(20, 64, layout(3, 0));
+        assert_ok!(ZkinferVerifier::register_key(
+            alice(),
+            key_bytes(halo2.encode())
+        ));
+        let noise = crate::simulate::halo2_noise(&halo2);
+        MaxSteps::set(10);
+        assert_noop!(
+            verify(halo2.digest(), context, tensors, &noise),
+            Error::<Test>::KeyBarred
+        );
+        MaxSteps::set(8_192);
     });
 }
