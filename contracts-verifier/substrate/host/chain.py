@@ -1,12 +1,18 @@
 """A chain of one node without consensus: genesis, blocks with inherents and signed extrinsics, and what became of them.
 
 Signatures are dummies, which the host functions accept (`functions.py`).
+
+    chain.py runtime.wasm spec.json
+
+writes the raw chain specification of the development genesis.
 """
 
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from hashing import blake2
@@ -193,3 +199,9 @@ class Chain:
         if name == "Module":
             return self.metadata.error(fields["index"], fields["error"][0])
         return f"{name}({fields[0]})" if isinstance(fields, tuple) else name
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 3:
+        sys.exit(__doc__)
+    Path(sys.argv[2]).write_text(json.dumps(Chain(Runtime(Path(sys.argv[1]).read_bytes())).spec()))

@@ -2,8 +2,8 @@
 
     weights.py runtime-benchmarks.wasm weights.rs [STEPS [REPEATS]]
 
-Each point is the median of its repetitions, each model least squares over all points with no negative slope, and MARGIN times that is
-declared. What a read adds to the size of a proof is what frame-benchmarking's command line counts: the greatest size of the entry, and the
+Each point is the least of its repetitions (what else the machine does only adds), each model least squares over all points with no negative
+slope, and MARGIN times that is declared. What a read adds to the size of a proof is what frame-benchmarking's command line counts: the greatest size of the entry, and the
 trie above a million entries. Prints the models.
 """
 
@@ -13,13 +13,13 @@ import sys
 from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
-from statistics import median
 
 from benchmark import Benchmark, Benchmarks, Measurement, StorageInfo, plan
 
 PALLET = "pallet_zkinfer_verifier"
 # Machines differ, and a weight that is too small is a way to stall a chain.
 MARGIN = 1.5
+ROUNDS = 3
 # Seven layers of a trie, 15 hashes of 33 bytes each.
 TRIE_BYTES = 7 * 15 * 33
 WORDS = {"b": "bytes", "w": "words", "p": "points", "s": "steps", "n": "attestations"}
@@ -115,12 +115,9 @@ def proof_bytes(measured: Measurement, storage: list[StorageInfo]) -> int:
 def measure(benchmarks: Benchmarks, benchmark: Benchmark, steps: int, repeats: int) -> list[Measurement]:
     points = plan(benchmark.components, steps)
     low = {component.name: component.low for component in benchmark.components}
-    return [m for at in [low, *points] for m in _medians(benchmarks.run(benchmark, at, repeats))]
-
-
-def _medians(repeats: list[Measurement]) -> list[Measurement]:
-    middle = median(m.nanoseconds for m in repeats)
-    return [min(repeats, key=lambda m: abs(m.nanoseconds - middle))]
+    # Several rounds, so that no point has all of its repetitions in a bad moment.
+    rounds = [[benchmarks.run(benchmark, at, ceil(repeats / ROUNDS)) for at in [low, *points]] for _ in range(ROUNDS)]
+    return [min((m for run in runs for m in run), key=lambda m: m.nanoseconds) for runs in zip(*rounds)]
 
 
 def function(benchmark: Benchmark, measured: list[Measurement], storage: list[StorageInfo], database: str) -> tuple[str, str]:

@@ -115,7 +115,10 @@ async function check (chain, { bundle, key, one, two }) {
     const file = join(bundle, `${name}.hex`)
     if (existsSync(file)) assert.equal(readFileSync(file, 'utf8').trim(), tx.method.toHex(), name)
   }
-  await chain.event(api.tx.zkinferVerifier.retireKey(digest), 'KeyRetired')
+  const retire = api.tx.zkinferVerifier.retireKey(digest)
+  await chain.event(retire, 'KeyRetiring')
+  await chain.refused(retire, 'KeyRetiring')
+  await chain.event(retire, 'KeyRetired')
   await chain.refused(chain.verify(two), 'KeyUnknown')
   console.log(`${one.system}: registered, 2 proofs attested, 13 lies refused by name; a block with one proof in ${seconds.toFixed(1)} s (interpreted)`)
 }
