@@ -113,7 +113,7 @@ async function check (chain, { bundle, key, one, two }) {
 
   for (const [name, tx] of [['verify', chain.verify(one)], ['register_key', register]]) {
     const file = join(bundle, `${name}.hex`)
-    if (existsSync(file)) assert.equal(readFileSync(file, 'utf8').trim(), tx.method.toHex(), name)
+    if (existsSync(file)) assert.equal('0x' + readFileSync(file, 'utf8').trim(), tx.method.toHex(), name)
   }
   const retire = api.tx.zkinferVerifier.retireKey(digest)
   await chain.event(retire, 'KeyRetiring')
