@@ -65,9 +65,9 @@ enum Verb {
     Verify(verify::VerifyArgs),
     /// Measure a model: constraints, keys, times, gas.
     Bench(bench::BenchArgs),
-    /// Generate the verifier contract of a bundle.
+    /// Generate the verifier of a bundle: a contract, or a crate for a Substrate runtime.
     Verifier(contract::VerifierArgs),
-    /// The calldata of `verify(uint256,bytes,bytes)` for a proof.
+    /// The call that checks a proof: calldata of `verify(uint256,bytes,bytes)`, or the SCALE-encoded call of the pallet.
     Calldata(contract::CalldataArgs),
     /// Serve the gRPC API on this machine.
     Serve(Box<serve::ServeArgs>),

@@ -52,6 +52,11 @@ pub enum GatewayError {
         /// Why it ended.
         why: Option<String>,
     },
+    /// A verifier is asked for that comes with tests, and there is no proof to test it on.
+    #[error(
+        "the circuit has no proof to test a Substrate crate on: create a job for it, wait until it has SUCCEEDED, and ask again"
+    )]
+    NoExample,
     /// Another call writes the same upload.
     #[error("another call is writing this upload; go on after GetUpload")]
     UploadBusy,

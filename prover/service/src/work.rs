@@ -76,13 +76,13 @@ pub struct ProofParts {
 pub struct VerifierFiles {
     /// Source files by path.
     pub files: Vec<(String, Vec<u8>)>,
-    /// Creation code.
+    /// Creation code; for a Substrate chain the call that registers the key.
     pub bytecode: Vec<u8>,
     /// The encoded verifying key.
     pub verifying_key: Vec<u8>,
     /// Its Keccak-256 digest.
     pub vk_digest: [u8; 32],
-    /// The compiler the creation code came from.
+    /// The compiler the creation code came from; empty where nothing is compiled.
     pub compiler: String,
 }
 
@@ -190,6 +190,12 @@ pub trait Gate: Debug + Send + Sync {
     /// # Errors
     /// Why there is none.
     fn solidity(&self) -> Result<VerifierFiles, String>;
+
+    /// The Substrate crate of this circuit, whose tests run on a proof of it.
+    ///
+    /// # Errors
+    /// Why there is none.
+    fn substrate(&self, example: &ProofParts) -> Result<VerifierFiles, String>;
 }
 
 /// A circuit whose key is loaded.

@@ -302,6 +302,46 @@ async fn a_job_becomes_a_verified_proof() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_substrate_crate_is_tested_on_the_newest_proof_of_the_circuit() {
+    let served = serve().await;
+    let circuit = served.ready().await;
+    let other = served.create_circuit(b"other", false).await.name;
+    served
+        .circuit_in(&other, proto::circuit::State::Ready)
+        .await;
+    let asked = |name: &str| {
+        let request = proto::GetVerifierRequest {
+            name: name.to_owned(),
+            target: proto::VerifierTarget::Substrate.into(),
+        };
+        let mut client = served.circuits();
+        async move { client.get_verifier(request).await }
+    };
+    let refused = asked(&circuit).await.unwrap_err();
+    assert_eq!(
+        (refused.code(), reason(&refused).as_str()),
+        (Code::FailedPrecondition, "NO_EXAMPLE_PROOF")
+    );
+    assert!(refused.message().contains("create a job"));
+    for input in ["1", "2"] {
+        let created = served.create(job(&circuit, input)).await.unwrap();
+        assert_eq!(served.wait(&created.name).await.state(), State::Succeeded);
+        let request = proto::GetProofRequest {
+            job: created.name,
+            format: 0,
+        };
+        let proof = served.jobs().get_proof(request).await.unwrap().into_inner();
+        let made = asked(&circuit).await.unwrap().into_inner();
+        assert_eq!(made.files[0].data, proof.public_values);
+    }
+    let refused = asked(&other).await.unwrap_err();
+    assert_eq!(refused.code(), Code::FailedPrecondition);
+    let nowhere = format!("circuits/{}", uuid::Uuid::now_v7());
+    assert_eq!(asked(&nowhere).await.unwrap_err().code(), Code::NotFound);
+    served.running.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_request_id_makes_one_job_and_refuses_another_body() {
     let served = serve().await;
     let circuit = served.ready().await;

@@ -3,7 +3,7 @@
 use tonic::{Request, Response, Status};
 
 use super::{caller, convert, page, proto};
-use crate::gateway::{Gateway, GatewayError};
+use crate::gateway::Gateway;
 
 /// Serves Circuits.
 #[derive(Debug, Clone)]
@@ -66,22 +66,15 @@ impl proto::circuits_server::Circuits for Circuits {
         &self,
         request: Request<proto::GetVerifierRequest>,
     ) -> Result<Response<proto::GetVerifierResponse>, Status> {
+        let gateway = self.of(&request)?;
         let m = request.get_ref();
-        match m.target() {
-            proto::VerifierTarget::Unspecified | proto::VerifierTarget::Solidity => {}
-            proto::VerifierTarget::Substrate => {
-                return Err(GatewayError::invalid(
-                    "target",
-                    "TARGET_NOT_SERVED",
-                    "this server generates SOLIDITY",
-                )
-                .into());
+        let circuit = convert::circuit_id("name", &m.name)?;
+        let files = match m.target() {
+            proto::VerifierTarget::Unspecified | proto::VerifierTarget::Solidity => {
+                gateway.solidity(circuit).await?
             }
-        }
-        let files = self
-            .of(&request)?
-            .solidity(convert::circuit_id("name", &m.name)?)
-            .await?;
+            proto::VerifierTarget::Substrate => gateway.substrate(circuit).await?,
+        };
         Ok(Response::new(convert::verifier_files(files)))
     }
 }

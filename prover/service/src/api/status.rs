@@ -96,6 +96,7 @@ fn classify(error: &GatewayError) -> (Code, ErrorDetails) {
                 ),
             )
         }
+        GatewayError::NoExample => (Code::FailedPrecondition, reason("NO_EXAMPLE_PROOF", &[])),
         GatewayError::UploadBusy => retry(Code::Aborted, "UPLOAD_BUSY", 1),
         GatewayError::Draining => retry(Code::Unavailable, "DRAINING", 5),
         GatewayError::Blob(_) | GatewayError::Internal(_) => {

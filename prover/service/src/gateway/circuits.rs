@@ -8,10 +8,10 @@ use super::{Gateway, GatewayError, gate};
 use crate::{
     config,
     store::{
-        ArtifactKind, Backend, Circuit, CircuitFilter, CircuitId, CircuitState, Digest, Labels,
-        NewCircuit, Page, RequestKey,
+        ArtifactKind, Backend, Circuit, CircuitFilter, CircuitId, CircuitState, Digest, JobFilter,
+        JobKind, JobState, Labels, NewCircuit, Page, RequestKey,
     },
-    work::{CompileRequest, Gate, VerifierFiles},
+    work::{CompileRequest, Gate, ProofParts, VerifierFiles},
 };
 
 /// The version of the circuits that this server compiles.
@@ -153,15 +153,56 @@ impl Gateway {
 
     /// The contract of a READY circuit.
     pub(crate) async fn solidity(&self, id: CircuitId) -> Result<VerifierFiles, GatewayError> {
+        self.verifier(id, |gate| gate.solidity()).await
+    }
+
+    /// The Substrate crate of a READY circuit, tested on the newest proof of it that the tenant has.
+    pub(crate) async fn substrate(&self, id: CircuitId) -> Result<VerifierFiles, GatewayError> {
+        // Refuses a circuit that is not there or not READY before it asks for a proof.
+        gate(&self.farm, self.tenant, id).await?;
+        let example = self.newest_proof(id).await?;
+        self.verifier(id, move |gate| gate.substrate(&example))
+            .await
+    }
+
+    async fn verifier(
+        &self,
+        id: CircuitId,
+        generate: impl FnOnce(&dyn Gate) -> Result<VerifierFiles, String> + Send + 'static,
+    ) -> Result<VerifierFiles, GatewayError> {
         let gate = gate(&self.farm, self.tenant, id).await?;
         let permit = self.check_permit().await?;
         let work = move || {
             let _permit = permit;
-            gate.solidity()
+            generate(&*gate)
         };
         let made = tokio::task::spawn_blocking(work).await;
-        made.map_err(|_| GatewayError::Internal("generating the contract met a defect".into()))?
+        made.map_err(|_| GatewayError::Internal("generating the verifier met a defect".into()))?
             .map_err(GatewayError::Internal)
+    }
+
+    /// The proof of the newest job of a circuit that has one.
+    async fn newest_proof(&self, id: CircuitId) -> Result<ProofParts, GatewayError> {
+        let filter = JobFilter {
+            states: vec![JobState::Succeeded],
+            circuit: Some(id),
+            ..JobFilter::default()
+        };
+        // Beside those that prove, a circuit has a job or two that made it.
+        let page = Page {
+            size: 4,
+            after: None,
+        };
+        let jobs = self.farm.store.jobs(self.tenant, &filter, &page).await?;
+        for job in jobs.iter().filter(|job| job.kind == JobKind::Prove) {
+            if let Some(record) = self.farm.store.proof(self.tenant, job.id).await? {
+                return Ok(ProofParts {
+                    proof: record.proof,
+                    public_values: record.public_values,
+                });
+            }
+        }
+        Err(GatewayError::NoExample)
     }
 
     /// The gateway's view of a READY circuit.

@@ -3,7 +3,9 @@
 use std::{ops::ControlFlow, path::Path, sync::Arc};
 
 use zkinfer_circuits::{Calibration, Model, Program, Settings, tensor::Tensor};
-use zkinfer_contracts::{Solidity, Target as _};
+use zkinfer_contracts::{
+    Example, Solidity, SourceTree, Substrate, Target as _, substrate::call_register_key,
+};
 use zkinfer_engine::{
     self as engine, KeySource, Progress, ProofInput, ProveError, Prover, SetupError,
 };
@@ -371,6 +373,13 @@ fn public_values(statement: &Statement) -> Vec<u8> {
     [&statement.context.to_bytes()[..], &statement.public_bytes].concat()
 }
 
+fn as_bytes(files: SourceTree) -> Vec<(String, Vec<u8>)> {
+    let files = files.into_iter();
+    files
+        .map(|(path, text)| (path, text.into_bytes()))
+        .collect()
+}
+
 impl Gate for LocalGate {
     fn quantize(&self, input: &[u8]) -> Result<Vec<u8>, String> {
         let tensors =
@@ -475,15 +484,30 @@ impl Gate for LocalGate {
         .generate(&self.vk)
         .map_err(|e| e.to_string())?;
         Ok(VerifierFiles {
-            files: files
-                .into_iter()
-                .map(|(path, text)| (path, text.into_bytes()))
-                .collect(),
+            files: as_bytes(files),
             bytecode: zkinfer_contracts::creation_code(&self.vk, true)
                 .map_err(|e| e.to_string())?,
             verifying_key: self.vk.encode(),
             vk_digest: self.vk_digest,
             compiler: SOLC.to_owned(),
+        })
+    }
+
+    fn substrate(&self, example: &ProofParts) -> Result<VerifierFiles, String> {
+        let (statement, proof) = self.read(example)?;
+        // A runtime refuses a development key unless it says that it accepts them.
+        let target = Substrate {
+            allow_dev_key: true,
+            example: Some(Example { statement, proof }),
+            ..Substrate::default()
+        };
+        let files = target.generate(&self.vk).map_err(|e| e.to_string())?;
+        Ok(VerifierFiles {
+            files: as_bytes(files),
+            bytecode: call_register_key(target.pallet_index, &self.vk),
+            verifying_key: self.vk.encode(),
+            vk_digest: self.vk_digest,
+            compiler: String::new(),
         })
     }
 }

@@ -144,6 +144,17 @@ impl Gate for FakeGate {
     fn solidity(&self) -> Result<VerifierFiles, String> {
         Err("a fake has no contract".to_owned())
     }
+
+    fn substrate(&self, example: &ProofParts) -> Result<VerifierFiles, String> {
+        // Shows which proof it was asked to test on.
+        Ok(VerifierFiles {
+            files: vec![("example".to_owned(), example.public_values.clone())],
+            bytecode: Vec::new(),
+            verifying_key: Vec::new(),
+            vk_digest: self.vk_digest(),
+            compiler: String::new(),
+        })
+    }
 }
 
 impl WarmProver for FakeProver {
