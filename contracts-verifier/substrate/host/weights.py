@@ -2,6 +2,8 @@
 
     weights.py runtime-benchmarks.wasm weights.rs [STEPS [REPEATS]]
 
+Run it on a machine that does nothing else, and format what it wrote (`cargo fmt`).
+
 Each point is the least of its repetitions (what else the machine does only adds), each model least squares over all points with no negative
 slope, and MARGIN times that is declared. What a read adds to the size of a proof is what frame-benchmarking's command line counts: the greatest size of the entry, and the
 trie above a million entries. Prints the models.
@@ -9,12 +11,15 @@ trie above a million entries. Prints the models.
 
 from __future__ import annotations
 
+import re
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
 
 from benchmark import Benchmark, Benchmarks, Measurement, StorageInfo, plan
+from reference import Reference
 
 PALLET = "pallet_zkinfer_verifier"
 # Machines differ, and a weight that is too small is a way to stall a chain.
@@ -26,7 +31,7 @@ WORDS = {"b": "bytes", "w": "words", "p": "points", "s": "steps", "n": "attestat
 
 HEADER = '''//! # Weights of the calls
 //! Written by `host/weights.py` from the benchmarks of [`crate::benchmarking`], run in WASM on wasmtime by one thread; the margin over what was
-//! measured is {margin}. Picoseconds, and bytes of proof. `b` counts bytes, `w` words, `p` points, `s` steps, `n` attestations.
+//! measured is {margin}; the loop of `host/reference.py` took {reference} us. Picoseconds, and bytes of proof. `b` counts bytes, `w` words, `p` points, `s` steps, `n` attestations.
 
 use core::marker::PhantomData;
 
@@ -149,21 +154,44 @@ def _number(value: float) -> str:
     return f"{ceil(value):_}"
 
 
-def main(blob: str, output: str, steps: str = "8", repeats: str = "15") -> None:
-    benchmarks = Benchmarks(Path(blob).read_bytes())
+def written(benchmarks: Benchmarks, steps: int, repeats: int, say: Callable[[str], None]) -> str:
+    """The whole file."""
     listed, storage = benchmarks.metadata()
+    reference, loops = Reference(), []
     chain, default, declarations = [], [], []
     for benchmark in sorted((b for b in listed if b.pallet == PALLET), key=lambda b: list(DOCS).index(b.name)):
-        measured = measure(benchmarks, benchmark, int(steps), int(repeats))
+        measured = measure(benchmarks, benchmark, steps, repeats)
+        loops.append(reference.microseconds())
         source, words = function(benchmark, measured, storage, "T::DbWeight::get()")
         chain.append(source)
         default.append(source.replace("T::DbWeight::get()", "RocksDbWeight::get()"))
         parameters = ", ".join(f"{c.name}: u32" for c in benchmark.components)
         declarations.append(f"    /// {DOCS[benchmark.name]}\n    fn {benchmark.name}({parameters}) -> Weight;")
-        print(words, flush=True)
-    text = HEADER.format(margin=MARGIN, declarations="\n".join(declarations))
+        say(words)
+    text = HEADER.format(margin=MARGIN, reference=round(min(loops)), declarations="\n".join(declarations))
     for title, functions in (("impl<T: frame_system::Config> WeightInfo for Measured<T>", chain), ("impl WeightInfo for ()", default)):
         text += f"\n{title} {{\n" + "\n\n".join(functions) + "\n}\n"
+    return text
+
+
+def counts(text: str) -> dict[str, str]:
+    """What the functions of a file say of reads, writes and bytes of proof, without the times."""
+    found = {}
+    for name, body in re.findall(r"fn (\w+)\([^)]*\) -> Weight \{(.*?)\n    \}", text, re.DOTALL):
+        if name == "register_key":
+            continue
+        body = re.sub(r"from_parts\([\d_]+,([\d_]+)\)", r"from_parts(,\1)", re.sub(r"\s", "", body))
+        found.setdefault(name, re.sub(r"\.saturating_add\(Weight::from_parts\(,0\)\.saturating_mul\(\w\.into\(\)\)\)", "", body))
+    return found
+
+
+def reference_microseconds(text: str) -> int:
+    """What the loop took when a file was written."""
+    return int(re.search(r"took (\d+) us", text)[1])
+
+
+def main(blob: str, output: str, steps: str = "8", repeats: str = "15") -> None:
+    text = written(Benchmarks(Path(blob).read_bytes()), int(steps), int(repeats), lambda words: print(words, flush=True))
     Path(output).write_text(text)
 
 

@@ -1,13 +1,14 @@
 """Times the longest calls in the runtime's WASM and holds them against the weight that a chain is charged for them.
 
-    weights.py runtime.wasm CASES [BUNDLE...]
+    weights.py runtime.wasm runtime-benchmarks.wasm CASES [BUNDLE...]
 
 CASES is what the pallet's test `worst` writes: a line for each case, `name;key;context;tensors;proof` in hexadecimal. A bundle is a folder with
 verifying.key and proof.json, whose proof must hold. The time of a call is the least of several runs of the whole extrinsic, host functions
 in Python included; the weight is the one in the event that reports the extrinsic, and the base weight of an extrinsic.
 
-Weights hold for the machine that they were measured on. A slower or a busy one is allowed for by a reference that is timed beside every
-case: the shortest proof, which took its weight divided by the margin when the weights were made.
+Weights hold for the machine that they were measured on. A slower or a busy one is allowed for by a loop (`host/reference.py`) that is timed
+beside every case, and whose time is written into the weights. Reads, writes and bytes of proof do not depend on a machine: the benchmarks
+are run again, and the committed file must count what they count.
 """
 
 from __future__ import annotations
@@ -21,10 +22,13 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "host"))
 
 from chain import ALICE, Chain, Outcome  # noqa: E402
+from benchmark import Benchmarks  # noqa: E402
+from reference import Reference  # noqa: E402
 from runtime import Runtime  # noqa: E402
 from scale import vector  # noqa: E402
-from weights import MARGIN  # noqa: E402
+from weights import counts, reference_microseconds, written  # noqa: E402
 
+WEIGHTS = Path(__file__).resolve().parent.parent / "pallet/src/weights.rs"
 PALLET = 8
 RUNS = 7
 PICOSECONDS = 1e12
@@ -66,7 +70,8 @@ class Clock:
         limits = chain.constant("System", "BlockWeights")["per_class"]["normal"]
         self.base = limits["base_extrinsic"]["ref_time"]
         self.failures: list[str] = []
-        self.reference = b""
+        self.reference = Reference()
+        self.expected = reference_microseconds(WEIGHTS.read_text())
         self.slowest = 0.0
 
     def time(self, call: bytes) -> tuple[Outcome, float, float]:
@@ -83,9 +88,7 @@ class Clock:
 
     def slowness(self) -> float:
         """How many times longer this machine takes now than the one of the weights, at least 1."""
-        outcome, seconds, weight = self.time(self.reference)
-        assert outcome.ok, outcome.error
-        return max(1.0, seconds * MARGIN / weight)
+        return max(1.0, self.reference.microseconds() / self.expected)
 
     def check(self, name: str, call: bytes) -> Outcome:
         """Prints the time beside the weight; a time above the weight, the slowness of the machine allowed for, is a failure."""
@@ -107,15 +110,25 @@ def register(chain: Chain, case: Case) -> bytes:
     return bytes(event["key"])
 
 
-def main(blob: str, cases: str, *bundles: str) -> None:
+def check_counts(blob: str) -> None:
+    """The committed weights count the reads, writes and bytes that the benchmarks count now."""
+    expected = counts(written(Benchmarks(Path(blob).read_bytes()), 3, 1, lambda _: None))
+    committed = counts(WEIGHTS.read_text())
+    wrong = [name for name in expected if expected[name] != committed.get(name)]
+    for name in wrong:
+        print(f"{name}\n  the benchmark: {expected[name]}\n  weights.rs: {committed.get(name)}")
+    assert not wrong and len(expected) == len(committed), f"weights.rs is not of these benchmarks: {wrong}"
+    print(f"reads, writes and bytes of proof of {len(expected)} functions are those of the benchmarks")
+
+
+def main(blob: str, benchmarks: str, cases: str, *bundles: str) -> None:
+    check_counts(benchmarks)
     chain = Chain(Runtime(Path(blob).read_bytes(), fuel=None))
     clock = Clock(chain)
     lines = [Case.of_line(line) for line in Path(cases).read_text().splitlines()]
     lines += [Case.of_bundle(Path(bundle)) for bundle in bundles]
     chain.begin()
-    shortest = min((case for case in lines if case.name.endswith("one public")), key=lambda case: len(case.key))
-    digests = {shortest.key: register(chain, shortest)}
-    clock.reference = shortest.verify(digests[shortest.key])
+    digests: dict[bytes, bytes] = {}
     for case in lines:
         if case.key not in digests:
             # The last byte is of a point: everything before it is decoded first.
@@ -134,6 +147,6 @@ def main(blob: str, cases: str, *bundles: str) -> None:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) < 3:
+    if len(sys.argv) < 4:
         sys.exit(__doc__)
     main(*sys.argv[1:])

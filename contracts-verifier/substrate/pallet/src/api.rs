@@ -12,6 +12,9 @@ sp_api::decl_runtime_apis! {
         /// The bytes of a registered key.
         fn key(digest: [u8; 32]) -> Option<Vec<u8>>;
 
+        /// From when on its owner may remove a key, if that was announced.
+        fn retires(key: [u8; 32]) -> Option<BlockNumber>;
+
         /// The digest of a statement of a registered key; nothing if the sizes are not the key's.
         fn statement_digest(key: [u8; 32], context: [u8; 32], public_tensors: Vec<u8>) -> Option<[u8; 32]>;
 

@@ -65,6 +65,9 @@ pub trait VerifyInference {
     /// Whether somebody has shown, by an extrinsic, that a statement holds; not after it has expired or its key was revoked.
     fn attestation(statement: [u8; 32]) -> Option<Attestation<Self::AccountId, Self::BlockNumber>>;
 
+    /// From when on the owner may remove a key, if that was announced: no task whose proof comes later should depend on it.
+    fn retires(key: [u8; 32]) -> Option<Self::BlockNumber>;
+
     /// What one verification under a key takes at most, reading it included; `None` if it is not registered.
     fn weight(key: [u8; 32]) -> Option<Weight>;
 }
@@ -100,6 +103,10 @@ impl<T: Config> VerifyInference for Pallet<T> {
         Attestations::<T>::get(statement).filter(|attestation| {
             attestation.expires > now && !Revoked::<T>::contains_key(attestation.key)
         })
+    }
+
+    fn retires(key: [u8; 32]) -> Option<BlockNumberFor<T>> {
+        Keys::<T>::get(key)?.retires
     }
 
     fn weight(key: [u8; 32]) -> Option<Weight> {

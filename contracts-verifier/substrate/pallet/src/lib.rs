@@ -514,8 +514,7 @@ pub mod pallet {
                 if Revoked::<T>::contains_key(digest) {
                     return Err("a revoked key");
                 }
-                let fresh = RecordOf::<T>::of::<T>(&key, bytes.len())
-                    .map_err(|_| "a key that would not be registered")?;
+                let fresh = RecordOf::<T>::describe(&key, bytes.len());
                 let same = KeyRecord {
                     owner: record.owner.clone(),
                     retires: record.retires,

@@ -1,11 +1,16 @@
 //! A runtime for the tests: system, balances, the pallet.
 
+use codec::{Decode, DecodeWithMemTracking, Encode, MaxEncodedLen};
 use frame_support::{
     derive_impl, parameter_types,
-    traits::{ConstU32, ConstU64, LinearStoragePrice, fungible::HoldConsideration},
+    traits::{
+        Consideration, ConstU32, ConstU64, Footprint, LinearStoragePrice,
+        fungible::HoldConsideration,
+    },
 };
 use frame_system::{EnsureRoot, EnsureSigned, mocking::MockBlock};
-use sp_runtime::{BuildStorage, traits::IdentityLookup};
+use scale_info::TypeInfo;
+use sp_runtime::{BuildStorage, DispatchError, traits::IdentityLookup};
 
 use crate as pallet_zkinfer_verifier;
 
@@ -36,7 +41,43 @@ impl pallet_balances::Config for Test {
     type AccountStore = System;
 }
 
+/// A deposit that can be told not to come back.
+#[derive(
+    Clone, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
+)]
+pub struct Fragile(Held);
+
+type Held = HoldConsideration<
+    AccountId,
+    Balances,
+    KeyDeposit,
+    LinearStoragePrice<ConstU64<100>, ConstU64<1>, u64>,
+>;
+
+impl Consideration<AccountId, Footprint> for Fragile {
+    fn new(who: &AccountId, new: Footprint) -> Result<Self, DispatchError> {
+        Held::new(who, new).map(Self)
+    }
+
+    fn update(self, who: &AccountId, new: Footprint) -> Result<Self, DispatchError> {
+        self.0.update(who, new).map(Self)
+    }
+
+    fn drop(self, who: &AccountId) -> Result<(), DispatchError> {
+        if StuckDeposits::get() {
+            return Err(DispatchError::Unavailable);
+        }
+        self.0.drop(who)
+    }
+
+    #[cfg(feature = "runtime-benchmarks")]
+    fn ensure_successful(who: &AccountId, new: Footprint) {
+        Held::ensure_successful(who, new);
+    }
+}
+
 parameter_types! {
+    pub static StuckDeposits: bool = false;
     pub const KeyDeposit: RuntimeHoldReason = RuntimeHoldReason::ZkinferVerifier(pallet_zkinfer_verifier::HoldReason::Key);
     pub static Notice: u64 = 0;
     pub static Development: bool = true;
@@ -49,12 +90,7 @@ impl pallet_zkinfer_verifier::Config for Test {
     type KeyOrigin = EnsureSigned<AccountId>;
     type RevokeOrigin = EnsureRoot<AccountId>;
     type RetirementNotice = Notice;
-    type Deposit = HoldConsideration<
-        AccountId,
-        Balances,
-        KeyDeposit,
-        LinearStoragePrice<ConstU64<100>, ConstU64<1>, u64>,
-    >;
+    type Deposit = Fragile;
     type AllowDevelopmentKeys = Development;
     type MaxKeys = MaxKeys;
     type MaxKeyBytes = ConstU32<16_384>;

@@ -94,35 +94,38 @@ pub struct Attestation<AccountId, BlockNumber> {
 }
 
 impl<AccountId, Deposit, BlockNumber> KeyRecord<AccountId, Deposit, BlockNumber> {
-    /// The record of a key that has passed its linter, without an owner.
+    /// The record of a key that has passed its linter, without an owner, whatever the runtime's bounds are.
+    pub(crate) fn describe(key: &VerifyingKey, key_bytes: usize) -> Self {
+        let saturated = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        Self {
+            model_id: key.model_id,
+            development: key.setup == Setup::Development,
+            public_bytes: saturated(key.layout.public_bytes()),
+            proof_bytes: saturated(key.proof_bytes()),
+            cost: Cost::of_key(key, key_bytes),
+            owner: None,
+            retires: None,
+        }
+    }
+
+    /// The record of a key that has passed its linter and is within the runtime's bounds, without an owner.
     ///
     /// # Errors
     /// [`Error::DevelopmentKey`], [`Error::KeyTooCostly`].
     pub fn of<T: Config>(key: &VerifyingKey, key_bytes: usize) -> Result<Self, DispatchError> {
-        let development = key.setup == Setup::Development;
-        if development && !T::AllowDevelopmentKeys::get() {
+        let record = Self::describe(key, key_bytes);
+        if record.development && !T::AllowDevelopmentKeys::get() {
             return Err(Error::<T>::DevelopmentKey.into());
         }
-        let bounded = |n: usize, max: u32| {
-            u32::try_from(n)
-                .ok()
-                .filter(|n| *n <= max)
-                .ok_or(Error::<T>::KeyTooCostly)
-        };
-        let cost = Cost::of_key(key, key_bytes);
-        bounded(key_bytes, T::MaxKeyBytes::get())?;
-        if cost.steps > T::MaxSteps::get() {
-            return Err(Error::<T>::KeyTooCostly.into());
+        let within = record.cost.key_bytes <= T::MaxKeyBytes::get()
+            && record.cost.steps <= T::MaxSteps::get()
+            && record.public_bytes <= T::MaxPublicBytes::get()
+            && record.proof_bytes <= T::MaxProofBytes::get();
+        if within {
+            Ok(record)
+        } else {
+            Err(Error::<T>::KeyTooCostly.into())
         }
-        Ok(Self {
-            model_id: key.model_id,
-            development,
-            public_bytes: bounded(key.layout.public_bytes(), T::MaxPublicBytes::get())?,
-            proof_bytes: bounded(key.proof_bytes(), T::MaxProofBytes::get())?,
-            cost,
-            owner: None,
-            retires: None,
-        })
     }
 
     /// The statement of a call, if its sizes are those of the key, and the key would still be registered under the runtime's bounds.

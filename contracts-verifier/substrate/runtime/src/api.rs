@@ -91,6 +91,10 @@ sp_api::impl_runtime_apis! {
             KeyBytes::<Runtime>::get(digest).map(Into::into)
         }
 
+        fn retires(key: [u8; 32]) -> Option<u32> {
+            ZkinferVerifier::retires(key)
+        }
+
         fn statement_digest(key: [u8; 32], context: [u8; 32], public_tensors: Vec<u8>) -> Option<[u8; 32]> {
             ZkinferVerifier::statement_digest(key, context, &public_tensors)
         }

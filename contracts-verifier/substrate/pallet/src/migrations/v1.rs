@@ -63,14 +63,19 @@ impl<T: Config> UncheckedOnRuntimeUpgrade for RecordCosts<T> {
         // Keys of the map, not what decodes: a record that does not is removed as well.
         let digests: alloc::vec::Vec<_> = v0::Keys::<T>::iter_keys().collect();
         for digest in digests {
-            let owner = v0::Keys::<T>::get(digest).and_then(|record| record.owner);
+            let record = v0::Keys::<T>::get(digest);
+            if record.is_none() {
+                log::error!(target: crate::LOG_TARGET, "the record of key {digest:02x?} does not decode: its deposit, if any, stays held");
+            }
+            let decodes = record.is_some();
+            let owner = record.and_then(|record| record.owner);
             let bytes = KeyBytes::<T>::get(digest).unwrap_or_default();
             weight = weight
                 .saturating_add(T::WeightInfo::register_key(bytes.len() as u32))
                 .saturating_add(T::WeightInfo::revoke_key());
             let fresh = VerifyingKey::decode(&bytes)
                 .ok()
-                .filter(|_| keccak256(&bytes) == digest && v0::Keys::<T>::get(digest).is_some())
+                .filter(|_| decodes && keccak256(&bytes) == digest)
                 .and_then(|key| RecordOf::<T>::of::<T>(&key, bytes.len()).ok());
             match fresh {
                 Some(fresh) => Keys::<T>::insert(digest, KeyRecord { owner, ..fresh }),

@@ -25,6 +25,12 @@ fn a_key_is_held_for_a_deposit_until_it_is_retired() {
         let key = simulator(1).key;
         let (digest, bytes) = (key.digest(), key.encode());
         assert_ok!(register(&key));
+        let event = Event::KeyRegistered {
+            key: digest,
+            model_id: key.model_id,
+            owner: ALICE,
+        };
+        System::assert_last_event(event.into());
         let reason = KeyDeposit::get();
         let held = 100 + bytes.len() as u64;
         assert_eq!(Balances::balance_on_hold(&reason, &ALICE), held);
@@ -63,8 +69,11 @@ fn an_owner_gives_notice_before_a_key_goes() {
         let (simulator, statement, proof) = registered(SYSTEMS[0]);
         let key = simulator.key.digest();
         let retire = || ZkinferVerifier::retire_key(alice(), key);
+        use crate::inference::VerifyInference;
+        assert_eq!(ZkinferVerifier::retires(key), None);
         assert_ok!(retire());
         System::assert_last_event(Event::KeyRetiring { key, at: 6 }.into());
+        assert_eq!(ZkinferVerifier::retires(key), Some(6));
         run_to(5);
         assert_noop!(retire(), Error::<Test>::KeyRetiring);
         assert_ok!(verify_statement(&simulator, &statement, &proof));
@@ -102,6 +111,25 @@ fn a_revoked_key_never_comes_back_and_its_attestations_count_no_more() {
             next.key.digest()
         ));
         assert_noop!(register(&next.key), Error::<Test>::KeyRevoked);
+    });
+}
+
+#[test]
+fn a_deposit_that_cannot_be_released_stops_an_owner_but_not_governance() {
+    in_chain(|| {
+        let (simulator, statement, proof) = registered(SYSTEMS[0]);
+        let key = simulator.key.digest();
+        StuckDeposits::set(true);
+        assert_noop!(
+            ZkinferVerifier::retire_key(alice(), key),
+            sp_runtime::DispatchError::Unavailable
+        );
+        assert_ok!(ZkinferVerifier::revoke_key(RuntimeOrigin::root(), key));
+        StuckDeposits::set(false);
+        assert_noop!(
+            verify_statement(&simulator, &statement, &proof),
+            Error::<Test>::KeyUnknown
+        );
     });
 }
 

@@ -39,11 +39,9 @@ fn keys_beyond_the_bounds_are_refused() {
         assert_noop!(register(&steps), Error::<Test>::KeyTooCostly);
         MaxSteps::set(8_192);
         assert_ok!(register(&steps));
+        // Bounds that are lowered later do not make the storage unsound.
         MaxSteps::set(1_000);
-        assert_eq!(
-            ZkinferVerifier::check_state(),
-            Err("a key that would not be registered")
-        );
+        assert_eq!(ZkinferVerifier::check_state(), Ok(()));
         MaxSteps::set(8_192);
         assert_ok!(ZkinferVerifier::retire_key(alice(), steps.digest()));
     });
@@ -113,6 +111,9 @@ fn a_call_is_charged_at_most_what_it_declared() {
             let (declared, charged) = weights(&key, &claim, &proof);
             let charged = charged.expect("the weight of the key");
             assert!(charged.all_lte(declared), "{charged:?} > {declared:?}");
+            let known = crate::Keys::<Test>::get(key.digest()).expect("registered");
+            assert_eq!(charged, known.cost.weight::<Test>());
+            assert!(charged.ref_time() > 5_000_000_000, "{charged:?}");
             // Wrong lengths, known statements: charged for what was done, which is less.
             let (declared, refused) = weights(&key, &claim, &proof[1..]);
             let refused = refused.expect("the weight of a refusal");
@@ -146,6 +147,7 @@ fn the_length_of_a_proof_bounds_its_points() {
         let cost = Cost::of_key(&key, key.encode().len());
         let bound = Cost::of_call::<Test>(key.layout.public_bytes(), key.proof_bytes());
         assert!(cost.points <= bound.points, "{cost:?} {bound:?}");
+        assert_eq!((bound.steps, bound.key_bytes), (MaxSteps::get(), 16_384));
         assert_eq!((cost.words, cost.system), (bound.words, bound.system));
     }
 }
@@ -188,4 +190,96 @@ fn noise_never_panics() {
         }
         assert_ok!(verify_statement(&simulator, &statement, &proof));
     });
+}
+
+#[test]
+fn the_block_pays_for_what_expires() {
+    in_chain(|| {
+        let (simulator, statement, proof) = registered(SYSTEMS[1]);
+        assert_ok!(verify_statement(&simulator, &statement, &proof));
+        let weigh =
+            |block| <Pallet<Test> as frame_support::traits::Hooks<u64>>::on_initialize(block);
+        run_to(LIFETIME);
+        System::set_block_number(1 + LIFETIME);
+        let (one, none) = (weigh(1 + LIFETIME), weigh(2 + LIFETIME));
+        type Weights = <Test as crate::Config>::WeightInfo;
+        use crate::WeightInfo;
+        assert_eq!((one, none), (Weights::expire(1), Weights::expire(0)));
+        assert!(one.ref_time() > none.ref_time());
+    });
+}
+
+#[test]
+fn sizes_that_are_not_the_keys_have_no_digest_and_cost_little() {
+    use crate::inference::VerifyInference;
+    in_chain(|| {
+        let (simulator, statement, proof) = registered(SYSTEMS[1]);
+        let key = simulator.key.digest();
+        let context = statement.context.to_bytes();
+        let digest = |tensors: &[u8]| ZkinferVerifier::statement_digest(key, context, tensors);
+        assert!(digest(&statement.public_bytes).is_some());
+        assert_eq!(digest(&statement.public_bytes[1..]), None);
+        let mut long = statement.clone();
+        long.public_bytes.push(0);
+        let (declared, charged) = weights(&simulator.key, &long, &proof);
+        assert!(charged.is_some_and(|charged| charged.ref_time() < declared.ref_time() / 2));
+    });
+}
+
+/// Breaks the storage in one way; what `check_state` then says.
+fn broken(break_it: impl FnOnce([u8; 32], [u8; 32])) -> &'static str {
+    let mut said = "";
+    new_test_ext().execute_with(|| {
+        let (simulator, statement, proof) = registered(SYSTEMS[1]);
+        assert_ok!(verify_statement(&simulator, &statement, &proof));
+        assert_eq!(ZkinferVerifier::check_state(), Ok(()));
+        let key = simulator.key.digest();
+        break_it(key, statement.digest(&key));
+        said = ZkinferVerifier::check_state().expect_err("a broken storage");
+    });
+    said
+}
+
+#[test]
+fn every_way_to_break_the_storage_is_seen() {
+    use crate::pallet::{Attestations, Expiring, KeyBytes, Revoked};
+    let without_key = broken(|key, _| KeyBytes::<Test>::remove(key));
+    assert_eq!(without_key, "a record without a key");
+    let damaged = broken(|key, _| {
+        KeyBytes::<Test>::mutate(key, |bytes| {
+            if let Some(byte) = bytes.as_mut().and_then(|bytes| bytes.get_mut(20)) {
+                *byte ^= 1;
+            }
+        });
+    });
+    assert_eq!(damaged, "a key under another digest than its own");
+    let noise = broken(|key, _| {
+        let record = Keys::<Test>::get(key).expect("registered");
+        let noise = vec![1, 2, 3];
+        let digest = zkinfer_verifier::keccak256(&noise);
+        Keys::<Test>::insert(digest, record);
+        KeyBytes::<Test>::insert(digest, key_bytes(noise));
+    });
+    assert_eq!(noise, "a key that does not decode");
+    assert_eq!(
+        broken(|key, _| Revoked::<Test>::insert(key, ())),
+        "a revoked key"
+    );
+    let cheaper = broken(|key, _| {
+        Keys::<Test>::mutate(key, |record| {
+            if let Some(record) = record {
+                record.cost.words = 0;
+            }
+        });
+    });
+    assert_eq!(cheaper, "a record that does not describe its key");
+    let unlisted = broken(|key, _| {
+        let bytes = KeyBytes::<Test>::get(key).expect("registered");
+        KeyBytes::<Test>::insert([1; 32], bytes);
+    });
+    assert_eq!(unlisted, "the number of keys");
+    let gone = broken(|_, statement| Attestations::<Test>::remove(statement));
+    assert_eq!(gone, "an expiry without its attestation");
+    let eternal = broken(|_, _| Expiring::<Test>::remove(1 + LIFETIME));
+    assert_eq!(eternal, "an attestation that never expires");
 }
