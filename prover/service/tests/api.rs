@@ -305,7 +305,7 @@ async fn a_job_becomes_a_verified_proof() {
 async fn a_substrate_crate_is_tested_on_the_newest_proof_of_the_circuit() {
     let served = serve().await;
     let circuit = served.ready().await;
-    let other = served.create_circuit(b"other", false).await.name;
+    let other = served.create_circuit(b"model", true).await.name;
     served
         .circuit_in(&other, proto::circuit::State::Ready)
         .await;
