@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from chain import Chain
-from runtime import Runtime
+from runtime import FUEL, Runtime
 from scale import Reader, fixed, sequence, vector
 from storage import Storage
 
@@ -106,10 +106,12 @@ def _batch(reader: Reader) -> list[Measurement]:
 
 
 class Benchmarks:
-    """The benchmarks of a runtime, on the state of a development genesis."""
+    """The benchmarks of a runtime, on the state of a development genesis. With `counts_instructions`, what is measured are not nanoseconds
+    but instructions of WASM, about: a number that no machine and no moment changes."""
 
-    def __init__(self, blob: bytes) -> None:
-        self.runtime = Runtime(blob, fuel=None)
+    def __init__(self, blob: bytes, counts_instructions: bool = False) -> None:
+        fuel = FUEL if counts_instructions else None
+        self.runtime = Runtime(blob, fuel, counts_instructions)
         self.genesis = Chain(self.runtime).spec_top
 
     def _call(self, function: str, arguments: bytes) -> Reader:

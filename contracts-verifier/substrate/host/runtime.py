@@ -31,7 +31,7 @@ class RuntimeTrap(Exception):
 class Runtime:
     """A compiled runtime, for one thread. `fuel` bounds a call; None bounds nothing and costs no time, for benchmarks."""
 
-    def __init__(self, blob: bytes, fuel: int | None = FUEL) -> None:
+    def __init__(self, blob: bytes, fuel: int | None = FUEL, counts_instructions: bool = False) -> None:
         config = Config()
         config.wasm_relaxed_simd = False
         config.wasm_simd = False
@@ -44,6 +44,7 @@ class Runtime:
         config.consume_fuel = fuel is not None
         self.blob = blob
         self.fuel = fuel
+        self.counts_instructions = counts_instructions
         self.engine = Engine(config)
         self._module = Module(self.engine, blob)
         self._allocator = Module(self.engine, _ALLOCATOR)
@@ -73,6 +74,8 @@ class Runtime:
         self._linker.define(store, "env", "ext_allocator_malloc_version_1", allocator["malloc"])
         self._linker.define(store, "env", "ext_allocator_free_version_1", allocator["free"])
         self._call = Call(storage, store, memory, allocator["malloc"])
+        if self.counts_instructions:
+            self._call.clock = lambda: FUEL - store.get_fuel()
         instance = self._linker.instantiate(store, self._module)
         return self._run(self._call, instance, allocator["start"], function, arguments)
 

@@ -4,8 +4,11 @@
 
 Run it on a machine that does nothing else, and format what it wrote (`cargo fmt`).
 
-Each point is the least of its repetitions (what else the machine does only adds), each model least squares over all points with no negative
-slope, and MARGIN times that is declared. What a read adds to the size of a proof is what frame-benchmarking's command line counts: the greatest size of the entry, and the
+The form of a model comes from instructions, which the engine counts and which no machine changes: least squares over all points, with no
+negative slope. Its scale comes from time, at the outermost points, each the least of its repetitions (what else the machine does only
+adds): the most nanoseconds that an instruction takes in a verification, and what host functions take beyond that, fitted likewise.
+MARGIN times the sum is declared.
+What a read adds to the size of a proof is what frame-benchmarking's command line counts: the greatest size of the entry, and the
 trie above a million entries. Prints the models.
 """
 
@@ -77,6 +80,9 @@ class Model:
     base: float
     slopes: dict[str, float]
 
+    def at(self, components: dict[str, int]) -> float:
+        return self.base + sum(self.slopes.get(name, 0.0) * value for name, value in components.items())
+
 
 def fit(points: list[tuple[dict[str, int], float]]) -> Model:
     """Least squares; components whose slope would be negative are left out one by one."""
@@ -117,23 +123,59 @@ def proof_bytes(measured: Measurement, storage: list[StorageInfo]) -> int:
     return total
 
 
-def measure(benchmarks: Benchmarks, benchmark: Benchmark, steps: int, repeats: int) -> list[Measurement]:
-    points = plan(benchmark.components, steps)
+@dataclass(frozen=True)
+class Measured:
+    """A benchmark at all points, in instructions; at the outermost, which come first, also in nanoseconds."""
+
+    points: list[Measurement]
+    nanoseconds: list[int]
+
+    def rate(self) -> float:
+        """The most nanoseconds that an instruction takes."""
+        return max((time / point.nanoseconds for time, point in zip(self.nanoseconds, self.points)), default=0.0)
+
+    def times(self, rate: float) -> Model:
+        """In nanoseconds."""
+        instructions = fit([(m.components, m.nanoseconds * rate) for m in self.points])
+        outermost = list(zip(self.points, self.nanoseconds))
+        if not outermost:
+            return instructions
+        rest = [(m.components, max(0.0, time - m.nanoseconds * rate)) for m, time in outermost]
+        host = fit(rest)
+        uncovered = max(value - host.at(components) for components, value in rest)
+        slopes = {name: instructions.slopes.get(name, 0.0) + host.slopes.get(name, 0.0) for name in self.points[0].components}
+        return Model(instructions.base + host.base + max(0.0, uncovered), slopes)
+
+
+def corners(benchmark: Benchmark) -> list[dict[str, int]]:
+    """All components at their least, all at their greatest, and each alone at its greatest."""
     low = {component.name: component.low for component in benchmark.components}
+    top = {component.name: component.high for component in benchmark.components}
+    return [low, top, *({**low, component.name: component.high} for component in benchmark.components)]
+
+
+def measure(counted: Benchmarks, timed: Benchmarks, benchmark: Benchmark, steps: int, repeats: int) -> Measured:
+    places = [*corners(benchmark), *plan(benchmark.components, steps)]
+    points = [counted.run(benchmark, at)[0] for at in places]
+    if not repeats:
+        return Measured(points, [])
     # Several rounds, so that no point has all of its repetitions in a bad moment.
-    rounds = [[benchmarks.run(benchmark, at, ceil(repeats / ROUNDS)) for at in [low, *points]] for _ in range(ROUNDS)]
-    return [min((m for run in runs for m in run), key=lambda m: m.nanoseconds) for runs in zip(*rounds)]
+    rounds = [[timed.run(benchmark, at, ceil(repeats / ROUNDS)) for at in corners(benchmark)] for _ in range(ROUNDS)]
+    return Measured(points, [min(m.nanoseconds for run in runs for m in run) for runs in zip(*rounds)])
 
 
-def function(benchmark: Benchmark, measured: list[Measurement], storage: list[StorageInfo], database: str) -> tuple[str, str]:
+def function(
+    benchmark: Benchmark, measured: Measured, rate: float, storage: list[StorageInfo], database: str
+) -> tuple[str, str]:
     """The function's source, and its model in words."""
-    times = fit([(m.components, m.nanoseconds * 1000.0) for m in measured])
-    reads = fit([(m.components, float(m.reads)) for m in measured])
-    writes = fit([(m.components, float(m.writes)) for m in measured])
-    proof = fit([(m.components, float(proof_bytes(m, storage))) for m in measured])
-    lines = [f"Weight::from_parts({_number(times.base * MARGIN)}, {_number(round(proof.base))})"]
+    points = measured.points
+    times = measured.times(rate)
+    reads = fit([(m.components, float(m.reads)) for m in points])
+    writes = fit([(m.components, float(m.writes)) for m in points])
+    proof = fit([(m.components, float(proof_bytes(m, storage))) for m in points])
+    lines = [f"Weight::from_parts({_number(times.base * 1000 * MARGIN)}, {_number(round(proof.base))})"]
     for name in (component.name for component in benchmark.components):
-        slope, size = times.slopes.get(name, 0) * MARGIN, round(proof.slopes.get(name, 0))
+        slope, size = times.slopes.get(name, 0) * 1000 * MARGIN, round(proof.slopes.get(name, 0))
         if slope >= 1 or size:
             lines.append(f".saturating_add(Weight::from_parts({_number(slope)}, {_number(size)}).saturating_mul({name}.into()))")
     lines.append(f".saturating_add({database}.reads({round(reads.base)}))")
@@ -146,23 +188,28 @@ def function(benchmark: Benchmark, measured: list[Measurement], storage: list[St
     parameters = ", ".join(f"{c.name if c.name in used else '_' + c.name}: u32" for c in benchmark.components)
     body = "\n            ".join(lines)
     source = f"    fn {benchmark.name}({parameters}) -> Weight {{\n        {body}\n    }}"
-    slopes = "".join(f" + {slope / 1e6:.3f} us x {WORDS[name]}" for name, slope in times.slopes.items() if slope > 0)
-    return source, f"{benchmark.name}: {times.base / 1e9:.3f} ms{slopes}"
+    slopes = "".join(f" + {slope / 1e3:.3f} us x {WORDS[name]}" for name, slope in times.slopes.items() if slope > 0)
+    return source, f"{benchmark.name}: {times.base / 1e6:.3f} ms{slopes}"
 
 
 def _number(value: float) -> str:
     return f"{ceil(value):_}"
 
 
-def written(benchmarks: Benchmarks, steps: int, repeats: int, say: Callable[[str], None]) -> str:
-    """The whole file."""
-    listed, storage = benchmarks.metadata()
+def written(blob: bytes, steps: int, repeats: int, say: Callable[[str], None]) -> str:
+    """The whole file; with no repetitions, without times."""
+    counted, timed = Benchmarks(blob, counts_instructions=True), Benchmarks(blob)
+    listed, storage = counted.metadata()
     reference, loops = Reference(), []
-    chain, default, declarations = [], [], []
+    measured = []
     for benchmark in sorted((b for b in listed if b.pallet == PALLET), key=lambda b: list(DOCS).index(b.name)):
-        measured = measure(benchmarks, benchmark, steps, repeats)
+        measured.append((benchmark, measure(counted, timed, benchmark, steps, repeats)))
         loops.append(reference.microseconds())
-        source, words = function(benchmark, measured, storage, "T::DbWeight::get()")
+    rate = max(m.rate() for benchmark, m in measured if benchmark.name.startswith("verify_"))
+    say(f"{rate:.4f} ns an instruction")
+    chain, default, declarations = [], [], []
+    for benchmark, points in measured:
+        source, words = function(benchmark, points, rate, storage, "T::DbWeight::get()")
         chain.append(source)
         default.append(source.replace("T::DbWeight::get()", "RocksDbWeight::get()"))
         parameters = ", ".join(f"{c.name}: u32" for c in benchmark.components)
@@ -191,7 +238,7 @@ def reference_microseconds(text: str) -> int:
 
 
 def main(blob: str, output: str, steps: str = "8", repeats: str = "15") -> None:
-    text = written(Benchmarks(Path(blob).read_bytes()), int(steps), int(repeats), lambda words: print(words, flush=True))
+    text = written(Path(blob).read_bytes(), int(steps), int(repeats), lambda words: print(words, flush=True))
     Path(output).write_text(text)
 
 
