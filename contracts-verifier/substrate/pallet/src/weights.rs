@@ -1,6 +1,6 @@
 //! # Weights of the calls
 //! Written by `host/weights.py` from the benchmarks of [`crate::benchmarking`], run in WASM on wasmtime by one thread; the margin over what was
-//! measured is 1.5; the loop of `host/reference.py` took 1751 us. Picoseconds, and bytes of proof. `b` counts bytes, `w` words, `p` points, `s` steps, `n` attestations.
+//! measured is 1.5; the loop of `host/reference.py` took 2226 us. Picoseconds, and bytes of proof. `b` counts bytes, `w` words, `p` points, `s` steps, `n` attestations.
 
 use core::marker::PhantomData;
 
@@ -45,48 +45,48 @@ pub struct Measured<T>(PhantomData<T>);
 
 impl<T: frame_system::Config> WeightInfo for Measured<T> {
     fn register_groth16(b: u32) -> Weight {
-        Weight::from_parts(7_917_172_065, 17_700)
-            .saturating_add(Weight::from_parts(58_503, 0).saturating_mul(b.into()))
+        Weight::from_parts(10_561_080_939, 17_700)
+            .saturating_add(Weight::from_parts(61_967, 0).saturating_mul(b.into()))
             .saturating_add(T::DbWeight::get().reads(5))
             .saturating_add(T::DbWeight::get().writes(5))
     }
 
     fn register_ultragroth(b: u32) -> Weight {
-        Weight::from_parts(8_809_858_929, 17_700)
-            .saturating_add(Weight::from_parts(54_490, 0).saturating_mul(b.into()))
+        Weight::from_parts(9_914_695_037, 17_700)
+            .saturating_add(Weight::from_parts(57_715, 0).saturating_mul(b.into()))
             .saturating_add(T::DbWeight::get().reads(5))
             .saturating_add(T::DbWeight::get().writes(5))
     }
 
     fn register_halo2_kzg(b: u32) -> Weight {
-        Weight::from_parts(3_387_881_345, 17_700)
-            .saturating_add(Weight::from_parts(48_748, 0).saturating_mul(b.into()))
+        Weight::from_parts(3_435_846_379, 17_700)
+            .saturating_add(Weight::from_parts(58_474, 0).saturating_mul(b.into()))
             .saturating_add(T::DbWeight::get().reads(5))
             .saturating_add(T::DbWeight::get().writes(5))
     }
 
     fn retire_key() -> Weight {
-        Weight::from_parts(1_190_776_500, 14_203)
+        Weight::from_parts(1_260_318_000, 14_203)
             .saturating_add(T::DbWeight::get().reads(4))
             .saturating_add(T::DbWeight::get().writes(5))
     }
 
     fn revoke_key() -> Weight {
-        Weight::from_parts(1_200_057_000, 14_203)
+        Weight::from_parts(1_234_581_000, 14_203)
             .saturating_add(T::DbWeight::get().reads(4))
             .saturating_add(T::DbWeight::get().writes(6))
     }
 
     fn refuse(w: u32) -> Weight {
-        Weight::from_parts(256_651_024, 38_734)
-            .saturating_add(Weight::from_parts(1_259_674, 0).saturating_mul(w.into()))
+        Weight::from_parts(259_852_867, 38_734)
+            .saturating_add(Weight::from_parts(1_334_246, 0).saturating_mul(w.into()))
             .saturating_add(T::DbWeight::get().reads(4))
             .saturating_add(T::DbWeight::get().writes(0))
     }
 
     fn expire(n: u32) -> Weight {
-        Weight::from_parts(301_299_880, 11_671)
-            .saturating_add(Weight::from_parts(63_817_122, 3_569).saturating_mul(n.into()))
+        Weight::from_parts(3_505_794_809, 11_671)
+            .saturating_add(Weight::from_parts(86_730_538, 3_569).saturating_mul(n.into()))
             .saturating_add(T::DbWeight::get().reads(1))
             .saturating_add(T::DbWeight::get().writes(1))
             .saturating_add(T::DbWeight::get().reads(1).saturating_mul(n.into()))
@@ -94,26 +94,26 @@ impl<T: frame_system::Config> WeightInfo for Measured<T> {
     }
 
     fn verify_groth16(w: u32, _b: u32) -> Weight {
-        Weight::from_parts(13_522_369_816, 38_734)
-            .saturating_add(Weight::from_parts(110_720_014, 0).saturating_mul(w.into()))
+        Weight::from_parts(14_322_890_241, 38_734)
+            .saturating_add(Weight::from_parts(117_274_608, 0).saturating_mul(w.into()))
             .saturating_add(T::DbWeight::get().reads(4))
             .saturating_add(T::DbWeight::get().writes(2))
     }
 
     fn verify_ultragroth(w: u32, b: u32) -> Weight {
-        Weight::from_parts(16_974_998_073, 38_734)
-            .saturating_add(Weight::from_parts(3_585_907, 0).saturating_mul(w.into()))
-            .saturating_add(Weight::from_parts(41_698, 0).saturating_mul(b.into()))
+        Weight::from_parts(17_979_913_104, 38_734)
+            .saturating_add(Weight::from_parts(3_798_191, 0).saturating_mul(w.into()))
+            .saturating_add(Weight::from_parts(44_167, 0).saturating_mul(b.into()))
             .saturating_add(T::DbWeight::get().reads(4))
             .saturating_add(T::DbWeight::get().writes(2))
     }
 
     fn verify_halo2_kzg(p: u32, s: u32, w: u32, b: u32) -> Weight {
-        Weight::from_parts(9_548_762_864, 38_734)
-            .saturating_add(Weight::from_parts(126_186_469, 0).saturating_mul(p.into()))
-            .saturating_add(Weight::from_parts(454_222, 0).saturating_mul(s.into()))
-            .saturating_add(Weight::from_parts(7_123_029, 0).saturating_mul(w.into()))
-            .saturating_add(Weight::from_parts(445_349, 0).saturating_mul(b.into()))
+        Weight::from_parts(10_114_046_894, 38_734)
+            .saturating_add(Weight::from_parts(133_656_672, 0).saturating_mul(p.into()))
+            .saturating_add(Weight::from_parts(481_111, 0).saturating_mul(s.into()))
+            .saturating_add(Weight::from_parts(7_544_710, 0).saturating_mul(w.into()))
+            .saturating_add(Weight::from_parts(471_714, 0).saturating_mul(b.into()))
             .saturating_add(T::DbWeight::get().reads(4))
             .saturating_add(T::DbWeight::get().writes(2))
     }
@@ -121,48 +121,48 @@ impl<T: frame_system::Config> WeightInfo for Measured<T> {
 
 impl WeightInfo for () {
     fn register_groth16(b: u32) -> Weight {
-        Weight::from_parts(7_917_172_065, 17_700)
-            .saturating_add(Weight::from_parts(58_503, 0).saturating_mul(b.into()))
+        Weight::from_parts(10_561_080_939, 17_700)
+            .saturating_add(Weight::from_parts(61_967, 0).saturating_mul(b.into()))
             .saturating_add(RocksDbWeight::get().reads(5))
             .saturating_add(RocksDbWeight::get().writes(5))
     }
 
     fn register_ultragroth(b: u32) -> Weight {
-        Weight::from_parts(8_809_858_929, 17_700)
-            .saturating_add(Weight::from_parts(54_490, 0).saturating_mul(b.into()))
+        Weight::from_parts(9_914_695_037, 17_700)
+            .saturating_add(Weight::from_parts(57_715, 0).saturating_mul(b.into()))
             .saturating_add(RocksDbWeight::get().reads(5))
             .saturating_add(RocksDbWeight::get().writes(5))
     }
 
     fn register_halo2_kzg(b: u32) -> Weight {
-        Weight::from_parts(3_387_881_345, 17_700)
-            .saturating_add(Weight::from_parts(48_748, 0).saturating_mul(b.into()))
+        Weight::from_parts(3_435_846_379, 17_700)
+            .saturating_add(Weight::from_parts(58_474, 0).saturating_mul(b.into()))
             .saturating_add(RocksDbWeight::get().reads(5))
             .saturating_add(RocksDbWeight::get().writes(5))
     }
 
     fn retire_key() -> Weight {
-        Weight::from_parts(1_190_776_500, 14_203)
+        Weight::from_parts(1_260_318_000, 14_203)
             .saturating_add(RocksDbWeight::get().reads(4))
             .saturating_add(RocksDbWeight::get().writes(5))
     }
 
     fn revoke_key() -> Weight {
-        Weight::from_parts(1_200_057_000, 14_203)
+        Weight::from_parts(1_234_581_000, 14_203)
             .saturating_add(RocksDbWeight::get().reads(4))
             .saturating_add(RocksDbWeight::get().writes(6))
     }
 
     fn refuse(w: u32) -> Weight {
-        Weight::from_parts(256_651_024, 38_734)
-            .saturating_add(Weight::from_parts(1_259_674, 0).saturating_mul(w.into()))
+        Weight::from_parts(259_852_867, 38_734)
+            .saturating_add(Weight::from_parts(1_334_246, 0).saturating_mul(w.into()))
             .saturating_add(RocksDbWeight::get().reads(4))
             .saturating_add(RocksDbWeight::get().writes(0))
     }
 
     fn expire(n: u32) -> Weight {
-        Weight::from_parts(301_299_880, 11_671)
-            .saturating_add(Weight::from_parts(63_817_122, 3_569).saturating_mul(n.into()))
+        Weight::from_parts(3_505_794_809, 11_671)
+            .saturating_add(Weight::from_parts(86_730_538, 3_569).saturating_mul(n.into()))
             .saturating_add(RocksDbWeight::get().reads(1))
             .saturating_add(RocksDbWeight::get().writes(1))
             .saturating_add(RocksDbWeight::get().reads(1).saturating_mul(n.into()))
@@ -170,26 +170,26 @@ impl WeightInfo for () {
     }
 
     fn verify_groth16(w: u32, _b: u32) -> Weight {
-        Weight::from_parts(13_522_369_816, 38_734)
-            .saturating_add(Weight::from_parts(110_720_014, 0).saturating_mul(w.into()))
+        Weight::from_parts(14_322_890_241, 38_734)
+            .saturating_add(Weight::from_parts(117_274_608, 0).saturating_mul(w.into()))
             .saturating_add(RocksDbWeight::get().reads(4))
             .saturating_add(RocksDbWeight::get().writes(2))
     }
 
     fn verify_ultragroth(w: u32, b: u32) -> Weight {
-        Weight::from_parts(16_974_998_073, 38_734)
-            .saturating_add(Weight::from_parts(3_585_907, 0).saturating_mul(w.into()))
-            .saturating_add(Weight::from_parts(41_698, 0).saturating_mul(b.into()))
+        Weight::from_parts(17_979_913_104, 38_734)
+            .saturating_add(Weight::from_parts(3_798_191, 0).saturating_mul(w.into()))
+            .saturating_add(Weight::from_parts(44_167, 0).saturating_mul(b.into()))
             .saturating_add(RocksDbWeight::get().reads(4))
             .saturating_add(RocksDbWeight::get().writes(2))
     }
 
     fn verify_halo2_kzg(p: u32, s: u32, w: u32, b: u32) -> Weight {
-        Weight::from_parts(9_548_762_864, 38_734)
-            .saturating_add(Weight::from_parts(126_186_469, 0).saturating_mul(p.into()))
-            .saturating_add(Weight::from_parts(454_222, 0).saturating_mul(s.into()))
-            .saturating_add(Weight::from_parts(7_123_029, 0).saturating_mul(w.into()))
-            .saturating_add(Weight::from_parts(445_349, 0).saturating_mul(b.into()))
+        Weight::from_parts(10_114_046_894, 38_734)
+            .saturating_add(Weight::from_parts(133_656_672, 0).saturating_mul(p.into()))
+            .saturating_add(Weight::from_parts(481_111, 0).saturating_mul(s.into()))
+            .saturating_add(Weight::from_parts(7_544_710, 0).saturating_mul(w.into()))
+            .saturating_add(Weight::from_parts(471_714, 0).saturating_mul(b.into()))
             .saturating_add(RocksDbWeight::get().reads(4))
             .saturating_add(RocksDbWeight::get().writes(2))
     }
