@@ -89,6 +89,7 @@ fn library_native_and_contracts_accept_and_reject_the_same_proofs() {
             let words = statement.words();
             assert!(verifiers.accept(&words, &proof, "honest"));
             let data = SOLIDITY.encode(
+                &verifiers.bundle.key,
                 &statement,
                 &Proof::Halo2Kzg {
                     bytes: proof.clone(),
