@@ -19,12 +19,17 @@ use crate::{
     types::Attestation,
 };
 
-/// Bytes of a key of `groth16` without public tensors or names.
+/// Room for a key of any system that has one private tensor.
 const KEY_BYTES: u32 = 1_024;
 
 /// Words of the longest statement.
 fn words<T: Config>() -> u32 {
     T::MaxPublicBytes::get() / 31 + 1
+}
+
+/// When an attestation of this block expires.
+fn expiry<T: Config>() -> BlockNumberFor<T> {
+    frame_system::Pallet::<T>::block_number().saturating_add(T::AttestationLifetime::get())
 }
 
 /// As many statements as fit into a block, and `fewer` less.
@@ -37,25 +42,23 @@ fn others<T: Config>(fewer: u32) -> BoundedVec<[u8; 32], T::MaxAttestationsPerBl
     )
 }
 
+/// The arguments of `verify`: key, context, public tensors, proof.
+type Arguments<T> = (
+    [u8; 32],
+    [u8; 32],
+    BoundedVec<u8, <T as Config>::MaxPublicBytes>,
+    BoundedVec<u8, <T as Config>::MaxProofBytes>,
+);
+
 /// Stores a key; the arguments of `verify`.
 fn ready<T: Config>(
     key: &VerifyingKey,
     statement: Statement,
     proof: Vec<u8>,
-) -> Result<
-    (
-        [u8; 32],
-        [u8; 32],
-        BoundedVec<u8, T::MaxPublicBytes>,
-        BoundedVec<u8, T::MaxProofBytes>,
-    ),
-    BenchmarkError,
-> {
+) -> Result<Arguments<T>, BenchmarkError> {
     Pallet::<T>::insert_key(key.encode(), None)?;
     // All attestations of this block but one are there.
-    let expires =
-        frame_system::Pallet::<T>::block_number().saturating_add(T::AttestationLifetime::get());
-    Expiring::<T>::insert(expires, others::<T>(1));
+    Expiring::<T>::insert(expiry::<T>(), others::<T>(1));
     let too_long = |_| BenchmarkError::Stop("longer than the runtime allows");
     Ok((
         key.digest(),
@@ -63,6 +66,18 @@ fn ready<T: Config>(
         statement.public_bytes.try_into().map_err(too_long)?,
         proof.try_into().map_err(too_long)?,
     ))
+}
+
+/// As [`ready`], with a proof that holds.
+fn ready_to_hold<T: Config>(
+    system: ProofSystem,
+    words: u32,
+    filler: u32,
+) -> Result<Arguments<T>, BenchmarkError> {
+    let simulator = Simulator::new(system, layout(words, filler), 1);
+    let statement = simulator.statement(1);
+    let proof = simulator.prove(&statement, 1);
+    ready::<T>(&simulator.key, statement, proof)
 }
 
 /// The account of an origin that may register keys.
@@ -102,7 +117,7 @@ mod benchmarks {
         Ok(())
     }
 
-    /// Most points of G2; the rest of the bytes are names of tensors.
+    /// Most points of G2; the rest of the bytes are tensors that nobody sees.
     #[benchmark]
     fn register_ultragroth(
         b: Linear<KEY_BYTES, { T::MaxKeyBytes::get() / 2 }>,
@@ -167,9 +182,7 @@ mod benchmarks {
         let simulator = Simulator::new(ProofSystem::UltraGroth, layout(w, 0), 1);
         let (key, context, tensors, proof) =
             ready::<T>(&simulator.key, simulator.statement(1), vec![0; 320])?;
-        let expires =
-            frame_system::Pallet::<T>::block_number().saturating_add(T::AttestationLifetime::get());
-        Expiring::<T>::insert(expires, others::<T>(0));
+        Expiring::<T>::insert(expiry::<T>(), others::<T>(0));
         let who = RawOrigin::Signed(whitelisted_caller());
         let outcome;
         #[block]
@@ -208,10 +221,7 @@ mod benchmarks {
         w: Linear<1, { words::<T>() }>,
         b: Linear<0, { T::MaxKeyBytes::get() / 4 }>,
     ) -> Result<(), BenchmarkError> {
-        let simulator = Simulator::new(ProofSystem::Groth16, layout(w, b), 1);
-        let statement = simulator.statement(1);
-        let proof = simulator.prove(&statement, 1);
-        let (key, context, tensors, proof) = ready::<T>(&simulator.key, statement, proof)?;
+        let (key, context, tensors, proof) = ready_to_hold::<T>(ProofSystem::Groth16, w, b)?;
         let who = RawOrigin::Signed(whitelisted_caller());
         #[extrinsic_call]
         verify(who, key, context, tensors, proof);
@@ -224,10 +234,7 @@ mod benchmarks {
         w: Linear<1, { words::<T>() }>,
         b: Linear<0, { T::MaxKeyBytes::get() / 4 }>,
     ) -> Result<(), BenchmarkError> {
-        let simulator = Simulator::new(ProofSystem::UltraGroth, layout(w, b), 1);
-        let statement = simulator.statement(1);
-        let proof = simulator.prove(&statement, 1);
-        let (key, context, tensors, proof) = ready::<T>(&simulator.key, statement, proof)?;
+        let (key, context, tensors, proof) = ready_to_hold::<T>(ProofSystem::UltraGroth, w, b)?;
         let who = RawOrigin::Signed(whitelisted_caller());
         #[extrinsic_call]
         verify(who, key, context, tensors, proof);

@@ -31,11 +31,15 @@ fn key_bytes(bytes: Vec<u8>) -> Key {
     key
 }
 
+/// Alice registers a key.
+fn register(key: &VerifyingKey) -> Result<(), sp_runtime::DispatchError> {
+    ZkinferVerifier::register_key(alice(), key_bytes(key.encode()))
+}
+
 /// A registered key of a system, a statement and its proof.
 fn registered(system: ProofSystem) -> (Simulator, Statement, Vec<u8>) {
     let simulator = Simulator::new(system, layout(3, 0), system as u8);
-    let key = key_bytes(simulator.key.encode());
-    frame_support::assert_ok!(ZkinferVerifier::register_key(alice(), key));
+    frame_support::assert_ok!(register(&simulator.key));
     let statement = simulator.statement(9);
     let proof = simulator.prove(&statement, 9);
     (simulator, statement, proof)

@@ -15,10 +15,6 @@ fn simulator(seed: u8) -> Simulator {
     Simulator::new(SYSTEMS[1], layout(3, 0), seed)
 }
 
-fn register(key: &VerifyingKey) -> Result<(), sp_runtime::DispatchError> {
-    ZkinferVerifier::register_key(alice(), key_bytes(key.encode()))
-}
-
 #[test]
 fn a_key_is_held_for_a_deposit_until_it_is_retired() {
     in_chain(|| {

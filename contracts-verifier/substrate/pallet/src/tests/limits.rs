@@ -10,10 +10,6 @@ use crate::{
     simulate::{halo2_key, halo2_noise, statement},
 };
 
-fn register(key: &VerifyingKey) -> Result<(), sp_runtime::DispatchError> {
-    ZkinferVerifier::register_key(alice(), key_bytes(key.encode()))
-}
-
 #[test]
 fn keys_beyond_the_bounds_are_refused() {
     in_chain(|| {

@@ -70,10 +70,7 @@ fn records_get_their_costs_and_forgeable_keys_are_retired() {
         let proof = sound.prove(&statement, 1);
         frame_support::assert_ok!(verify_statement(&sound, &statement, &proof));
         frame_support::assert_ok!(ZkinferVerifier::retire_key(alice(), sound.key.digest()));
-        frame_support::assert_ok!(ZkinferVerifier::register_key(
-            alice(),
-            key_bytes(sound.key.encode())
-        ));
+        frame_support::assert_ok!(register(&sound.key));
         assert_eq!(Keys::<Test>::get(sound.key.digest()), Some(migrated));
         // A second run finds version 1 and leaves everything alone.
         let root = sp_io::storage::root(sp_runtime::StateVersion::V1);

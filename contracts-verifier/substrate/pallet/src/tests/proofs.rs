@@ -160,10 +160,7 @@ fn a_proof_of_one_key_is_none_of_another() {
     in_chain(|| {
         let (one, statement, proof) = registered(SYSTEMS[0]);
         let two = Simulator::new(SYSTEMS[0], layout(3, 0), 77);
-        assert_ok!(ZkinferVerifier::register_key(
-            alice(),
-            key_bytes(two.key.encode())
-        ));
+        assert_ok!(register(&two.key));
         assert_noop!(
             verify_statement(&two, &statement, &proof),
             Error::<Test>::ProofRejected
@@ -250,10 +247,7 @@ fn keys_that_today_would_not_be_registered_verify_nothing() {
     in_chain(|| {
         let simulator = Simulator::new(SYSTEMS[0], layout(3, 0), 1);
         let key = simulator.key_with_setup(zkinfer_verifier::Setup::Development);
-        assert_ok!(ZkinferVerifier::register_key(
-            alice(),
-            key_bytes(key.encode())
-        ));
+        assert_ok!(register(&key));
         let statement = simulator.statement(1);
         let proof = simulator.prove(&statement, 1);
         let (context, tensors) = (statement.context.to_bytes(), &statement.public_bytes);
@@ -268,10 +262,7 @@ fn keys_that_today_would_not_be_registered_verify_nothing() {
         assert_ok!(verify(key.digest(), context, tensors, &proof));
 
         let halo2 = crate::simulate::halo2_key(20, 64, layout(3, 0));
-        assert_ok!(ZkinferVerifier::register_key(
-            alice(),
-            key_bytes(halo2.encode())
-        ));
+        assert_ok!(register(&halo2));
         let noise = crate::simulate::halo2_noise(&halo2);
         MaxSteps::set(10);
         assert_noop!(

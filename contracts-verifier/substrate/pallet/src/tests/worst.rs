@@ -13,11 +13,15 @@ use crate::simulate::{halo2_key, halo2_noise, statement};
 /// Words of the longest statements that the runtime allows.
 const WORDS: u32 = 133;
 
-/// The key's layout lengthened with names of tensors until it has as many bytes as the runtime allows.
-fn filled(build: impl Fn(u32) -> VerifyingKey) -> VerifyingKey {
-    let bare = build(0).encode().len();
-    // Names come in pieces of up to 230 bytes; the last may not fit.
-    build(16_384 - u32::try_from(bare).expect("a short key"))
+/// What a key without filler leaves of the bytes that the runtime allows.
+fn room(bare: &VerifyingKey) -> u32 {
+    16_384 - u32::try_from(bare.encode().len()).expect("a short key")
+}
+
+/// A key of `halo2-kzg` with as many tensors that nobody sees as there is room for.
+fn full_halo2_key(points: u32, operations: u32) -> VerifyingKey {
+    let filler = room(&halo2_key(points, operations, layout(WORDS, 0)));
+    halo2_key(points, operations, layout(WORDS, filler))
 }
 
 /// Columns queried at many rotations, permuted columns queried last: everything that is searched or interpolated.
@@ -50,8 +54,7 @@ fn many_rotations() -> VerifyingKey {
 fn cases() -> Vec<(String, VerifyingKey, Statement, Vec<u8>)> {
     let mut cases = Vec::new();
     for system in SYSTEMS {
-        let key = |filler| Simulator::new(system, layout(WORDS, filler), 1).key;
-        let filler = 16_384 - u32::try_from(key(0).encode().len()).expect("a short key");
+        let filler = room(&Simulator::new(system, layout(WORDS, 0), 1).key);
         let simulator = Simulator::new(system, layout(WORDS, filler), 1);
         let statement = simulator.statement(1);
         let proof = simulator.prove(&statement, 1);
@@ -76,14 +79,8 @@ fn cases() -> Vec<(String, VerifyingKey, Statement, Vec<u8>)> {
         cases.push((format!("{system}, one public"), short.key, statement, proof));
     }
     let keys = [
-        (
-            "most points",
-            filled(|filler| halo2_key(150, 0, layout(WORDS, filler))),
-        ),
-        (
-            "most operations",
-            filled(|filler| halo2_key(20, 3_800, layout(WORDS, filler))),
-        ),
+        ("most points", full_halo2_key(150, 0)),
+        ("most operations", full_halo2_key(20, 3_800)),
         ("most rotations", many_rotations()),
     ];
     for (name, key) in keys {
@@ -104,7 +101,7 @@ fn the_worst_cases_are_within_the_bounds() {
             assert!(bytes.len() <= 16_384, "{name}: {}", bytes.len());
             let known = crate::Keys::<Test>::contains_key(key.digest());
             if !known {
-                let registered = ZkinferVerifier::register_key(alice(), key_bytes(bytes.clone()));
+                let registered = register(&key);
                 assert_eq!(registered, Ok(()), "{name}");
             }
             run_to(System::block_number() + 1);
