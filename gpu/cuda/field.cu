@@ -95,22 +95,23 @@ INSTRUCTIONS(field_rate_lo, "mad.lo.u32 %0, %1, %2, %0;", u32, "r")
 INSTRUCTIONS(field_rate_hi, "mad.hi.u32 %0, %1, %2, %0;", u32, "r")
 INSTRUCTIONS(field_rate_add, "add.u32 %0, %0, %1; xor.b32 %0, %0, %2;", u32, "r")
 INSTRUCTIONS(field_rate_fp64, "fma.rz.f64 %0, %1, %2, %0;", double, "d")
-#define WIDE_CODE                                                      \
-  "{ .reg .u32 l, m;\n\t mov.b64 {l, m}, %0;\n\t mad.wide.u32 %0, l, %1, %0; }"
+// A pair of halves, which the compiler joins to one IMAD.WIDE.
 KERNEL(256, 8) field_rate_wide(u64 *clocks, u32 *sink, u32 rounds, u32 seed) {
-  u64 c[8];
-  u32 a = seed + threadIdx.x;
-  UNROLL for (int k = 0; k < 8; k++) c[k] = seed + k;
+  u32 low[8], high[8];
+  u32 a = seed + threadIdx.x, b = seed * 3 + 1;
+  UNROLL for (int k = 0; k < 8; k++) low[k] = high[k] = seed + k;
   __syncthreads();
   long long begin = clock64();
   ROLLED for (u32 r = 0; r < rounds; r++) {
     UNROLL for (int u = 0; u < 8; u++) {
-      UNROLL for (int k = 0; k < 8; k++) asm volatile(WIDE_CODE : "+l"(c[k]) : "r"(a));
+      UNROLL for (int k = 0; k < 8; k++) {
+        asm volatile("mad.lo.cc.u32 %0, %2, %3, %0;\n\tmadc.hi.u32 %1, %2, %3, %1;" : "+r"(low[k]), "+r"(high[k]) : "r"(a), "r"(b));
+      }
     }
   }
   long long end = clock64();
-  u64 all = 0;
-  UNROLL for (int k = 0; k < 8; k++) all += c[k];
+  u32 all = 0;
+  UNROLL for (int k = 0; k < 8; k++) all += low[k] ^ high[k];
   if (all == 12345) sink[0] = 1;
   if (threadIdx.x == 0) clocks[blockIdx.x] = (u64)(end - begin);
 }

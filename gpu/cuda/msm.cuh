@@ -65,7 +65,21 @@ struct Recoding {
   u32 max_bits, unsigned_class;
 };
 
-// Calls take(bucket, entry) for every digit but zeros; false where the scalar is outside its class.
+// Adds 1, and returns what was there before. Many scalars of a witness have the same few small values: the threads of a warp that mean the
+// same place send one of them.
+static DEVICE u32 add_one(u32 *at) {
+#ifdef __CUDACC__
+  u32 same = __match_any_sync(__activemask(), (u64)at), lane;
+  asm("mov.u32 %0, %%laneid;" : "=r"(lane));
+  u32 leader = __ffs(same) - 1, old = 0;
+  if (lane == leader) old = atomicAdd(at, (u32)__popc(same));
+  return __shfl_sync(same, old, leader) + __popc(same & ((1u << lane) - 1));
+#else
+  return atomicAdd(at, 1u);
+#endif
+}
+
+// Calls take(bucket, entry, crowded) for every digit but zeros, `crowded` for those that small scalars have; false where the scalar is outside its class.
 template <class Take>
 static DEVICE bool recode(const Recoding &how, const u32 *scalars, u32 i, Take take) {
   Signed s = Signed::of(Fr::load(scalars + 8 * i));
@@ -78,7 +92,7 @@ static DEVICE bool recode(const Recoding &how, const u32 *scalars, u32 i, Take t
     bool above = digit > half;
     carry = above;
     u32 magnitude = above ? 2 * half - digit : digit;
-    if (magnitude != 0) take(w * how.set + magnitude - 1, (w * how.stride + i) << 1 | (u32)(above != s.negative));
+    if (magnitude != 0) take(w * how.set + magnitude - 1, (w * how.stride + i) << 1 | (u32)(above != s.negative), w == 0);
   }
   return true;
 }
@@ -90,28 +104,38 @@ static DEVICE void count_digits(const u32 *scalars, const u32 *finite, u32 *coun
   u32 i = thread_index();
   if (i >= how.n) return;
   bool base = is_finite(finite, i);
-  bool inside = recode(how, scalars, i, [&](u32 bucket, u32) {
-    if (base) atomicAdd(counts + bucket, 1u);
+  bool inside = recode(how, scalars, i, [&](u32 bucket, u32, bool crowded) {
+    if (!base) return;
+    if (crowded) {
+      add_one(counts + bucket);
+    } else {
+      atomicAdd(counts + bucket, 1u);
+    }
   });
   if (!inside) atomicMin(fault, i);
 }
 
-// Puts every entry into its place; `cursors` are the offsets of the buckets, and are advanced.
-static DEVICE void place_digits(const u32 *scalars, const u32 *finite, u32 *cursors, u32 *entries, const Recoding &how) {
+// Puts every entry of a bucket in first ..< first + n_taken into its place; `cursors` are the offsets of the buckets, and are advanced. All
+// buckets at once would write to more lines than the second cache has.
+static DEVICE void place_digits(const u32 *scalars, const u32 *finite, u32 *cursors, u32 *entries, u32 first, u32 n_taken,
+                                const Recoding &how) {
   u32 i = thread_index();
   if (i >= how.n || !is_finite(finite, i)) return;
-  recode(how, scalars, i, [&](u32 bucket, u32 entry) { entries[atomicAdd(cursors + bucket, 1u)] = entry; });
+  recode(how, scalars, i, [&](u32 bucket, u32 entry, bool crowded) {
+    if (bucket - first >= n_taken) return;
+    entries[crowded ? add_one(cursors + bucket) : atomicAdd(cursors + bucket, 1u)] = entry;
+  });
 }
 
 // The same for points that are in one group each, or in none.
 static DEVICE void count_groups(const u32 *groups, const u32 *finite, u32 *counts, u32 n) {
   u32 i = thread_index();
-  if (i < n && groups[i] != NO_KEY && is_finite(finite, i)) atomicAdd(counts + groups[i], 1u);
+  if (i < n && groups[i] != NO_KEY && is_finite(finite, i)) add_one(counts + groups[i]);
 }
 
 static DEVICE void place_groups(const u32 *groups, const u32 *finite, u32 *cursors, u32 *entries, u32 n) {
   u32 i = thread_index();
-  if (i < n && groups[i] != NO_KEY && is_finite(finite, i)) entries[atomicAdd(cursors + groups[i], 1u)] = i << 1;
+  if (i < n && groups[i] != NO_KEY && is_finite(finite, i)) entries[add_one(cursors + groups[i])] = i << 1;
 }
 
 // Sums of the blocks of SCAN_THREADS * SCAN_EACH counts each.

@@ -9,8 +9,8 @@ msm_g2_count(const u32 *scalars, const u32 *finite, u32 *counts, u32 *fault, u32
 EXPORT_STRAIGHT(msm_g2_count)
 KERNEL(256, 4)
 msm_g2_place(const u32 *scalars, const u32 *finite, u32 *cursors, u32 *entries, u32 n, u32 c, u32 n_windows, u32 set,
-             u32 stride) {
-  place_digits(scalars, finite, cursors, entries, Recoding{n, c, n_windows, set, stride, 256, 0});
+             u32 stride, u32 first, u32 n_taken) {
+  place_digits(scalars, finite, cursors, entries, first, n_taken, Recoding{n, c, n_windows, set, stride, 256, 0});
 }
 EXPORT_STRAIGHT(msm_g2_place)
 KERNEL(256, 4) msm_g2_count_groups(const u32 *groups, const u32 *finite, u32 *counts, u32 n) {

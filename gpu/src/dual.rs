@@ -65,6 +65,8 @@ fn agreed<T: PartialEq>(
 ) -> Result<T, DeviceError> {
     match (first, second) {
         (Ok(left), Ok(right)) if left == right => Ok(left),
+        // A failure is no disagreement, whatever the other device says.
+        (Err(error @ DeviceError::Gpu(_)), _) | (_, Err(error @ DeviceError::Gpu(_))) => Err(error),
         (Err(error), Err(_)) => Err(error),
         _ => Err(DeviceError::Disagreement {
             operation,

@@ -34,6 +34,14 @@ pub enum Mismatch {
         /// Which inputs.
         case: &'static str,
     },
+    /// One result of many differs from the oracle's.
+    #[error("{operation}: result {index} differs from the oracle's")]
+    Element {
+        /// The operation.
+        operation: &'static str,
+        /// Index of the first result that differs.
+        index: usize,
+    },
     /// An input that must be refused was accepted.
     #[error("{operation} accepted {case}")]
     Accepted {

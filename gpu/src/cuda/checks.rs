@@ -8,6 +8,7 @@ use ark_bn254::{Fq, Fq2, Fr};
 use ark_ec::short_weierstrass::Projective;
 use ark_ec::{AdditiveGroup, AffineRepr, CurveGroup};
 use ark_ff::{BigInt, Field, MontConfig, PrimeField, Zero};
+use zeroize::Zeroizing;
 
 use super::Cuda;
 use super::driver::{Arg, Driver, DriverError, Kernel, Unit};
@@ -149,9 +150,19 @@ fn check<F: Words>(
     launch(driver, name, n, &[out.arg(), a.arg(), b.arg(), Arg::U32(n)])?;
     let mut rows = vec![Row::default(); left.len() * F::ROWS];
     out.read(0, bytemuck::cast_slice_mut(&mut rows))?;
-    for (got, (a, b)) in rows.chunks(F::ROWS).zip(left.iter().zip(right)) {
-        if F::of(got) != expected(a, b) {
-            return Err(mismatch(name, left.len()));
+    let results = rows.chunks(F::ROWS).map(F::of);
+    let expected = left.iter().zip(right).map(|(a, b)| expected(a, b));
+    first_difference(name, results, expected)
+}
+
+fn first_difference<T: PartialEq>(
+    operation: &'static str,
+    results: impl Iterator<Item = T>,
+    mut expected: impl Iterator<Item = T>,
+) -> Result<(), Mismatch> {
+    for (index, result) in results.enumerate() {
+        if expected.next() != Some(result) {
+            return Err(Mismatch::Element { operation, index });
         }
     }
     Ok(())
@@ -168,14 +179,6 @@ fn launch(
         name,
     };
     driver.launch(kernel, n.div_ceil(BLOCK), BLOCK, 0, args)
-}
-
-fn mismatch(operation: &'static str, len: usize) -> Mismatch {
-    Mismatch::Value {
-        operation,
-        len,
-        case: "operands at the borders, then spread ones",
-    }
 }
 
 /// Sums of points in general position, equal, opposite and infinite, each against each other, in coordinates of every scale.
@@ -217,9 +220,7 @@ where
         left.len() as u32,
         &[out.arg(), points.arg(), count],
     )?;
-    if sums(&out)? != expected {
-        return Err(mismatch(affine, left.len()));
-    }
+    first_difference(affine, sums(&out)?.into_iter(), expected.iter().copied())?;
     let out = Buffer::of(driver, bytemuck::cast_slice(&start))?;
     let others = Buffer::of(driver, bytemuck::cast_slice(&scaled(&right, 8)))?;
     launch(
@@ -228,10 +229,7 @@ where
         left.len() as u32,
         &[out.arg(), others.arg(), count],
     )?;
-    if sums(&out)? != expected {
-        return Err(mismatch(full, left.len()));
-    }
-    Ok(())
+    first_difference(full, sums(&out)?.into_iter(), expected.into_iter())
 }
 
 /// Appends X = x·z², Y = y·z³, ZZ = z², ZZZ = z³ for z = `scale`; zeros for infinity.
@@ -260,8 +258,9 @@ pub(crate) fn sums_of<C: Curve>(
     n: usize,
 ) -> Result<Vec<ProjectiveOf<C>>, DriverError> {
     let per_coordinate = C::POINT_BYTES / 64;
-    let mut rows = vec![Row::default(); 4 * per_coordinate * n];
-    buffer.read(offset, bytemuck::cast_slice_mut(&mut rows))?;
+    // Sums tell of the scalars.
+    let mut rows = Zeroizing::new(vec![Row::default(); 4 * per_coordinate * n]);
+    buffer.read(offset, bytemuck::cast_slice_mut(rows.as_mut_slice()))?;
     Ok(rows
         .chunks(4 * per_coordinate)
         .map(|rows| projective_of::<C>(rows))

@@ -11,11 +11,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ark_bn254::{Fr, G1Affine, G1Projective, G2Affine, G2Projective};
 use ark_ec::AdditiveGroup;
-use zeroize::Zeroize;
 
 use super::checks;
 use super::driver::{Driver, DriverError, Facts};
-use super::memory::Buffer;
+use super::memory::{self, Buffer};
 use super::module::Nvidia;
 use super::msm::resident::{Resident, Unusable};
 use super::msm::{self, Fault};
@@ -201,14 +200,15 @@ impl Cuda {
         let Place::Gpu(buffer) = vector.place() else {
             return on_cpu(bases, scalars);
         };
-        let _turn = self.turn();
-        if bases.len() <= LARGEST_PART
-            && let Some(resident) = self.resident(bases)?
-            && let Some(sum) = self.multiplied(&resident, buffer, first, class, 0)?
-        {
-            return Ok(sum);
-        }
-        let sum = self.in_parts(bases, buffer, first, class)?;
+        let sum = self.on_gpu(bases, || {
+            if bases.len() <= LARGEST_PART
+                && let Some(resident) = self.resident(bases)?
+                && let Some(sum) = self.multiplied(&resident, buffer, first, class, 0)?
+            {
+                return Ok(Some(sum));
+            }
+            self.in_parts(bases, buffer, first, class)
+        })?;
         sum.map_or_else(
             || {
                 let host = self.copied(vector)?;
@@ -216,6 +216,18 @@ impl Cuda {
             },
             Ok,
         )
+    }
+
+    /// Does `work` when it is its turn. Threads of a pool look at the bases before: a thread that waits for others of its pool may be given
+    /// other work of the device's, which must not wait for the turn that it has.
+    fn on_gpu<C: Curve, T>(
+        &self,
+        bases: &Bases<C>,
+        work: impl FnOnce() -> Result<T, DeviceError>,
+    ) -> Result<T, DeviceError> {
+        bases.finite()?;
+        let _turn = self.turn();
+        work()
     }
 
     /// A multiplication on the GPU; none where its memory does not suffice. The bases begin at index `start` of the caller's.
@@ -227,7 +239,18 @@ impl Cuda {
         class: ScalarClass,
         start: usize,
     ) -> Result<Option<ProjectiveOf<C>>, DeviceError> {
-        match msm::multiply(bases, scalars, first, class) {
+        let sum = msm::multiply(bases, scalars, first, class);
+        self.answered(sum, start, class)
+    }
+
+    /// What came of a multiplication whose first scalar has index `start`; none where the memory did not suffice.
+    fn answered<T>(
+        &self,
+        sum: Result<T, Fault>,
+        start: usize,
+        class: ScalarClass,
+    ) -> Result<Option<T>, DeviceError> {
+        match sum {
             Ok(sum) => Ok(Some(sum)),
             Err(Fault::OutOfClass(index)) => Err(DeviceError::OutOfClass {
                 index: start + index,
@@ -285,6 +308,7 @@ impl Cuda {
         if self.has_failed() || bases.is_empty() {
             return Ok(0);
         }
+        bases.finite()?;
         let _turn = self.turn();
         let Some(resident) = self.resident(bases)? else {
             return Ok(0);
@@ -317,7 +341,7 @@ impl Device for Cuda {
         if !self.has_failed() {
             let buffer = self.tried(|| Buffer::of_scalars(&self.driver, &values));
             if let Ok(Some(buffer)) = buffer {
-                values.zeroize();
+                memory::wipe(&mut values);
                 return Ok(FrVec::from_gpu(buffer));
             }
         }
@@ -444,18 +468,15 @@ impl Device for Cuda {
         }
         let (vector, first) = values.within();
         if let Place::Gpu(buffer) = vector.place() {
-            let _turn = self.turn();
-            if let Some(resident) = self.resident(bases)? {
-                let work = || msm::multiply_grouped(&resident, groups, buffer, first, n_groups);
-                match work() {
-                    Ok(sum) => return Ok(sum),
-                    Err(Fault::Driver(DriverError::OutOfMemory { .. })) => {}
-                    Err(Fault::Driver(error)) => return Err(self.noted(error).into()),
-                    Err(Fault::OutOfClass(index)) => {
-                        let class = ScalarClass::Full;
-                        return Err(DeviceError::OutOfClass { index, class });
-                    }
-                }
+            let sum = self.on_gpu(bases, || {
+                let Some(resident) = self.resident(bases)? else {
+                    return Ok(None);
+                };
+                let sum = msm::multiply_grouped(&resident, groups, buffer, first, n_groups);
+                self.answered(sum, 0, ScalarClass::Full)
+            })?;
+            if let Some(sum) = sum {
+                return Ok(sum);
             }
         }
         let values = self.copied(vector)?;

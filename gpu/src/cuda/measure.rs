@@ -6,7 +6,6 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use ark_bn254::Fr;
 use ark_ff::Field;
 
 use super::Cuda;

@@ -6,10 +6,14 @@ use std::fmt;
 use std::sync::Arc;
 
 use ark_bn254::Fr;
-use ark_ff::BigInt;
+use ark_ff::{AdditiveGroup, BigInt};
+use rayon::prelude::*;
+use zeroize::optimization_barrier;
 
 use super::driver::{Address, Arg, Driver, DriverError};
 
+/// Scalars that one task overwrites.
+const WIPED_AT_ONCE: usize = 1 << 14;
 /// Bytes of a scalar.
 pub(crate) const FR_BYTES: usize = 32;
 
@@ -127,6 +131,14 @@ pub(crate) fn element(scalar: Fr) -> Arg {
         pair[1] = (limb >> 32) as u32;
     }
     Arg::Element(words)
+}
+
+/// Overwrites scalars with zeros, at the speed of the memory.
+pub(crate) fn wipe(scalars: &mut [Fr]) {
+    scalars
+        .par_chunks_mut(WIPED_AT_ONCE)
+        .for_each(|part| part.fill(Fr::ZERO));
+    optimization_barrier(scalars);
 }
 
 const _: () = assert!(size_of::<Fr>() == FR_BYTES && align_of::<Fr>() == 8);

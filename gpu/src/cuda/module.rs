@@ -28,7 +28,7 @@ use super::driver::{Address, Arg, Driver, DriverError, Facts, Kernel};
 
 pub(crate) use self::image::key;
 pub(crate) use self::nvrtc::Nvrtc;
-pub(crate) use self::probe::{Found, Unusable, gpus};
+pub(crate) use self::probe::{Found, gpus};
 pub(crate) use self::recipe::{CUBIN, KEY, file_name};
 
 /// A GPU.

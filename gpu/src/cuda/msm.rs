@@ -20,6 +20,8 @@ use crate::field::ScalarClass;
 
 /// Partial sums that a thread merges.
 const MERGED: u32 = 16;
+/// Buckets whose entries are placed by one launch: as many lines of 128 bytes as the second cache of an A100 or H100 has room for, and more.
+const PLACED_AT_ONCE: usize = 1 << 17;
 /// Bytes of a sum in XYZZ coordinates, as many times those of a point.
 const fn sum_bytes<C: Curve>() -> usize {
     2 * C::POINT_BYTES
@@ -138,9 +140,12 @@ pub(crate) fn multiply<C: Curve>(
         return Ok(ProjectiveOf::<C>::ZERO);
     }
     let entries = Buffer::new(driver, 4 * total)?;
-    let mut args = vec![scalars, bases.finite(), cursors.arg(), entries.arg()];
-    args.extend(recoding);
-    launch(driver, names.place, names.unit, bases.len(), &args)?;
+    for first in (0..plan.n_buckets()).step_by(PLACED_AT_ONCE) {
+        let mut args = vec![scalars, bases.finite(), cursors.arg(), entries.arg()];
+        args.extend(recoding);
+        args.extend([first, PLACED_AT_ONCE].map(word));
+        launch(driver, names.place, names.unit, bases.len(), &args)?;
+    }
     drop(cursors);
     let sorted = Sorted {
         offsets,

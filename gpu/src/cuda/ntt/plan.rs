@@ -343,7 +343,7 @@ mod tests {
             for bit in (0..256).rev() {
                 let doubled = Fr::from(rest) + Fr::from(rest);
                 let reduced = doubled.into_bigint();
-                // 2r ≥ p exactly when 2r mod p is below r, or r is zero no more than zero.
+                // 2r ≥ p exactly when 2r mod p is below r.
                 digits[bit / 64] |= u64::from(reduced < rest) << (bit % 64);
                 rest = reduced;
             }
