@@ -28,24 +28,20 @@ const PRODUCTS: &[(&str, Multiplications)] = &[
 /// Kernels that may keep something outside of registers, and what: bytes of stack, for what is handed to functions that are not inlined; bytes
 /// written and read because there are not enough registers. A kernel that is not named here has neither.
 const MEMORY: &[(&str, Memory)] = &[
-    ("field_add_affine_g1", Memory::of(64, 0)),
-    ("field_add_affine_g2", Memory::of(128, 0)),
     ("field_add_g1", Memory::of(256, 0)),
     ("field_add_g2", Memory::of(512, 0)),
     ("field_inverse_fq", Memory::of(64, 0)),
-    ("msm_g1_accumulate", Memory::of(64, 0)),
-    ("msm_g1_double", Memory::of(256, 0)),
+    ("msm_g1_double", Memory::of(192, 0)),
     ("msm_g1_fold", Memory::of(256, 0)),
     ("msm_g1_merge", Memory::of(256, 0)),
     ("msm_g1_normalize", Memory::of(64, 0)),
     ("msm_g1_weigh", Memory::of(512, 0)),
-    ("msm_g2_accumulate", Memory::of(192, 240)),
-    ("msm_g2_double", Memory::of(448, 0)),
+    ("msm_g2_accumulate", Memory::of(104, 370)),
+    ("msm_g2_double", Memory::of(320, 0)),
     ("msm_g2_fold", Memory::of(512, 0)),
     ("msm_g2_merge", Memory::of(512, 0)),
     ("msm_g2_normalize", Memory::of(64, 0)),
     ("msm_g2_weigh", Memory::of(1024, 0)),
-    ("ntt_pass", Memory::of(16, 40)),
 ];
 
 /// Memory of a thread that a function uses.

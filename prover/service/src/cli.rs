@@ -10,6 +10,7 @@ mod compile;
 mod contract;
 mod demo;
 mod doctor;
+mod gpu;
 mod job;
 mod key;
 mod node;
@@ -107,7 +108,14 @@ enum Verb {
     },
     /// Makes proofs for the supervisor of a node, in a process of its own.
     #[command(hide = true)]
-    ProverChild,
+    ProverChild {
+        /// The GPU to prove on.
+        #[arg(long)]
+        gpu: Option<usize>,
+        /// Its memory for the tables of one key.
+        #[arg(long)]
+        gpu_table_bytes: Option<u64>,
+    },
 }
 
 /// Which server to talk to, and as whom.
@@ -169,7 +177,10 @@ pub fn main() -> ExitCode {
         Verb::CompileWorker { folder } => {
             crate::work::run_worker(&folder).map_err(CliError::failed)
         }
-        Verb::ProverChild => crate::node::run_child().map_err(CliError::failed),
+        Verb::ProverChild {
+            gpu,
+            gpu_table_bytes,
+        } => crate::node::run_child(gpu, gpu_table_bytes).map_err(CliError::failed),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

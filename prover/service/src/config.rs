@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf, time::Duration};
 
-use crate::work::slots::Share;
+use crate::work::{device::Chosen, slots::Share};
 
 /// The address of a server nobody configured.
 pub const DEFAULT_LISTEN: &str = "127.0.0.1:7443";
@@ -97,6 +97,8 @@ impl Default for ServeConfig {
             kek_file: None,
             limits: Limits::default(),
             worker: PathBuf::new(),
+            gpus: Chosen::default(),
+            gpu_table_bytes: None,
         }
     }
 }
@@ -176,6 +178,10 @@ pub struct ServeConfig {
     pub limits: Limits,
     /// The program whose `compile-worker` compiles models.
     pub worker: PathBuf,
+    /// The GPUs that prove, a slot on each.
+    pub gpus: Chosen,
+    /// Memory of a GPU for the tables of one key; `None` for half of what is free.
+    pub gpu_table_bytes: Option<u64>,
 }
 
 /// The data folder of a server nobody configured.

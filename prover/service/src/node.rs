@@ -28,7 +28,7 @@ mod warm;
 pub mod watch;
 
 pub use cache::{Cache, CacheError, CacheSettings};
-pub use child::{Children, run_child};
+pub use child::{ChildGpus, Children, run_child};
 pub use input::InputSecret;
 pub use slot::{Slot, Workshop};
 pub use supervisor::{Files, NodeConfig, NodeError, run};

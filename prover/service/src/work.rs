@@ -1,6 +1,7 @@
 //! The proving work as the farm sees it: compile, set up, prove, verify. The farm knows no tensors and no fields.
 
 mod compile;
+pub mod device;
 pub mod inputs;
 pub mod local;
 pub mod slots;

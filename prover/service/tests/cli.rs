@@ -761,3 +761,88 @@ fn snarkjs_files_are_written_for_plain_groth16_only() {
     );
     assert!(!proof.exists());
 }
+
+/// A GPU that no machine has.
+const NOWHERE: &str = "4096";
+
+#[test]
+fn a_gpu_that_was_named_and_is_not_there_is_an_error_and_auto_is_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let proof = folder.path().join("proof.json");
+    let bundle = made().path("bundle");
+    let expected = format!("expected a GPU {NOWHERE}; this machine has ");
+    fails(
+        prove(&bundle, &proof).args(["--gpu", NOWHERE]),
+        2,
+        &expected,
+    );
+    fails(
+        prove(&bundle, &proof).env("ZKINFER_GPU", NOWHERE),
+        2,
+        &expected,
+    );
+    let data = folder.path().join("data");
+    fails(
+        zkinfer()
+            .args(["serve", "--listen", "127.0.0.1:0", "--gpu", NOWHERE])
+            .arg("--data")
+            .arg(&data),
+        2,
+        &expected,
+    );
+    let join = ["--gateway", "https://localhost:1", "--token", "t"];
+    fails(
+        zkinfer()
+            .args(["node", "join", "--gpu", NOWHERE])
+            .args(join)
+            .arg("--data")
+            .arg(&data),
+        2,
+        &expected,
+    );
+    assert!(!proof.exists() && !data.exists());
+    for bad in ["all", "0,0", ""] {
+        fails(
+            prove(&bundle, &proof).args(["--gpu", bad]),
+            2,
+            "expected auto, none, or numbers",
+        );
+    }
+    fails(
+        prove(&bundle, &proof).env("ZKINFER_GPU", "all"),
+        2,
+        "ZKINFER_GPU: expected auto",
+    );
+    let on_cpu = passes(prove(&bundle, &proof).args(["--gpu", "none"]));
+    assert_eq!(on_cpu["proved_on"], "the CPU (no GPU shall be used)");
+    passes(prove(&bundle, &proof).args(["--gpu", "auto"]));
+    passes(&mut verify(&bundle, &proof));
+}
+
+#[test]
+fn doctor_says_which_gpus_prove() {
+    let gpu = |arguments: &[&str]| {
+        let mut doctor = zkinfer();
+        doctor.args(["doctor", "--listen", "127.0.0.1:0", "--json", "--data"]);
+        let folder = tempfile::tempdir().unwrap();
+        let output = doctor.arg(folder.path()).args(arguments).output().unwrap();
+        let told: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        let checks = told["checks"].as_array().unwrap();
+        checks.iter().find(|c| c["check"] == "gpu").unwrap().clone()
+    };
+    let none = gpu(&["--gpu", "none"]);
+    assert_eq!(none["health"], "ok");
+    assert_eq!(
+        none["seen"],
+        "no GPU: proofs run on the CPU (no GPU shall be used)"
+    );
+    let auto = gpu(&[]);
+    let seen = auto["seen"].as_str().unwrap();
+    match seen.starts_with("no GPU: proofs run on the CPU (") {
+        true => assert_eq!(auto["health"], "ok"),
+        false => assert!(seen.starts_with("GPU 0 ("), "{seen}"),
+    }
+    let missing = gpu(&["--gpu", NOWHERE]);
+    assert_eq!(missing["health"], "bad");
+    assert!(missing["seen"].as_str().unwrap().contains("expected a GPU"));
+}

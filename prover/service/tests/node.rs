@@ -26,7 +26,7 @@ use uplink::Gateway;
 use zkinfer_service::{
     farm::lease::FetchFile,
     node::{
-        Cache, CacheSettings, Children, Files, NodeConfig, NodeError, Threads, Workshop,
+        Cache, CacheSettings, ChildGpus, Children, Files, NodeConfig, NodeError, Threads, Workshop,
         capabilities, run,
     },
     store::{CircuitId, FailureClass, Phase},
@@ -385,6 +385,7 @@ fn children(allowance_bytes: u64) -> Arc<dyn Workshop> {
         share: share(1),
         ram_bytes: 4 << 30,
         allowance_bytes,
+        gpus: ChildGpus::default(),
     })
 }
 

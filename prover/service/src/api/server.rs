@@ -34,7 +34,7 @@ use crate::{
     farm::{Desk, Farm},
     gateway::Gateway,
     metrics::{self, MeasureLayer},
-    node::{Children, Threads, Workshop, capabilities},
+    node::{ChildGpus, Children, Threads, Workshop, capabilities},
     store::{
         BlobError, Blobs, StoreError,
         sealed::{SealError, Vault},
@@ -208,7 +208,9 @@ pub async fn start(config: &ServeConfig, work: Arc<dyn Work>) -> Result<Running,
     })?;
     let desk = Arc::new(Desk::new(Arc::clone(&farm)));
     let capabilities = capabilities::detect(config.limits.share, u64::MAX, u64::MAX);
+    let capabilities = capabilities::with_gpus(capabilities, &config.gpus.gpus);
     if config.own_node {
+        tracing::info!("{}", config.gpus);
         let workshop = workshop(config, work, capabilities.total.ram_bytes);
         farm.start_own_node(&desk, capabilities, workshop).await?;
     }
@@ -275,6 +277,10 @@ fn workshop(config: &ServeConfig, work: Arc<dyn Work>, ram_bytes: u64) -> Arc<dy
         share,
         ram_bytes: ram_bytes / share.slots.get() as u64,
         allowance_bytes: Children::ALLOWANCE_BYTES,
+        gpus: ChildGpus {
+            ordinals: config.gpus.ordinals(),
+            table_bytes: config.gpu_table_bytes,
+        },
     })
 }
 

@@ -14,6 +14,7 @@ use zkinfer_verifier::Context;
 use super::{
     CliError, Out,
     compile::{CompileLimits, System, batch_range, compile_to},
+    gpu::GpuArgs,
     output::{bytes, read_file, row, seconds, table},
     progress::Bar,
 };
@@ -54,6 +55,8 @@ pub(crate) struct BenchArgs {
     #[arg(long, value_name = "BYTES", default_value_t = MAX_TABLE_BYTES, requires = "throughput")]
     table_bytes: u64,
     #[command(flatten)]
+    gpu: GpuArgs,
+    #[command(flatten)]
     limits: CompileLimits,
 }
 
@@ -74,7 +77,13 @@ pub(crate) fn bench(args: &BenchArgs, out: Out) -> Result<(), CliError> {
         )));
     }
     let folder = super::output::TemporaryFolder::new()?;
-    let work = LocalWork::in_process();
+    let compute = args.gpu.compute()?;
+    // A key on a GPU has its tables, as on a node, unless they are compared with none.
+    let gpu_tables = match args.throughput {
+        Some(_) => Some(0),
+        None => args.gpu.gpu_table_bytes,
+    };
+    let work = LocalWork::in_process().on(compute.clone(), gpu_tables);
     let bar = Bar::new("compile");
     let to = folder.path().join("bundle");
     let mut bundle = compile_to(
@@ -148,6 +157,7 @@ pub(crate) fn bench(args: &BenchArgs, out: Out) -> Result<(), CliError> {
             let begun = Instant::now();
             let ready = LocalWork::in_process()
                 .with_tables(args.table_bytes)
+                .on(compute.clone(), args.gpu.gpu_table_bytes)
                 .load(&bundle, &Unwatched)?;
             let ready = (&ready, begun.elapsed().as_secs_f64());
             versus::throughput(&prover, ready, &input, slots, args.runs)
@@ -185,7 +195,7 @@ pub(crate) fn bench(args: &BenchArgs, out: Out) -> Result<(), CliError> {
         "proof_bytes": proven.proof.to_bytes().len(), "compile_seconds": compile_seconds, "setup_seconds": setup_seconds,
         "load_seconds": load_seconds, "solve_seconds": solve_seconds, "prove_p50_seconds": prove_p50, "prove_runs": times,
         "verify_seconds": verify_seconds, "gas": outcome.gas_used, "code_bytes": deployed.code_size,
-        "threads": rayon::current_num_threads(),
+        "threads": rayon::current_num_threads(), "proved_on": compute.line(), "table_bytes": prover.table_bytes(),
     });
     let mut rows = vec![
         row("model", args.model.display()),
@@ -208,6 +218,7 @@ pub(crate) fn bench(args: &BenchArgs, out: Out) -> Result<(), CliError> {
                 rayon::current_num_threads()
             ),
         ),
+        row("proved on", compute.line()),
         row("verify", seconds(verify_seconds)),
         row(
             "gas",

@@ -14,6 +14,7 @@ use super::{
     circuit::wait_ready,
     client::{Client, call, is_terminal, message, phase_name, refused, state_name},
     compile::{CompileLimits, System},
+    gpu::GpuArg,
     output::{TemporaryFolder, bytes, row, seconds, table},
 };
 use crate::{
@@ -74,6 +75,7 @@ pub(crate) async fn demo(args: DemoArgs, out: Out) -> Result<(), CliError> {
             ..Limits::default()
         },
         worker: child.worker.clone(),
+        gpus: GpuArg::default().chosen()?,
         ..ServeConfig::default()
     };
     let running = server::start(&config, Arc::new(LocalWork::new(child)))

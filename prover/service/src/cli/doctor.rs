@@ -1,5 +1,7 @@
 //! `doctor`: whether this machine can serve or prove, and what to do where it cannot.
 
+mod gpu;
+
 use std::{
     fs,
     net::{IpAddr, SocketAddr, TcpListener},
@@ -12,6 +14,7 @@ use serde_json::json;
 
 use super::{
     CliError, Out,
+    gpu::GpuArg,
     output::{bytes, grid},
 };
 use crate::{config, node::capabilities, work::slots::Share};
@@ -31,6 +34,8 @@ pub(crate) struct DoctorArgs {
     /// The address that the server shall listen on.
     #[arg(long, value_name = "ADDR", default_value = config::DEFAULT_LISTEN)]
     listen: SocketAddr,
+    #[command(flatten)]
+    gpu: GpuArg,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,7 +83,7 @@ pub(crate) fn doctor(args: &DoctorArgs, out: Out) -> Result<(), CliError> {
         version(),
         processor(),
         memory(),
-        gpu(),
+        gpu::check(&args.gpu.choice()?),
         clock(),
         disk(&args.data),
         durability(&args.data),
@@ -160,10 +165,6 @@ fn meminfo(name: &str) -> Option<u64> {
     let line = text.lines().find(|l| l.starts_with(name))?;
     let kib: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
     kib.checked_mul(1024)
-}
-
-fn gpu() -> Finding {
-    Finding::good("gpu", "not used by this version")
 }
 
 fn clock() -> Finding {

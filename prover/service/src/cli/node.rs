@@ -9,17 +9,18 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     CliError, Out,
+    gpu::GpuArgs,
     node_admin::{self, NodeAdminVerb},
     serve::Signals,
 };
 use crate::{
     node::{
-        self, Cache, CacheSettings, Children, Files, NodeConfig, capabilities,
+        self, Cache, CacheSettings, ChildGpus, Children, Files, NodeConfig, capabilities,
         home::{Home, HomeError, Locked},
         join,
         remote::{self, JoinError, Remote},
     },
-    work::slots::Share,
+    work::{device::Chosen, slots::Share},
 };
 
 #[derive(Debug, clap::Subcommand)]
@@ -52,9 +53,11 @@ pub(crate) struct RunArgs {
     /// The folder with the node's identity and its keys.
     #[arg(long, value_name = "DIR", default_value_os_t = join::default_folder())]
     data: PathBuf,
-    /// Proofs at a time, each in a process of its own: a number, or auto.
+    /// Proofs at a time, each in a process of its own: a number, or auto, which is one for each GPU, or without one as many as the threads are good for.
     #[arg(long, value_name = "N|auto", default_value = "auto")]
     slots: Slots,
+    #[command(flatten)]
+    gpu: GpuArgs,
     /// Threads of each slot; by default its part of all threads.
     #[arg(long, value_name = "T")]
     slot_threads: Option<NonZeroUsize>,
@@ -118,11 +121,16 @@ pub(crate) async fn run(verb: NodeVerb, out: Out) -> Result<(), CliError> {
     }
     match verb {
         NodeVerb::Join(args) => {
+            // A token works once: what is wrong with the command line comes first.
+            let gpus = args.run.gpu.chosen()?;
             let home = joined(&args).await?;
-            prove(home, &args.run, out).await
+            prove(home, &args.run, gpus, out).await
         }
         NodeVerb::Admin(verb) => node_admin::run(verb, out).await,
-        NodeVerb::Run(args) => prove(Locked::take(&args.data)?.open()?, &args, out).await,
+        NodeVerb::Run(args) => {
+            let gpus = args.gpu.chosen()?;
+            prove(Locked::take(&args.data)?.open()?, &args, gpus, out).await
+        }
     }
 }
 
@@ -150,11 +158,11 @@ async fn joined(args: &JoinArgs) -> Result<Home, CliError> {
     Ok(join::join(folder, &args.gateway, token.trim(), &name).await?)
 }
 
-async fn prove(home: Home, args: &RunArgs, out: Out) -> Result<(), CliError> {
+async fn prove(home: Home, args: &RunArgs, gpus: Chosen, out: Out) -> Result<(), CliError> {
     let mut signals = Signals::new()?;
     let slots = match args.slots {
         Slots::Number(n) => n,
-        Slots::Auto => capabilities::automatic_slots(),
+        Slots::Auto => gpus.slots(capabilities::automatic_slots()),
     };
     let share = Share::of(slots, capabilities::threads());
     let share = Share {
@@ -162,6 +170,8 @@ async fn prove(home: Home, args: &RunArgs, out: Out) -> Result<(), CliError> {
         ..share
     };
     let capabilities = capabilities::detect(share, args.max_ram, args.cache_bytes);
+    let capabilities = capabilities::with_gpus(capabilities, &gpus.gpus);
+    tracing::info!("{gpus}");
     let cache = Cache::open(CacheSettings {
         folder: home.folder().join("cache"),
         max_bytes: args.cache_bytes,
@@ -175,6 +185,10 @@ async fn prove(home: Home, args: &RunArgs, out: Out) -> Result<(), CliError> {
         share,
         ram_bytes: capabilities.total.ram_bytes / slots.get() as u64,
         allowance_bytes: Children::ALLOWANCE_BYTES,
+        gpus: ChildGpus {
+            ordinals: gpus.ordinals(),
+            table_bytes: args.gpu.gpu_table_bytes,
+        },
     };
     let config = NodeConfig {
         capabilities,
@@ -187,7 +201,7 @@ async fn prove(home: Home, args: &RunArgs, out: Out) -> Result<(), CliError> {
     let line = Remote::new(Arc::new(home));
     let stop = CancellationToken::new();
     let renewing = tokio::spawn(Arc::clone(&line).keep_certificate(stop.clone()));
-    let value = json!({ "node": facts.node, "gateway": facts.gateway, "slots": slots, "slot_threads": share.threads, "data": args.data, "pid": std::process::id() });
+    let value = json!({ "node": facts.node, "gateway": facts.gateway, "slots": slots, "slot_threads": share.threads, "gpus": gpus.ordinals(), "data": args.data, "pid": std::process::id() });
     out.result(
         &value,
         &format!(

@@ -9,6 +9,7 @@ use zkinfer_verifier::{Context, ProofSystem, Role, StatementLayout, snarkjs};
 
 use super::{
     CliError, Out,
+    gpu::GpuArgs,
     output::{bytes, read_file, row, seconds, table, write_file},
     progress::Bar,
 };
@@ -89,6 +90,8 @@ pub(crate) struct ProveArgs {
     /// How the proof is written.
     #[arg(long, value_enum, default_value = "zkinfer")]
     format: Format,
+    #[command(flatten)]
+    gpu: GpuArgs,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -173,7 +176,12 @@ pub(crate) fn prove(args: &ProveArgs, out: Out) -> Result<(), CliError> {
     let batch = program.batch() as usize;
     let output = args.output.clone().unwrap_or_else(|| "proof.json".into());
     let tensors = read_input(&model, batch, &args.input.input, args.input.sample)?;
-    let prover = LocalWork::in_process().load(&bundle, &bar)?;
+    // Tables cost more than one proof gains by them.
+    let work = LocalWork::in_process().on(
+        args.gpu.compute()?,
+        Some(args.gpu.gpu_table_bytes.unwrap_or(0)),
+    );
+    let prover = work.load(&bundle, &bar)?;
     let loaded = bar.elapsed();
     let proven = prover.prove_tensors(tensors, args.context.unwrap_or_default(), &bar)?;
     let took = bar.elapsed();
@@ -205,6 +213,7 @@ pub(crate) fn prove(args: &ProveArgs, out: Out) -> Result<(), CliError> {
         "written": written, "system": vk.system.name(), "model_id": hex::encode(vk.model_id),
         "context": proven.statement.context.to_string(), "statement_digest": digest,
         "proof_bytes": proven.proof.to_bytes().len(), "batch": batch, "outputs": outputs, "load_seconds": loaded, "prove_seconds": took - loaded,
+        "proved_on": work.compute().line(),
     });
     let names: Vec<String> = written.iter().map(|p| p.display().to_string()).collect();
     let mut rows = vec![
@@ -227,6 +236,7 @@ pub(crate) fn prove(args: &ProveArgs, out: Out) -> Result<(), CliError> {
     }));
     rows.push(row("loaded in", seconds(loaded)));
     rows.push(row("proved in", seconds(took - loaded)));
+    rows.push(row("proved on", work.compute().line()));
     out.result(&value, &table(&rows));
     Ok(())
 }
@@ -248,7 +258,9 @@ fn all(args: &ProveArgs, bundle: &Bundle, out: Out) -> Result<(), CliError> {
     std::fs::create_dir_all(&folder)
         .map_err(|e| CliError::usage(format!("the folder {}: {e}", folder.display())))?;
     let tables = slots::table_bytes(inputs.len());
+    let gpu_tables = args.gpu.gpu_table_bytes.or((tables == 0).then_some(0));
     let work = LocalWork::in_process().with_tables(tables);
+    let work = work.on(args.gpu.compute()?, gpu_tables);
     let prover = work.load(bundle, &bar)?;
     let (vk, loaded) = (prover.verifying_key(), bar.elapsed());
     let digest = vk.digest();
@@ -281,6 +293,7 @@ fn all(args: &ProveArgs, bundle: &Bundle, out: Out) -> Result<(), CliError> {
         "folder": folder, "proofs": n_proofs, "system": vk.system.name(), "model_id": hex::encode(vk.model_id), "batch": batch,
         "context": context.to_string(), "statement_digests": digests, "in_flight": share.slots, "threads_each": share.threads,
         "load_seconds": loaded, "table_bytes": prover.table_bytes(), "prove_seconds": took, "proofs_per_minute": a_minute,
+        "proved_on": work.compute().line(),
     });
     let flight = format!("{} on {} threads each", share.slots, share.threads);
     let rows = [
@@ -292,6 +305,7 @@ fn all(args: &ProveArgs, bundle: &Bundle, out: Out) -> Result<(), CliError> {
             "proved in",
             format!("{}, {a_minute:.1} proofs a minute", seconds(took)),
         ),
+        row("proved on", work.compute().line()),
     ];
     out.result(&value, &table(&rows));
     Ok(())

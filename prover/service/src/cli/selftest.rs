@@ -15,6 +15,7 @@ use super::{
     circuit::wait_ready,
     client::{Client, call, is_terminal, message, refused, state_name},
     compile::CompileLimits,
+    gpu::GpuArg,
     output::{TemporaryFolder, row, seconds, table},
 };
 use crate::{
@@ -47,6 +48,7 @@ pub(crate) async fn selftest(out: Out) -> Result<(), CliError> {
         listen: std::net::SocketAddr::from(([127, 0, 0, 1], 0)),
         data: folder.path().join("data"),
         worker: child.worker.clone(),
+        gpus: GpuArg::default().chosen()?,
         ..ServeConfig::default()
     };
     let running = server::start(&config, Arc::new(LocalWork::new(child)))

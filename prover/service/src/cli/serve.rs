@@ -6,11 +6,11 @@ use std::{
 
 use serde_json::json;
 
-use super::{CliError, Out, compile::CompileLimits, params::HomeArg};
+use super::{CliError, Out, compile::CompileLimits, gpu::GpuArgs, params::HomeArg};
 use crate::{
     api::server::{self, Running, ServeError},
     config::{self, AccessConfig, JwtConfig, Limits, ListenerTls, ServeConfig},
-    work::{LocalWork, slots::Share},
+    work::{LocalWork, device::Chosen, slots::Share},
 };
 
 #[derive(Debug, clap::Args)]
@@ -39,9 +39,11 @@ pub(crate) struct ServeArgs {
     /// Seconds that a running job may go on after SIGTERM.
     #[arg(long, value_name = "SECONDS", default_value_t = 30)]
     drain_timeout: u64,
-    /// Jobs at a time. They share the threads, and each takes the memory of one prover. 0: only other nodes prove.
-    #[arg(long, value_name = "N", default_value = "1")]
-    slots: usize,
+    /// Jobs at a time, by default one, or one for each GPU. They share the threads, and each takes the memory of one prover. 0: only other nodes prove.
+    #[arg(long, value_name = "N")]
+    slots: Option<usize>,
+    #[command(flatten)]
+    gpu: GpuArgs,
     /// Where to serve metrics for Prometheus, over plain HTTP: `/metrics` and `/healthz`.
     #[arg(long, value_name = "ADDR")]
     metrics_listen: Option<SocketAddr>,
@@ -152,7 +154,14 @@ pub(crate) async fn serve(args: ServeArgs, out: Out) -> Result<(), CliError> {
     let child = args.compile.child()?;
     let srs = args.srs.as_deref().map(|name| args.home.find(name));
     let work = LocalWork::new(child.clone()).with_srs(srs.transpose()?);
-    let slots = NonZeroUsize::new(args.slots);
+    let gpus = match args.slots {
+        Some(0) => Chosen::default(),
+        _ => args.gpu.chosen()?,
+    };
+    let slots = match args.slots {
+        Some(slots) => NonZeroUsize::new(slots),
+        None => Some(gpus.slots(NonZeroUsize::MIN)),
+    };
     let share = Share::of(
         slots.unwrap_or(NonZeroUsize::MIN),
         rayon::current_num_threads(),
@@ -193,6 +202,8 @@ pub(crate) async fn serve(args: ServeArgs, out: Out) -> Result<(), CliError> {
         kek_file: args.kek_file,
         limits,
         worker: child.worker,
+        gpus,
+        gpu_table_bytes: args.gpu.gpu_table_bytes,
     };
     // Before the first line of output: whoever waits for it may send a signal at once.
     let mut signals = Signals::new()?;
@@ -203,6 +214,7 @@ pub(crate) async fn serve(args: ServeArgs, out: Out) -> Result<(), CliError> {
     let value = json!({
         "listening": running.address.to_string(), "scheme": scheme, "data": config.data, "pid": std::process::id(),
         "nodes": running.node_address.map(|a| a.to_string()), "metrics": running.metrics_address.map(|a| a.to_string()), "admin_key": running.admin_key, "tls_ca": running.authority,
+        "gpus": config.gpus.ordinals(),
     });
     out.result(&value, &greeting(&running, scheme, &config));
     signals.next().await;

@@ -4,9 +4,12 @@ use std::num::NonZeroUsize;
 
 use super::memory;
 use crate::{
-    store::{Backend, Capabilities, Resources},
+    store::{self, Backend, Capabilities, Resources},
     work::slots::Share,
 };
+
+/// Longest text of a capability.
+const MAX_TEXT_BYTES: usize = 128;
 
 /// Threads that one slot uses well; `auto` makes a slot for each so many.
 const THREADS_A_SLOT: usize = 8;
@@ -37,7 +40,6 @@ pub fn detect(share: Share, ram_bytes: u64, disk_bytes: u64) -> Capabilities {
         backends: Backend::ALL.to_vec(),
         total: Resources {
             ram_bytes: ram_bytes.min(self::ram_bytes()),
-            // The prover computes on CPUs.
             vram_bytes: 0,
             disk_bytes,
             cpu_threads: slots.saturating_mul(threads),
@@ -45,6 +47,26 @@ pub fn detect(share: Share, ram_bytes: u64, disk_bytes: u64) -> Capabilities {
         slots,
         gpus: Vec::new(),
         cpu_features: cpu_features(),
+    }
+}
+
+/// The same of a node whose slots prove on `gpus`.
+#[must_use]
+pub fn with_gpus(capabilities: Capabilities, gpus: &[zkinfer_gpu::cuda::Gpu]) -> Capabilities {
+    let text = |text: &str| store::cut(text.to_owned(), MAX_TEXT_BYTES);
+    let said = gpus.iter().map(|gpu| store::Gpu {
+        uuid: gpu.ordinal.to_string(),
+        model: text(&gpu.facts.name),
+        vram_bytes: gpu.facts.memory_bytes,
+        driver: text(&gpu.facts.driver),
+    });
+    Capabilities {
+        total: Resources {
+            vram_bytes: gpus.iter().map(|gpu| gpu.facts.memory_bytes).sum(),
+            ..capabilities.total
+        },
+        gpus: said.collect(),
+        ..capabilities
     }
 }
 
@@ -87,5 +109,32 @@ mod tests {
         assert!(all > 1 << 20 && all < memory::total());
         assert_eq!(offered.backends.len(), Backend::ALL.len());
         assert!(automatic_slots().get() <= threads());
+    }
+
+    #[test]
+    fn a_node_tells_the_gpus_that_it_proves_on() {
+        let gpu = |ordinal, name: &str, memory_bytes| zkinfer_gpu::cuda::Gpu {
+            ordinal,
+            facts: zkinfer_gpu::cuda::Facts {
+                name: name.to_owned(),
+                architecture: (9, 0),
+                multiprocessors: 132,
+                memory_bytes,
+                driver: "550.1".to_owned(),
+                clock_khz: 0,
+            },
+        };
+        let plain = detect(Share::of(NonZeroUsize::MIN, 1), u64::MAX, 7);
+        assert_eq!((plain.total.vram_bytes, plain.gpus.len()), (0, 0));
+        let long = "x".repeat(300);
+        let told = with_gpus(plain.clone(), &[gpu(0, "H", 10), gpu(3, &long, 5)]);
+        assert_eq!(told.total.vram_bytes, 15);
+        assert_eq!(told.total.ram_bytes, plain.total.ram_bytes);
+        let told: Vec<_> = told
+            .gpus
+            .iter()
+            .map(|g| (&*g.uuid, g.model.len()))
+            .collect();
+        assert_eq!(told, [("0", 1), ("3", MAX_TEXT_BYTES)]);
     }
 }

@@ -22,15 +22,21 @@ use super::{
 };
 use crate::{
     store::{CircuitId, Failure, KeyResidency, Phase, Tier},
-    work::{Control as _, WorkError, slots::Share},
+    work::{Control as _, WorkError, device, slots::Share},
 };
-use process::{Death, Event, Process};
+use process::{ChildGpu, Death, Event, Process};
 use protocol::{Outcome, Reply, Request, Told};
 
 pub use worker::run as run_child;
 
 /// How long a child may take to obey a cancel.
 pub const PATIENCE: Duration = Duration::from_secs(2);
+
+/// How long a child may take to open its GPU; where nothing is embedded it compiles the kernels first.
+const OPENING_TIMEOUT: Duration = Duration::from_secs(600);
+
+/// Memory above what leases allow for the driver of a GPU: its buffers of launches and copies.
+const DRIVER_BYTES: u64 = 512 << 20;
 
 /// How often memory and time are compared with their limits.
 const WATCHDOG_PERIOD: Duration = Duration::from_millis(50);
@@ -46,6 +52,27 @@ pub struct Children {
     pub ram_bytes: u64,
     /// Memory that a child may use above what its lease says.
     pub allowance_bytes: u64,
+    /// The GPUs among them.
+    pub gpus: ChildGpus,
+}
+
+/// GPUs of slots in child processes.
+#[derive(Clone, Debug, Default)]
+pub struct ChildGpus {
+    /// Their numbers: a slot has one of its own, and when there are more slots, they share them in turn. Without any the CPU proves.
+    pub ordinals: Vec<usize>,
+    /// Memory of a GPU for the tables of one key; `None` for half of what is free.
+    pub table_bytes: Option<u64>,
+}
+
+impl ChildGpus {
+    fn of_slot(&self, number: u32) -> Option<ChildGpu> {
+        let ordinal = device::gpu_of_slot(number, &self.ordinals)?;
+        Some(ChildGpu {
+            ordinal,
+            table_bytes: self.table_bytes,
+        })
+    }
 }
 
 impl Children {
@@ -58,6 +85,8 @@ impl Workshop for Children {
         let mut slot = ChildSlot {
             settings: self.clone(),
             number,
+            gpu: self.gpus.of_slot(number),
+            device: Device::Cpu,
             orders: 0,
             process: None,
             warm: Vec::new(),
@@ -67,10 +96,31 @@ impl Workshop for Children {
     }
 }
 
+/// What a child proves on.
+#[derive(Clone, Copy, Debug)]
+enum Device {
+    Cpu,
+    Gpu,
+    /// It opens its GPU since then.
+    Opening(Instant),
+}
+
+impl Device {
+    fn of(is_gpu: bool) -> Self {
+        match is_gpu {
+            true => Self::Gpu,
+            false => Self::Cpu,
+        }
+    }
+}
+
 #[derive(Debug)]
 struct ChildSlot {
     settings: Children,
     number: u32,
+    /// The GPU of its children.
+    gpu: Option<ChildGpu>,
+    device: Device,
     /// Orders given so far; a cancel names the one it means.
     orders: u64,
     process: Option<Process>,
@@ -82,7 +132,11 @@ impl ChildSlot {
     fn process(&mut self) -> std::io::Result<&mut Process> {
         if self.process.as_ref().is_none_or(Process::has_ended) {
             self.warm.clear();
-            let process = Process::spawn(&self.settings.program, self.number)?;
+            let process = Process::spawn(&self.settings.program, self.number, self.gpu)?;
+            self.device = match self.gpu {
+                Some(_) => Device::Opening(Instant::now()),
+                None => Device::Cpu,
+            };
             process.send(
                 &Request::Begin {
                     threads: self.settings.share.threads.get() as u64,
@@ -106,6 +160,37 @@ impl ChildSlot {
         }
     }
 
+    /// Waits until the child knows what it proves on, so that what opening a GPU takes is not counted as an order's. A child that does not
+    /// live to tell is replaced by one without a GPU.
+    async fn opened(&mut self, watch: &Watch) -> Result<(), WorkError> {
+        self.process().map_err(|e| no_child(&e))?;
+        while let (Device::Opening(since), Some(process)) = (self.device, self.process.as_mut()) {
+            let left = OPENING_TIMEOUT.saturating_sub(since.elapsed());
+            tokio::select! {
+                event = process.next() => match event {
+                    Event::Reply(Reply::Device { is_gpu, .. }) => self.device = Device::of(is_gpu),
+                    Event::Reply(_) => {}
+                    Event::Ended(death) => self.go_without_gpu(&death),
+                },
+                () = watch.stopped() => return Err(WorkError::Cancelled),
+                () = tokio::time::sleep(left) => self.go_without_gpu(&"did not answer"),
+            }
+        }
+        Ok(())
+    }
+
+    /// Starts a child that proves on the CPU in the place of one that did not open its GPU.
+    fn go_without_gpu(&mut self, how: &dyn std::fmt::Display) {
+        if let Some(gpu) = self.gpu.take() {
+            let (slot, gpu) = (self.number, gpu.ordinal);
+            tracing::warn!(
+                slot,
+                "the slot proves on the CPU (GPU {gpu}: the prover process that opened it {how})"
+            );
+        }
+        self.replace();
+    }
+
     /// Sends an order and follows the child until it is done.
     async fn follow(
         &mut self,
@@ -117,9 +202,8 @@ impl ChildSlot {
         if watch.is_stopped() {
             return Err(WorkError::Cancelled);
         }
-        let process = self.process().map_err(|e| {
-            WorkError::fault("CHILD_SPAWN", format!("cannot start a prover process: {e}"))
-        })?;
+        self.opened(watch).await?;
+        let process = self.process().map_err(|e| no_child(&e))?;
         let pid = process.pid();
         let before = memory::of(Some(pid)).unwrap_or_default().resident;
         process.send(&request, order.map(|o| o.input));
@@ -134,11 +218,13 @@ impl ChildSlot {
                     Event::Reply(Reply::Progress { phase, done, total }) => {
                         let _ = watch.report(phase, done, total);
                     }
+                    Event::Reply(Reply::Device { is_gpu, .. }) => self.device = Device::of(is_gpu),
                     Event::Reply(Reply::Done { number, told, peak_ram, warm }) if number == self.orders => {
                         watch.used_ram(peak_ram);
+                        let tier = self.tier();
                         self.warm = warm.into_iter().map(|(circuit, load_ms)| KeyResidency {
                             circuit: CircuitId(uuid::Uuid::from_bytes(circuit)),
-                            tier: Tier::Ram,
+                            tier,
                             load_ms,
                         }).collect();
                         self.retire_if_full(pid);
@@ -169,6 +255,19 @@ impl ChildSlot {
         }
     }
 
+    /// Where the keys of loaded circuits lie.
+    fn tier(&self) -> Tier {
+        match self.device {
+            Device::Gpu => Tier::Vram,
+            Device::Cpu | Device::Opening(_) => Tier::Ram,
+        }
+    }
+
+    fn allowance_bytes(&self) -> u64 {
+        let driver = self.gpu.map_or(0, |_| DRIVER_BYTES);
+        self.settings.allowance_bytes.saturating_add(driver)
+    }
+
     /// What of the lease's limits the child passed.
     fn over_limit(
         &self,
@@ -181,7 +280,7 @@ impl ChildSlot {
         let used = memory::of(Some(pid)).map_or(0, |u| u.resident);
         watch.used_ram(used);
         let (allowed, more) = (load.limits.ram_bytes, used.saturating_sub(before));
-        if allowed != 0 && more > allowed.saturating_add(self.settings.allowance_bytes) {
+        if allowed != 0 && more > allowed.saturating_add(self.allowance_bytes()) {
             return Some(too_much_memory(Some(more), load));
         }
         if !load.time_limit.is_zero() && begun.elapsed() > load.time_limit {
@@ -197,12 +296,8 @@ impl ChildSlot {
     /// A child whose allocator keeps more than the slot may hold makes room for a new one.
     fn retire_if_full(&mut self, pid: u32) {
         let held = memory::of(Some(pid)).map_or(0, |u| u.resident);
-        if held
-            > self
-                .settings
-                .ram_bytes
-                .saturating_add(self.settings.allowance_bytes)
-        {
+        let allowance = self.allowance_bytes();
+        if held > self.settings.ram_bytes.saturating_add(allowance) {
             tracing::info!(
                 slot = self.number,
                 held,
@@ -237,6 +332,10 @@ fn too_much_memory(used: Option<u64>, load: &Load) -> WorkError {
         load.limits.ram_bytes >> 20
     );
     WorkError::exceeded("MEMORY_LIMIT", message)
+}
+
+fn no_child(e: &std::io::Error) -> WorkError {
+    WorkError::fault("CHILD_SPAWN", format!("cannot start a prover process: {e}"))
 }
 
 fn told_to_outcome(told: Told) -> Result<Outcome, WorkError> {

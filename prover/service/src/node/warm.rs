@@ -48,15 +48,26 @@ impl<V: Clone> Warm<V> {
             && (self.bytes().saturating_add(bytes) > self.max_bytes
                 || self.entries.len() >= self.max_circuits)
         {
-            let cheapest = self
-                .entries
-                .iter()
-                .enumerate()
-                .map(|(at, e)| (at, worth(e.load, e.used.elapsed())))
-                .min_by(|a, b| a.1.total_cmp(&b.1));
-            let Some((at, _)) = cheapest else { return };
-            self.entries.swap_remove(at);
+            self.let_one_go();
         }
+    }
+
+    /// Lets the cheapest circuit go; `false` when there is none.
+    pub(crate) fn let_one_go(&mut self) -> bool {
+        let entries = self.entries.iter().enumerate();
+        let cheapest = entries
+            .map(|(at, e)| (at, worth(e.load, e.used.elapsed())))
+            .min_by(|a, b| a.1.total_cmp(&b.1));
+        let Some((at, _)) = cheapest else {
+            return false;
+        };
+        self.entries.swap_remove(at);
+        true
+    }
+
+    /// Lets every circuit go.
+    pub(crate) fn clear(&mut self) {
+        self.entries.clear();
     }
 
     /// Keeps a value of `bytes` that took `load` to load.
@@ -116,6 +127,13 @@ mod tests {
         assert_eq!(held(&mut warm, &circuits), [false, false, false, true]);
         warm.remove(large);
         assert_eq!((warm.touch(large), warm.bytes()), (None, 0));
+        assert!(!warm.let_one_go());
+        warm.insert(slow, 1, 40, Duration::from_secs(60));
+        warm.insert(quick, 2, 40, Duration::from_millis(10));
+        assert!(warm.let_one_go());
+        assert_eq!(held(&mut warm, &circuits), [true, false, false, false]);
+        warm.clear();
+        assert_eq!(warm.bytes(), 0);
     }
 
     #[test]

@@ -1,14 +1,14 @@
 //! The work with this machine's own crates: circuits, engine, verifier, contracts, over bundles.
 
+mod prover;
+
 use std::{ops::ControlFlow, path::Path, sync::Arc};
 
 use zkinfer_circuits::{Calibration, Model, Program, Settings, tensor::Tensor};
 use zkinfer_contracts::{
     Example, Solidity, SourceTree, Substrate, Target as _, substrate::call_register_key,
 };
-use zkinfer_engine::{
-    self as engine, KeySource, Progress, ProofInput, ProveError, Prover, SetupError,
-};
+use zkinfer_engine::{self as engine, KeySource, Progress, SetupError};
 use zkinfer_params::{
     dev_setup::Trapdoor,
     keys::{KeyWriter, ProvingKeyFile},
@@ -21,33 +21,39 @@ use zkinfer_verifier::{
 
 use super::{
     ChildLimits, CompileRequest, Control, Gate, Mismatch, ProofEncoding, ProofParts, VerifierFiles,
-    WarmProver, Work, WorkError, inputs,
+    WarmProver, Work, WorkError, device::Compute, inputs,
 };
 use crate::{
     bundle::{self, Bundle, BundleError, CompileSettings, Compiled, ProofFile},
     store::{CompileFacts, Digest, Phase, SetupFacts, TensorFacts},
 };
 
+pub use prover::LocalProver;
+pub(crate) use prover::SELF_CHECK;
+
 /// The compiler that the embedded creation code came from.
 const SOLC: &str = "solc (embedded creation code, compared with solc's output of the source by the tests of zkinfer-contracts)";
 
-/// The work on this machine's CPU.
+/// The work on this machine's CPU, or on one GPU of it.
 #[derive(Debug)]
 pub struct LocalWork {
     limits: ChildLimits,
-    device: Arc<dyn zkinfer_gpu::Device>,
+    compute: Compute,
     srs: Option<Arc<Srs>>,
     max_table_bytes: u64,
+    /// `None`: half of what is free.
+    gpu_table_bytes: Option<u64>,
 }
 
 impl LocalWork {
-    /// Work whose compile processes have `limits`.
+    /// Work on the CPU, whose compile processes have `limits`.
     pub fn new(limits: ChildLimits) -> Self {
         Self {
             limits,
-            device: Arc::new(zkinfer_gpu::Cpu),
+            compute: Compute::cpu("the default"),
             srs: None,
             max_table_bytes: 0,
+            gpu_table_bytes: None,
         }
     }
 
@@ -60,7 +66,23 @@ impl LocalWork {
         }
     }
 
-    /// The same, with tables of at most `max_bytes` for every circuit that it prepares, made when it is loaded.
+    /// The same on `compute`. On a GPU every circuit that it prepares has tables of at most `table_bytes` in the GPU's memory, by default half of
+    /// what is free.
+    #[must_use]
+    pub fn on(self, compute: Compute, table_bytes: Option<u64>) -> Self {
+        Self {
+            compute,
+            gpu_table_bytes: table_bytes,
+            ..self
+        }
+    }
+
+    /// What computes.
+    pub fn compute(&self) -> &Compute {
+        &self.compute
+    }
+
+    /// The same, with tables of at most `max_bytes` in the memory of this process for every circuit that it prepares, made when it is loaded.
     #[must_use]
     pub fn with_tables(self, max_bytes: u64) -> Self {
         Self {
@@ -79,7 +101,7 @@ impl LocalWork {
     }
 
     fn backend(&self, system: ProofSystem) -> Box<dyn engine::Backend> {
-        engine::backend(system, Arc::clone(&self.device))
+        engine::backend(system, self.compute.device())
     }
 
     /// Makes the keys of a bundle that has none: halo2-kzg keys from the reference string, if there is one.
@@ -145,14 +167,19 @@ impl LocalWork {
             .backend(bundle.system())
             .prepare(program, key, vk)
             .map_err(|e| damaged(&e))?;
-        let table_bytes = prover
-            .tabulate(self.max_table_bytes)
-            .map_err(|e| damaged(&e))?;
+        let max_bytes = self.compute.table_bytes(self.gpu_table_bytes);
+        let table_bytes = match prover.tabulate(max_bytes.unwrap_or(self.max_table_bytes)) {
+            Ok(bytes) => bytes,
+            // The CPU goes on, without tables.
+            Err(_) if self.compute.has_failed() => 0,
+            Err(e) => return Err(damaged(&e)),
+        };
         stop_if(control.report(Phase::LoadKey, 2, 2))?;
         Ok(LocalProver {
             prover,
             model,
             table_bytes,
+            compute: self.compute.clone(),
         })
     }
 }
@@ -508,73 +535,6 @@ impl Gate for LocalGate {
             verifying_key: self.vk.encode(),
             vk_digest: self.vk_digest,
             compiler: String::new(),
-        })
-    }
-}
-
-/// A circuit whose key is loaded.
-#[derive(Debug)]
-pub struct LocalProver {
-    prover: Box<dyn Prover>,
-    model: Model,
-    table_bytes: u64,
-}
-
-impl LocalProver {
-    /// The quantized model.
-    pub fn model(&self) -> &Model {
-        &self.model
-    }
-
-    /// Memory of the tables that speed the proofs up.
-    pub fn table_bytes(&self) -> u64 {
-        self.table_bytes
-    }
-
-    /// The key that accepts the proofs.
-    pub fn verifying_key(&self) -> &VerifyingKey {
-        self.prover.verifying_key()
-    }
-
-    /// Proves quantized tensors.
-    ///
-    /// # Errors
-    /// Cancelled, or a fault.
-    pub fn prove_tensors(
-        &self,
-        tensors: Vec<Tensor>,
-        context: Context,
-        control: &dyn Control,
-    ) -> Result<engine::Proven, WorkError> {
-        let input = ProofInput { tensors, context };
-        self.prover
-            .prove(&input, &mut rand::rngs::OsRng, &Watched(control))
-            .map_err(|e| match e {
-                ProveError::Cancelled => WorkError::Cancelled,
-                ProveError::Solve(_) | ProveError::Statement(_) => {
-                    WorkError::invalid("BAD_INPUT", e.to_string())
-                }
-                ProveError::SelfCheck { .. } => WorkError::fault("SELF_CHECK", e.to_string()),
-                other => WorkError::fault("PROVE", other.to_string()),
-            })
-    }
-}
-
-impl WarmProver for LocalProver {
-    fn prove(
-        &self,
-        input: &[u8],
-        context: [u8; 32],
-        control: &dyn Control,
-    ) -> Result<ProofParts, WorkError> {
-        let tensors: Vec<Tensor> = serde_json::from_slice(input)
-            .map_err(|_| WorkError::internal("STORED_INPUT", "the stored input is damaged"))?;
-        let context = Context::from_bytes(context)
-            .map_err(|e| WorkError::invalid("BAD_CONTEXT", e.to_string()))?;
-        let proven = self.prove_tensors(tensors, context, control)?;
-        Ok(ProofParts {
-            proof: proven.proof.to_bytes(),
-            public_values: public_values(&proven.statement),
         })
     }
 }

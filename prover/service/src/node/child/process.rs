@@ -20,7 +20,17 @@ use zeroize::Zeroizing;
 use super::protocol::{self, Reply, Request};
 
 /// Variables that a child inherits.
-const VARIABLES: [&str; 3] = ["ZKINFER_LOG", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES"];
+const VARIABLES: [&str; 2] = ["ZKINFER_LOG", "LD_LIBRARY_PATH"];
+/// Those that a child with a GPU inherits too: which GPU has which number, where the compiler of kernels is, and where compiled ones are kept.
+const GPU_VARIABLES: [&str; 5] = [
+    "CUDA_VISIBLE_DEVICES",
+    "CUDA_DEVICE_ORDER",
+    "ZKINFER_NVRTC",
+    "XDG_CACHE_HOME",
+    "HOME",
+];
+/// Longest line of a child about its GPU.
+const MAX_LINE_BYTES: usize = 1024;
 /// How much of the end of its standard error is kept.
 const LAST_WORDS_BYTES: usize = 2048;
 
@@ -82,6 +92,15 @@ fn signal_name(signal: i32) -> String {
     format!("signal {signal} ({name})")
 }
 
+/// The GPU of a child.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct ChildGpu {
+    /// Its number.
+    pub(super) ordinal: usize,
+    /// Its memory for the tables of one key; `None` for half of what is free.
+    pub(super) table_bytes: Option<u64>,
+}
+
 /// A frame, and the input that follows it.
 type Outgoing = (Vec<u8>, Option<Zeroizing<Vec<u8>>>);
 
@@ -97,7 +116,7 @@ pub(super) struct Process {
 
 impl Process {
     /// Starts `program prover-child`.
-    pub(super) fn spawn(program: &Path, slot: u32) -> io::Result<Self> {
+    pub(super) fn spawn(program: &Path, slot: u32, gpu: Option<ChildGpu>) -> io::Result<Self> {
         let program = program.to_owned();
         let (started, start) = mpsc::channel();
         let (events, received) = tokio::sync::mpsc::channel(64);
@@ -106,7 +125,7 @@ impl Process {
         std::thread::Builder::new()
             .name(format!("slot {slot} child"))
             .spawn(move || {
-                let mut child = match start_child(&program) {
+                let mut child = match start_child(&program, gpu) {
                     Ok(child) => child,
                     Err(e) => {
                         let _ = started.send(Err(e));
@@ -120,7 +139,7 @@ impl Process {
                 let words = Arc::new(Mutex::new(Vec::new()));
                 let heard = Arc::clone(&words);
                 let listener = std::thread::spawn(move || listen(stderr, &heard));
-                let broke = stdout.and_then(|out| forward(out, &events).err());
+                let broke = stdout.and_then(|out| forward(out, slot, &events).err());
                 // The next order goes to another child.
                 over.store(true, Ordering::Release);
                 let mut death = bury(&child, broke.as_ref().map(ToString::to_string));
@@ -192,12 +211,13 @@ fn lock(child: &Mutex<Option<Child>>) -> std::sync::MutexGuard<'_, Option<Child>
     child.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn start_child(program: &Path) -> io::Result<Child> {
-    let kept = VARIABLES
-        .iter()
-        .filter_map(|name| Some((name, std::env::var_os(name)?)));
+fn start_child(program: &Path, gpu: Option<ChildGpu>) -> io::Result<Child> {
+    let of_gpu = gpu.map_or(&[][..], |_| &GPU_VARIABLES[..]);
+    let kept = VARIABLES.iter().chain(of_gpu);
+    let kept = kept.filter_map(|name| Some((name, std::env::var_os(name)?)));
     Command::new(program)
         .arg("prover-child")
+        .args(gpu.map_or_else(Vec::new, gpu_arguments))
         .env_clear()
         .envs(kept)
         .current_dir("/")
@@ -207,6 +227,12 @@ fn start_child(program: &Path) -> io::Result<Child> {
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
+}
+
+fn gpu_arguments(gpu: ChildGpu) -> Vec<String> {
+    let mut arguments = vec![format!("--gpu={}", gpu.ordinal)];
+    arguments.extend(gpu.table_bytes.map(|b| format!("--gpu-table-bytes={b}")));
+    arguments
 }
 
 /// Writes orders until the child or the slot is gone.
@@ -227,14 +253,28 @@ fn write_all(stdin: Option<ChildStdin>, queue: mpsc::Receiver<Outgoing>) {
 /// Hands replies on until the child closes its output.
 fn forward(
     mut stdout: std::process::ChildStdout,
+    slot: u32,
     events: &tokio::sync::mpsc::Sender<Event>,
 ) -> io::Result<()> {
     while let Some(reply) = protocol::read(&mut stdout, protocol::MAX_REPLY_BYTES)? {
+        if let Reply::Device { is_gpu, line } = &reply {
+            tell_device(slot, *is_gpu, line);
+        }
         if events.blocking_send(Event::Reply(reply)).is_err() {
             return Ok(());
         }
     }
     Ok(())
+}
+
+/// Logs what a child proves on when it says so, which may be long before its first order.
+fn tell_device(slot: u32, is_gpu: bool, line: &str) {
+    let line: String = line.chars().filter(|c| !c.is_control()).collect();
+    let line = crate::store::cut(line, MAX_LINE_BYTES);
+    match is_gpu {
+        true => tracing::info!(slot, "the slot proves on {line}"),
+        false => tracing::warn!(slot, "the slot proves on {line}"),
+    }
 }
 
 /// Waits for a child that closed its output, or broke the protocol; helps it along.

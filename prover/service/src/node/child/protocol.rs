@@ -76,6 +76,8 @@ pub(super) enum Request {
 /// What the child says.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) enum Reply {
+    /// What it proves on: said once by a child that was given a GPU, before anything else, and again if it goes on with the CPU.
+    Device { is_gpu: bool, line: String },
     /// Where it is.
     Progress { phase: Phase, done: u64, total: u64 },
     /// An order ended.

@@ -12,11 +12,22 @@ use crate::{
 
 /// A slot whose child says `replies`, then runs `end`.
 fn slot(folder: &Path, replies: &[u8], end: &str) -> Box<dyn Slot> {
+    slot_on(folder, ChildGpus::default(), "", replies, end)
+}
+
+/// The same on `gpus`, whose child runs `begin` before it reads its order.
+fn slot_on(
+    folder: &Path,
+    gpus: ChildGpus,
+    begin: &str,
+    replies: &[u8],
+    end: &str,
+) -> Box<dyn Slot> {
     let (said, program) = (folder.join("replies"), folder.join("child"));
     std::fs::write(&said, replies).unwrap();
     // The first request is waited for, so that an answer never comes before its order.
     let script = format!(
-        "#!/bin/sh\nhead -c 30 >/dev/null\ncat '{}'\n{end}\n",
+        "#!/bin/sh\n{begin}\nhead -c 30 >/dev/null\ncat '{}'\n{end}\n",
         said.display()
     );
     std::fs::write(&program, script).unwrap();
@@ -26,6 +37,7 @@ fn slot(folder: &Path, replies: &[u8], end: &str) -> Box<dyn Slot> {
         share: Share::of(NonZeroUsize::MIN, 1),
         ram_bytes: 1 << 30,
         allowance_bytes: 0,
+        gpus,
     };
     children.start(0).unwrap()
 }
@@ -207,4 +219,86 @@ async fn a_child_that_does_not_listen_is_killed_two_seconds_after_a_cancel() {
         took >= PATIENCE && took < PATIENCE + Duration::from_secs(3),
         "{took:?}"
     );
+}
+
+fn gpus() -> ChildGpus {
+    ChildGpus {
+        ordinals: vec![3],
+        table_bytes: Some(7),
+    }
+}
+
+/// A proof, and one warm circuit.
+fn proof() -> Vec<u8> {
+    let made = Outcome::Proved {
+        proof: vec![5],
+        public_values: vec![6],
+        load_ms: 7,
+        prove_ms: 8,
+    };
+    protocol::frame(&Reply::Done {
+        number: 1,
+        told: Told::Made(made),
+        peak_ram: 77,
+        warm: vec![([1; 16], 9)],
+    })
+    .unwrap()
+}
+
+fn on(is_gpu: bool) -> Vec<u8> {
+    let line = "what computes".to_owned();
+    protocol::frame(&Reply::Device { is_gpu, line }).unwrap()
+}
+
+async fn tier_after_proof(slot: &mut Box<dyn Slot>) -> Tier {
+    slot.prove(order(), &watch()).await.unwrap();
+    slot.warm().first().unwrap().tier
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_order_waits_until_the_child_knows_what_it_proves_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let (opened, seen) = (folder.path().join("opened"), folder.path().join("seen"));
+    for (is_gpu, tier) in [(true, Tier::Vram), (false, Tier::Ram)] {
+        std::fs::write(&opened, on(is_gpu)).unwrap();
+        // What it was started with is kept for the test.
+        let begin = format!(
+            "echo \"$*\" >'{}'; sleep 0.2; cat '{}'",
+            seen.display(),
+            opened.display()
+        );
+        let mut slot = slot_on(folder.path(), gpus(), &begin, &proof(), "exec sleep 60");
+        assert_eq!(tier_after_proof(&mut slot).await, tier);
+        let arguments = std::fs::read_to_string(&seen).unwrap();
+        assert_eq!(arguments.trim(), "prover-child --gpu=3 --gpu-table-bytes=7");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_child_that_dies_while_it_opens_its_gpu_gives_way_to_one_without() {
+    let folder = tempfile::tempdir().unwrap();
+    let begin = "case \"$*\" in *--gpu*) kill -11 $$ ;; esac";
+    let mut slot = slot_on(folder.path(), gpus(), begin, &proof(), "exec sleep 60");
+    assert_eq!(tier_after_proof(&mut slot).await, Tier::Ram);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gpu_that_fails_during_an_order_leaves_the_slot_on_the_cpu() {
+    let folder = tempfile::tempdir().unwrap();
+    let opened = folder.path().join("opened");
+    std::fs::write(&opened, on(true)).unwrap();
+    let begin = format!("cat '{}'", opened.display());
+    let replies = [on(false), proof()].concat();
+    let mut slot = slot_on(folder.path(), gpus(), &begin, &replies, "exec sleep 60");
+    assert_eq!(tier_after_proof(&mut slot).await, Tier::Ram);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cancel_is_heard_while_a_child_opens_its_gpu() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut slot = slot_on(folder.path(), gpus(), "exec sleep 60", b"", "");
+    let watch = watch();
+    watch.stop(super::super::watch::Stop::Gateway);
+    let proved = slot.prove(order(), &watch).await;
+    assert!(matches!(proved, Err(WorkError::Cancelled)));
 }

@@ -28,16 +28,23 @@ use super::super::{
     threads::defect,
     warm::Warm,
 };
-use super::protocol::{self, MAX_INPUT_BYTES, Outcome, Reply, Request, Told};
+use super::{
+    DRIVER_BYTES,
+    protocol::{self, MAX_INPUT_BYTES, Outcome, Reply, Request, Told},
+};
 use crate::{
     store::{CircuitId, FailureClass, Phase},
-    work::{Control, LocalWork, WarmProver, Work as _, WorkError, slots},
+    work::{
+        Control, LocalWork, WarmProver, Work as _, WorkError, device::Compute, local::SELF_CHECK,
+        slots,
+    },
 };
 
 /// Circuits that stay loaded at most.
 const MAX_WARM: usize = 64;
-/// Open files that a child may have.
+/// Open files that a child may have; the driver of a GPU opens some for every GPU of the machine.
 const MAX_FILES: u64 = 256;
+const MAX_GPU_FILES: u64 = 1024;
 /// Data above a lease's memory that the allocator may reserve without using it.
 const DATA_SLACK_BYTES: u64 = 256 << 20;
 /// Progress is told at most this often within a phase.
@@ -50,13 +57,21 @@ enum Task {
     Forget(CircuitId),
 }
 
-/// Serves orders until the parent is gone.
+/// Serves orders until the parent is gone, on the GPU of the number `gpu` if there is one and it can be used, with tables of at most
+/// `gpu_table_bytes` for each key (by default half of what is free).
 ///
 /// # Errors
 /// What keeps it from serving.
-pub fn run() -> Result<(), String> {
-    let peak = harden();
-    let (mut input, output) = pipes().map_err(|e| format!("standard input and output: {e}"))?;
+pub fn run(gpu: Option<usize>, gpu_table_bytes: Option<u64>) -> Result<(), String> {
+    let _ = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
+    let (mut input, mut output) = pipes().map_err(|e| format!("standard input and output: {e}"))?;
+    // The driver reads about this process, and the compiler of kernels keeps them in files: before that is given up, while there is nothing
+    // here to hide.
+    let compute = gpu.map_or_else(|| Compute::cpu("no GPU was given"), Compute::gpu_or_cpu);
+    let peak = harden(compute.is_gpu());
+    if gpu.is_some() {
+        protocol::write(&mut output, &device_of(&compute)).map_err(|e| e.to_string())?;
+    }
     let begin = protocol::read(&mut input, protocol::MAX_REQUEST_BYTES);
     let (threads, warm_bytes) = match begin.map_err(|e| e.to_string())? {
         Some(Request::Begin {
@@ -86,7 +101,7 @@ pub fn run() -> Result<(), String> {
         })
         .map_err(|e| e.to_string())?;
     let mut bench = Bench {
-        work: LocalWork::in_process(),
+        work: LocalWork::in_process().on(compute, gpu_table_bytes),
         pool,
         warm: Warm::new(warm_bytes, MAX_WARM),
         output: Arc::new(Mutex::new(output)),
@@ -107,7 +122,7 @@ pub fn run() -> Result<(), String> {
 }
 
 /// Gives up what a prover does not need; answers the file that resets the peak of memory.
-fn harden() -> Option<File> {
+fn harden(has_gpu: bool) -> Option<File> {
     let limit = |resource, most| {
         let limit = Rlimit {
             current: Some(most),
@@ -120,11 +135,11 @@ fn harden() -> Option<File> {
         .write(true)
         .open("/proc/self/clear_refs")
         .ok();
-    let _ = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
     memory::hide();
     let _ = rustix::thread::set_no_new_privs(true);
     limit(Resource::Fsize, 0);
-    limit(Resource::Nofile, MAX_FILES);
+    let files = if has_gpu { MAX_GPU_FILES } else { MAX_FILES };
+    limit(Resource::Nofile, files);
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     // The supervisor and its heartbeats come first.
     let _ = rustix::process::nice(5);
@@ -220,7 +235,12 @@ impl Bench {
         if let Some(file) = &mut self.peak {
             let _ = file.write_all(b"5");
         }
-        limit_data(load.limits.ram_bytes);
+        limit_data(match self.work.compute().is_gpu() {
+            true if load.limits.ram_bytes != 0 => {
+                load.limits.ram_bytes.saturating_add(DRIVER_BYTES)
+            }
+            _ => load.limits.ram_bytes,
+        });
         let reports = Reports {
             number,
             output: Arc::clone(&self.output),
@@ -240,6 +260,9 @@ impl Bench {
             }
         };
         limit_data(0);
+        if self.work.compute().has_failed() {
+            self.leave_gpu(&reports);
+        }
         let warm = self.warm.list().into_iter();
         reports.say(&Reply::Done {
             number,
@@ -262,6 +285,7 @@ impl Bench {
         let bytes = folder_bytes(&load.folder);
         self.warm
             .make_room(bytes.saturating_add(load.limits.ram_bytes));
+        while self.work.compute().is_short_for(bytes) && self.warm.let_one_go() {}
         let begun = Instant::now();
         let (work, folder) = (&self.work, &load.folder);
         let prover = self.pool.install(|| work.prepare(folder, control))?;
@@ -278,7 +302,34 @@ impl Bench {
         })
     }
 
+    /// A proof that does not hold may be the key's fault or the GPU's: the CPU tells which, and makes the proof if it was the GPU's.
     fn prove(&mut self, order: &Order, control: &Reports) -> Result<Outcome, WorkError> {
+        let made = self.prove_once(order, control);
+        let refused = matches!(&made, Err(WorkError::Failed(f)) if f.code == SELF_CHECK);
+        if !refused || !self.work.compute().is_gpu() {
+            return made;
+        }
+        self.warm.clear();
+        let on_gpu = std::mem::replace(&mut self.work, LocalWork::in_process());
+        let made = self.prove_once(order, control);
+        self.work = on_gpu;
+        match &made {
+            Ok(_) => self.leave_gpu(control),
+            Err(_) => self.warm.clear(),
+        }
+        made
+    }
+
+    /// Goes on with the CPU, and says so.
+    fn leave_gpu(&mut self, control: &Reports) {
+        // What is loaded holds memory of the GPU.
+        self.warm.clear();
+        let reason = format!("{} failed", self.work.compute().line());
+        self.work = LocalWork::in_process().on(Compute::cpu(&reason), None);
+        control.say(&device_of(self.work.compute()));
+    }
+
+    fn prove_once(&mut self, order: &Order, control: &Reports) -> Result<Outcome, WorkError> {
         let (prover, took) = self.warm_prover(&order.load, control)?;
         let begun = Instant::now();
         let parts = self
@@ -290,6 +341,13 @@ impl Bench {
             load_ms: millis(took),
             prove_ms: millis(begun.elapsed()),
         })
+    }
+}
+
+fn device_of(compute: &Compute) -> Reply {
+    Reply::Device {
+        is_gpu: compute.is_gpu(),
+        line: compute.line().to_owned(),
     }
 }
 
