@@ -16,6 +16,7 @@ pub(crate) mod source;
 
 pub use device::Cuda;
 pub use driver::{DriverError, Facts};
+pub use measure::InstructionRate;
 
 use module::Found;
 

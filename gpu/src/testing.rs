@@ -92,7 +92,7 @@ pub fn check_device(device: &dyn Device) -> Result<(), Mismatch> {
 /// # Errors
 /// There is no compiler.
 pub fn emulated_gpu(memory_bytes: Option<u64>) -> Result<Cuda, DriverError> {
-    Ok(Cuda::with_driver(Emulator::new(memory_bytes)?))
+    Ok(Cuda::with_driver(Emulator::start(memory_bytes)?))
 }
 
 /// Runs `n` products of the device code's field and fewer of its other operations and point additions, and compares them with arkworks.

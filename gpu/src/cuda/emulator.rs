@@ -22,8 +22,11 @@ const MEMORY_BYTES: u64 = 4 << 30;
 /// What the library runs: one launch at a time, since the index of a thread is a global of it.
 static RUNNING: Mutex<()> = Mutex::new(());
 
+// SAFETY: of the three: what `emulation.cpp` says of its functions, kept where they are called.
 type Alloc = unsafe extern "C" fn(usize) -> *mut c_void;
+// SAFETY: as above.
 type Free = unsafe extern "C" fn(*mut c_void, usize);
+// SAFETY: as above.
 type Launch = unsafe extern "C" fn(*const c_char, u32, u32, u32, *mut *mut c_void) -> c_int;
 
 /// The kernels, compiled for the CPU.
@@ -48,7 +51,7 @@ impl Emulator {
     ///
     /// # Errors
     /// There is no C++ compiler, or the device code does not compile.
-    pub(crate) fn new(memory_bytes: Option<u64>) -> Result<Arc<dyn Driver>, DriverError> {
+    pub(crate) fn start(memory_bytes: Option<u64>) -> Result<Arc<dyn Driver>, DriverError> {
         static KERNELS: OnceLock<Result<Kernels, DriverError>> = OnceLock::new();
         let kernels = KERNELS
             .get_or_init(compile)

@@ -207,14 +207,14 @@ mod tests {
 
     #[test]
     fn chains_of_products_are_checked_and_timed() {
-        let driver = Emulator::new(None).expect("a C++ compiler");
+        let driver = Emulator::start(None).expect("a C++ compiler");
         assert!(product_rate(&driver, 1, 3).expect("right products") > 0.0);
         assert!(copy_rate(&driver, 1 << 16).expect("memory") > 0.0);
     }
 
     #[test]
     fn an_emulation_has_no_instruction_rates() {
-        let cuda = Cuda::with_driver(Emulator::new(None).expect("a C++ compiler"));
+        let cuda = Cuda::with_driver(Emulator::start(None).expect("a C++ compiler"));
         assert_eq!(cuda.instruction_rates().expect("nothing runs"), []);
         assert_eq!(cuda.clock_hz().expect("nothing runs"), None);
     }

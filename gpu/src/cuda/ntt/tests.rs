@@ -7,7 +7,7 @@ use crate::device::Points;
 use crate::testing::scalars;
 
 fn emulated(memory_bytes: Option<u64>) -> Arc<dyn Driver> {
-    Emulator::new(memory_bytes).expect("a C++ compiler")
+    Emulator::start(memory_bytes).expect("a C++ compiler")
 }
 
 fn domains(log_n: u32) -> Vec<Domain> {
