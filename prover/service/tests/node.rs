@@ -463,7 +463,11 @@ async fn a_child_proves_and_keeps_the_key_warm() {
     assert_ne!(first.proof, second.proof, "proofs are randomized");
     let phases = |s: &uplink::Seen| {
         let keys = s.beats.iter().flat_map(|(_, b)| &b.keys);
-        keys.filter(|k| k.circuit == circuit).map(|k| k.tier).max()
+        let tiers = keys.filter(|k| k.circuit == circuit).map(|k| k.tier);
+        // Beats of before the load told of the disk.
+        tiers
+            .max()
+            .filter(|tier| *tier > zkinfer_service::store::Tier::Disk)
     };
     let tier = node.gateway.until("tell its keys", phases).await;
     assert_eq!(tier, zkinfer_service::store::Tier::Ram);
