@@ -31,6 +31,7 @@ const MEMORY: &[(&str, Memory)] = &[
     ("field_add_g1", Memory::of(256, 0)),
     ("field_add_g2", Memory::of(512, 0)),
     ("field_inverse_fq", Memory::of(64, 0)),
+    ("field_inverse_fr", Memory::of(64, 0)),
     ("msm_g1_double", Memory::of(192, 0)),
     ("msm_g1_fold", Memory::of(256, 0)),
     ("msm_g1_merge", Memory::of(256, 0)),
