@@ -3,10 +3,11 @@
 //! A mapped section costs no memory of the process beyond the page cache: opening it is O(1), and a multiplication reads the raw
 //! words where they lie. The first multiplication looks at every coordinate once.
 
+use std::any::Any;
 use std::fmt;
 use std::fs::File;
 use std::ops::Range;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use memmap2::{Mmap, MmapOptions};
 use rayon::prelude::*;
@@ -76,7 +77,12 @@ pub struct Bases<C: Curve> {
     /// Which points are finite, or the first damaged one.
     checked: OnceLock<Result<Finite, usize>>,
     table: OnceLock<Table<C>>,
+    /// What devices with memory of their own keep of the points: the device's number, and its form of them.
+    copies: Mutex<Vec<(u64, Copied)>>,
 }
+
+/// What a device keeps of bases; given up with them.
+pub(crate) type Copied = Arc<dyn Any + Send + Sync>;
 
 enum Source<C: Curve> {
     /// From this point of a mapping on.
@@ -89,6 +95,11 @@ enum Source<C: Curve> {
 pub(crate) struct Finite(Vec<u64>);
 
 impl Finite {
+    /// The bits, sixty-four to a word.
+    pub(crate) fn words(&self) -> &[u64] {
+        &self.0
+    }
+
     pub(crate) fn holds(&self, index: usize) -> bool {
         self.0[index / 64] >> (index % 64) & 1 == 1
     }
@@ -144,6 +155,7 @@ impl<C: Curve> Bases<C> {
             len,
             checked: OnceLock::new(),
             table: OnceLock::new(),
+            copies: Mutex::default(),
         })
     }
 
@@ -155,6 +167,7 @@ impl<C: Curve> Bases<C> {
             source: Source::Resident(points.par_iter().map(raw_of::<C>).collect()),
             checked: OnceLock::new(),
             table: OnceLock::new(),
+            copies: Mutex::default(),
         };
         points.zeroize();
         bases
@@ -174,6 +187,7 @@ impl<C: Curve> Bases<C> {
             },
             checked: OnceLock::new(),
             table: OnceLock::new(),
+            copies: Mutex::default(),
         })
     }
 
@@ -229,6 +243,20 @@ impl<C: Curve> Bases<C> {
     /// Keeps a table; the first one, where two threads made one.
     pub(crate) fn keep_table(&self, table: Table<C>) {
         let _ = self.table.set(table);
+    }
+
+    /// What the device of this number keeps.
+    pub(crate) fn copy_of(&self, device: u64) -> Option<Copied> {
+        let copies = self.copies.lock().unwrap_or_else(PoisonError::into_inner);
+        let own = copies.iter().find(|(owner, _)| *owner == device);
+        own.map(|(_, copied)| Arc::clone(copied))
+    }
+
+    /// Keeps what a device made of the points, instead of what it kept before.
+    pub(crate) fn keep_copy(&self, device: u64, copied: Copied) {
+        let mut copies = self.copies.lock().unwrap_or_else(PoisonError::into_inner);
+        copies.retain(|(owner, _)| *owner != device);
+        copies.push((device, copied));
     }
 
     /// The raw words of every point.

@@ -11,7 +11,7 @@ mod ifma;
 mod lanes;
 mod msm;
 mod ntt;
-mod portable;
+pub(crate) mod portable;
 pub(crate) mod table;
 pub(crate) mod vectors;
 mod wiped;

@@ -12,6 +12,8 @@ use thiserror::Error;
 use zeroize::Zeroize;
 
 use crate::bases::{Bases, BasesError};
+use crate::cuda::DriverError;
+use crate::cuda::memory::{Buffer, FR_BYTES};
 use crate::curve::{AffineOf, Curve, G1, G2};
 use crate::domain::Domain;
 use crate::field::ScalarClass;
@@ -194,20 +196,31 @@ pub enum Points {
 
 /// A vector of scalars that a device owns; overwritten with zeros when dropped, since it may hold a witness.
 pub struct FrVec {
-    host: Vec<Fr>,
+    place: Place,
+}
+
+/// Where a vector lies.
+pub(crate) enum Place {
+    /// In the memory of the process.
+    Host(Vec<Fr>),
+    /// In the memory of a GPU.
+    Gpu(Buffer),
 }
 
 impl FrVec {
     /// Number of scalars.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.host.len()
+        match &self.place {
+            Place::Host(host) => host.len(),
+            Place::Gpu(buffer) => buffer.bytes() / FR_BYTES,
+        }
     }
 
     /// Whether there is no scalar.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.host.is_empty()
+        self.len() == 0
     }
 
     /// A part of the vector.
@@ -215,85 +228,112 @@ impl FrVec {
     /// # Errors
     /// [`DeviceError::Length`] when the range ends beyond the vector.
     pub fn slice(&self, range: Range<usize>) -> Result<FrSlice<'_>, DeviceError> {
-        let end = range.end;
-        self.host
-            .get(range)
-            .map(|host| FrSlice { host })
-            .ok_or(DeviceError::Length {
+        if range.start > range.end || range.end > self.len() {
+            return Err(DeviceError::Length {
                 what: "a slice of a vector",
                 expected: self.len(),
-                got: end,
-            })
+                got: range.end,
+            });
+        }
+        Ok(FrSlice {
+            vector: self,
+            range: (range.start, range.end),
+        })
     }
 
     /// The whole vector.
     #[must_use]
     pub fn as_slice(&self) -> FrSlice<'_> {
-        FrSlice { host: &self.host }
+        FrSlice {
+            vector: self,
+            range: (0, self.len()),
+        }
     }
 
     pub(crate) fn from_host(host: Vec<Fr>) -> Self {
-        Self { host }
+        Self {
+            place: Place::Host(host),
+        }
     }
 
-    pub(crate) fn host(&self) -> &[Fr] {
-        &self.host
+    pub(crate) fn from_gpu(buffer: Buffer) -> Self {
+        Self {
+            place: Place::Gpu(buffer),
+        }
     }
 
-    pub(crate) fn host_mut(&mut self) -> &mut Vec<Fr> {
-        &mut self.host
+    pub(crate) fn place(&self) -> &Place {
+        &self.place
     }
 
-    pub(crate) fn take_host(mut self) -> Vec<Fr> {
-        std::mem::take(&mut self.host)
+    pub(crate) fn place_mut(&mut self) -> &mut Place {
+        &mut self.place
+    }
+
+    pub(crate) fn host(&self) -> Result<&[Fr], DeviceError> {
+        match &self.place {
+            Place::Host(host) => Ok(host),
+            Place::Gpu(_) => Err(DeviceError::Foreign),
+        }
+    }
+
+    pub(crate) fn host_mut(&mut self) -> Result<&mut Vec<Fr>, DeviceError> {
+        match &mut self.place {
+            Place::Host(host) => Ok(host),
+            Place::Gpu(_) => Err(DeviceError::Foreign),
+        }
     }
 }
 
 impl Drop for FrVec {
     fn drop(&mut self) {
-        self.host.zeroize();
+        // A buffer of a GPU overwrites itself.
+        if let Place::Host(host) = &mut self.place {
+            host.zeroize();
+        }
     }
 }
 
 impl fmt::Debug for FrVec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "FrVec({} scalars)", self.host.len())
+        write!(f, "FrVec({} scalars)", self.len())
     }
 }
 
 /// A part of an [`FrVec`].
 #[derive(Clone, Copy)]
 pub struct FrSlice<'a> {
-    host: &'a [Fr],
+    vector: &'a FrVec,
+    /// First index and end; within the vector.
+    range: (usize, usize),
 }
 
 impl<'a> FrSlice<'a> {
     /// Number of scalars.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.host.len()
+        self.range.1 - self.range.0
     }
 
     /// Whether there is no scalar.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.host.is_empty()
+        self.len() == 0
     }
 
-    /// The narrowest class that holds every scalar of the slice.
-    #[must_use]
-    pub fn class(&self) -> ScalarClass {
-        ScalarClass::covering(self.host)
+    pub(crate) fn host(&self) -> Result<&'a [Fr], DeviceError> {
+        Ok(&self.vector.host()?[self.range.0..self.range.1])
     }
 
-    pub(crate) fn host(&self) -> &'a [Fr] {
-        self.host
+    /// The vector that this is a part of, and the index of its first scalar.
+    pub(crate) fn within(&self) -> (&'a FrVec, usize) {
+        (self.vector, self.range.0)
     }
 }
 
 impl fmt::Debug for FrSlice<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "FrSlice({} scalars)", self.host.len())
+        write!(f, "FrSlice({} scalars)", self.len())
     }
 }
 
@@ -359,4 +399,10 @@ pub enum DeviceError {
     /// The bases could not be read.
     #[error(transparent)]
     Bases(#[from] BasesError),
+    /// A vector of another device.
+    #[error("the vector belongs to another device")]
+    Foreign,
+    /// A GPU failed, or has no memory left.
+    #[error(transparent)]
+    Gpu(#[from] DriverError),
 }

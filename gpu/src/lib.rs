@@ -15,10 +15,12 @@
 
 pub mod bases;
 pub mod cpu;
+pub mod cuda;
 pub mod curve;
 pub mod device;
 pub mod domain;
 pub mod field;
+pub mod kernels;
 pub mod testing;
 
 pub use bases::{Bases, BasesError};

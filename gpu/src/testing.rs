@@ -43,6 +43,9 @@ pub enum Mismatch {
     /// The device failed.
     #[error(transparent)]
     Device(#[from] DeviceError),
+    /// The machine below the device failed.
+    #[error(transparent)]
+    Driver(#[from] crate::cuda::DriverError),
 }
 
 /// Runs the whole suite.
@@ -71,6 +74,58 @@ pub fn check_device(device: &dyn Device) -> Result<(), Mismatch> {
     check_grouped(device)?;
     check_fixed_base::<G1>(&|base, scalars| device.fixed_base_g1(base, scalars))?;
     check_fixed_base::<G2>(&|base, scalars| device.fixed_base_g2(base, scalars))
+}
+
+/// Compares transforms, element-wise operations and multiplications of `n` elements, a power of two, on two devices.
+///
+/// # Errors
+/// The first [`Mismatch`].
+pub fn check_agreement(device: &dyn Device, other: &dyn Device, n: usize) -> Result<(), Mismatch> {
+    let Some(domain) = Domain::new(n).filter(|domain| domain.n() == n) else {
+        return Ok(());
+    };
+    let full = scalars(21, n);
+    let mixed: Vec<Fr> = (0..n)
+        .map(|i| match i % 5 {
+            0 => full[i],
+            1 => -Fr::ONE,
+            2 => Fr::ZERO,
+            3 => Fr::from(i as u64),
+            _ => Fr::ONE,
+        })
+        .collect();
+    let vectors = |device: &dyn Device| -> Result<Vec<Fr>, DeviceError> {
+        let mut a = device.upload(full.clone())?;
+        device.to_coset(&mut a, &domain)?;
+        let mut b = device.upload(mixed.clone())?;
+        device.ntt(&mut b, &domain, Direction::Forward, Points::Subgroup)?;
+        let c = device.upload(mixed.clone())?;
+        device.mul_sub_scale(&mut a, &b, &c, full[0])?;
+        device.mul_pointwise(&mut b, &c)?;
+        device.ntt(&mut b, &domain, Direction::Inverse, Points::Coset)?;
+        let mut all = device.download(a)?;
+        all.extend(device.download(b)?);
+        Ok(all)
+    };
+    ensure(vectors(device)? == vectors(other)?, "transforms", n, "two devices")?;
+    let (g1, g2) = (points::<G1>(n).0, points::<G2>(n).0);
+    let sums = |device: &dyn Device, scalars: &[Fr]| -> Result<_, DeviceError> {
+        let (g1, g2) = (Bases::<G1>::from_points(g1.clone()), Bases::<G2>::from_points(g2.clone()));
+        let vector = device.upload(scalars.to_vec())?;
+        let whole = vector.as_slice();
+        let flat = device.msm_g1(&g1, whole, ScalarClass::Full)?;
+        device.tabulate_g1(&g1, n, u64::MAX)?;
+        Ok((
+            flat,
+            device.msm_g1(&g1, whole, ScalarClass::Full)?,
+            device.msm_g2(&g2, whole, ScalarClass::Full)?,
+        ))
+    };
+    for (case, scalars) in [("full-size", &full), ("mixed", &mixed)] {
+        let same = sums(device, scalars)? == sums(other, scalars)?;
+        ensure(same, "multiplications on two devices", n, case)?;
+    }
+    Ok(())
 }
 
 /// Σ scalar_i·base_i by double and add: the oracle of a multi-scalar multiplication.

@@ -178,6 +178,12 @@ const UNSAFE_FILES: &[&str] = &[
     "gpu/src/cpu/ifma/vectors.rs",
     "gpu/src/cuda/driver.rs",
     "gpu/src/cuda/module.rs",
+    "gpu/src/cuda/module/context.rs",
+    "gpu/src/cuda/module/kernels.rs",
+    "gpu/src/cuda/module/memory.rs",
+    "gpu/src/cuda/module/nvrtc.rs",
+    "gpu/src/cuda/module/probe.rs",
+    "gpu/src/cuda/module/staging.rs",
     "gpu/src/cuda/memory.rs",
     "contracts-verifier/substrate/standalone/src/exports.rs",
 ];

@@ -14,7 +14,7 @@ use super::{fixed_base, msm, ntt, vectors};
 use crate::bases::Bases;
 use crate::curve::{AffineOf, G1, G2};
 use crate::device::{
-    Device, DeviceError, DeviceInfo, Direction, FixedBase, FrSlice, FrVec, NO_GROUP, Points,
+    Device, DeviceError, DeviceInfo, Direction, FixedBase, FrSlice, FrVec, NO_GROUP, Place, Points,
 };
 use crate::domain::Domain;
 use crate::field::ScalarClass;
@@ -56,9 +56,9 @@ trait Host: fmt::Debug + Send + Sync {
         check_len("scalars of a multiplication", bases.len(), scalars.len())?;
         check_max("bases of a multiplication", bases.len(), MAX_BASES)?;
         if Self::has_lanes::<C>() {
-            msm::msm(bases, scalars.host(), class, lanes_adder::<C>)
+            msm::msm(bases, scalars.host()?, class, lanes_adder::<C>)
         } else {
-            msm::msm(bases, scalars.host(), class, Portable::<C>::new)
+            msm::msm(bases, scalars.host()?, class, Portable::<C>::new)
         }
     }
 
@@ -78,9 +78,9 @@ trait Host: fmt::Debug + Send + Sync {
             values.len(),
         )?;
         if Self::has_lanes::<C>() {
-            msm::grouped(bases, groups, values.host(), lanes_adder::<C>)
+            msm::grouped(bases, groups, values.host()?, lanes_adder::<C>)
         } else {
-            msm::grouped(bases, groups, values.host(), Portable::<C>::new)
+            msm::grouped(bases, groups, values.host()?, Portable::<C>::new)
         }
     }
 
@@ -153,8 +153,11 @@ impl<H: Host> Device for H {
         Ok(FrVec::from_host(values))
     }
 
-    fn download(&self, vector: FrVec) -> Result<Vec<Fr>, DeviceError> {
-        Ok(vector.take_host())
+    fn download(&self, mut vector: FrVec) -> Result<Vec<Fr>, DeviceError> {
+        Ok(match vector.place_mut() {
+            Place::Host(host) => std::mem::take(host),
+            Place::Gpu(_) => return Err(DeviceError::Foreign),
+        })
     }
 
     fn ntt(
@@ -165,12 +168,12 @@ impl<H: Host> Device for H {
         points: Points,
     ) -> Result<(), DeviceError> {
         check_len("a transform", domain.n(), vector.len())?;
-        ntt::transform(vector.host_mut(), domain, direction, points, Self::lanes())
+        ntt::transform(vector.host_mut()?, domain, direction, points, Self::lanes())
     }
 
     fn to_coset(&self, vector: &mut FrVec, domain: &Domain) -> Result<(), DeviceError> {
         check_len("a transform", domain.n(), vector.len())?;
-        ntt::to_coset(vector.host_mut(), domain, Self::lanes())
+        ntt::to_coset(vector.host_mut()?, domain, Self::lanes())
     }
 
     fn mul_sub_scale(
@@ -182,13 +185,13 @@ impl<H: Host> Device for H {
     ) -> Result<(), DeviceError> {
         check_len("second operand", a.len(), b.len())?;
         check_len("third operand", a.len(), c.len())?;
-        vectors::mul_sub_scale(a.host_mut(), b.host(), c.host(), scale, Self::lanes());
+        vectors::mul_sub_scale(a.host_mut()?, b.host()?, c.host()?, scale, Self::lanes());
         Ok(())
     }
 
     fn mul_pointwise(&self, a: &mut FrVec, b: &FrVec) -> Result<(), DeviceError> {
         check_len("second operand", a.len(), b.len())?;
-        vectors::mul(a.host_mut(), b.host(), Self::lanes());
+        vectors::mul(a.host_mut()?, b.host()?, Self::lanes());
         Ok(())
     }
 
@@ -255,15 +258,15 @@ impl<H: Host> Device for H {
 }
 
 /// More bases than a [`super::adder::Pick`] tells apart.
-const MAX_BASES: usize = (1 << 31) - 1;
+pub(crate) const MAX_BASES: usize = (1 << 31) - 1;
 /// Products whose sums of at most 64 multiples are counted in 32 bits.
 const MAX_PRODUCTS: usize = 1 << 26;
 
-fn check_max(what: &'static str, got: usize, max: usize) -> Result<(), DeviceError> {
+pub(crate) fn check_max(what: &'static str, got: usize, max: usize) -> Result<(), DeviceError> {
     ensure(got <= max, what, max, got)
 }
 
-fn check_len(what: &'static str, expected: usize, got: usize) -> Result<(), DeviceError> {
+pub(crate) fn check_len(what: &'static str, expected: usize, got: usize) -> Result<(), DeviceError> {
     ensure(expected == got, what, expected, got)
 }
 

@@ -1,0 +1,78 @@
+//! # The CUDA device
+//!
+//! Vectors and keys lie in the memory of a GPU, and whole proofs are made there (DESIGN.md#the-gpu). No CUDA toolkit is needed to build: the
+//! driver, and the compiler of kernels where they are not embedded, are loaded when they are used.
+
+pub(crate) mod checks;
+mod device;
+pub(crate) mod driver;
+pub(crate) mod emulator;
+pub(crate) mod memory;
+pub(crate) mod module;
+mod msm;
+pub(crate) mod ntt;
+pub(crate) mod source;
+
+pub use device::Cuda;
+pub use driver::{DriverError, Facts};
+
+use module::Found;
+
+/// The GPUs of this machine.
+#[derive(Debug, Clone, Default)]
+pub struct Detected {
+    /// Those that can be used.
+    pub gpus: Vec<Gpu>,
+    /// Why others, or all, cannot: a sentence each.
+    pub unusable: Vec<String>,
+}
+
+/// A GPU that can be used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Gpu {
+    /// Its number, as the driver counts.
+    pub ordinal: usize,
+    /// What it is.
+    pub facts: Facts,
+}
+
+/// Looks for GPUs. A machine without a driver has none, and the reason says so.
+#[must_use]
+pub fn detect() -> Detected {
+    let mut detected = Detected::default();
+    for found in module::gpus() {
+        match found {
+            Found::Gpu { ordinal, facts } => detected.gpus.push(Gpu { ordinal, facts }),
+            Found::Unusable(reason) => detected.unusable.push(reason.to_string()),
+        }
+    }
+    detected
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn emulated(memory_bytes: Option<u64>) -> Cuda {
+        Cuda::with_driver(emulator::Emulator::new(memory_bytes).expect("a C++ compiler"))
+    }
+
+    #[test]
+    fn device_arithmetic_is_that_of_arkworks() {
+        let device = emulated(None);
+        checks::check_arithmetic(device.driver(), 1_000_000).expect("equal results");
+    }
+
+    #[test]
+    fn the_emulated_gpu_passes_the_device_suite() {
+        crate::testing::check_device(&emulated(None)).expect("equal results");
+    }
+
+    /// What does not fit goes through in parts, or is done by the CPU.
+    #[test]
+    fn a_gpu_of_any_memory_gives_the_same_results() {
+        for memory_bytes in [0, 100 << 10, 1 << 20, 8 << 20] {
+            crate::testing::check_device(&emulated(Some(memory_bytes))).expect("equal results");
+        }
+    }
+}

@@ -1,0 +1,475 @@
+//! # Cuda: the device of one GPU
+//!
+//! Vectors lie in the GPU's memory. What does not fit goes, in this order, into smaller parts, then to the CPU: an operation on a vector that
+//! lies in the memory of the process is done there, with the same result. After a failure everything goes to the CPU: the proof that was under
+//! way is lost, the process is not.
+
+use std::any::Any;
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use ark_bn254::{Fr, G1Affine, G1Projective, G2Affine, G2Projective};
+use ark_ec::AdditiveGroup;
+use zeroize::Zeroize;
+
+use super::checks;
+use super::driver::{Driver, DriverError, Facts};
+use super::memory::Buffer;
+use super::module::Nvidia;
+use super::msm::resident::{Resident, Unusable};
+use super::msm::{self, Fault};
+use super::ntt::{self, Plans};
+use crate::bases::Bases;
+use crate::cpu::portable::{check_len, check_max};
+use crate::curve::{Curve, G1, G2, ProjectiveOf};
+use crate::device::{
+    Device, DeviceError, DeviceInfo, Direction, FixedBase, FrSlice, FrVec, NO_GROUP, Place, Points,
+};
+use crate::domain::Domain;
+use crate::field::ScalarClass;
+use crate::{Cpu, cpu::portable::MAX_BASES};
+
+/// Fewer bases than this are not divided further to make them fit.
+const LEAST_PART: usize = 1 << 14;
+/// More bases than this are taken in parts: places of entries are 32-bit numbers.
+const LARGEST_PART: usize = 1 << 26;
+
+/// A GPU as a device, with the CPU behind it.
+pub struct Cuda {
+    driver: Arc<dyn Driver>,
+    /// What tells its copies of bases from those of other devices.
+    number: u64,
+    plans: Plans,
+    /// The GPU failed.
+    failed: AtomicBool,
+    /// One operation at a time: their kernels would only share the multiprocessors, and their memory may not fit together.
+    turn: Mutex<()>,
+}
+
+impl Cuda {
+    pub(crate) fn with_driver(driver: Arc<dyn Driver>) -> Self {
+        static NUMBERS: AtomicU64 = AtomicU64::new(0);
+        Self {
+            driver,
+            number: NUMBERS.fetch_add(1, Ordering::Relaxed),
+            plans: Plans::default(),
+            failed: AtomicBool::new(false),
+            turn: Mutex::new(()),
+        }
+    }
+
+    /// Opens the GPU with this number, as the driver counts, compiles its kernels if need be, and lets them compute a few known results.
+    ///
+    /// # Errors
+    /// There is no such GPU, it cannot be used, its kernels do not compile, or it computes something else.
+    pub fn open(ordinal: usize) -> Result<Self, DriverError> {
+        let device = Self::with_driver(Arc::new(Nvidia::open(ordinal)?));
+        checks::check_briefly(device.driver()).map_err(|mismatch| DriverError::Failed {
+            call: "the test of the kernels",
+            reason: mismatch.to_string(),
+        })?;
+        Ok(device)
+    }
+
+    /// What the GPU is.
+    #[must_use]
+    pub fn facts(&self) -> &Facts {
+        self.driver.facts()
+    }
+
+    /// Whether the GPU failed, so that everything is done by the CPU.
+    #[must_use]
+    pub fn has_failed(&self) -> bool {
+        self.failed.load(Ordering::Relaxed)
+    }
+
+    /// Bytes of the GPU's memory that are free.
+    ///
+    /// # Errors
+    /// When the GPU has failed.
+    pub fn free_bytes(&self) -> Result<u64, DriverError> {
+        self.driver.free_bytes()
+    }
+
+    pub(crate) fn driver(&self) -> &Arc<dyn Driver> {
+        &self.driver
+    }
+
+    fn turn(&self) -> MutexGuard<'_, ()> {
+        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes a failure of the GPU.
+    fn noted(&self, error: DriverError) -> DriverError {
+        if !matches!(error, DriverError::OutOfMemory { .. }) {
+            self.failed.store(true, Ordering::Relaxed);
+        }
+        error
+    }
+
+    /// The result of work on the GPU, or none where its memory does not suffice.
+    fn tried<T>(&self, work: impl FnOnce() -> Result<T, DriverError>) -> Result<Option<T>, DeviceError> {
+        match work() {
+            Ok(result) => Ok(Some(result)),
+            Err(DriverError::OutOfMemory { .. }) => Ok(None),
+            Err(error) => Err(self.noted(error).into()),
+        }
+    }
+
+    /// Brings a vector into the memory of the process.
+    fn fetch(&self, vector: &mut FrVec) -> Result<(), DeviceError> {
+        if let Place::Gpu(buffer) = vector.place() {
+            let scalars = buffer.scalars().map_err(|error| self.noted(error))?;
+            *vector.place_mut() = Place::Host(scalars);
+        }
+        Ok(())
+    }
+
+    /// A copy of a vector in the memory of the process.
+    fn copied(&self, vector: &FrVec) -> Result<FrVec, DeviceError> {
+        Ok(FrVec::from_host(match vector.place() {
+            Place::Host(host) => host.clone(),
+            Place::Gpu(buffer) => buffer.scalars().map_err(|error| self.noted(error))?,
+        }))
+    }
+
+    /// Works on the buffer of `vector` and on those of `others`, if all are on the GPU and its memory suffices; else `host` works on
+    /// copies in the memory of the process.
+    fn work(
+        &self,
+        vector: &mut FrVec,
+        others: &[&FrVec],
+        gpu: impl FnOnce(&mut Buffer, &[&Buffer]) -> Result<(), DriverError>,
+        host: impl FnOnce(&mut FrVec, &[FrVec]) -> Result<(), DeviceError>,
+    ) -> Result<(), DeviceError> {
+        let buffers = others.iter().map(|other| match other.place() {
+            Place::Gpu(buffer) => Some(buffer),
+            Place::Host(_) => None,
+        });
+        if let (Some(buffers), Place::Gpu(buffer)) =
+            (buffers.collect::<Option<Vec<_>>>(), vector.place_mut())
+        {
+            let _turn = self.turn();
+            if self.tried(|| gpu(buffer, &buffers))?.is_some() {
+                return Ok(());
+            }
+        }
+        self.fetch(vector)?;
+        let others = others.iter().map(|other| self.copied(other));
+        host(vector, &others.collect::<Result<Vec<_>, _>>()?)
+    }
+
+    /// The bases on the GPU, copied there if need be; none where they do not fit.
+    fn resident<C: Curve>(&self, bases: &Bases<C>) -> Result<Option<Arc<Resident<C>>>, DeviceError> {
+        let copied = bases.copy_of(self.number);
+        if let Some(resident) = copied.and_then(|copied| copied.downcast::<Resident<C>>().ok()) {
+            return Ok(Some(resident));
+        }
+        match Resident::new(&self.driver, bases) {
+            Ok(resident) => {
+                let resident = Arc::new(resident);
+                bases.keep_copy(self.number, Arc::clone(&resident) as Arc<dyn Any + Send + Sync>);
+                Ok(Some(resident))
+            }
+            Err(Unusable::Bases(error)) => Err(error.into()),
+            Err(Unusable::Driver(DriverError::OutOfMemory { .. })) => Ok(None),
+            Err(Unusable::Driver(error)) => Err(self.noted(error).into()),
+        }
+    }
+
+    fn msm<C: Curve>(
+        &self,
+        bases: &Bases<C>,
+        scalars: FrSlice<'_>,
+        class: ScalarClass,
+        on_cpu: impl Fn(&Bases<C>, FrSlice<'_>) -> Result<ProjectiveOf<C>, DeviceError>,
+    ) -> Result<ProjectiveOf<C>, DeviceError> {
+        check_len("scalars of a multiplication", bases.len(), scalars.len())?;
+        check_max("bases of a multiplication", bases.len(), MAX_BASES)?;
+        let (vector, first) = scalars.within();
+        let Place::Gpu(buffer) = vector.place() else {
+            return on_cpu(bases, scalars);
+        };
+        let _turn = self.turn();
+        if bases.len() <= LARGEST_PART
+            && let Some(resident) = self.resident(bases)?
+            && let Some(sum) = self.multiplied(&resident, buffer, first, class, 0)?
+        {
+            return Ok(sum);
+        }
+        let sum = self.in_parts(bases, buffer, first, class)?;
+        sum.map_or_else(
+            || {
+                let host = self.copied(vector)?;
+                on_cpu(bases, host.slice(first..first + bases.len())?)
+            },
+            Ok,
+        )
+    }
+
+    /// A multiplication on the GPU; none where its memory does not suffice. The bases begin at index `start` of the caller's.
+    fn multiplied<C: Curve>(
+        &self,
+        bases: &Resident<C>,
+        scalars: &Buffer,
+        first: usize,
+        class: ScalarClass,
+        start: usize,
+    ) -> Result<Option<ProjectiveOf<C>>, DeviceError> {
+        match msm::multiply(bases, scalars, first, class) {
+            Ok(sum) => Ok(Some(sum)),
+            Err(Fault::OutOfClass(index)) => Err(DeviceError::OutOfClass {
+                index: start + index,
+                class,
+            }),
+            Err(Fault::Driver(DriverError::OutOfMemory { .. })) => Ok(None),
+            Err(Fault::Driver(error)) => Err(self.noted(error).into()),
+        }
+    }
+
+    /// A multiplication whose bases pass through the GPU in parts, the largest that fit; none where no part does.
+    fn in_parts<C: Curve>(
+        &self,
+        bases: &Bases<C>,
+        scalars: &Buffer,
+        first: usize,
+        class: ScalarClass,
+    ) -> Result<Option<ProjectiveOf<C>>, DeviceError> {
+        let mut part = bases.len().div_ceil(2).min(LARGEST_PART);
+        let (mut start, mut total) = (0, ProjectiveOf::<C>::ZERO);
+        while start < bases.len() {
+            if part < LEAST_PART {
+                return Ok(None);
+            }
+            let end = bases.len().min(start + part);
+            let own = bases.part(start..end)?;
+            let resident = match Resident::new(&self.driver, &own) {
+                Ok(resident) => Some(resident),
+                Err(Unusable::Bases(_)) => {
+                    // Of the whole section, for the index.
+                    bases.finite()?;
+                    None
+                }
+                Err(Unusable::Driver(DriverError::OutOfMemory { .. })) => None,
+                Err(Unusable::Driver(error)) => return Err(self.noted(error).into()),
+            };
+            let sum = match &resident {
+                Some(resident) => self.multiplied(resident, scalars, first + start, class, start)?,
+                None => None,
+            };
+            match sum {
+                Some(sum) => {
+                    total += sum;
+                    start = end;
+                }
+                None => part /= 2,
+            }
+        }
+        Ok(Some(total))
+    }
+
+    fn tabulate<C: Curve>(&self, bases: &Bases<C>, max_bytes: u64) -> Result<u64, DeviceError> {
+        if self.has_failed() || bases.is_empty() {
+            return Ok(0);
+        }
+        let _turn = self.turn();
+        let Some(resident) = self.resident(bases)? else {
+            return Ok(0);
+        };
+        if resident.table_bytes() > 0 {
+            return Ok(resident.table_bytes());
+        }
+        // Multiplications need memory too.
+        let free = self.free_bytes().map_err(|error| self.noted(error))?;
+        let limit = max_bytes.min(free.saturating_sub(self.facts().memory_bytes / 8));
+        let Some(Some(tabulated)) = self.tried(|| resident.tabulated(limit))? else {
+            return Ok(0);
+        };
+        let bytes = tabulated.table_bytes();
+        bases.keep_copy(self.number, Arc::new(tabulated));
+        Ok(bytes)
+    }
+}
+
+impl Device for Cuda {
+    fn info(&self) -> DeviceInfo {
+        let facts = self.facts();
+        DeviceInfo {
+            name: facts.name.clone(),
+            parallelism: facts.multiprocessors,
+        }
+    }
+
+    fn upload(&self, mut values: Vec<Fr>) -> Result<FrVec, DeviceError> {
+        if !self.has_failed() {
+            let buffer = self.tried(|| Buffer::of_scalars(&self.driver, &values));
+            if let Ok(Some(buffer)) = buffer {
+                values.zeroize();
+                return Ok(FrVec::from_gpu(buffer));
+            }
+        }
+        // What the GPU does not take, the CPU does.
+        Ok(FrVec::from_host(values))
+    }
+
+    fn download(&self, mut vector: FrVec) -> Result<Vec<Fr>, DeviceError> {
+        self.fetch(&mut vector)?;
+        Cpu.download(vector)
+    }
+
+    fn ntt(
+        &self,
+        vector: &mut FrVec,
+        domain: &Domain,
+        direction: Direction,
+        points: Points,
+    ) -> Result<(), DeviceError> {
+        check_len("a transform", domain.n(), vector.len())?;
+        let offset = domain.points(points).ok_or(DeviceError::ZeroShift)?.offset;
+        let shift = (points != Points::Subgroup).then_some(offset);
+        self.work(
+            vector,
+            &[],
+            |buffer, _| ntt::transform(&self.driver, &self.plans, buffer, domain, direction, shift),
+            |vector, _| Cpu.ntt(vector, domain, direction, points),
+        )
+    }
+
+    fn to_coset(&self, vector: &mut FrVec, domain: &Domain) -> Result<(), DeviceError> {
+        check_len("a transform", domain.n(), vector.len())?;
+        self.work(
+            vector,
+            &[],
+            |buffer, _| ntt::to_coset(&self.driver, &self.plans, buffer, domain),
+            |vector, _| Cpu.to_coset(vector, domain),
+        )
+    }
+
+    fn mul_sub_scale(
+        &self,
+        a: &mut FrVec,
+        b: &FrVec,
+        c: &FrVec,
+        scale: Fr,
+    ) -> Result<(), DeviceError> {
+        check_len("second operand", a.len(), b.len())?;
+        check_len("third operand", a.len(), c.len())?;
+        self.work(
+            a,
+            &[b, c],
+            |a, others| ntt::mul_sub_scale(&self.driver, a, others[0], others[1], scale),
+            |a, others| Cpu.mul_sub_scale(a, &others[0], &others[1], scale),
+        )
+    }
+
+    fn mul_pointwise(&self, a: &mut FrVec, b: &FrVec) -> Result<(), DeviceError> {
+        check_len("second operand", a.len(), b.len())?;
+        self.work(
+            a,
+            &[b],
+            |a, others| ntt::mul(&self.driver, a, others[0]),
+            |a, others| Cpu.mul_pointwise(a, &others[0]),
+        )
+    }
+
+    fn msm_g1(
+        &self,
+        bases: &Bases<G1>,
+        scalars: FrSlice<'_>,
+        class: ScalarClass,
+    ) -> Result<G1Projective, DeviceError> {
+        self.msm(bases, scalars, class, |bases, scalars| {
+            Cpu.msm_g1(bases, scalars, class)
+        })
+    }
+
+    fn msm_g2(
+        &self,
+        bases: &Bases<G2>,
+        scalars: FrSlice<'_>,
+        class: ScalarClass,
+    ) -> Result<G2Projective, DeviceError> {
+        self.msm(bases, scalars, class, |bases, scalars| {
+            Cpu.msm_g2(bases, scalars, class)
+        })
+    }
+
+    fn tabulate_g1(
+        &self,
+        bases: &Bases<G1>,
+        _n_full: usize,
+        max_bytes: u64,
+    ) -> Result<u64, DeviceError> {
+        self.tabulate(bases, max_bytes)
+    }
+
+    fn tabulate_g2(
+        &self,
+        bases: &Bases<G2>,
+        _n_full: usize,
+        max_bytes: u64,
+    ) -> Result<u64, DeviceError> {
+        self.tabulate(bases, max_bytes)
+    }
+
+    fn msm_grouped_g1(
+        &self,
+        bases: &Bases<G1>,
+        groups: &[u32],
+        values: FrSlice<'_>,
+    ) -> Result<G1Projective, DeviceError> {
+        check_len("groups of bases", bases.len(), groups.len())?;
+        check_max("bases of a multiplication", bases.len(), MAX_BASES)?;
+        let members = groups.iter().filter(|group| **group != NO_GROUP);
+        let n_groups = members.max().map_or(0, |last| *last as usize + 1);
+        if n_groups > values.len() {
+            return Err(DeviceError::Length {
+                what: "values of groups",
+                expected: n_groups,
+                got: values.len(),
+            });
+        }
+        let (vector, first) = values.within();
+        if let Place::Gpu(buffer) = vector.place() {
+            let _turn = self.turn();
+            if let Some(resident) = self.resident(bases)? {
+                let work = || msm::multiply_grouped(&resident, groups, buffer, first, n_groups);
+                match work() {
+                    Ok(sum) => return Ok(sum),
+                    Err(Fault::Driver(DriverError::OutOfMemory { .. })) => {}
+                    Err(Fault::Driver(error)) => return Err(self.noted(error).into()),
+                    Err(Fault::OutOfClass(index)) => {
+                        let class = ScalarClass::Full;
+                        return Err(DeviceError::OutOfClass { index, class });
+                    }
+                }
+            }
+        }
+        let values = self.copied(vector)?;
+        Cpu.msm_grouped_g1(bases, groups, values.slice(first..values.len())?)
+    }
+
+    // Set-ups are made once, and their time is that of writing the key.
+    fn fixed_base_g1(
+        &self,
+        base: &FixedBase<G1>,
+        scalars: &[Fr],
+    ) -> Result<Vec<G1Affine>, DeviceError> {
+        Cpu.fixed_base_g1(base, scalars)
+    }
+
+    fn fixed_base_g2(
+        &self,
+        base: &FixedBase<G2>,
+        scalars: &[Fr],
+    ) -> Result<Vec<G2Affine>, DeviceError> {
+        Cpu.fixed_base_g2(base, scalars)
+    }
+}
+
+impl fmt::Debug for Cuda {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Cuda({})", self.facts().name)
+    }
+}

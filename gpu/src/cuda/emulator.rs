@@ -1,0 +1,231 @@
+//! # The emulation of the kernels on the CPU, for tests
+//!
+//! The device code is compiled by the machine's C++ compiler and its blocks run one after another (`cuda/emulation.cpp`): the same kernels,
+//! launched by the same code as on a GPU. Slow: for small sizes.
+
+#![allow(unsafe_code)]
+
+use std::ffi::{CString, c_char, c_int, c_void};
+use std::fmt;
+use std::path::Path;
+use std::process::Command;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use libloading::Library;
+
+use super::driver::{Address, Arg, Driver, DriverError, Facts, Kernel};
+use super::source;
+
+/// Device memory that the emulation pretends to have.
+const MEMORY_BYTES: u64 = 4 << 30;
+
+/// What the library runs: one launch at a time, since the index of a thread is a global of it.
+static RUNNING: Mutex<()> = Mutex::new(());
+
+type Alloc = unsafe extern "C" fn(usize) -> *mut c_void;
+type Free = unsafe extern "C" fn(*mut c_void, usize);
+type Launch =
+    unsafe extern "C" fn(*const c_char, u32, u32, u32, *mut *mut c_void) -> c_int;
+
+/// The kernels, compiled for the CPU.
+struct Kernels {
+    _library: Library,
+    alloc: Alloc,
+    free: Free,
+    launch: Launch,
+}
+
+/// A driver that runs kernels on the CPU.
+pub(crate) struct Emulator {
+    kernels: &'static Kernels,
+    facts: Facts,
+    memory_bytes: u64,
+    /// Address and length of everything that is taken.
+    taken: Mutex<Vec<(Address, usize)>>,
+}
+
+impl Emulator {
+    /// A device with `memory_bytes` of memory.
+    ///
+    /// # Errors
+    /// There is no C++ compiler, or the device code does not compile.
+    pub(crate) fn new(memory_bytes: Option<u64>) -> Result<Arc<dyn Driver>, DriverError> {
+        static KERNELS: OnceLock<Result<Kernels, DriverError>> = OnceLock::new();
+        let kernels = KERNELS.get_or_init(compile).as_ref().map_err(Clone::clone)?;
+        Ok(Arc::new(Self {
+            kernels,
+            facts: Facts {
+                name: "emulation".to_owned(),
+                architecture: (0, 0),
+                multiprocessors: 2,
+                memory_bytes: memory_bytes.unwrap_or(MEMORY_BYTES),
+                driver: String::new(),
+                clock_khz: 0,
+            },
+            memory_bytes: memory_bytes.unwrap_or(MEMORY_BYTES),
+            taken: Mutex::new(Vec::new()),
+        }))
+    }
+
+    fn taken(&self) -> std::sync::MutexGuard<'_, Vec<(Address, usize)>> {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Panics unless the range lies in one allocation: a defect of the code above.
+    fn check(&self, at: Address, bytes: usize) {
+        let inside = self.taken().iter().any(|(start, len)| {
+            at >= *start && at + bytes as u64 <= start + (*len as u64).next_multiple_of(16)
+        });
+        assert!(inside, "{bytes} bytes at {at:#x} are not device memory");
+    }
+}
+
+fn compile() -> Result<Kernels, DriverError> {
+    let failed = |reason: String| DriverError::Failed {
+        call: "compiling the kernels for the CPU",
+        reason,
+    };
+    let folder = tempfile::tempdir().map_err(|error| failed(error.to_string()))?;
+    let units = super::driver::Unit::ALL.map(|unit| {
+        let file = source::unit(unit);
+        (file.name, file.text)
+    });
+    let headers = source::HEADERS.iter().chain(source::EMULATION);
+    for (name, text) in headers.map(|file| (file.name, file.text)).chain(units) {
+        std::fs::write(folder.path().join(name), text).map_err(|e| failed(e.to_string()))?;
+    }
+    let compiler = std::env::var("CXX").unwrap_or_else(|_| "c++".to_owned());
+    let output = Command::new(&compiler)
+        .args(["-std=c++17", "-O2", "-fPIC", "-shared", "-o", "kernels.so"])
+        .arg("emulation.cpp")
+        .current_dir(folder.path())
+        .output()
+        .map_err(|error| failed(format!("{compiler}: {error}")))?;
+    if !output.status.success() {
+        let log = String::from_utf8_lossy(&output.stderr);
+        return Err(failed(log.chars().take(4000).collect()));
+    }
+    load(&folder.path().join("kernels.so")).map_err(|error| failed(error.to_string()))
+}
+
+fn load(path: &Path) -> Result<Kernels, libloading::Error> {
+    // SAFETY: the library was just made from this crate's own sources; its initialisers only link a list of names. The symbols have the types
+    // that `emulation.cpp` gives them, and stay valid with the library, which is kept as long as they are.
+    unsafe {
+        let library = Library::new(path)?;
+        let alloc = *library.get::<Alloc>(b"emulation_alloc\0")?;
+        let free = *library.get::<Free>(b"emulation_free\0")?;
+        let launch = *library.get::<Launch>(b"emulation_launch\0")?;
+        Ok(Kernels {
+            _library: library,
+            alloc,
+            free,
+            launch,
+        })
+    }
+}
+
+impl Driver for Emulator {
+    fn facts(&self) -> &Facts {
+        &self.facts
+    }
+
+    fn free_bytes(&self) -> Result<u64, DriverError> {
+        let used: u64 = self.taken().iter().map(|(_, bytes)| *bytes as u64).sum();
+        Ok(self.memory_bytes.saturating_sub(used))
+    }
+
+    fn alloc(&self, bytes: usize) -> Result<Address, DriverError> {
+        if bytes as u64 > self.free_bytes()? {
+            return Err(DriverError::OutOfMemory { bytes });
+        }
+        // SAFETY: maps new memory, or gives null.
+        let at = unsafe { (self.kernels.alloc)(bytes) } as Address;
+        if at == 0 {
+            return Err(DriverError::OutOfMemory { bytes });
+        }
+        self.taken().push((at, bytes));
+        Ok(at)
+    }
+
+    fn free(&self, at: Address) {
+        let mut taken = self.taken();
+        let index = taken.iter().position(|(start, _)| *start == at);
+        let (at, bytes) = taken.swap_remove(index.expect("freed memory was taken"));
+        // SAFETY: `alloc` gave this address for as many bytes, and it was in the list, so it was not freed before.
+        unsafe { (self.kernels.free)(at as *mut c_void, bytes) };
+    }
+
+    fn zero(&self, at: Address, bytes: usize) -> Result<(), DriverError> {
+        self.check(at, bytes);
+        // SAFETY: the range is memory that `alloc` gave (checked above) and that nobody borrows.
+        unsafe { std::ptr::write_bytes(at as *mut u8, 0, bytes) };
+        Ok(())
+    }
+
+    fn upload(&self, to: Address, from: &[u8]) -> Result<(), DriverError> {
+        self.check(to, from.len());
+        // SAFETY: as in `zero`; a slice of the host's is not device memory, so they do not overlap.
+        unsafe { std::ptr::copy_nonoverlapping(from.as_ptr(), to as *mut u8, from.len()) };
+        Ok(())
+    }
+
+    fn download(&self, from: Address, to: &mut [u8]) -> Result<(), DriverError> {
+        self.check(from, to.len());
+        // SAFETY: as in `upload`; every byte of device memory is initialised, `alloc` fills it.
+        unsafe { std::ptr::copy_nonoverlapping(from as *const u8, to.as_mut_ptr(), to.len()) };
+        Ok(())
+    }
+
+    fn copy(&self, to: Address, from: Address, bytes: usize) -> Result<(), DriverError> {
+        self.check(to, bytes);
+        self.check(from, bytes);
+        // SAFETY: both ranges are memory that `alloc` gave; `copy` allows them to overlap.
+        unsafe { std::ptr::copy(from as *const u8, to as *mut u8, bytes) };
+        Ok(())
+    }
+
+    fn launch(
+        &self,
+        kernel: Kernel,
+        grid: u32,
+        block: u32,
+        shared: u32,
+        args: &[Arg],
+    ) -> Result<(), DriverError> {
+        assert!(grid > 0 && (1..=1024).contains(&block), "{kernel:?}: {grid} blocks of {block}");
+        assert!(shared <= 227 << 10, "{kernel:?}: {shared} bytes of shared memory");
+        let name = CString::new(kernel.name).expect("a name without zeros");
+        let mut values = args.to_vec();
+        let mut pointers: Vec<*mut c_void> = values
+            .iter_mut()
+            .map(|arg| match arg {
+                Arg::At(at) => std::ptr::from_mut(at).cast(),
+                Arg::U32(word) => std::ptr::from_mut(word).cast(),
+                Arg::Element(words) => words.as_mut_ptr().cast(),
+            })
+            .collect();
+        let _one = RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
+        // SAFETY: the name ends with a zero; the arguments are as the callers of `launch` promise, of the kernel's types in its order, and live
+        // through the call. An access outside device memory ends the process at a guard page.
+        let code = unsafe {
+            (self.kernels.launch)(name.as_ptr(), grid, block, shared, pointers.as_mut_ptr())
+        };
+        match code {
+            0 => Ok(()),
+            1 => panic!("there is no kernel {kernel:?}"),
+            2 => panic!("{kernel:?}: a barrier that some threads do not reach"),
+            _ => Err(DriverError::OutOfMemory { bytes: shared as usize }),
+        }
+    }
+
+    fn synchronize(&self) -> Result<(), DriverError> {
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Emulator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Emulator")
+    }
+}

@@ -1,0 +1,159 @@
+//! # Module: a GPU of NVIDIA's, behind its driver
+//!
+//! The driver and the compiler of device code are libraries that are looked for at run time; a machine without them has no GPU, which is no
+//! error of a program that can do without. Every thread may call; all work stands in one queue per GPU.
+
+// Calls into the driver.
+#![allow(unsafe_code)]
+
+mod cache;
+mod context;
+mod image;
+mod kernels;
+mod memory;
+mod nvrtc;
+mod probe;
+mod recipe;
+mod staging;
+
+use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
+
+use cudarc::driver::result;
+
+use self::context::{Context, check};
+use self::kernels::Kernels;
+use self::memory::Memory;
+use self::staging::Staging;
+use super::driver::{Address, Arg, Driver, DriverError, Facts, Kernel};
+
+pub(crate) use self::image::key;
+pub(crate) use self::nvrtc::Nvrtc;
+pub(crate) use self::probe::{Found, Unusable, gpus};
+pub(crate) use self::recipe::{CUBIN, KEY, file_name};
+
+/// A GPU.
+#[derive(Debug)]
+pub(crate) struct Nvidia {
+    facts: Facts,
+    kernels: Kernels,
+    memory: Memory,
+    up: Mutex<Staging>,
+    down: Mutex<Staging>,
+    /// Last: what stands above lives in it.
+    context: Context,
+}
+
+impl Nvidia {
+    /// Opens the GPU with this number, as the driver counts.
+    ///
+    /// # Errors
+    /// There is no such GPU, or it cannot be used.
+    pub(crate) fn open(ordinal: usize) -> Result<Self, DriverError> {
+        let version = probe::initialize()?;
+        let (device, facts) = probe::look(ordinal)?;
+        let context = Context::open(device)?;
+        let (major, minor) = facts.architecture;
+        Ok(Self {
+            kernels: Kernels::new(10 * major + minor, version),
+            memory: Memory::open(&context)?,
+            up: Mutex::new(Staging::new()?),
+            down: Mutex::new(Staging::new()?),
+            facts,
+            context,
+        })
+    }
+
+    /// Overwrites what was staged for uploads that are done. While another thread uploads it is left to the next occasion.
+    fn wipe_uploads(&self) {
+        match self.up.try_lock() {
+            Ok(mut up) => up.wipe(),
+            Err(TryLockError::Poisoned(up)) => up.into_inner().wipe(),
+            Err(TryLockError::WouldBlock) => {}
+        }
+    }
+}
+
+impl Driver for Nvidia {
+    fn facts(&self) -> &Facts {
+        &self.facts
+    }
+
+    fn free_bytes(&self) -> Result<u64, DriverError> {
+        self.context.bind()?;
+        self.memory.free_bytes()
+    }
+
+    fn alloc(&self, bytes: usize) -> Result<Address, DriverError> {
+        self.context.bind()?;
+        self.memory.alloc(&self.context, bytes)
+    }
+
+    fn free(&self, at: Address) {
+        // What a GPU that has failed does not take back is gone with it.
+        let _ = self
+            .context
+            .bind()
+            .and_then(|()| self.memory.free(&self.context, at));
+    }
+
+    fn zero(&self, at: Address, bytes: usize) -> Result<(), DriverError> {
+        self.context.bind()?;
+        // SAFETY: the stream is live; the range is the caller's.
+        let answer = unsafe { result::memset_d8_async(at, 0, bytes, self.context.stream()) };
+        check("cuMemsetD8Async", answer)
+    }
+
+    fn upload(&self, to: Address, from: &[u8]) -> Result<(), DriverError> {
+        self.context.bind()?;
+        lock(&self.up).upload(&self.context, to, from)
+    }
+
+    fn download(&self, from: Address, to: &mut [u8]) -> Result<(), DriverError> {
+        self.context.bind()?;
+        lock(&self.down).download(&self.context, from, to)?;
+        self.wipe_uploads();
+        Ok(())
+    }
+
+    fn copy(&self, to: Address, from: Address, bytes: usize) -> Result<(), DriverError> {
+        self.context.bind()?;
+        // SAFETY: the stream is live; both ranges are the caller's.
+        let answer = unsafe { result::memcpy_dtod_async(to, from, bytes, self.context.stream()) };
+        check("cuMemcpyDtoDAsync", answer)
+    }
+
+    fn launch(
+        &self,
+        kernel: Kernel,
+        grid: u32,
+        block: u32,
+        shared: u32,
+        args: &[Arg],
+    ) -> Result<(), DriverError> {
+        self.context.bind()?;
+        self.kernels
+            .launch(&self.context, kernel, [grid, block, shared], args)
+    }
+
+    fn synchronize(&self) -> Result<(), DriverError> {
+        self.context.bind()?;
+        self.context.synchronize()?;
+        self.wipe_uploads();
+        Ok(())
+    }
+}
+
+impl Drop for Nvidia {
+    fn drop(&mut self) {
+        // The thread stays bound while the parts are dropped, and nothing runs that uses them.
+        let _ = self
+            .context
+            .bind()
+            .and_then(|()| self.context.synchronize());
+    }
+}
+
+/// A panic while staging leaves slots that are waited for and wiped like others.
+fn lock(staging: &Mutex<Staging>) -> MutexGuard<'_, Staging> {
+    staging.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,96 @@
+//! # Context: one GPU as the driver sees it, and the queue of this process on it
+
+// Calls into the driver.
+#![allow(unsafe_code)]
+
+use cudarc::driver::result::{self, primary_ctx, stream};
+use cudarc::driver::sys;
+
+use crate::cuda::driver::DriverError;
+
+/// Names a failed call, and says what the driver said.
+pub(super) fn check<T>(
+    call: &'static str,
+    answer: Result<T, result::DriverError>,
+) -> Result<T, DriverError> {
+    answer.map_err(|error| DriverError::Failed {
+        call,
+        reason: explain(error),
+    })
+}
+
+fn explain(error: result::DriverError) -> String {
+    match (error.error_name(), error.error_string()) {
+        (Ok(name), Ok(text)) => format!("{}: {}", name.to_string_lossy(), text.to_string_lossy()),
+        _ => format!("error {}", error.0 as u32),
+    }
+}
+
+/// The GPU's primary context, and the one stream on which everything is queued.
+#[derive(Debug)]
+pub(super) struct Context {
+    device: sys::CUdevice,
+    context: sys::CUcontext,
+    stream: sys::CUstream,
+}
+
+// SAFETY: the handles name objects of the driver, which any thread may use, several at once.
+unsafe impl Send for Context {}
+// SAFETY: see above.
+unsafe impl Sync for Context {}
+
+impl Context {
+    /// The driver is initialized.
+    pub(super) fn open(device: sys::CUdevice) -> Result<Self, DriverError> {
+        // SAFETY: the device comes from the driver; `Drop` releases what is retained here, once.
+        let context = unsafe { primary_ctx::retain(device) };
+        let mut context = Self {
+            device,
+            context: check("cuDevicePrimaryCtxRetain", context)?,
+            stream: stream::null(),
+        };
+        context.bind()?;
+        context.stream = check(
+            "cuStreamCreate",
+            stream::create(stream::StreamKind::NonBlocking),
+        )?;
+        Ok(context)
+    }
+
+    /// Makes the calling thread's calls go to this GPU.
+    pub(super) fn bind(&self) -> Result<(), DriverError> {
+        // SAFETY: the context is retained as long as `self` lives.
+        check("cuCtxSetCurrent", unsafe {
+            result::ctx::set_current(self.context)
+        })
+    }
+
+    pub(super) fn device(&self) -> sys::CUdevice {
+        self.device
+    }
+
+    /// The queue; it lives as long as the context.
+    pub(super) fn stream(&self) -> sys::CUstream {
+        self.stream
+    }
+
+    /// Waits for everything that was queued. The thread is bound.
+    pub(super) fn synchronize(&self) -> Result<(), DriverError> {
+        // SAFETY: the stream lives as long as `self`.
+        check("cuStreamSynchronize", unsafe {
+            stream::synchronize(self.stream)
+        })
+    }
+}
+
+impl Drop for Context {
+    fn drop(&mut self) {
+        // A context that cannot be bound is beyond repair; what it holds goes with the process.
+        if self.bind().is_ok() && !self.stream.is_null() {
+            // SAFETY: the stream was created in `open`, and nobody uses it any longer.
+            let _ = unsafe { stream::destroy(self.stream) };
+        }
+        // SAFETY: retained once in `open`, released once here.
+        let _ = unsafe { primary_ctx::release(self.device) };
+    }
+}

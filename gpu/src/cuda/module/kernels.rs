@@ -1,0 +1,230 @@
+//! # Kernels: loaded units, and the functions in them
+
+// Calls into the driver.
+#![allow(unsafe_code)]
+
+use std::collections::HashMap;
+use std::ffi::{CString, c_void};
+use std::fmt;
+use std::sync::{Mutex, OnceLock, PoisonError};
+
+use cudarc::driver::result::{self, function, module};
+use cudarc::driver::sys::{self, CUfunction_attribute, CUresult};
+
+use super::context::{Context, check};
+use super::image;
+use crate::cuda::driver::{Arg, DriverError, Kernel, Unit};
+
+/// Dynamic shared memory that a kernel may have without asking.
+const SHARED_BYTES: u32 = 48 << 10;
+
+/// The version of CUDA whose driver tells the sizes of a kernel's parameters: 12.4.
+const TELLS_PARAMETERS: u32 = 12_040;
+
+/// The kernels of one GPU, each unit loaded when it is first used. Methods ask for a thread that is bound to the context.
+pub(super) struct Kernels {
+    sm: u32,
+    /// Version of CUDA that the driver is for: 12040 for 12.4.
+    version: u32,
+    modules: [OnceLock<Result<Module, DriverError>>; Unit::ALL.len()],
+    functions: Mutex<HashMap<Kernel, Function>>,
+}
+
+#[derive(Clone, Copy)]
+struct Module(sys::CUmodule);
+
+// SAFETY: the handle names an object of the driver, which any thread may use, several at once.
+unsafe impl Send for Module {}
+// SAFETY: see above.
+unsafe impl Sync for Module {}
+
+#[derive(Clone)]
+struct Function {
+    handle: sys::CUfunction,
+    /// Dynamic shared memory that it may have.
+    shared: u32,
+    /// Bytes of each parameter, where the driver tells.
+    parameters: Option<Vec<usize>>,
+}
+
+// SAFETY: the handle names an object of the driver, which any thread may use, several at once.
+unsafe impl Send for Function {}
+
+impl Kernels {
+    pub(super) fn new(sm: u32, version: u32) -> Self {
+        Self {
+            sm,
+            version,
+            modules: Default::default(),
+            functions: Mutex::default(),
+        }
+    }
+
+    /// Queues a launch.
+    pub(super) fn launch(
+        &self,
+        context: &Context,
+        kernel: Kernel,
+        [grid, block, shared]: [u32; 3],
+        args: &[Arg],
+    ) -> Result<(), DriverError> {
+        let handle = self.function(kernel, shared, args)?;
+        let mut values: Vec<*mut c_void> = args.iter().map(|arg| value_of(arg).0).collect();
+        // SAFETY: the module of the function stays loaded as long as `self`; there are as many values as the function has parameters, of their
+        // sizes, which `function` checked where the driver tells them; the call copies them before it returns. Addresses are the caller's.
+        let answer = unsafe {
+            result::launch_kernel(
+                handle,
+                (grid, 1, 1),
+                (block, 1, 1),
+                shared,
+                context.stream(),
+                &mut values,
+            )
+        };
+        check("cuLaunchKernel", answer).map_err(|error| naming(kernel, error))
+    }
+
+    /// The function, allowed to have `shared` bytes of shared memory, and found to take the arguments.
+    fn function(
+        &self,
+        kernel: Kernel,
+        shared: u32,
+        args: &[Arg],
+    ) -> Result<sys::CUfunction, DriverError> {
+        let mut functions = self
+            .functions
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if !functions.contains_key(&kernel) {
+            drop(functions);
+            let found = self.find(kernel).map_err(|error| naming(kernel, error))?;
+            functions = self
+                .functions
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            functions.entry(kernel).or_insert(found);
+        }
+        let function = functions
+            .get_mut(&kernel)
+            .ok_or_else(|| failed(kernel, "lost"))?;
+        if shared > function.shared {
+            allow_shared(function.handle, shared).map_err(|error| naming(kernel, error))?;
+            function.shared = shared;
+        }
+        let sizes: Vec<usize> = args.iter().map(|arg| value_of(arg).1).collect();
+        match &function.parameters {
+            Some(parameters) if *parameters != sizes => {
+                let reason = format!("it takes arguments of {parameters:?} bytes, not {sizes:?}");
+                Err(failed(kernel, &reason))
+            }
+            _ => Ok(function.handle),
+        }
+    }
+
+    fn find(&self, kernel: Kernel) -> Result<Function, DriverError> {
+        let module = self.modules[kernel.unit as usize].get_or_init(|| self.load(kernel.unit));
+        let name = CString::new(kernel.name).map_err(|error| failed(kernel, &error.to_string()))?;
+        // SAFETY: the module stays loaded as long as `self`.
+        let handle = unsafe { module::get_function(module.clone()?.0, name) };
+        let handle = check("cuModuleGetFunction", handle)?;
+        let parameters = (self.version >= TELLS_PARAMETERS).then(|| parameters_of(handle));
+        Ok(Function {
+            handle,
+            shared: SHARED_BYTES,
+            parameters: parameters.transpose()?,
+        })
+    }
+
+    /// Loads what was embedded for this architecture, or what is compiled for it, or else what was embedded for a sister of it.
+    fn load(&self, unit: Unit) -> Result<Module, DriverError> {
+        // A driver that is older than the compiler of an image may not load it.
+        if let Some(module) = image::embedded(unit, self.sm).and_then(|image| load(image).ok()) {
+            return Ok(module);
+        }
+        match image::compiled(unit, self.sm, self.version / 1000) {
+            Ok(image) => load(&image),
+            Err(error) => image::embedded_for_family(unit, self.sm).map_or(Err(error), load),
+        }
+    }
+}
+
+impl fmt::Debug for Kernels {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "kernels for sm_{}", self.sm)
+    }
+}
+
+impl Drop for Kernels {
+    fn drop(&mut self) {
+        for module in self.modules.iter_mut().filter_map(OnceLock::take).flatten() {
+            // SAFETY: loaded once, and nothing that was queued still runs its kernels.
+            let _ = unsafe { module::unload(module.0) };
+        }
+    }
+}
+
+fn load(image: &[u8]) -> Result<Module, DriverError> {
+    // What was embedded begins at any byte; ELF files are read by words.
+    let image = image.to_vec();
+    // SAFETY: a cubin says itself where it ends; the driver copies it.
+    let module = unsafe { module::load_data(image.as_ptr().cast()) };
+    check("cuModuleLoadData", module).map(Module)
+}
+
+fn allow_shared(function: sys::CUfunction, bytes: u32) -> Result<(), DriverError> {
+    let attribute = CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
+    let bytes = i32::try_from(bytes).unwrap_or(i32::MAX);
+    // SAFETY: the module of the function is loaded.
+    let answer = unsafe { function::set_function_attribute(function, attribute, bytes) };
+    check("cuFuncSetAttribute", answer)
+}
+
+/// Bytes of each parameter.
+fn parameters_of(function: sys::CUfunction) -> Result<Vec<usize>, DriverError> {
+    let mut sizes = Vec::new();
+    loop {
+        let (mut offset, mut size) = (0, 0);
+        // SAFETY: the module of the function is loaded; both pointers are to live integers.
+        let answer = unsafe {
+            sys::cuFuncGetParamInfo(function, sizes.len(), &raw mut offset, &raw mut size)
+        };
+        if answer == CUresult::CUDA_ERROR_INVALID_VALUE {
+            return Ok(sizes);
+        }
+        check("cuFuncGetParamInfo", answer.result())?;
+        sizes.push(size);
+    }
+}
+
+/// Where the value of an argument lies, and its bytes.
+fn value_of(arg: &Arg) -> (*mut c_void, usize) {
+    match arg {
+        Arg::At(address) => erase(address),
+        Arg::U32(number) => erase(number),
+        Arg::Element(words) => erase(words),
+    }
+}
+
+/// The driver takes pointers to what it does not write.
+fn erase<T>(value: &T) -> (*mut c_void, usize) {
+    (std::ptr::from_ref(value).cast_mut().cast(), size_of::<T>())
+}
+
+fn failed(kernel: Kernel, reason: &str) -> DriverError {
+    DriverError::Failed {
+        call: "a launch",
+        reason: format!("{}: {reason}", kernel.name),
+    }
+}
+
+/// Says which kernel a call was about.
+fn naming(kernel: Kernel, error: DriverError) -> DriverError {
+    match error {
+        DriverError::Failed { call, reason } => DriverError::Failed {
+            call,
+            reason: format!("{}: {reason}", kernel.name),
+        },
+        other => other,
+    }
+}

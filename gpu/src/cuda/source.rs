@@ -1,0 +1,41 @@
+//! # Source: the device code, as text
+//!
+//! The same text is compiled for GPUs by NVRTC and for the CPU by a C++ compiler.
+
+use super::driver::Unit;
+
+/// A file of device code: its name in `#include` lines, and its text.
+pub(crate) struct File {
+    pub(crate) name: &'static str,
+    pub(crate) text: &'static str,
+}
+
+macro_rules! file {
+    ($name:literal) => {
+        File {
+            name: $name,
+            text: include_str!(concat!("../../cuda/", $name)),
+        }
+    };
+}
+
+/// What units include.
+pub(crate) const HEADERS: &[File] = &[
+    file!("platform.cuh"),
+    file!("field.cuh"),
+    file!("curve.cuh"),
+    file!("msm.cuh"),
+];
+
+/// What makes the CPU a platform for the units; no GPU compiler sees it.
+pub(crate) const EMULATION: &[File] = &[file!("emulation.hpp"), file!("emulation.cpp")];
+
+/// The file of a unit.
+pub(crate) const fn unit(unit: Unit) -> File {
+    match unit {
+        Unit::Field => file!("field.cu"),
+        Unit::Ntt => file!("ntt.cu"),
+        Unit::MsmG1 => file!("msm_g1.cu"),
+        Unit::MsmG2 => file!("msm_g2.cu"),
+    }
+}
