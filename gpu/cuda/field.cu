@@ -25,6 +25,7 @@ OPERATION(field_inverse_fq, Fq, a.inverse())
 OPERATION(field_mul_fr, Fr, a *b)
 OPERATION(field_sqr_fr, Fr, a.squared())
 OPERATION(field_sub_fr, Fr, a - b)
+OPERATION(field_inverse_fr, Fr, a.inverse())
 OPERATION(field_mul_fq2, Fq2, a *b)
 OPERATION(field_sqr_fq2, Fq2, a.squared())
 

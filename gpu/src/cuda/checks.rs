@@ -44,6 +44,10 @@ pub(crate) fn check_arithmetic(driver: &Arc<dyn Driver>, n: usize) -> Result<(),
     check(driver, "field_mul_fr", &a, &b, |a, b| *a * b)?;
     check(driver, "field_sqr_fr", &a, &b, |a, _| a.square())?;
     check(driver, "field_sub_fr", &a, &b, |a, b| *a - b)?;
+    let (a, b) = (&a[..inverted], &b[..inverted]);
+    check(driver, "field_inverse_fr", a, b, |a, _| {
+        a.inverse().unwrap_or(Fr::ZERO)
+    })?;
     let pairs = |seed| -> Vec<Fq2> {
         let parts = operands::<Fq>(seed, 2 * few);
         parts.chunks(2).map(|c| Fq2::new(c[0], c[1])).collect()
