@@ -3,6 +3,8 @@
 //! Each operation of a [`Device`] is compared with the sentence of its documentation, computed the slow way: sums of
 //! double-and-add products (for many points, one product by the sum of known logarithms), polynomials evaluated term by term. The inputs are fixed: no randomness, no clock.
 
+mod vectors;
+
 use ark_bn254::Fr;
 use ark_ec::short_weierstrass::Projective;
 use ark_ec::{AffineRepr, CurveGroup, PrimeGroup};
@@ -10,6 +12,8 @@ use ark_ff::{AdditiveGroup, FftField, Field, PrimeField, Zero};
 use thiserror::Error;
 
 use crate::bases::Bases;
+use crate::cuda::emulator::Emulator;
+use crate::cuda::{Cuda, DriverError};
 use crate::curve::{AffineOf, Curve, G1, G2, ProjectiveOf};
 use crate::device::{Device, DeviceError, Direction, FixedBase, FrSlice, NO_GROUP, Points};
 use crate::domain::Domain;
@@ -45,7 +49,7 @@ pub enum Mismatch {
     Device(#[from] DeviceError),
     /// The machine below the device failed.
     #[error(transparent)]
-    Driver(#[from] crate::cuda::DriverError),
+    Driver(#[from] DriverError),
 }
 
 /// Runs the whole suite.
@@ -55,6 +59,7 @@ pub enum Mismatch {
 pub fn check_device(device: &dyn Device) -> Result<(), Mismatch> {
     check_transforms(device)?;
     check_element_wise(device)?;
+    vectors::check(device)?;
     check_msm::<G1>(device, &|bases, scalars, class| {
         device.msm_g1(bases, scalars, class)
     })?;
@@ -74,6 +79,14 @@ pub fn check_device(device: &dyn Device) -> Result<(), Mismatch> {
     check_grouped(device)?;
     check_fixed_base::<G1>(&|base, scalars| device.fixed_base_g1(base, scalars))?;
     check_fixed_base::<G2>(&|base, scalars| device.fixed_base_g2(base, scalars))
+}
+
+/// A GPU whose kernels run on the CPU: slow, for small sizes.
+///
+/// # Errors
+/// There is no C++ compiler.
+pub fn emulated_gpu() -> Result<Cuda, DriverError> {
+    Ok(Cuda::with_driver(Emulator::new(None)?))
 }
 
 /// Compares transforms, element-wise operations and multiplications of `n` elements, a power of two, on two devices.
