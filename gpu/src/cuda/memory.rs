@@ -52,7 +52,11 @@ impl Buffer {
     }
 
     pub(crate) fn zero(&self) -> Result<(), DriverError> {
-        self.driver.zero(self.at, self.bytes)
+        // No driver says what it does with a range of no bytes.
+        match self.bytes {
+            0 => Ok(()),
+            bytes => self.driver.zero(self.at, bytes),
+        }
     }
 
     pub(crate) fn bytes(&self) -> usize {
