@@ -69,6 +69,31 @@ struct FrParameters {
       (RD(A[0]), RD(A[1]), RD(A[2]), RD(A[3]), RD(A[4]), RD(A[5]), RD(A[6]), RD(A[7]), RD(B[0]), RD(B[1]),       \
        RD(B[2]), RD(B[3]), RD(B[4]), RD(B[5]), RD(B[6]), RD(B[7])))
 
+// AT[0..2N] += (A[0] A[2] …) * B, N limbs of A, and the carry to AT[2N].
+#define CHAIN1(AT, A, B)                                                                                         \
+  ASM(MAD_LO_CC(0, 3, 4, 0) MADC_HI_CC(1, 3, 4, 1) CARRY(2, 2), (RW(AT[0]), RW(AT[1]), RW(AT[2])), (RD(A[0]), RD(B)))
+#define CHAIN2(AT, A, B)                                                                                         \
+  ASM(MAD_LO_CC(0, 5, 7, 0) MADC_HI_CC(1, 5, 7, 1) MADC_LO_CC(2, 6, 7, 2) MADC_HI_CC(3, 6, 7, 3) CARRY(4, 4),    \
+      (RW(AT[0]), RW(AT[1]), RW(AT[2]), RW(AT[3]), RW(AT[4])), (RD(A[0]), RD(A[2]), RD(B)))
+#define CHAIN3(AT, A, B)                                                                                         \
+  ASM(MAD_LO_CC(0, 7, 10, 0) MADC_HI_CC(1, 7, 10, 1) MADC_LO_CC(2, 8, 10, 2) MADC_HI_CC(3, 8, 10, 3)             \
+          MADC_LO_CC(4, 9, 10, 4) MADC_HI_CC(5, 9, 10, 5) CARRY(6, 6),                                           \
+      (RW(AT[0]), RW(AT[1]), RW(AT[2]), RW(AT[3]), RW(AT[4]), RW(AT[5]), RW(AT[6])),                             \
+      (RD(A[0]), RD(A[2]), RD(A[4]), RD(B)))
+#define CHAIN4(AT, A, B)                                                                                         \
+  ASM(MAD_LO_CC(0, 9, 13, 0) MADC_HI_CC(1, 9, 13, 1) MADC_LO_CC(2, 10, 13, 2) MADC_HI_CC(3, 10, 13, 3)           \
+          MADC_LO_CC(4, 11, 13, 4) MADC_HI_CC(5, 11, 13, 5) MADC_LO_CC(6, 12, 13, 6) MADC_HI_CC(7, 12, 13, 7)    \
+              CARRY(8, 8),                                                                                       \
+      (RW(AT[0]), RW(AT[1]), RW(AT[2]), RW(AT[3]), RW(AT[4]), RW(AT[5]), RW(AT[6]), RW(AT[7]), RW(AT[8])),       \
+      (RD(A[0]), RD(A[2]), RD(A[4]), RD(A[6]), RD(B)))
+
+// The same for n from 1 to 4.
+static DEVICE void chain(u32 *at, const u32 *a, int n, u32 b) {
+  if (n == 1) CHAIN1(at, a, b);
+  if (n == 2) CHAIN2(at, a, b);
+  if (n == 3) CHAIN3(at, a, b);
+  if (n == 4) CHAIN4(at, a, b);
+}
 // A number below 2^512, not reduced.
 struct Wide {
   u32 words[16];
@@ -101,21 +126,15 @@ struct Fp {
 
   // Of a value below 4p.
   DEVICE Fp below_2p() const {
-    Fp less = zero();
-    u32 borrow = 0, bound[8];
+    u32 bound[8];
     UNROLL for (int i = 0; i < 8; i++) bound[i] = P::p2(i);
-    SUB8(less.words, borrow, words, bound);
-    UNROLL for (int i = 0; i < 8; i++) less.words[i] = borrow ? words[i] : less.words[i];
-    return less;
+    return less_once(bound);
   }
 
   DEVICE Fp canonical() const {
-    Fp less = zero();
-    u32 borrow = 0, bound[8];
+    u32 bound[8];
     UNROLL for (int i = 0; i < 8; i++) bound[i] = P::p(i);
-    SUB8(less.words, borrow, words, bound);
-    UNROLL for (int i = 0; i < 8; i++) less.words[i] = borrow ? words[i] : less.words[i];
-    return less;
+    return less_once(bound);
   }
 
   DEVICE bool is_zero() const {
@@ -187,15 +206,15 @@ struct Fp {
     UNROLL for (int j = 1; j < 8; j++) {
       // Rows begin at limb j; with an odd j the even limbs of a meet `odd`.
       if (j % 2 == 1) {
-        wide_row(odd + j - 1, a[0], a[2], a[4], a[6], b.words[j]);
+        chain(odd + j - 1, a, 4, b.words[j]);
         if (j < 7) {
-          wide_row(even + j + 1, a[1], a[3], a[5], a[7], b.words[j]);
+          chain(even + j + 1, a + 1, 4, b.words[j]);
         } else {
           ROW_ODD((even + 8), a[1], a[3], a[5], a[7], b.words[j]);
         }
       } else {
-        wide_row(even + j, a[0], a[2], a[4], a[6], b.words[j]);
-        wide_row(odd + j, a[1], a[3], a[5], a[7], b.words[j]);
+        chain(even + j, a, 4, b.words[j]);
+        chain(odd + j, a + 1, 4, b.words[j]);
       }
     }
     return wide_joined(even, odd);
@@ -208,9 +227,9 @@ struct Fp {
     UNROLL for (int i = 0; i < 16; i++) even[i] = odd[i] = 0;
     UNROLL for (int i = 0; i < 7; i++) {
       // a[i] * a[j], j = i + 1, i + 3, …: an odd sum of indices; `odd` stands one limb higher.
-      chain(odd + 2 * i, a + i + 1, 8 - (i + 1), a[i]);
+      chain(odd + 2 * i, a + i + 1, (8 - i) / 2, a[i]);
       // j = i + 2, i + 4, …
-      if (i < 6) chain(even + 2 * i + 2, a + i + 2, 8 - (i + 2), a[i]);
+      if (i < 6) chain(even + 2 * i + 2, a + i + 2, (7 - i) / 2, a[i]);
     }
     Wide products = wide_joined(even, odd);
     Wide r;
@@ -291,6 +310,15 @@ struct Fp {
   }
 
  private:
+  // The value, or the value minus `bound` where it is not below that.
+  DEVICE Fp less_once(const u32 *bound) const {
+    Fp less = zero();
+    u32 borrow = 0;
+    SUB8(less.words, borrow, words, bound);
+    UNROLL for (int i = 0; i < 8; i++) less.words[i] = borrow ? words[i] : less.words[i];
+    return less;
+  }
+
   // Adds the multiple of p that makes the lowest limb zero.
   static DEVICE void reduce_row(u32 *x, u32 *y) {
     u32 m = x[0] * P::inverse;
@@ -316,33 +344,6 @@ struct Fp {
     u32 rest[8] = {x[1], x[2], x[3], x[4], x[5], x[6], x[7], 0};
     ADD8(r.words, y, rest);
     return r;
-  }
-
-  // at[0..8] += (A0 A2 A4 A6) * B, and the carry to at[8].
-  static DEVICE void wide_row(u32 *at, u32 a0, u32 a2, u32 a4, u32 a6, u32 b) {
-    ASM(MAD_LO_CC(0, 9, 13, 0) MADC_HI_CC(1, 9, 13, 1) MADC_LO_CC(2, 10, 13, 2) MADC_HI_CC(3, 10, 13, 3)
-            MADC_LO_CC(4, 11, 13, 4) MADC_HI_CC(5, 11, 13, 5) MADC_LO_CC(6, 12, 13, 6) MADC_HI_CC(7, 12, 13, 7)
-                CARRY(8, 8),
-        (RW(at[0]), RW(at[1]), RW(at[2]), RW(at[3]), RW(at[4]), RW(at[5]), RW(at[6]), RW(at[7]), RW(at[8])),
-        (RD(a0), RD(a2), RD(a4), RD(a6), RD(b)));
-  }
-
-  // at[0..2n] += (a[0] a[2] …) * b for the n = (count + 1)/2 limbs of a below index `count`, and the carry to at[2n].
-  static DEVICE void chain(u32 *at, const u32 *a, int count, u32 b) {
-    if (count >= 7) {
-      wide_row(at, a[0], a[2], a[4], a[6], b);
-    } else if (count >= 5) {
-      ASM(MAD_LO_CC(0, 7, 10, 0) MADC_HI_CC(1, 7, 10, 1) MADC_LO_CC(2, 8, 10, 2) MADC_HI_CC(3, 8, 10, 3)
-              MADC_LO_CC(4, 9, 10, 4) MADC_HI_CC(5, 9, 10, 5) CARRY(6, 6),
-          (RW(at[0]), RW(at[1]), RW(at[2]), RW(at[3]), RW(at[4]), RW(at[5]), RW(at[6])),
-          (RD(a[0]), RD(a[2]), RD(a[4]), RD(b)));
-    } else if (count >= 3) {
-      ASM(MAD_LO_CC(0, 5, 7, 0) MADC_HI_CC(1, 5, 7, 1) MADC_LO_CC(2, 6, 7, 2) MADC_HI_CC(3, 6, 7, 3) CARRY(4, 4),
-          (RW(at[0]), RW(at[1]), RW(at[2]), RW(at[3]), RW(at[4])), (RD(a[0]), RD(a[2]), RD(b)));
-    } else {
-      ASM(MAD_LO_CC(0, 3, 4, 0) MADC_HI_CC(1, 3, 4, 1) CARRY(2, 2), (RW(at[0]), RW(at[1]), RW(at[2])),
-          (RD(a[0]), RD(b)));
-    }
   }
 
   // even + 2^32 * odd.

@@ -1,24 +1,7 @@
 // Transforms of scalars, and operations on vectors element by element.
 #include "field.cuh"
 
-// CHAIN: AT[0..2N] += (A[0] A[2] …) * B, N limbs of A, and the carry to AT[2N]. TOP: without the carry, which is beyond the
-// number. END: N limbs and one more, of whose product only the lower half is in the number, at AT[2N].
-#define CHAIN1(AT, A, B)                                                                                         \
-  ASM(MAD_LO_CC(0, 3, 4, 0) MADC_HI_CC(1, 3, 4, 1) CARRY(2, 2), (RW(AT[0]), RW(AT[1]), RW(AT[2])), (RD(A[0]), RD(B)))
-#define CHAIN2(AT, A, B)                                                                                         \
-  ASM(MAD_LO_CC(0, 5, 7, 0) MADC_HI_CC(1, 5, 7, 1) MADC_LO_CC(2, 6, 7, 2) MADC_HI_CC(3, 6, 7, 3) CARRY(4, 4),    \
-      (RW(AT[0]), RW(AT[1]), RW(AT[2]), RW(AT[3]), RW(AT[4])), (RD(A[0]), RD(A[2]), RD(B)))
-#define CHAIN3(AT, A, B)                                                                                         \
-  ASM(MAD_LO_CC(0, 7, 10, 0) MADC_HI_CC(1, 7, 10, 1) MADC_LO_CC(2, 8, 10, 2) MADC_HI_CC(3, 8, 10, 3)             \
-          MADC_LO_CC(4, 9, 10, 4) MADC_HI_CC(5, 9, 10, 5) CARRY(6, 6),                                           \
-      (RW(AT[0]), RW(AT[1]), RW(AT[2]), RW(AT[3]), RW(AT[4]), RW(AT[5]), RW(AT[6])),                             \
-      (RD(A[0]), RD(A[2]), RD(A[4]), RD(B)))
-#define CHAIN4(AT, A, B)                                                                                         \
-  ASM(MAD_LO_CC(0, 9, 13, 0) MADC_HI_CC(1, 9, 13, 1) MADC_LO_CC(2, 10, 13, 2) MADC_HI_CC(3, 10, 13, 3)           \
-          MADC_LO_CC(4, 11, 13, 4) MADC_HI_CC(5, 11, 13, 5) MADC_LO_CC(6, 12, 13, 6) MADC_HI_CC(7, 12, 13, 7)    \
-              CARRY(8, 8),                                                                                       \
-      (RW(AT[0]), RW(AT[1]), RW(AT[2]), RW(AT[3]), RW(AT[4]), RW(AT[5]), RW(AT[6]), RW(AT[7]), RW(AT[8])),       \
-      (RD(A[0]), RD(A[2]), RD(A[4]), RD(A[6]), RD(B)))
+// Chains (field.cuh) at the end of a number. TOP: without the carry, which is beyond the number. END: N limbs and one more, of whose product only the lower half is in the number, at AT[2N].
 #define TOP1(AT, A, B) ASM(MAD_LO_CC(0, 2, 3, 0) MADC_HI(1, 2, 3, 1), (RW(AT[0]), RW(AT[1])), (RD(A[0]), RD(B)))
 #define TOP2(AT, A, B)                                                                                           \
   ASM(MAD_LO_CC(0, 4, 6, 0) MADC_HI_CC(1, 4, 6, 1) MADC_LO_CC(2, 5, 6, 2) MADC_HI(3, 5, 6, 3),                   \
@@ -41,13 +24,6 @@
       (RW(AT[0]), RW(AT[1]), RW(AT[2]), RW(AT[3]), RW(AT[4]), RW(AT[5]), RW(AT[6])),                             \
       (RD(A[0]), RD(A[2]), RD(A[4]), RD(A[6]), RD(B)))
 
-
-static DEVICE void chain(u32 *at, const u32 *a, int n, u32 b) {
-  if (n == 1) CHAIN1(at, a, b);
-  if (n == 2) CHAIN2(at, a, b);
-  if (n == 3) CHAIN3(at, a, b);
-  if (n == 4) CHAIN4(at, a, b);
-}
 static DEVICE void top(u32 *at, const u32 *a, int n, u32 b) {
   if (n == 1) TOP1(at, a, b);
   if (n == 2) TOP2(at, a, b);
