@@ -67,16 +67,7 @@ trait Host: fmt::Debug + Send + Sync {
         groups: &[u32],
         values: FrSlice<'_>,
     ) -> Result<Projective<C::Config>, DeviceError> {
-        check_len("groups of bases", bases.len(), groups.len())?;
-        let members = groups.par_iter().filter(|group| **group != NO_GROUP);
-        let n_groups = members.max().map_or(0, |last| *last as usize + 1);
-        check_max("bases of a multiplication", bases.len(), MAX_BASES)?;
-        ensure(
-            n_groups <= values.len(),
-            "values of groups",
-            n_groups,
-            values.len(),
-        )?;
+        check_groups(bases.len(), groups, values.len())?;
         if Self::has_lanes::<C>() {
             msm::grouped(bases, groups, values.host()?, lanes_adder::<C>)
         } else {
@@ -261,6 +252,20 @@ impl<H: Host> Device for H {
 pub(crate) const MAX_BASES: usize = (1 << 31) - 1;
 /// Products whose sums of at most 64 multiples are counted in 32 bits.
 const MAX_PRODUCTS: usize = 1 << 26;
+
+/// Checks that there is an entry of `groups` for each base, and a value for each group; gives the number of groups.
+pub(crate) fn check_groups(
+    n_bases: usize,
+    groups: &[u32],
+    n_values: usize,
+) -> Result<usize, DeviceError> {
+    check_len("groups of bases", n_bases, groups.len())?;
+    let members = groups.par_iter().filter(|group| **group != NO_GROUP);
+    let n_groups = members.max().map_or(0, |last| *last as usize + 1);
+    check_max("bases of a multiplication", n_bases, MAX_BASES)?;
+    ensure(n_groups <= n_values, "values of groups", n_groups, n_values)?;
+    Ok(n_groups)
+}
 
 pub(crate) fn check_max(what: &'static str, got: usize, max: usize) -> Result<(), DeviceError> {
     ensure(got <= max, what, max, got)

@@ -19,15 +19,15 @@ use super::module::Nvidia;
 use super::msm::resident::{Resident, Unusable};
 use super::msm::{self, Fault};
 use super::ntt::{self, Plans};
+use crate::Cpu;
 use crate::bases::Bases;
-use crate::cpu::portable::{check_len, check_max};
+use crate::cpu::portable::{MAX_BASES, check_groups, check_len, check_max};
 use crate::curve::{Curve, G1, G2, ProjectiveOf};
 use crate::device::{
-    Device, DeviceError, DeviceInfo, Direction, FixedBase, FrSlice, FrVec, NO_GROUP, Place, Points,
+    Device, DeviceError, DeviceInfo, Direction, FixedBase, FrSlice, FrVec, Place, Points,
 };
 use crate::domain::Domain;
 use crate::field::ScalarClass;
-use crate::{Cpu, cpu::portable::MAX_BASES};
 
 /// Fewer bases than this are not divided further to make them fit.
 const LEAST_PART: usize = 1 << 14;
@@ -455,17 +455,7 @@ impl Device for Cuda {
         groups: &[u32],
         values: FrSlice<'_>,
     ) -> Result<G1Projective, DeviceError> {
-        check_len("groups of bases", bases.len(), groups.len())?;
-        check_max("bases of a multiplication", bases.len(), MAX_BASES)?;
-        let members = groups.iter().filter(|group| **group != NO_GROUP);
-        let n_groups = members.max().map_or(0, |last| *last as usize + 1);
-        if n_groups > values.len() {
-            return Err(DeviceError::Length {
-                what: "values of groups",
-                expected: n_groups,
-                got: values.len(),
-            });
-        }
+        let n_groups = check_groups(bases.len(), groups, values.len())?;
         let (vector, first) = values.within();
         if let Place::Gpu(buffer) = vector.place() {
             let sum = self.on_gpu(bases, || {
