@@ -139,12 +139,18 @@ impl Kernels {
     /// Loads what was embedded for this architecture, or what is compiled for it, or else what was embedded for a sister of it.
     fn load(&self, unit: Unit) -> Result<Module, DriverError> {
         // A driver that is older than the compiler of an image may not load it.
-        if let Some(module) = image::embedded(unit, self.sm).and_then(|image| load(image).ok()) {
-            return Ok(module);
-        }
+        let refused = match image::embedded(unit, self.sm).map(load) {
+            Some(Ok(module)) => return Ok(module),
+            Some(Err(error)) => Some(error),
+            None => None,
+        };
         match image::compiled(unit, self.sm, self.version / 1000) {
             Ok(image) => load(&image),
-            Err(error) => image::embedded_for_family(unit, self.sm).map_or(Err(error), load),
+            Err(error) => {
+                // Why the image that is there was refused says more than that there is no compiler.
+                let error = refused.unwrap_or(error);
+                image::embedded_for_family(unit, self.sm).map_or(Err(error), load)
+            }
         }
     }
 }

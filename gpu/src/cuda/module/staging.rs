@@ -14,7 +14,7 @@ use std::thread;
 
 use cudarc::driver::result::{self, event};
 use cudarc::driver::sys;
-use zeroize::Zeroize;
+use zeroize::optimization_barrier;
 
 use super::context::{Context, check};
 use crate::cuda::driver::{Address, DriverError};
@@ -249,7 +249,9 @@ impl Slot {
 
     fn wipe(&mut self) {
         let dirty = self.dirty;
-        self.bytes(0, dirty).zeroize();
+        let bytes = self.bytes(0, dirty);
+        bytes.fill(0);
+        optimization_barrier(bytes);
         self.dirty = 0;
         self.used = 0;
     }
