@@ -3,14 +3,17 @@
 //! `proto` reads the bytes and refuses what must not reach the parser's later stages; `translate` maps the typed, decluttered
 //! graph of tract to the operators of [`graph`]; `fold` rewrites that graph so that fewer tensors need requantization.
 
+mod collapse;
+mod expression;
 mod fold;
 mod function;
 pub mod graph;
 mod proto;
 mod translate;
 
+pub use expression::{Binary, Expression, ExpressionError};
 pub use function::Function;
-pub use graph::{FloatGraph, FloatNode, FloatOp};
+pub use graph::{FloatGraph, FloatNode, FloatOp, Relation};
 pub use proto::{MAX_MODEL_BYTES, SUPPORTED};
 
 /// Why a file is not a model that can be compiled.
@@ -123,6 +126,8 @@ pub enum ImportError {
 pub fn import(bytes: &[u8]) -> Result<FloatGraph, ImportError> {
     let model = proto::read(bytes)?;
     let mut graph = translate::translate(model)?;
+    fold::fold(&mut graph);
+    collapse::collapse(&mut graph);
     fold::fold(&mut graph);
     Ok(graph)
 }

@@ -239,6 +239,43 @@ impl Builder {
         Ok(self.wire(id))
     }
 
+    /// `y = yes` where the condition is 1, `no` where it is 0, element-wise.
+    ///
+    /// # Errors
+    /// When lengths differ, a condition is not proved to be 0 or 1, or a difference could leave ±2^62.
+    pub fn select(
+        &mut self,
+        condition: &WireTensor,
+        yes: &WireTensor,
+        no: &WireTensor,
+    ) -> Result<WireTensor, BuildError> {
+        self.same_len("select", condition.len(), [yes, no].into_iter())?;
+        self.room_for(condition.len())?;
+        if condition.intervals.iter().any(|c| c.lo < 0 || c.hi > 1) {
+            return Err(BuildError::Map {
+                node: self.node_name(),
+                reason: "a condition is not proved to be 0 or 1",
+            });
+        }
+        let mut intervals = Vec::with_capacity(condition.len());
+        for (i, (yes, no)) in yes.intervals.iter().zip(no.intervals.iter()).enumerate() {
+            let difference = no.scale(-1).and_then(|no| yes.add(&no));
+            difference.map_err(|e| self.interval("select", i, e))?;
+            intervals.push(match condition.intervals[i] {
+                Interval { hi: 0, .. } => *no,
+                Interval { lo: 1, .. } => *yes,
+                _ => yes.union(no),
+            });
+        }
+        let instr = Instr::Select {
+            condition: condition.id,
+            yes: yes.id,
+            no: no.id,
+        };
+        let id = self.push(instr, TensorState::Proved(intervals.into()))?;
+        Ok(self.wire(id))
+    }
+
     /// `x = q·2^shift + ρ` with `0 ≤ ρ < 2^shift`; returns q, which a lookup or a range must bind.
     ///
     /// # Errors

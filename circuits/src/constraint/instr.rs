@@ -77,6 +77,15 @@ pub enum Instr {
         /// What it looks at.
         inputs: Vec<TensorId>,
     },
+    /// `y = no + condition·(yes − no)`, element-wise; every condition is proved to be 0 or 1, so y is one of the two.
+    Select {
+        /// 0 or 1.
+        condition: TensorId,
+        /// y where the condition is 1.
+        yes: TensorId,
+        /// y where it is 0.
+        no: TensorId,
+    },
 }
 
 impl Instr {
@@ -103,6 +112,7 @@ impl Instr {
             Self::AssertZero { .. } => "assert_zero",
             Self::Member { .. } => "member",
             Self::Hint { .. } => "hint",
+            Self::Select { .. } => "select",
         }
     }
 
@@ -119,6 +129,7 @@ impl Instr {
             Self::Mul { a, b } => vec![*a, *b],
             Self::Member { x, of } => std::iter::once(*x).chain(of.iter().copied()).collect(),
             Self::Hint { inputs, .. } => inputs.clone(),
+            Self::Select { condition, yes, no } => vec![*condition, *yes, *no],
         }
     }
 
@@ -140,6 +151,9 @@ impl Instr {
                 of.iter_mut().for_each(|c| *c = at(*c));
             }
             Self::Hint { inputs, .. } => inputs.iter_mut().for_each(|x| *x = at(*x)),
+            Self::Select { condition, yes, no } => {
+                (*condition, *yes, *no) = (at(*condition), at(*yes), at(*no));
+            }
         }
         moved
     }

@@ -214,6 +214,10 @@ impl Assignment {
                 let (a, b) = (get(a), get(b));
                 each(a.len(), |i| a[i] * b[i])
             }
+            Instr::Select { condition, yes, no } => {
+                let (condition, yes, no) = (get(condition), get(yes), get(no));
+                each(condition.len(), |i| no[i] + condition[i] * (yes[i] - no[i]))
+            }
             Instr::Split { x, shift } => {
                 let x = get(x);
                 each(x.len(), |i| x[i] >> shift)

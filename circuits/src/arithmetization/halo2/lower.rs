@@ -365,6 +365,11 @@ impl<'a> Lowering<'a> {
                     self.views.push(views);
                 }
                 _ => {
+                    if let Some(views) = self.disjoint(terms, *constant) {
+                        self.early.remove(&y);
+                        self.views.push(views);
+                        return Ok(());
+                    }
                     if !self.early.contains_key(&y) {
                         self.combine(index, y, terms, *constant)?;
                     }
@@ -375,6 +380,10 @@ impl<'a> Lowering<'a> {
             (Instr::Mul { a, b }, Some(y)) => {
                 self.room(self.views[a.index()].len().saturating_mul(3))?;
                 self.mul(index, *a, *b, y);
+            }
+            (Instr::Select { condition, yes, no }, Some(y)) => {
+                self.room(self.views[yes.index()].len().saturating_mul(7))?;
+                self.select(index, [*condition, *yes, *no], y);
             }
             (Instr::Split { x, shift }, Some(y)) => {
                 let top = self.max_abs(*x);
@@ -649,6 +658,47 @@ impl<'a> Lowering<'a> {
         }
     }
 
+    /// `y = no + condition·(yes − no)`, in the scale of y's home.
+    fn select(&mut self, step: usize, [condition, yes, no]: [TensorId; 3], y: TensorId) {
+        let (homes, scales) = self.define(y);
+        let at = step as u32;
+        for (i, (home, scale)) in homes.iter().zip(&scales).enumerate() {
+            let view = |x: TensorId| self.views[x.index()][i];
+            let (condition, yes, no) = (view(condition), view(yes), view(no));
+            let f = scale.factor;
+            // the first row brings the offset along
+            let start = no.plus(scale.offset * scale.inverse());
+            self.add_view(at, Mode::Start, f, start);
+            self.add_product(at, f, condition, yes);
+            self.add_product(at, -f, condition, no);
+            self.tape.tie(self.tape.last(), Target::Home(*home));
+        }
+    }
+
+    /// Adds `f·a·b` to the running sum.
+    fn add_product(&mut self, step: u32, f: Fr, a: View, b: View) {
+        let (Some(cell_a), Some(cell_b)) = (a.home, b.home) else {
+            // one factor is a constant: a linear relation
+            let (constant, view) = if a.home.is_none() { (a, b) } else { (b, a) };
+            self.add_view(step, Mode::Keep, f * constant.constant, view);
+            return;
+        };
+        let pair = [Operand::Home(cell_a), Operand::Home(cell_b)];
+        let product = f * a.coefficient * b.coefficient;
+        let constant = f * a.constant * b.constant;
+        self.tape
+            .product(step, Mode::Keep, product, pair, &[constant]);
+        for (c, cell) in [
+            (a.coefficient * b.constant, cell_a),
+            (b.coefficient * a.constant, cell_b),
+        ] {
+            if c != Fr::ZERO {
+                self.tape
+                    .term(step, Mode::Keep, f * c, Operand::Home(cell), Fr::ZERO);
+            }
+        }
+    }
+
     /// `Π (x − of_j) = 0`. Differences that the program also computes get their cells here, and are multiplied as they are.
     fn member(
         &mut self,
@@ -709,6 +759,28 @@ impl<'a> Lowering<'a> {
             Operand::Result(self.add_view(at, Mode::Keep, -Fr::ONE, y))
         });
         rows.collect()
+    }
+
+    /// Element-wise sum of tensors of which at most one has a cell at each element: it needs no cells of its own.
+    fn disjoint(&self, terms: &[(i64, TensorId)], constant: i64) -> Option<Vec<View>> {
+        let len = self.views[terms.first()?.1.index()].len();
+        let sum = |i: usize| {
+            let mut sum = View {
+                home: None,
+                coefficient: Fr::ONE,
+                constant: fr(constant),
+            };
+            for (c, x) in terms {
+                let term = self.views[x.index()][i].scaled(fr(*c));
+                sum = match (sum.home, term.home) {
+                    (_, None) => sum.plus(term.constant),
+                    (None, Some(_)) => term.plus(sum.constant),
+                    (Some(_), Some(_)) => return None,
+                };
+            }
+            Some(sum)
+        };
+        (0..len).map(sum).collect()
     }
 
     /// Element-wise sum of several tensors, in cells of its own.
@@ -840,7 +912,7 @@ fn is_sum(instr: &Instr) -> bool {
             matches!(**map, LinearMap::Dense { .. } | LinearMap::Conv { .. })
         }
         Instr::Combine { terms, .. } => terms.len() > 1,
-        Instr::Mul { .. } => true,
+        Instr::Mul { .. } | Instr::Select { .. } => true,
         _ => false,
     }
 }

@@ -243,6 +243,12 @@ impl Halo2Circuit {
                     let pairs = values[a.index()].iter().zip(&values[b.index()]);
                     pairs.map(|(a, b)| *a * b).collect()
                 }
+                Instr::Select { condition, yes, no } => {
+                    let (yes, no) = (&values[yes.index()], &values[no.index()]);
+                    let condition = values[condition.index()].iter();
+                    let element = |(i, c): (usize, &Fr)| no[i] + *c * (yes[i] - no[i]);
+                    condition.enumerate().map(element).collect()
+                }
                 Instr::Split { x, shift } => {
                     let mut rest = values[x.index()].clone();
                     self.subtract_limbs(solved, lie, y, &mut rest);

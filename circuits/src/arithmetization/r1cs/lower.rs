@@ -287,6 +287,16 @@ impl<'p> Lowering<'p> {
                 let factors = [LinComb::of(a), LinComb::of(b)];
                 Some(self.product("product", Some(index), class, n, factors))
             }
+            Instr::Select { condition, yes, no } => {
+                let [condition, yes, no] = [condition, yes, no].map(|x| LinComb::of(self.rid(*x)));
+                let (n, class) = (
+                    self.len(self.rid(step.instr.operands()[0])),
+                    self.first_class(),
+                );
+                let factors = [condition, yes.plus(-Fr::one(), &no)];
+                let chosen = self.product("selection", Some(index), class, n, factors);
+                Some(self.combo(no.plus(Fr::one(), &LinComb::of(chosen)), n))
+            }
             Instr::Split { x, shift } => {
                 let (id, x) = (*x, self.rid(*x));
                 let bits = self

@@ -59,6 +59,11 @@ impl Builder {
                 let (a, b) = (proved(self, a)?, proved(self, b)?);
                 self.mul(&a, &b)?;
             }
+            Instr::Select { condition, yes, no } => {
+                let condition = proved(self, condition)?;
+                let (yes, no) = (proved(self, yes)?, proved(self, no)?);
+                self.select(&condition, &yes, &no)?;
+            }
             Instr::Split { x, shift } => {
                 let x = proved(self, x)?;
                 self.split(&x, shift)?;
