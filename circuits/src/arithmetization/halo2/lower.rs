@@ -293,7 +293,7 @@ impl<'a> Lowering<'a> {
     }
 
     /// New home cells for a tensor, in the form its only reader wants.
-    fn define(&mut self, y: TensorId) -> (Vec<u32>, Vec<Scale>) {
+    pub(super) fn define(&mut self, y: TensorId) -> (Vec<u32>, Vec<Scale>) {
         let (homes, scales, views) = self.cells_for(y);
         self.views.push(views);
         (homes, scales)
@@ -375,6 +375,9 @@ impl<'a> Lowering<'a> {
             (Instr::Mul { a, b }, Some(y)) => {
                 self.room(self.views[a.index()].len().saturating_mul(3))?;
                 self.mul(index, *a, *b, y);
+            }
+            (Instr::Contract { a, b, dims }, Some(y)) => {
+                self.contract(index, [*a, *b], dims.map(|d| d as usize), y)?;
             }
             (Instr::Split { x, shift }, Some(y)) => {
                 let top = self.max_abs(*x);
@@ -840,7 +843,7 @@ fn is_sum(instr: &Instr) -> bool {
             matches!(**map, LinearMap::Dense { .. } | LinearMap::Conv { .. })
         }
         Instr::Combine { terms, .. } => terms.len() > 1,
-        Instr::Mul { .. } => true,
+        Instr::Mul { .. } | Instr::Contract { .. } => true,
         _ => false,
     }
 }

@@ -1,8 +1,9 @@
 //! The walk over the program that both forms share.
 
 use super::circuit::{Class, Fill, Group, LinComb, Node, Query, RTable, RTensor, Rid};
+use super::contract::Contraction;
 use super::{Form, LowerError, R1cs};
-use crate::arithmetization::interface;
+use crate::arithmetization::interface::{self, Products};
 use crate::constraint::{Instr, Program, Step, TensorId, TensorState};
 use crate::tensor::Interval;
 use ark_bn254::Fr;
@@ -10,11 +11,12 @@ use ark_ff::{One, Zero};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// What the committed form may choose: limb width, and which narrower ranges get a table of their own.
+/// What the committed form may choose: limb width, which narrower ranges get a table of their own, and how contractions are lowered.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Plan {
     pub(super) limb_bits: u32,
     pub(super) narrow: BTreeSet<u32>,
+    pub(super) products: Products,
 }
 
 pub(super) struct Lowering<'p> {
@@ -25,6 +27,8 @@ pub(super) struct Lowering<'p> {
     pub(super) groups: Vec<Group>,
     pub(super) queries: Vec<Query>,
     pub(super) tables: Vec<RTable>,
+    /// Contractions to check at the challenge.
+    pub(super) contractions: Vec<Contraction>,
     /// Exact ranges narrower than a limb that were asked for, by width.
     pub(super) narrow_queries: BTreeMap<u32, usize>,
     pub(super) n_rows: usize,
@@ -64,13 +68,17 @@ impl R1cs {
                 for limb_bits in 2..=16 {
                     let plan = Plan {
                         limb_bits,
-                        narrow: BTreeSet::new(),
+                        ..Plan::default()
                     };
                     let first = Lowering::walk(program, form, plan)?;
                     // a table of 2^r rows pays when it saves more than 2^r second queries
                     let narrow = first.narrow_queries.iter().filter(|&(r, n)| *n > 1 << r);
                     let narrow: BTreeSet<u32> = narrow.map(|(r, _)| *r).collect();
-                    let plan = Plan { limb_bits, narrow };
+                    let plan = Plan {
+                        limb_bits,
+                        narrow,
+                        ..Plan::default()
+                    };
                     let rows = Lowering::walk(program, form, plan.clone())?.n_rows;
                     if best.as_ref().is_none_or(|(least, _)| rows < *least) {
                         best = Some((rows, plan));
@@ -89,11 +97,22 @@ impl R1cs {
     /// Lowers with a fixed limb width, for tests that enumerate tiny tables.
     #[doc(hidden)]
     pub fn lower_with_limb(program: &Arc<Program>, limb_bits: u32) -> Result<Self, LowerError> {
+        Self::lower_with_products(program, limb_bits, Products::Cheapest)
+    }
+
+    /// As [`R1cs::lower_with_limb`], with contractions lowered as told whatever they cost.
+    #[doc(hidden)]
+    pub fn lower_with_products(
+        program: &Arc<Program>,
+        limb_bits: u32,
+        products: Products,
+    ) -> Result<Self, LowerError> {
         Self::lower_with(
             program,
             Plan {
                 limb_bits,
                 narrow: BTreeSet::new(),
+                products,
             },
         )
     }
@@ -141,6 +160,7 @@ impl<'p> Lowering<'p> {
             groups: vec![],
             queries: vec![],
             tables: vec![],
+            contractions: vec![],
             narrow_queries: Default::default(),
             n_rows: 0,
             n_instance: 1,
@@ -329,6 +349,10 @@ impl<'p> Lowering<'p> {
                 self.member(index, x, of);
                 Some(x)
             }
+            Instr::Contract { a, b, dims } => {
+                let (a, b, dims) = (self.rid(*a), self.rid(*b), dims.map(|d| d as usize));
+                step.y.map(|y| self.contract(index, [a, b], dims, y))
+            }
             Instr::Hint { .. } => step.y.map(|y| {
                 let len = self.program.tensors()[y.index()].len();
                 self.wires(self.first_class(), len, Fill::Value(y))
@@ -452,5 +476,78 @@ impl<'p> Lowering<'p> {
         }
         let n = rows.len();
         Ok(Some(self.push(Node::Pack { rows, constants }, n, class)))
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::constraint::Builder;
+    use crate::testing::spec;
+    use zkinfer_verifier::{Dtype, Role, Visibility};
+
+    fn squares() -> Arc<Program> {
+        let mut b = Builder::new();
+        b.node("contraction");
+        let io = |role| spec("x", role, Visibility::Private, &[9], Dtype::Int8);
+        let x = b.input(io(Role::Input)).unwrap();
+        let y = b.combine(&[(1, &x)], 1).unwrap();
+        let y = b.contract(&x, &y, [1, 3, 3, 3]).unwrap();
+        let io = spec("y", Role::Output, Visibility::Private, &[9], Dtype::Int32);
+        b.output(&y, io).unwrap();
+        Arc::new(b.finish().unwrap())
+    }
+
+    /// 28: an operand or result of a contraction that is not entirely committed is refused, whatever else it is.
+    #[test]
+    fn a_contraction_with_a_tensor_of_the_second_phase_is_refused() {
+        let program = squares();
+        let plan = Plan {
+            limb_bits: 4,
+            products: Products::Always,
+            ..Plan::default()
+        };
+        let mut l = Lowering::walk(&program, Form::Committed, plan).unwrap();
+        let [contraction] = l.contractions.clone().try_into().unwrap();
+        assert!(l.check_phases(None).is_ok());
+        let mut reads = contraction.reads().to_vec();
+        reads.dedup();
+        assert_eq!(reads.len(), 3);
+        for x in reads {
+            for class in [Class::Instance, Class::Private] {
+                let honest = std::mem::replace(&mut l.tensors[x].class, class);
+                let refused = l.check_phases(None);
+                assert!(
+                    matches!(
+                        &refused,
+                        Err(LowerError::Phase { node, step: "contract" }) if node == "contraction"
+                    ),
+                    "{refused:?}"
+                );
+                l.tensors[x].class = honest;
+            }
+        }
+        assert!(l.check_phases(None).is_ok());
+    }
+
+    /// What a gather or a sum reads decides its class, so that a query behind them is refused too.
+    #[test]
+    fn gathers_and_sums_of_second_phase_wires_are_of_the_second_phase() {
+        let program = squares();
+        let plan = Plan {
+            limb_bits: 4,
+            products: Products::Always,
+            ..Plan::default()
+        };
+        let l = Lowering::walk(&program, Form::Committed, plan).unwrap();
+        let mut seen = 0;
+        for tensor in &l.tensors {
+            if let Node::Gather { x, .. } | Node::Sums { x, .. } = &tensor.node {
+                assert_eq!(tensor.class, l.tensors[*x].class);
+                seen += usize::from(tensor.class == Class::Private);
+            }
+        }
+        assert!(seen >= 2);
     }
 }
