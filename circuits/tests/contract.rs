@@ -26,9 +26,7 @@ fn program([batch, m, k, n]: [usize; 4], centred: bool) -> Arc<Program> {
     let mut b = Builder::new();
     b.node("feed");
     let mut operand = |name: &str, n: usize, (factor, constant): (i64, i64)| {
-        let x = b
-            .input(private(name, Role::Input, n, Dtype::Int8))
-            .unwrap();
+        let x = b.input(private(name, Role::Input, n, Dtype::Int8)).unwrap();
         match centred {
             true => b.combine(&[(factor, &x)], constant).unwrap(),
             false => x,
@@ -208,9 +206,7 @@ fn wide_terms_are_exact_in_every_form() {
     let mut b = Builder::new();
     b.node("feed");
     let mut scaled = |name: &str, factors: Vec<i64>| {
-        let x = b
-            .input(private(name, Role::Input, 8, Dtype::Int8))
-            .unwrap();
+        let x = b.input(private(name, Role::Input, 8, Dtype::Int8)).unwrap();
         let map = LinearMap::Scale { factors };
         b.linear(map, &x, vec![]).unwrap()
     };
@@ -227,6 +223,35 @@ fn wide_terms_are_exact_in_every_form() {
     b.output(&q, out).unwrap();
     let program = Arc::new(b.finish().unwrap());
     let run = solved(&program, &[values(8, 5), values(8, 6)]);
+    check_every_form(&program, &run);
+}
+
+/// A requantization behind a contraction: on the tape the cells of y show what its split reads.
+#[test]
+fn a_requantized_contraction_has_one_value_in_every_form() {
+    let mut b = Builder::new();
+    b.node("feed");
+    let mut operand = |name: &str| {
+        let x = b
+            .input(private(name, Role::Input, 12, Dtype::Int8))
+            .unwrap();
+        b.combine(&[(1, &x)], 3).unwrap()
+    };
+    let (x, y) = (operand("a"), operand("b"));
+    b.node(NODE);
+    let z = b.contract(&x, &y, [1, 3, 4, 3]).unwrap();
+    let clamp = TableFunction::clamp(-128, 127);
+    let q = requantize(&mut b, &z, vec![37], 14, -5, &clamp).unwrap();
+    let out = spec("y", Role::Output, Visibility::Public, &[9], Dtype::Int8);
+    b.output(&q, out).unwrap();
+    let program = Arc::new(b.finish().unwrap());
+    let (x, y) = (values(12, 8), values(12, 9));
+    let run = solved(&program, &[x.clone(), y.clone()]);
+    let [x, y] = [x, y].map(|x| x.iter().map(|x| x + 3).collect::<Vec<_>>());
+    let rounded = |z: &i64| (((z * 37 + (1 << 13)) >> 14) - 5).clamp(-128, 127);
+    let z = expected(&x, &y, [1, 3, 4, 3]);
+    let q: Vec<i64> = z.iter().map(rounded).collect();
+    assert_eq!(run.outputs(&program)[0].data, q);
     check_every_form(&program, &run);
 }
 
@@ -271,7 +296,10 @@ fn an_error_in_the_kernel_of_a_known_challenge_is_refused_under_others() {
         let [batch, m, k, n] = dims;
         let program = program(dims, true);
         let y = program.outputs()[0];
-        let run = solved(&program, &[values(batch * m * k, 1), values(batch * n * k, 2)]);
+        let run = solved(
+            &program,
+            &[values(batch * m * k, 1), values(batch * n * k, 2)],
+        );
         let circuit = R1cs::lower_with_products(&program, 8, Products::Always).unwrap();
         let forger = Forger::new(&circuit, &run);
         assert!(forger.is_committed(y));
@@ -321,9 +349,7 @@ fn results_are_committed_in_both_ways() {
 #[test]
 fn intervals_are_those_of_sums_of_products() {
     let mut b = Builder::new();
-    let x = b
-        .input(private("x", Role::Input, 2, Dtype::Bool))
-        .unwrap();
+    let x = b.input(private("x", Role::Input, 2, Dtype::Bool)).unwrap();
     // [−3, 5] and [2, 4] by [−1, 0] and [−7, −7]
     let map = |factors| LinearMap::Scale { factors };
     let p = b.linear(map(vec![8, 2]), &x, vec![-3, 2]).unwrap();
@@ -336,9 +362,7 @@ fn intervals_are_those_of_sums_of_products() {
 #[test]
 fn what_is_no_contraction_is_refused() {
     let mut b = Builder::new();
-    let x = b
-        .input(private("x", Role::Input, 6, Dtype::Int32))
-        .unwrap();
+    let x = b.input(private("x", Role::Input, 6, Dtype::Int32)).unwrap();
     for dims in [[0, 1, 1, 1], [1, 0, 1, 1], [1, 1, 0, 1], [1, 1, 1, 0]] {
         let refused = b.contract(&x, &x, dims);
         let zero = matches!(refused, Err(BuildError::Parameter { got: 0, .. }));

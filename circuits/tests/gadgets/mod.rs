@@ -138,7 +138,11 @@ fn contract_terms(b: &mut Builder, xs: &[WireTensor]) -> Result<WireTensor, Buil
 /// 2 × 2 by 2 × 3: a row for every pair of terms.
 fn contract_pairs(b: &mut Builder, xs: &[WireTensor]) -> Result<WireTensor, BuildError> {
     let p = spread(b, xs, [&[1, 0, 0, 1], &[0, 2, 0, -1], &[-4, 0, 1, 0]])?;
-    let weights: [&[i64]; 3] = [&[0, 1, 1, 0, -1, 0], &[1, 0, 0, 2, 0, 1], &[0, 0, 2, 1, 1, 0]];
+    let weights: [&[i64]; 3] = [
+        &[0, 1, 1, 0, -1, 0],
+        &[1, 0, 0, 2, 0, 1],
+        &[0, 0, 2, 1, 1, 0],
+    ];
     let q = spread(b, xs, weights)?;
     let y = b.contract(&p, &q, [1, 2, 2, 3])?;
     alternating_sum(b, &y)

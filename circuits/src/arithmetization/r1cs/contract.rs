@@ -176,8 +176,7 @@ impl Lowering<'_> {
         let factors = |this: &mut Self, l: usize, count: usize| {
             let u_axes = [(1, 0), (batch, k), (rows, 0), (count, 1)];
             let kept_axes = [(1, 0), (batch, rows * k), (rows, k), (count, 1)];
-            [(u, u_axes), (kept, kept_axes)]
-                .map(|(x, axes)| LinComb::of(this.gather(x, l, axes)))
+            [(u, u_axes), (kept, kept_axes)].map(|(x, axes)| LinComb::of(this.gather(x, l, axes)))
         };
         let mut last = LinComb::of(w);
         if k > 1 {
@@ -228,5 +227,80 @@ impl Lowering<'_> {
     fn sums(&mut self, x: Rid, width: usize) -> Rid {
         let (n, class) = (self.len(x) / width, self.tensors[x].class);
         self.push(Node::Sums { x, width }, n, class)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::super::LowerError;
+    use super::super::lower::Plan;
+    use super::*;
+    use crate::constraint::{Builder, Program};
+    use crate::testing::spec;
+    use std::sync::Arc;
+    use zkinfer_verifier::{Dtype, Role, Visibility};
+
+    fn squares() -> Arc<Program> {
+        let mut b = Builder::new();
+        b.node("contraction");
+        let io = |role| spec("x", role, Visibility::Private, &[9], Dtype::Int8);
+        let x = b.input(io(Role::Input)).unwrap();
+        let y = b.combine(&[(1, &x)], 1).unwrap();
+        let y = b.contract(&x, &y, [1, 3, 3, 3]).unwrap();
+        let io = spec("y", Role::Output, Visibility::Private, &[9], Dtype::Int32);
+        b.output(&y, io).unwrap();
+        Arc::new(b.finish().unwrap())
+    }
+
+    fn lowered(program: &Arc<Program>) -> Lowering<'_> {
+        let plan = Plan {
+            limb_bits: 4,
+            products: Products::Always,
+            ..Plan::default()
+        };
+        Lowering::walk(program, Form::Committed, plan).unwrap()
+    }
+
+    /// 28: an operand or result of a contraction that is not entirely committed is refused, whatever else it is.
+    #[test]
+    fn a_contraction_with_a_tensor_of_the_second_phase_is_refused() {
+        let program = squares();
+        let mut l = lowered(&program);
+        let [contraction] = l.contractions.clone().try_into().unwrap();
+        assert!(l.check_phases(None).is_ok());
+        let mut reads = contraction.reads().to_vec();
+        reads.dedup();
+        assert_eq!(reads.len(), 3);
+        for x in reads {
+            for class in [Class::Instance, Class::Private] {
+                let honest = std::mem::replace(&mut l.tensors[x].class, class);
+                let refused = l.check_phases(None);
+                assert!(
+                    matches!(
+                        &refused,
+                        Err(LowerError::Phase { node, step: "contract" }) if node == "contraction"
+                    ),
+                    "{refused:?}"
+                );
+                l.tensors[x].class = honest;
+            }
+        }
+        assert!(l.check_phases(None).is_ok());
+    }
+
+    /// What a gather or a sum reads decides its class, so that a query behind them is refused too.
+    #[test]
+    fn gathers_and_sums_of_second_phase_wires_are_of_the_second_phase() {
+        let program = squares();
+        let l = lowered(&program);
+        let mut seen = 0;
+        for tensor in &l.tensors {
+            if let Node::Gather { x, .. } | Node::Sums { x, .. } = &tensor.node {
+                assert_eq!(tensor.class, l.tensors[*x].class);
+                seen += usize::from(tensor.class == Class::Private);
+            }
+        }
+        assert!(seen >= 2);
     }
 }

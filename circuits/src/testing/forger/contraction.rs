@@ -71,6 +71,40 @@ impl Forger<'_> {
         all
     }
 
+    /// One wire that only the deleted group made changed, and every element of the result that a refusing row holds moved by what
+    /// that row lacks.
+    pub(super) fn followed_changes(&self, group: usize) -> Vec<BTreeMap<usize, Fr>> {
+        let c = self.circuit;
+        let deleted = &c.groups[group];
+        let step = deleted.step.map(|step| &c.program().steps()[step]);
+        let Some(y) = step.and_then(|step| step.y) else {
+            return vec![];
+        };
+        let results = self.wires_of(y);
+        let deleted = deleted.first_row..deleted.first_row + deleted.n;
+        let mut all = vec![];
+        for row in deleted.clone() {
+            let [_, _, made] = c.row(row);
+            let Some((free, _)) = made.first() else {
+                continue;
+            };
+            let mut changes = BTreeMap::from([(*free, self.value(*free) + Fr::one())]);
+            let residues = self.residues(&self.forge(&changes));
+            for (row, residue) in residues.into_iter().enumerate() {
+                if residue.is_zero() || deleted.contains(&row) {
+                    continue;
+                }
+                let [_, _, sum] = c.row(row);
+                // y stands alone on the right side of its last row, with coefficient 1
+                if let Some((wire, _)) = sum.iter().find(|(wire, _)| results.contains(wire)) {
+                    changes.insert(*wire, self.value(*wire) + residue);
+                }
+            }
+            all.push(changes);
+        }
+        all
+    }
+
     /// `lie`, and a value for the wire `free` under which the first row outside `group` that refuses the lie accepts.
     fn solved_change(
         &self,
