@@ -1,5 +1,6 @@
 //! The one way to make a program: every step computes and checks the proved intervals of its result.
 
+mod contract;
 mod replay;
 
 use super::program::{TensorDecl, TensorState};
@@ -29,7 +30,7 @@ pub struct Builder {
     outputs: Vec<(TensorId, TensorSpec)>,
     /// Elements of all tensors so far.
     elements: usize,
-    /// Terms of all linear rows so far.
+    /// Terms of all linear rows and contractions so far.
     linear_terms: u64,
 }
 
@@ -138,15 +139,7 @@ impl Builder {
                 got: bias.len(),
             });
         }
-        let terms = (n as u64).saturating_mul(map.row_terms());
-        self.linear_terms = self.linear_terms.saturating_add(terms);
-        if self.linear_terms > MAX_LINEAR_TERMS {
-            let max = MAX_LINEAR_TERMS as usize;
-            return Err(BuildError::TooLarge {
-                what: "multiply-accumulates",
-                max,
-            });
-        }
+        self.count_terms((n as u64).saturating_mul(map.row_terms()))?;
         self.room_for(n)?;
         let mut intervals = Vec::with_capacity(n);
         for out in 0..n {
@@ -568,6 +561,18 @@ impl Builder {
                 max: MAX_ELEMENTS,
             }),
         }
+    }
+
+    /// Takes `terms` multiply-accumulates off the budget; asked before they are done.
+    fn count_terms(&mut self, terms: u64) -> Result<(), BuildError> {
+        self.linear_terms = self.linear_terms.saturating_add(terms);
+        if self.linear_terms > MAX_LINEAR_TERMS {
+            return Err(BuildError::TooLarge {
+                what: "multiply-accumulates",
+                max: MAX_LINEAR_TERMS as usize,
+            });
+        }
+        Ok(())
     }
 
     fn push(&mut self, instr: Instr, state: TensorState) -> Result<TensorId, BuildError> {

@@ -246,6 +246,7 @@ impl Assignment {
                     None => get(x).to_vec(),
                 }
             }
+            Instr::Contract { a, b, dims } => contract(get(a), get(b), *dims),
             Instr::Hint { kind, inputs } => (0..get(&inputs[0]).len())
                 .map(|i| kind.value(inputs.iter().map(|x| get(x)[i])))
                 .collect(),
@@ -275,6 +276,30 @@ fn apply(map: &LinearMap, x: &[i64], bias: &[i64]) -> Vec<i64> {
         let mut sum = i128::from(bias_at(bias, out));
         map.row(out, |i, c| sum += i128::from(c) * i128::from(x[i]));
         // inside ±2^62 by the builder's interval for every x inside its own
+        i64::try_from(sum).unwrap_or(i64::MAX)
+    })
+}
+
+/// Rows of `a` times rows of `b`, as the builder took the same sums over intervals: in the same order, checked in `i128`.
+fn contract(a: &[i64], b: &[i64], dims: [u32; 4]) -> Vec<i64> {
+    let [batch, m, k, n] = dims.map(|d| d as usize);
+    let max = |x: &[i64]| x.iter().map(|x| x.unsigned_abs()).max().unwrap_or(0);
+    let bound = (u128::from(max(a)) * u128::from(max(b))).saturating_mul(k as u128);
+    let rows = |out: usize| {
+        let (t, i, j) = (out / (m * n), out / n % m, out % n);
+        let (i, j) = ((t * m + i) * k, (t * n + j) * k);
+        a[i..i + k].iter().zip(&b[j..j + k])
+    };
+    if bound < 1 << 62 {
+        return each_weighted(batch * m * n, k as u64, |out| {
+            rows(out).fold(0i64, |sum, (a, b)| sum.wrapping_add(a.wrapping_mul(*b)))
+        });
+    }
+    each_weighted(batch * m * n, k as u64, |out| {
+        let sum = rows(out).fold(0i128, |sum, (a, b)| {
+            sum.wrapping_add(i128::from(*a) * i128::from(*b))
+        });
+        // inside ±2^62 by the builder's interval for operands inside theirs
         i64::try_from(sum).unwrap_or(i64::MAX)
     })
 }

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 use zkinfer_circuits::constraint::{
-    Assignment, BuildError, Builder, HintKind, Program, TableFunction, WireTensor, solve_unchecked,
+    Assignment, BuildError, Builder, HintKind, LinearMap, Program, TableFunction, WireTensor,
+    solve_unchecked,
 };
 use zkinfer_circuits::gadgets::max::max;
 use zkinfer_circuits::gadgets::requantize::requantize;
@@ -99,8 +100,75 @@ fn split_range(b: &mut Builder, xs: &[WireTensor]) -> Result<WireTensor, BuildEr
     b.range_unbound(q, 3)
 }
 
+/// `x0·w0 + x1·w1 + x2·w2`, as many elements as weights in each.
+fn spread(
+    b: &mut Builder,
+    xs: &[WireTensor],
+    weights: [&[i64]; 3],
+) -> Result<WireTensor, BuildError> {
+    let mut terms = vec![];
+    for (x, weights) in xs.iter().zip(weights) {
+        let x = b.gather(x, vec![0; weights.len()])?;
+        let factors = weights.to_vec();
+        terms.push(b.linear(LinearMap::Scale { factors }, &x, vec![])?);
+    }
+    let terms: Vec<_> = terms.iter().map(|x| (1, x)).collect();
+    b.combine(&terms, 0)
+}
+
+/// The elements of `y`, every other one negated.
+fn alternating_sum(b: &mut Builder, y: &WireTensor) -> Result<WireTensor, BuildError> {
+    let weights = (0..y.len() as i64).map(|i| 1 - 2 * (i % 2)).collect();
+    let map = LinearMap::Dense {
+        n_in: y.len(),
+        n_out: 1,
+        weights,
+    };
+    b.linear(map, y, vec![])
+}
+
+/// Two matrices of 2 × 2 of values of two or three bits: a row for every term.
+fn contract_terms(b: &mut Builder, xs: &[WireTensor]) -> Result<WireTensor, BuildError> {
+    let p = spread(b, xs, [&[1, 0, 0, 1], &[0, 2, 0, -1], &[-4, 0, 1, 0]])?;
+    let q = spread(b, xs, [&[0, 1, 1, 0], &[1, 0, 0, 2], &[0, 0, 2, 1]])?;
+    let y = b.contract(&p, &q, [1, 2, 2, 2])?;
+    alternating_sum(b, &y)
+}
+
+/// 2 × 2 by 2 × 3: a row for every pair of terms.
+fn contract_pairs(b: &mut Builder, xs: &[WireTensor]) -> Result<WireTensor, BuildError> {
+    let p = spread(b, xs, [&[1, 0, 0, 1], &[0, 2, 0, -1], &[-4, 0, 1, 0]])?;
+    let weights: [&[i64]; 3] = [
+        &[0, 1, 1, 0, -1, 0],
+        &[1, 0, 0, 2, 0, 1],
+        &[0, 0, 2, 1, 1, 0],
+    ];
+    let q = spread(b, xs, weights)?;
+    let y = b.contract(&p, &q, [1, 2, 2, 3])?;
+    alternating_sum(b, &y)
+}
+
+/// 3 × 3 by 3 × 3: in the committed form at the challenge, in the plain form pairs and a term over. The first matrix is the identity for
+/// x = (1, 0, 0).
+fn contract_at_the_challenge(b: &mut Builder, xs: &[WireTensor]) -> Result<WireTensor, BuildError> {
+    let weights: [&[i64]; 3] = [
+        &[1, 0, 0, 0, 1, 0, 0, 0, 1],
+        &[0, -1, 0, 1, 0, 0, 0, 1, 0],
+        &[0, 0, 1, 0, -1, 1, 1, 0, 0],
+    ];
+    let p = spread(b, xs, weights)?;
+    let weights: [&[i64]; 3] = [
+        &[1, 0, 1, 0, 0, 1, 0, 0, 0],
+        &[0, 1, 0, 0, 1, 0, -1, 0, 1],
+        &[0, 0, 0, 1, 0, 0, 1, 1, 0],
+    ];
+    let q = spread(b, xs, weights)?;
+    let y = b.contract(&p, &q, [1, 3, 3, 3])?;
+    alternating_sum(b, &y)
+}
+
 /// All gadgets.
-pub const GADGETS: [(&str, Gadget); 9] = [
+pub const GADGETS: [(&str, Gadget); 12] = [
     ("requantize", requantize_tiny),
     ("requantize, clamp of odd width", requantize_odd_clamp),
     ("requantize, function", requantize_function),
@@ -110,6 +178,9 @@ pub const GADGETS: [(&str, Gadget); 9] = [
     ("hinted range", hinted_range),
     ("split and range", split_range),
     ("linear only", three_bits),
+    ("contraction, terms", contract_terms),
+    ("contraction, pairs", contract_pairs),
+    ("contraction at the challenge", contract_at_the_challenge),
 ];
 
 /// Every assignment of `n` Bool inputs.

@@ -293,7 +293,7 @@ impl<'a> Lowering<'a> {
     }
 
     /// New home cells for a tensor, in the form its only reader wants.
-    fn define(&mut self, y: TensorId) -> (Vec<u32>, Vec<Scale>) {
+    pub(super) fn define(&mut self, y: TensorId) -> (Vec<u32>, Vec<Scale>) {
         let (homes, scales, views) = self.cells_for(y);
         self.views.push(views);
         (homes, scales)
@@ -384,6 +384,9 @@ impl<'a> Lowering<'a> {
             (Instr::Select { condition, yes, no }, Some(y)) => {
                 self.room(self.views[yes.index()].len().saturating_mul(7))?;
                 self.select(index, [*condition, *yes, *no], y);
+            }
+            (Instr::Contract { a, b, dims }, Some(y)) => {
+                self.contract(index, [*a, *b], dims.map(|d| d as usize), y)?;
             }
             (Instr::Split { x, shift }, Some(y)) => {
                 let top = self.max_abs(*x);
@@ -912,7 +915,7 @@ fn is_sum(instr: &Instr) -> bool {
             matches!(**map, LinearMap::Dense { .. } | LinearMap::Conv { .. })
         }
         Instr::Combine { terms, .. } => terms.len() > 1,
-        Instr::Mul { .. } | Instr::Select { .. } => true,
+        Instr::Mul { .. } | Instr::Select { .. } | Instr::Contract { .. } => true,
         _ => false,
     }
 }

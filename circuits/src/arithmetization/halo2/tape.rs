@@ -14,9 +14,9 @@ pub(super) enum Mode {
     Start = 0,
     /// Goes on.
     Keep = 1,
-    /// Multiplies by δ first: a step of Horner's rule over positions.
+    /// Multiplies by δ first: a step of Horner's rule over positions, or over columns of a contraction.
     Delta = 2,
-    /// Multiplies by γ first: a step of Horner's rule over output channels.
+    /// Multiplies by γ first: a step of Horner's rule over output channels, or over rows of a contraction.
     Gamma = 3,
 }
 

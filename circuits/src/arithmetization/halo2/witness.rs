@@ -57,6 +57,18 @@ impl Drop for Tensors {
     }
 }
 
+/// Rows of `a` times rows of `b`, in the field.
+fn contract(a: &[Fr], b: &[Fr], dims: [u32; 4]) -> Vec<Fr> {
+    let [batch, m, k, n] = dims.map(|d| d as usize);
+    let element = |out: usize| {
+        let (t, i, j) = (out / (m * n), out / n % m, out % n);
+        let (i, j) = ((t * m + i) * k, (t * n + j) * k);
+        let pairs = a[i..i + k].iter().zip(&b[j..j + k]);
+        pairs.map(|(a, b)| *a * b).sum()
+    };
+    (0..batch * m * n).map(element).collect()
+}
+
 /// θ, β, γ, δ, η.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Challenges {
@@ -248,6 +260,9 @@ impl Halo2Circuit {
                     let condition = values[condition.index()].iter();
                     let element = |(i, c): (usize, &Fr)| no[i] + *c * (yes[i] - no[i]);
                     condition.enumerate().map(element).collect()
+                }
+                Instr::Contract { a, b, dims } => {
+                    contract(&values[a.index()], &values[b.index()], *dims)
                 }
                 Instr::Split { x, shift } => {
                     let mut rest = values[x.index()].clone();

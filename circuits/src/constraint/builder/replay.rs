@@ -106,6 +106,10 @@ impl Builder {
                 let xs: Result<Vec<_>, _> = inputs.into_iter().map(|c| proved(self, c)).collect();
                 self.hint(kind, &xs?.iter().collect::<Vec<_>>())?;
             }
+            Instr::Contract { a, b, dims } => {
+                let (a, b) = (proved(self, a)?, proved(self, b)?);
+                self.contract(&a, &b, dims.map(|d| d as usize))?;
+            }
         }
         Ok(())
     }
