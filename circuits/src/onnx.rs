@@ -10,6 +10,7 @@ mod proto;
 mod translate;
 
 pub use function::Function;
+pub(crate) use function::exp_of_fraction;
 pub use graph::{FloatGraph, FloatNode, FloatOp};
 pub use proto::{MAX_MODEL_BYTES, SUPPORTED};
 
