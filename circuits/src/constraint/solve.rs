@@ -79,7 +79,7 @@ fn shown(value: Option<i64>) -> String {
 /// # Errors
 /// When the inputs have another shape or type, or a value leaves its interval: named, never an invalid proof later.
 pub fn solve(program: &Program, inputs: &[Tensor]) -> Result<Assignment, SolveError> {
-    run(program, inputs, true)
+    run(program, inputs, &|_, _| {}, Refuse::All)
 }
 
 /// As [`solve`], but lets values leave their types and intervals: where a liar starts. For tests of refusals.
@@ -88,10 +88,39 @@ pub fn solve(program: &Program, inputs: &[Tensor]) -> Result<Assignment, SolveEr
 /// When the inputs have another shape, or an assertion of the program fails.
 #[doc(hidden)]
 pub fn solve_unchecked(program: &Program, inputs: &[Tensor]) -> Result<Assignment, SolveError> {
-    run(program, inputs, false)
+    run(program, inputs, &|_, _| {}, Refuse::Assertions)
 }
 
-fn run(program: &Program, inputs: &[Tensor], checked: bool) -> Result<Assignment, SolveError> {
+/// As [`solve`], but `bend` may change every tensor before others read it, and nothing is refused: a prover who lies once and
+/// is consistent afterwards. For tests of refusals.
+///
+/// # Errors
+/// When the inputs have another shape.
+#[doc(hidden)]
+pub fn solve_bent(
+    program: &Program,
+    inputs: &[Tensor],
+    bend: &dyn Fn(TensorId, &mut [i64]),
+) -> Result<Assignment, SolveError> {
+    run(program, inputs, bend, Refuse::Nothing)
+}
+
+/// What stops the solver.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Refuse {
+    /// A value outside its interval, or an assertion that does not hold.
+    All,
+    /// An assertion that does not hold.
+    Assertions,
+    Nothing,
+}
+
+fn run(
+    program: &Program,
+    inputs: &[Tensor],
+    bend: &dyn Fn(TensorId, &mut [i64]),
+    refuse: Refuse,
+) -> Result<Assignment, SolveError> {
     if inputs.len() != program.inputs.len() {
         return Err(SolveError::Inputs {
             expected: program.inputs.len(),
@@ -113,18 +142,18 @@ fn run(program: &Program, inputs: &[Tensor], checked: bool) -> Result<Assignment
         values: Vec::with_capacity(program.tensors.len()),
     };
     for step in &program.steps {
-        let y =
-            values
-                .step(program, &step.instr, inputs)
-                .map_err(|index| SolveError::Assertion {
-                    node: program.node_of(step).to_owned(),
-                    step: step.instr.name(),
-                    index,
-                })?;
-        let (Some(id), Some(y)) = (step.y, y) else {
+        let y = values
+            .step(program, &step.instr, inputs, refuse != Refuse::Nothing)
+            .map_err(|index| SolveError::Assertion {
+                node: program.node_of(step).to_owned(),
+                step: step.instr.name(),
+                index,
+            })?;
+        let (Some(id), Some(mut y)) = (step.y, y) else {
             continue;
         };
-        if !checked {
+        bend(id, &mut y);
+        if refuse != Refuse::All {
             values.values.push(y);
             continue;
         }
@@ -193,12 +222,13 @@ impl Assignment {
         Statement::new(&program.layout, context, &public)
     }
 
-    /// Runs one instruction; `Err` is the index of an element that an assertion refuses.
+    /// Runs one instruction; `Err` is the index of an element that an assertion refuses, if they are to refuse.
     fn step(
         &self,
         program: &Program,
         instr: &Instr,
         inputs: &[Tensor],
+        strict: bool,
     ) -> Result<Option<Vec<i64>>, usize> {
         let get = |id: &TensorId| self.tensor(*id);
         Ok(Some(match instr {
@@ -230,20 +260,20 @@ impl Assignment {
             Instr::Range { x, bits } => {
                 let top = (1i64 << bits) - 1;
                 match get(x).iter().position(|x| !(0..=top).contains(x)) {
-                    Some(index) => return Err(index),
-                    None => get(x).to_vec(),
+                    Some(index) if strict => return Err(index),
+                    _ => get(x).to_vec(),
                 }
             }
             Instr::AssertZero { x } => match get(x).iter().position(|x| *x != 0) {
-                Some(index) => return Err(index),
-                None => return Ok(None),
+                Some(index) if strict => return Err(index),
+                _ => return Ok(None),
             },
             Instr::Member { x, of } => {
                 let stray =
                     |(i, v): (usize, &i64)| (!of.iter().any(|c| get(c)[i] == *v)).then_some(i);
                 match get(x).iter().enumerate().find_map(stray) {
-                    Some(index) => return Err(index),
-                    None => get(x).to_vec(),
+                    Some(index) if strict => return Err(index),
+                    _ => get(x).to_vec(),
                 }
             }
             Instr::Contract { a, b, dims } => contract(get(a), get(b), *dims),

@@ -178,6 +178,19 @@ pub(super) fn canonical(x: f64) -> f64 {
     if x.is_nan() { f64::NAN } else { x }
 }
 
+/// `round(2^scale_bits·e^(numerator / 2^fraction_bits))`, half up, for results below 2^53: correct but for arguments within about
+/// 2^-40 of a tie.
+pub fn exp_of_fraction(numerator: i64, fraction_bits: u32, scale_bits: u32) -> i64 {
+    let power = |e: i32| f64::from_bits(((1023 + e) as u64) << 52);
+    let x = numerator as f64 * power(-(fraction_bits.min(1000) as i32));
+    let value = exp_clamped(x);
+    // powers of two scale both parts exactly
+    let scale = power(scale_bits.min(1000) as i32);
+    let (hi, lo) = (value.hi * scale, value.lo * scale);
+    let whole = hi.floor();
+    whole as i64 + ((hi - whole) + lo + 0.5).floor() as i64
+}
+
 fn sign(x: f64) -> f64 {
     if x > 0.0 {
         1.0

@@ -518,11 +518,10 @@ impl<'a> Lowering<'a> {
         y: Option<TensorId>,
     ) -> Result<(), LowerError> {
         if let Some((split_x, shift)) = self.splits.remove(&x) {
-            if bits > MAX_IDENTITY_BITS {
-                let reason = "a quotient can be ranged to at most 16 bits here";
-                return Err(self.unsupported(step, reason));
-            }
             self.capacity(step, bits + shift + 18)?;
+            if bits > MAX_IDENTITY_BITS {
+                return self.wide_quotient(step, x, bits, (split_x, shift));
+            }
             let table = self.table(TableKind::Identity(bits));
             let n = self.program.tensors()[x.index()].len();
             self.room_for_questions(n, self.range_rows(shift) + 1)?;
@@ -554,6 +553,83 @@ impl<'a> Lowering<'a> {
             self.views.push(self.views[x.index()].clone());
         }
         Ok(())
+    }
+
+    /// `x = q·2^shift + ρ` with q and ρ in cells of their own, each ranged limb by limb.
+    fn wide_quotient(
+        &mut self,
+        step: usize,
+        q: TensorId,
+        bits: u32,
+        (x, shift): (TensorId, u32),
+    ) -> Result<(), LowerError> {
+        let state = &self.program.tensors()[q.index()].state;
+        let top = match state {
+            // a quotient that is a small integer is the floor, and so inside its expected interval
+            TensorState::Proved(i) | TensorState::Expected(i) => i.iter().map(|i| i.hi).max(),
+            TensorState::Hinted(_) => None,
+        };
+        let exact = top.is_none_or(|hi| hi >= 1 << bits);
+        let n = self.program.tensors()[q.index()].len();
+        self.room_for_questions(n, self.range_rows(bits) + self.range_rows(shift))?;
+        self.room(n.saturating_mul(2))?;
+        let mut views = Vec::with_capacity(n);
+        for i in 0..n {
+            let value = self.home(HomeFill::Tensor(q, i as u32));
+            self.range_cell(step, value, q, i as u32, 0, bits, exact);
+            let rest = self.home(HomeFill::Remainder {
+                x,
+                q,
+                index: i as u32,
+                split: shift,
+            });
+            let terms = [
+                (Fr::ONE, self.views[x.index()][i]),
+                (-pow2(shift), View::cell(value)),
+            ];
+            self.sum_into(step, &terms, Fr::ZERO, rest, Scale::ONE);
+            self.remainder_rows(step, rest, x, q, i as u32, shift);
+            views.push(View::cell(value));
+        }
+        self.views.push(views);
+        Ok(())
+    }
+
+    /// `0 ≤ rest < 2^shift` of the cell that holds element `index` of x less q·2^shift.
+    fn remainder_rows(
+        &mut self,
+        step: usize,
+        rest: u32,
+        x: TensorId,
+        q: TensorId,
+        index: u32,
+        shift: u32,
+    ) {
+        let w = self.plan.limb_bits;
+        let at = step as u32;
+        let block = Block::Range(shift, true);
+        *self.blocks.entry(block).or_default() += 1;
+        let kind = block.decomposition(w);
+        let n = shift.div_ceil(w);
+        let limb = |j: u32, scale: u32| KeyFill::Limb {
+            x,
+            q: Some(q),
+            index,
+            offset: 0,
+            split: shift,
+            at: w * j,
+            bits: w.min(shift - w * j),
+            scale,
+        };
+        let first = self.row(limb(0, 0), Some(rest), 0, at);
+        for j in 1..n {
+            self.row(limb(j, 0), None, 0, at);
+        }
+        if let Some((_, _, scale)) = kind.check {
+            self.row(limb(n - 1, scale), None, 0, at);
+        }
+        let kind = self.kind(kind);
+        self.rows[first as usize].kind = Some(kind);
     }
 
     /// `x = key·2^shift + ρ`, ρ ranged, `(key, value)` a row of `table`. Without a quotient tensor the key is x itself.

@@ -82,6 +82,13 @@ pub(super) enum HomeFill {
     Tensor(TensorId, u32),
     /// An element of a program tensor and a constant.
     Offset(TensorId, u32, i64),
+    /// Element `index` of x less q·2^split.
+    Remainder {
+        x: TensorId,
+        q: TensorId,
+        index: u32,
+        split: u32,
+    },
     /// A word of the statement.
     Word(u32),
     /// A coefficient of a product of polynomials that is no output (see [`super::linear`]).

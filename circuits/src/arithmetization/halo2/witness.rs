@@ -125,6 +125,10 @@ impl Halo2Circuit {
             let value = match home.fill {
                 HomeFill::Tensor(x, i) => values.0[x.index()][i as usize],
                 HomeFill::Offset(x, i, c) => values.0[x.index()][i as usize] + fr(c),
+                HomeFill::Remainder { x, q, index, split } => {
+                    let i = index as usize;
+                    values.0[x.index()][i] - values.0[q.index()][i] * pow2(split)
+                }
                 HomeFill::Word(k) => words.get(k as usize).copied().unwrap_or(Fr::ZERO),
                 // filled below, all at once
                 HomeFill::Between { .. } => Fr::ZERO,

@@ -343,10 +343,8 @@ impl<'p> Lowering<'p> {
             }
             Instr::Range { x, bits } => {
                 self.capacity(index, bits + self.split_shift(*x) + 18)?;
-                let top = match &self.program.tensors()[x.index()].state {
-                    TensorState::Proved(i) => i.iter().map(|i| i.hi).max(),
-                    _ => None,
-                };
+                // a quotient that is a small integer is the floor, and so inside its expected interval
+                let top = self.span(*x).map(|i| i.hi);
                 let exact = top.is_none_or(|hi| hi >= 1 << bits);
                 let x = self.rid(*x);
                 self.range(index, x, *bits, exact);

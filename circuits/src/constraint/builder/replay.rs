@@ -85,7 +85,7 @@ impl Builder {
             Instr::Range { x, bits } => {
                 match self.tensors[x.index()].state.clone() {
                     TensorState::Proved(_) => self.range(&proved(self, x)?, bits)?,
-                    TensorState::Expected(e) => self.range_id(x, e.len(), bits)?,
+                    TensorState::Expected(e) => self.range_within(x, &e, bits)?,
                     TensorState::Hinted(len) => self.range_id(x, len, bits)?,
                 };
             }
