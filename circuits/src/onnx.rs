@@ -13,8 +13,8 @@ mod translate;
 
 pub use expression::{Binary, Expression, ExpressionError};
 pub use function::Function;
-pub use graph::{FloatGraph, FloatNode, FloatOp, Relation};
 pub(crate) use function::exp_of_fraction;
+pub use graph::{FloatGraph, FloatNode, FloatOp, Relation};
 pub use proto::{MAX_MODEL_BYTES, SUPPORTED};
 
 /// Why a file is not a model that can be compiled.

@@ -7,32 +7,46 @@
 //! [`Requantize`] reads.
 
 mod add;
+mod arg_extremum;
 mod compare;
+mod contract;
 mod conv;
 mod extremum;
 mod gather;
 mod layout;
+mod lookup;
 mod matmul;
 mod max_pool;
 mod mul;
+mod normalize;
 mod requantize;
+mod rescale;
 mod select;
+mod softmax;
 mod sum_pool;
 mod table;
+mod top_k;
 
 pub use add::Add;
+pub use arg_extremum::ArgExtremum;
 pub use compare::Compare;
+pub use contract::Contract;
 pub use conv::Conv;
 pub use extremum::Extremum;
 pub use gather::Gather;
 pub use layout::Layout;
+pub use lookup::Lookup;
 pub use matmul::MatMul;
 pub use max_pool::MaxPool;
 pub use mul::Mul;
+pub use normalize::Normalize;
 pub use requantize::Requantize;
+pub use rescale::Rescale;
 pub use select::Select;
+pub use softmax::Softmax;
 pub use sum_pool::SumPool;
 pub use table::Table;
+pub use top_k::TopK;
 
 use crate::constraint::{BuildError, Builder, WireTensor};
 use crate::quantize::{SchemeError, Site};
@@ -318,6 +332,24 @@ macro_rules! operators {
 }
 
 operators!(
-    Add, Compare, Conv, Extremum, Gather, Layout, MatMul, MaxPool, Mul, Requantize, Select,
-    SumPool, Table
+    Add,
+    ArgExtremum,
+    Compare,
+    Contract,
+    Conv,
+    Extremum,
+    Gather,
+    Layout,
+    Lookup,
+    MatMul,
+    MaxPool,
+    Mul,
+    Normalize,
+    Requantize,
+    Rescale,
+    Select,
+    Softmax,
+    SumPool,
+    Table,
+    TopK,
 );

@@ -8,8 +8,8 @@
 mod gadgets;
 
 use gadgets::{
-    GADGETS, Gadget, LIBRARY, bent, inputs, outside_their_type, requantize_function, requantize_odd_clamp,
-    requantize_tiny, tiny,
+    GADGETS, Gadget, LIBRARY, bent, inputs, outside_their_type, requantize_function,
+    requantize_odd_clamp, requantize_tiny, tiny,
 };
 use std::sync::Arc;
 use zkinfer_circuits::arithmetization::r1cs::{Form, R1cs};

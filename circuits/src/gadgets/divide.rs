@@ -46,7 +46,7 @@ pub fn divide_rounded(
 }
 
 /// `⌊a / d + 1/2⌋` where the caller knows of every input that d ≥ 1 and that the result lies in `expected`.
-pub(super) fn rounded_quotient(
+pub(crate) fn rounded_quotient(
     b: &mut Builder,
     a: &WireTensor,
     d: &WireTensor,

@@ -158,6 +158,14 @@ fn fold_into(node: &FloatNode, inner: usize, factors: &[f32], offsets: &[f32]) -
                 offsets: shifted(&o, &of),
             })
         }
+        FloatOp::Contract { sizes, factor }
+            if factors.len() == 1 && offsets == [0.0] && factors[0] > 0.0 =>
+        {
+            Some(FloatOp::Contract {
+                sizes: *sizes,
+                factor: factor * f64::from(factors[0]),
+            })
+        }
         FloatOp::SumPool {
             geometry,
             divisors,

@@ -88,17 +88,17 @@ pub enum FloatOp {
         /// Values that follow the tensors.
         constants: Vec<f32>,
     },
-    /// `y[t][i][j] = Σ_l x₀[t][i][l]·x₁[t][j][l]`.
+    /// `y[t][i][j] = factor·Σ_l x₀[t][i][l]·x₁[t][j][l]`.
     Contract {
         /// t, i, l, j run below these.
         sizes: [usize; 4],
+        /// Positive.
+        factor: f64,
     },
-    /// e^x over its sum, for every row of n values; or the logarithm of that.
+    /// e^x over its sum, for every row of n values.
     Softmax {
         /// Length of a row.
         n: usize,
-        /// Whether it is a logarithm.
-        log: bool,
     },
     /// x over the root of (the mean of x² plus ε), for every row of n values.
     Normalize {
@@ -259,8 +259,7 @@ impl FloatOp {
             Self::Select => "Where",
             Self::Gather { .. } => "Gather",
             Self::Contract { .. } => "MatMul",
-            Self::Softmax { log: false, .. } => "Softmax",
-            Self::Softmax { log: true, .. } => "LogSoftmax",
+            Self::Softmax { .. } => "Softmax",
             Self::Normalize { .. } => "RMSNormalization",
             Self::ArgExtremum { largest: true, .. } => "ArgMax",
             Self::ArgExtremum { largest: false, .. } => "ArgMin",

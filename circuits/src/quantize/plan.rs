@@ -6,13 +6,15 @@
 //! them. Truth values, indices and other whole numbers have scale 1 and stay exact.
 
 mod mixed;
+mod rows;
 
 use super::calibrate::Range;
 use super::scheme::{Encoding, SchemeError, Site, Target, activation, whole_factors};
 use crate::model::{Model, ModelBuilder, ModelError, Visibilities};
 use crate::onnx::{FloatGraph, FloatNode, FloatOp};
 use crate::ops::{
-    Add, Compare, Conv, Layout, MatMul, MaxPool, Mul, Op, Operator, Requantize, SumPool, Table,
+    Add, ArgExtremum, Compare, Contract, Conv, Layout, Lookup, MatMul, MaxPool, Mul, Op, Operator,
+    Requantize, Rescale, SumPool, Table, TopK,
 };
 use crate::tensor::{Fact, Interval, Quantization};
 use std::collections::BTreeMap;
@@ -65,6 +67,7 @@ pub fn quantize(
     let mut plan = Plan {
         graph,
         ranges,
+        wide: rows::wide(graph),
         readers: graph.readers(),
         builder: ModelBuilder::new(visibilities),
         tensors: vec![None; graph.nodes.len()],
@@ -100,6 +103,8 @@ struct Plan<'a> {
     graph: &'a FloatGraph,
     ranges: &'a [Range],
     readers: Vec<Vec<usize>>,
+    /// The nodes whose digits beyond eight bits show in what follows.
+    wide: Vec<bool>,
     builder: ModelBuilder,
     tensors: Vec<Option<usize>>,
     done: Vec<bool>,
@@ -287,10 +292,24 @@ impl Plan<'_> {
             FloatOp::Gather { .. } | FloatOp::Extremum { .. } | FloatOp::Select => {
                 return self.mixed(id);
             }
-            FloatOp::Mul => {
-                let op = Mul::import(&site)?.into();
+            FloatOp::Mul | FloatOp::Contract { .. } => {
+                let op: Op = match node.op {
+                    FloatOp::Mul => Mul::import(&site)?.into(),
+                    _ => Contract::import(&site)?.into(),
+                };
                 let product = self.builder.node(&node.name, op, &inputs)?;
                 return self.narrowed(id, product);
+            }
+            FloatOp::Softmax { .. } => return self.softmax(id, inputs[0]),
+            FloatOp::Normalize { .. } => return self.normalize(id, inputs[0]),
+            FloatOp::ArgExtremum { .. } => ArgExtremum::import(&site)?.into(),
+            FloatOp::TopK { .. } => TopK::import(&site)?.into(),
+            FloatOp::Lookup { .. } => {
+                let target = Target {
+                    clamped: self.result(id)?,
+                    activation: None,
+                };
+                Lookup::import(&self.site(node, &inputs, Some(&target))?)?.into()
             }
             FloatOp::Unary(_) => return self.unary(id, inputs[0]),
             FloatOp::Clamp { .. } => {
@@ -303,7 +322,10 @@ impl Plan<'_> {
             | FloatOp::Affine { .. }
             | FloatOp::MatMul { .. }
             | FloatOp::Add { .. } => {
-                let (target, end) = self.target(id)?;
+                let (target, end) = match self.wide[id] {
+                    true => (self.wide_target(id)?, id),
+                    false => self.target(id)?,
+                };
                 let site = self.site(node, &inputs, Some(&target))?;
                 let op: Op = match node.op {
                     FloatOp::MatMul { .. } => MatMul::import(&site)?.into(),
@@ -312,9 +334,15 @@ impl Plan<'_> {
                 };
                 let accumulator = self.builder.node(&node.name, op, &inputs)?;
                 self.take_in(id, end);
+                if self.wide[id] {
+                    let op = Rescale::import(&site)?.into();
+                    let tensor = self.builder.node(&node.name, op, &[accumulator])?;
+                    self.multiplier_errors[id] = Some(site.multiplier_error()?);
+                    self.settle(id, tensor);
+                    return Ok(());
+                }
                 return self.requantize(&site, accumulator, end);
             }
-            _ => return Err(self.missing(node).into()),
         };
         let tensor = self.builder.node(&node.name, kept, &inputs)?;
         self.settle(id, tensor);
@@ -341,17 +369,7 @@ impl Plan<'_> {
             self.known(node, *right)?.1.scale,
         ];
         let whole = self.is_whole(node, *left)? && self.is_whole(node, *right)?;
-        Ok(whole || (self.needs_digits(id) && whole_factors(scales).is_some()))
-    }
-
-    /// Whether all that reads a node divides it by its own size, so that int8 steps would show.
-    fn needs_digits(&self, id: usize) -> bool {
-        let readers = &self.readers[id];
-        let divides = |&reader: &usize| {
-            let reader = self.graph.nodes.get(reader);
-            reader.is_some_and(|node| matches!(node.op, FloatOp::Normalize { .. }))
-        };
-        !readers.is_empty() && readers.iter().all(divides)
+        Ok(whole || (self.wide[id] && whole_factors(scales).is_some()))
     }
 
     /// A function of one tensor: a table of its integers, or of the int8 it is requantized to.
@@ -398,7 +416,7 @@ impl Plan<'_> {
     fn narrowed(&mut self, id: usize, tensor: usize) -> Result<(), QuantizeError> {
         let node = &self.graph.nodes[id];
         let (fact, _) = self.known(node, tensor)?;
-        let keeps = self.is_whole(node, tensor)? || self.needs_digits(id);
+        let keeps = self.is_whole(node, tensor)? || self.wide[id];
         if keeps && fact.interval.max_abs() < 1 << 31 {
             self.settle(id, tensor);
             return Ok(());
@@ -431,8 +449,8 @@ impl Plan<'_> {
         let tensor = self.tensor(id)?;
         let node = &self.graph.nodes[id];
         let (fact, _) = self.known(node, tensor)?;
-        let whole = self.is_whole(node, tensor)? && fact.dtype().is_some();
-        if fact.is_int8() || whole {
+        let kept = (self.wide[id] || self.is_whole(node, tensor)?) && fact.dtype().is_some();
+        if fact.is_int8() || kept {
             return Ok(tensor);
         }
         let target = Target {

@@ -164,6 +164,12 @@ impl Site<'_> {
             .ok_or_else(|| self.wrong_operator())
     }
 
+    /// Proved interval of input `i`.
+    pub(crate) fn interval(&self, i: usize) -> Result<Interval, SchemeError> {
+        let interval = self.intervals.get(i).copied();
+        interval.ok_or_else(|| self.wrong_operator())
+    }
+
     fn target(&self) -> Result<&Target, SchemeError> {
         self.target.ok_or_else(|| self.wrong_operator())
     }
@@ -477,6 +483,19 @@ impl Site<'_> {
             .saturating_mul(127)
             .saturating_mul(per_channel as u64);
         Ok(sum.saturating_add(1 << 28))
+    }
+
+    /// Sizes of a product of two tensors, and the factor of its scale.
+    pub(crate) fn contraction(&self) -> Result<([usize; 4], f64), SchemeError> {
+        match self.node.op {
+            FloatOp::Contract { sizes, factor } => Ok((sizes, factor)),
+            _ => Err(self.wrong_operator()),
+        }
+    }
+
+    /// The encoding that the node's result must have.
+    pub(crate) fn encoding(&self) -> Result<Encoding, SchemeError> {
+        Ok(self.target()?.clamped)
     }
 
     /// Index and integer constants of a gather.

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 use zkinfer_circuits::constraint::{
-    Assignment, BuildError, Builder, HintKind, Instr, LinearMap, Program, TableFunction, WireTensor,
-    solve, solve_bent, solve_unchecked,
+    Assignment, BuildError, Builder, HintKind, Instr, LinearMap, Program, TableFunction,
+    WireTensor, solve, solve_bent, solve_unchecked,
 };
 use zkinfer_circuits::gadgets::arg_max::{Ties, arg_max, arg_min};
 use zkinfer_circuits::gadgets::divide::{divide, divide_rounded};
@@ -524,7 +524,10 @@ fn requantize_saturated(b: &mut Builder, xs: &[WireTensor]) -> Built {
 pub fn bent(program: &Program, input: &[Tensor], deltas: &[i64]) -> Vec<Assignment> {
     let honest = solve(program, input).unwrap();
     let chosen = |step: &&zkinfer_circuits::constraint::Step| {
-        matches!(step.instr, Instr::Hint { .. } | Instr::Split { .. } | Instr::Lookup { .. })
+        matches!(
+            step.instr,
+            Instr::Hint { .. } | Instr::Split { .. } | Instr::Lookup { .. }
+        )
     };
     let mut all = vec![];
     for step in program.steps().iter().filter(chosen) {

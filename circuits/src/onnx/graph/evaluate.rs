@@ -80,11 +80,13 @@ impl FloatOp {
             }
             Self::Contract {
                 sizes: [batch, rows, inner, columns],
-            } => contract([*batch, *rows, *inner, *columns], x, x1),
-            Self::Softmax { n, log } => x
-                .chunks_exact(*n)
-                .flat_map(|row| softmax(row, *log))
-                .collect(),
+                factor,
+            } => {
+                let mut y = contract([*batch, *rows, *inner, *columns], x, x1);
+                y.iter_mut().for_each(|y| *y *= factor);
+                y
+            }
+            Self::Softmax { n } => x.chunks_exact(*n).flat_map(softmax).collect(),
             Self::Normalize { n, epsilon } => x
                 .chunks_exact(*n)
                 .flat_map(|row| {
@@ -214,19 +216,14 @@ fn contract([batch, rows, inner, columns]: [usize; 4], a: &[f64], b: &[f64]) -> 
     y
 }
 
-fn softmax(row: &[f64], log: bool) -> Vec<f64> {
+fn softmax(row: &[f64]) -> Vec<f64> {
     let largest = row.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     let powers: Vec<f64> = row
         .iter()
         .map(|x| Function::Exp.value(x - largest))
         .collect();
     let sum = powers.iter().fold(0.0, |sum, x| sum + x);
-    if log {
-        let rest = Function::Ln.value(sum);
-        row.iter().map(|x| x - largest - rest).collect()
-    } else {
-        powers.iter().map(|x| x / sum).collect()
-    }
+    powers.iter().map(|x| x / sum).collect()
 }
 
 /// Indices of a row from the best value to the worst, of equals the first in front.

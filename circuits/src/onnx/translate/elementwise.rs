@@ -243,6 +243,12 @@ impl Translation<'_> {
         x: [usize; 2],
         shape: Vec<usize>,
     ) -> Result<usize, ImportError> {
+        // an inverse is taken before it is spread
+        let (x, name) = match name {
+            "Div" => ([x[0], self.inverse(node, x[1])], "Mul"),
+            "DivF" => ([x[1], self.inverse(node, x[0])], "Mul"),
+            _ => (x, name),
+        };
         let [a, b] = [
             self.expand(node, x[0], &shape)?,
             self.expand(node, x[1], &shape)?,
@@ -254,12 +260,6 @@ impl Translation<'_> {
             "Sub" => push(FloatOp::Add { signs: [1, -1] }, vec![a, b]),
             "SubF" => push(FloatOp::Add { signs: [-1, 1] }, vec![a, b]),
             "Mul" => push(FloatOp::Mul, vec![a, b]),
-            "Div" | "DivF" => {
-                let (a, b) = if name == "Div" { (a, b) } else { (b, a) };
-                let reciprocal = FloatOp::Unary(Expression::of(Function::Reciprocal));
-                let inverse = push(reciprocal, vec![b]);
-                push(FloatOp::Mul, vec![a, inverse])
-            }
             "Max" | "Or" => push(FloatOp::Extremum { largest: true }, vec![a, b]),
             "Min" | "And" => push(FloatOp::Extremum { largest: false }, vec![a, b]),
             "CompLT" | "LT" => push(relation(Relation::Less), vec![a, b]),
@@ -278,6 +278,12 @@ impl Translation<'_> {
                 return Err(self.unsupported(node, reason));
             }
         })
+    }
+
+    fn inverse(&mut self, node: &TypedNode, x: usize) -> usize {
+        let shape = self.graph.nodes[x].shape.clone();
+        let reciprocal = FloatOp::Unary(Expression::of(Function::Reciprocal));
+        self.push(node, reciprocal, vec![x], shape)
     }
 
     /// One of two tensors by a condition; constants become tensors.

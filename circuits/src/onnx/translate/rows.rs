@@ -45,8 +45,13 @@ impl Translation<'_> {
     }
 
     pub(super) fn softmax(&mut self, node: &TypedNode, op: &Softmax, x: usize) -> usize {
-        let log = op.kind == SoftmaxKind::LogSoftmax;
-        self.on_rows(node, x, &op.axes, |n| FloatOp::Softmax { n, log })
+        let y = self.on_rows(node, x, &op.axes, |n| FloatOp::Softmax { n });
+        if op.kind != SoftmaxKind::LogSoftmax {
+            return y;
+        }
+        let shape = self.graph.nodes[y].shape.clone();
+        let logarithm = FloatOp::Unary(Expression::of(Function::Ln));
+        self.push(node, logarithm, vec![y], shape)
     }
 
     pub(super) fn normalize(
@@ -314,7 +319,8 @@ impl Translation<'_> {
             .map(|(y, _, _)| *y)
             .collect();
         let dims: Vec<usize> = placed.iter().map(|&axis| shape[axis]).collect();
-        let y = self.push(node, FloatOp::Contract { sizes }, vec![a, b], dims.clone());
+        let product = FloatOp::Contract { sizes, factor: 1.0 };
+        let y = self.push(node, product, vec![a, b], dims.clone());
         Ok(self.transpose(node, y, dims, inverse(&placed)))
     }
 

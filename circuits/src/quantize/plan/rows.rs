@@ -1,0 +1,128 @@
+//! Softmax and normalization, and the digits they need.
+
+use super::super::calibrate::Range;
+use super::super::scheme::{Encoding, SchemeError, Target};
+use super::{Plan, QuantizeError};
+use crate::onnx::{FloatGraph, FloatNode, FloatOp};
+use crate::ops::{Normalize, Operator, Rescale, Softmax};
+use crate::tensor::Quantization;
+
+/// Finest step of a softmax's input; a finer one shows in no share.
+const FINEST: f64 = 1.0 / 256.0;
+/// Most integers that the input of a softmax may span: rows of a table.
+const MAX_SPAN: f64 = 4096.0;
+/// Bits of n times the largest square of a normalization.
+const SQUARE_BITS: f64 = 46.0;
+
+/// The nodes whose digits beyond eight bits show in what follows: a normalization divides by the size of its input, a softmax
+/// exponentiates it, and an index asks which of two close values is larger. Sums pass the need on to what they add.
+pub(super) fn wide(graph: &FloatGraph) -> Vec<bool> {
+    let mut wide = vec![false; graph.nodes.len()];
+    mark(graph, &mut wide);
+    // a sum that ends what was wide until then
+    for (_, id) in &graph.outputs {
+        let node = &graph.nodes[*id];
+        if matches!(node.op, FloatOp::Add { .. }) && node.inputs.iter().any(|&i| wide[i]) {
+            wide[*id] = true;
+        }
+    }
+    mark(graph, &mut wide);
+    wide
+}
+
+fn mark(graph: &FloatGraph, wide: &mut [bool]) {
+    for (id, node) in graph.nodes.iter().enumerate().rev() {
+        let needs = match node.op {
+            FloatOp::Normalize { .. } | FloatOp::Softmax { .. } | FloatOp::ArgExtremum { .. } => {
+                true
+            }
+            FloatOp::Add { .. }
+            | FloatOp::SumPool { .. }
+            | FloatOp::Layout { .. }
+            | FloatOp::Gather { .. } => wide[id],
+            _ => false,
+        };
+        if needs {
+            node.inputs.iter().for_each(|&input| wide[input] = true);
+        }
+    }
+}
+
+impl Plan<'_> {
+    /// Fifteen bits for the calibrated range, and no bounds.
+    pub(super) fn wide_target(&self, id: usize) -> Result<Target, QuantizeError> {
+        let Range { lo, hi } = self.ranges[id];
+        let encoding = Encoding::int16(2.0 * lo, 2.0 * hi).map_or_else(|| self.activation(id), Ok)?;
+        Ok(Target {
+            clamped: encoding,
+            activation: None,
+        })
+    }
+
+    /// A tensor in steps of `scale`, without bounds.
+    fn rescaled(&mut self, id: usize, tensor: usize, scale: f64) -> Result<usize, QuantizeError> {
+        let quantization = Quantization {
+            scale,
+            zero_point: 0,
+        };
+        let target = Target {
+            clamped: Encoding {
+                quantization,
+                ..Encoding::whole(i32::MIN / 2, i32::MAX / 2)
+            },
+            activation: None,
+        };
+        let plain = FloatNode {
+            op: FloatOp::Clamp {
+                lo: f32::MIN,
+                hi: f32::MAX,
+            },
+            ..self.graph.nodes[id].clone()
+        };
+        let op = Rescale::import(&self.site(&plain, &[tensor], Some(&target))?)?;
+        Ok(self.builder.node(&plain.name, op.into(), &[tensor])?)
+    }
+
+    /// A softmax of an input of at most so many integers.
+    pub(super) fn softmax(&mut self, id: usize, x: usize) -> Result<(), QuantizeError> {
+        let graph = self.graph;
+        let node = &graph.nodes[id];
+        let (fact, quantization) = self.known(node, x)?;
+        let width = fact.interval.width() as f64;
+        let mut x = x;
+        if width > MAX_SPAN {
+            let scale = (width * quantization.scale / MAX_SPAN).max(FINEST);
+            x = self.rescaled(id, x, scale.max(quantization.scale))?;
+        }
+        let op = Softmax::import(&self.site(node, &[x], None)?)?;
+        let tensor = self.builder.node(&node.name, op.into(), &[x])?;
+        self.settle(id, tensor);
+        Ok(())
+    }
+
+    /// A normalization of an input whose squares can be summed.
+    pub(super) fn normalize(&mut self, id: usize, x: usize) -> Result<(), QuantizeError> {
+        let graph = self.graph;
+        let node = &graph.nodes[id];
+        let FloatOp::Normalize { n, .. } = node.op else {
+            let (node, op) = (node.name.clone(), node.op.name());
+            return Err(SchemeError::Operator { node, op }.into());
+        };
+        let (fact, quantization) = self.known(node, x)?;
+        let zero = quantization.zero_point;
+        let widest = fact
+            .interval
+            .lo
+            .abs_diff(zero)
+            .max(fact.interval.hi.abs_diff(zero)) as f64;
+        let room = ((SQUARE_BITS - (n as f64).log2()) / 2.0).floor().exp2();
+        let mut x = x;
+        if widest > room {
+            x = self.rescaled(id, x, quantization.scale * widest / room)?;
+        }
+        let op = Normalize::import(&self.site(node, &[x], None)?)?;
+        let tensor = self.builder.node(&node.name, op.into(), &[x])?;
+        self.settle(id, tensor);
+        Ok(())
+    }
+}
