@@ -1,0 +1,144 @@
+//! The node cases of the `onnx` package, through the whole pipeline: import, calibration, quantization, integer evaluation, and for small cases
+//! the program and an honest witness of its R1CS form.
+//!
+//! A case passes when
+//! * the float graph, evaluated on the case's inputs, gives the case's outputs to 1e-4 of the largest of them (what the operator means), and
+//! * the integer model, run on the quantized inputs, gives what the float graph gives on the *dequantized* inputs, within [`verdict::tolerance`]
+//!   steps of the output's quantization (what quantization may cost). Operators that only move or select values must be exact.
+//!
+//! `tests/golden/onnx_conformance.csv` counts by operator, `onnx_conformance_cases.csv` has every case. A case of a claimed operator that does not
+//! pass is named in [`exceptions`], with the reason.
+
+#![allow(clippy::unwrap_used)]
+
+mod case;
+mod exceptions;
+mod verdict;
+mod wire;
+
+use case::Case;
+use rayon::prelude::*;
+use std::collections::BTreeMap;
+use std::env;
+use std::fmt::Write;
+use std::fs;
+use std::path::{Path, PathBuf};
+use verdict::{Outcome, Verdict};
+
+#[test]
+fn cases_of_claimed_operators_pass() {
+    let Some(folder) = data() else { return };
+    let cases = cases(&folder);
+    assert!(cases.len() > 1700, "{} cases in {folder:?}", cases.len());
+    let verdicts: Vec<Verdict> = cases.par_iter().map(verdict::judge).collect();
+    let complaints = exceptions::complaints(&cases, &verdicts);
+    check_golden("onnx_conformance.csv", &by_operator(&cases, &verdicts));
+    check_golden("onnx_conformance_cases.csv", &by_case(&cases, &verdicts));
+    assert!(complaints.is_empty(), "{}", complaints.join("\n"));
+}
+
+/// The folder of cases: named by the environment, or what `.ci/test` installs.
+fn data() -> Option<PathBuf> {
+    let found = env::var_os("ZKINFER_ONNX_DATA")
+        .map(PathBuf::from)
+        .or_else(installed)
+        .filter(|folder| folder.is_dir());
+    if found.is_none() {
+        let how = "python3 -m venv .ci/.venv && .ci/.venv/bin/pip install -r .ci/requirements.txt";
+        assert!(
+            env::var("ZKINFER_REQUIRE_ONNX_DATA").as_deref() != Ok("1"),
+            "the cases of the onnx package are not in .ci/.venv; run .ci/test, or: {how}"
+        );
+        println!("skipped: no conformance cases without the onnx package: {how}");
+    }
+    found
+}
+
+fn installed() -> Option<PathBuf> {
+    let libraries = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.ci/.venv/lib");
+    let pythons = fs::read_dir(libraries).ok()?;
+    let mut folders = pythons.filter_map(|python| {
+        let folder = python.ok()?.path();
+        Some(folder.join("site-packages/onnx/backend/test/data/node"))
+    });
+    folders.find(|folder| folder.is_dir())
+}
+
+/// All cases, by name.
+fn cases(folder: &Path) -> Vec<Case> {
+    let entries = fs::read_dir(folder).unwrap();
+    let mut names: Vec<String> = entries
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    names.iter().map(|name| Case::read(folder, name)).collect()
+}
+
+fn by_operator(cases: &[Case], verdicts: &[Verdict]) -> String {
+    let mut counts: BTreeMap<&str, [usize; 5]> = BTreeMap::new();
+    for (case, verdict) in cases.iter().zip(verdicts) {
+        let counts = counts.entry(&case.operator).or_default();
+        counts[0] += 1;
+        counts[match verdict.outcome {
+            Outcome::Pass { .. } => 1,
+            Outcome::Fail(_) => 2,
+            Outcome::Unsupported(_) => 3,
+        }] += 1;
+        counts[4] += usize::from(case.claimed);
+    }
+    let mut table = "operator,cases,pass,fail,unsupported,claimed\n".to_owned();
+    for (operator, [all, pass, fail, unsupported, claimed]) in counts {
+        writeln!(
+            table,
+            "{operator},{all},{pass},{fail},{unsupported},{claimed}"
+        )
+        .unwrap();
+    }
+    table
+}
+
+fn by_case(cases: &[Case], verdicts: &[Verdict]) -> String {
+    let mut table = "case,operator,status,operands,circuit or reason\n".to_owned();
+    for (case, verdict) in cases.iter().zip(verdicts) {
+        let operands = if verdict.constant_operands {
+            "constant"
+        } else {
+            "computed"
+        };
+        let (status, note) = match &verdict.outcome {
+            Outcome::Pass { circuit: true, .. } => ("pass", "proved".to_owned()),
+            Outcome::Pass { .. } => ("pass", "evaluated".to_owned()),
+            Outcome::Fail(reason) => ("fail", short(reason)),
+            Outcome::Unsupported(reason) => ("unsupported", short(reason)),
+        };
+        let name = case.name.trim_start_matches("test_");
+        writeln!(
+            table,
+            "{name},{},{status},{operands},{note}",
+            case.operator
+        )
+        .unwrap();
+    }
+    table
+}
+
+/// One line of at most 160 characters, without commas.
+fn short(text: &str) -> String {
+    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    line.replace(',', ";").chars().take(160).collect()
+}
+
+fn check_golden(file: &str, actual: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/golden")
+        .join(file);
+    if env::var_os("UPDATE_GOLDEN").is_some() {
+        fs::write(&path, actual).unwrap();
+    }
+    let golden = fs::read_to_string(&path).unwrap_or_default();
+    let changed = actual.lines().zip(golden.lines()).find(|(a, b)| a != b);
+    assert!(
+        golden == actual,
+        "{file} changed, first {changed:?}: UPDATE_GOLDEN=1 rewrites it"
+    );
+}
