@@ -27,13 +27,14 @@ pub struct Case {
     pub claimed: bool,
     folder: PathBuf,
     inputs: Vec<Input>,
-    n_outputs: usize,
+    /// Element types of the outputs.
+    outputs: Vec<Option<DataType>>,
 }
 
 #[derive(Debug)]
 struct Input {
     name: String,
-    /// `None` for what is not a tensor.
+    /// `None` for what is not a tensor of a known type.
     element: Option<DataType>,
     /// Says how to compute rather than what: a shape, axes, indices, bounds.
     structure: bool,
@@ -54,9 +55,10 @@ fn structure(op: &str) -> &'static [usize] {
         "Slice" => &[1, 2, 3, 4],
         "Clip" | "Dropout" | "OneHot" => &[1, 2],
         "Pad" | "Resize" => &[1, 2, 3],
-        // lengths; the weights are operands
+        // lengths of sequences; the weights are operands
         "LSTM" | "GRU" | "RNN" => &[4],
-        "CenterCropPad" | "Compress" | "CumProd" | "CumSum" | "Expand" | "Gather"
+        // of the second input of CastLike only the type is read
+        "CastLike" | "CenterCropPad" | "Compress" | "CumProd" | "CumSum" | "Expand" | "Gather"
         | "GatherElements" | "GatherND" | "ReduceL1" | "ReduceL2" | "ReduceLogSum"
         | "ReduceLogSumExp" | "ReduceMax" | "ReduceMean" | "ReduceMin" | "ReduceProd"
         | "ReduceSum" | "ReduceSumSquare" | "Reshape" | "ReverseSequence" | "Scatter"
@@ -81,7 +83,10 @@ impl Case {
         let inputs = graph.input.iter().map(|input| {
             let of = |node: &tract_onnx::pb::NodeProto| {
                 let positions = reads(node, &input.name);
-                !positions.is_empty() && positions.iter().all(|p| structure(&node.op_type).contains(p))
+                !positions.is_empty()
+                    && positions
+                        .iter()
+                        .all(|p| structure(&node.op_type).contains(p))
             };
             let all = nodes.iter().filter(|n| n.input.contains(&input.name));
             Input {
@@ -100,14 +105,25 @@ impl Case {
             claimed,
             folder: folder.join(name),
             inputs: inputs.collect(),
-            n_outputs: graph.output.len(),
+            outputs: graph.output.iter().map(element).collect(),
         }
     }
 
-    /// The element types of the inputs that stay inputs of the model; `None` for what is not a tensor.
-    pub fn elements(&self) -> impl Iterator<Item = Option<DataType>> {
+    /// Whether all inputs that are not structure are real numbers.
+    pub fn real(&self) -> bool {
+        let real = [Some(DataType::Float), Some(DataType::Double)];
+        let mut data = self.inputs.iter().filter(|input| !input.structure);
+        data.all(|input| real.contains(&input.element))
+    }
+
+    /// Element types of the inputs that are not structure, and of the outputs; `None` for what is not a tensor of a known type. Doubles are left
+    /// out: they are read as float32.
+    pub fn types(&self) -> impl Iterator<Item = Option<DataType>> {
         let data = self.inputs.iter().filter(|input| !input.structure);
-        data.map(|input| input.element)
+        let all = data
+            .map(|input| input.element)
+            .chain(self.outputs.iter().copied());
+        all.filter(|element| *element != Some(DataType::Double))
     }
 
     /// The model with its structural inputs as initializers, and with `constant_operands` all inputs but the first of the others too; inputs of
@@ -127,9 +143,7 @@ impl Case {
                 let float = wire::number(TENSOR_ELEMENT, DataType::Float as u8);
                 let kind = wire::bytes(VALUE_TYPE, &wire::bytes(TYPE_TENSOR, &float));
                 model = wire::change(&model, MODEL_GRAPH, 0, |graph| {
-                    wire::change(graph, GRAPH_INPUT, number, |value| {
-                        [value, &kind].concat()
-                    })
+                    wire::change(graph, GRAPH_INPUT, number, |value| [value, &kind].concat())
                 });
             }
         }
@@ -145,8 +159,10 @@ impl Case {
 
     /// The expected outputs; `None` where one is not a tensor of numbers.
     pub fn outputs(&self) -> Option<Vec<Values>> {
-        let numbers = 0..self.n_outputs;
-        numbers.map(|number| self.values("output", number)).collect()
+        let numbers = 0..self.outputs.len();
+        numbers
+            .map(|number| self.values("output", number))
+            .collect()
     }
 
     fn file(&self, kind: &str, number: usize) -> Option<Vec<u8>> {
@@ -176,10 +192,8 @@ fn parse(model: &[u8]) -> ModelProto {
 }
 
 fn element(input: &tract_onnx::pb::ValueInfoProto) -> Option<DataType> {
-    match input.r#type.as_ref()?.value.as_ref()? {
-        type_proto::Value::TensorType(tensor) => DataType::try_from(tensor.elem_type).ok(),
-        _ => None,
-    }
+    let type_proto::Value::TensorType(tensor) = input.r#type.as_ref()?.value.as_ref()?;
+    DataType::try_from(tensor.elem_type).ok()
 }
 
 /// The graph of the case that an expanded case spells with other operators.

@@ -25,7 +25,7 @@ use std::env;
 use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
-use verdict::{Outcome, Verdict};
+use verdict::{Outcome, Run, Verdict};
 
 #[test]
 fn cases_of_claimed_operators_pass() {
@@ -37,6 +37,51 @@ fn cases_of_claimed_operators_pass() {
     check_golden("onnx_conformance.csv", &by_operator(&cases, &verdicts));
     check_golden("onnx_conformance_cases.csv", &by_case(&cases, &verdicts));
     assert!(complaints.is_empty(), "{}", complaints.join("\n"));
+}
+
+/// The checks can fail: an output of the case, an integer, a verdict is changed.
+#[test]
+fn wrong_values_are_seen() {
+    let Some(folder) = data() else { return };
+    // by how much an integer must differ: one where values only move, more than a step elsewhere
+    let changed = [
+        ("test_transpose_default", 1),
+        ("test_maxpool_2d_default", 1),
+        ("test_relu", 2),
+        ("test_sigmoid", 2),
+        ("test_gemm_default_vector_bias", 2),
+        ("test_averagepool_2d_ceil", 2),
+    ];
+    for (name, by) in changed {
+        let case = Case::read(&folder, name);
+        let mut run = [false, true]
+            .into_iter()
+            .find_map(|constant| Run::new(&case, constant).ok())
+            .unwrap();
+        assert!(run.check_semantics().is_ok() && run.check_integers().is_ok());
+        let values = &mut run.expected[0].data;
+        let largest = values.iter().fold(0.0f64, |m, v| m.max(v.abs()));
+        values[0] += largest / 500.0;
+        assert!(run.check_semantics().is_err(), "{name}");
+        let tensor = run.quantized.model.outputs()[0].tensor;
+        let value = &mut run.tensors[tensor].data[0];
+        *value += if *value > 0 { -by } else { by };
+        assert!(run.check_integers().is_err(), "{name}");
+        let outcomes = [
+            Outcome::Fail("wrong".to_owned()),
+            Outcome::Unsupported("not yet".to_owned()),
+        ];
+        let cases = [case];
+        for outcome in outcomes {
+            let verdict = Verdict {
+                outcome,
+                constant_operands: false,
+            };
+            let complaints = exceptions::complaints(&cases, &[verdict]);
+            let named = name.trim_start_matches("test_");
+            assert!(complaints[0].starts_with(named), "{complaints:?}");
+        }
+    }
 }
 
 /// The folder of cases: named by the environment, or what `.ci/test` installs.
@@ -117,7 +162,11 @@ fn by_case(cases: &[Case], verdicts: &[Verdict]) -> String {
         };
         let name = case.name.trim_start_matches("test_");
         let operator = &case.operator;
-        writeln!(table, "{name},{operator},{status},{operands},{note},{steps}").unwrap();
+        writeln!(
+            table,
+            "{name},{operator},{status},{operands},{note},{steps}"
+        )
+        .unwrap();
     }
     table
 }

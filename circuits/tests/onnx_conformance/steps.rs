@@ -24,7 +24,8 @@ pub fn check(
     let mut values: Vec<Vec<f64>> = Vec::new();
     for (id, node) in graph.nodes.iter().enumerate() {
         let tensor = quantized.tensors[id];
-        let fact = tensor.and_then(|t| Some((t, &model.facts()[t], model.facts()[t].quantization?)));
+        let fact =
+            tensor.and_then(|t| Some((t, &model.facts()[t], model.facts()[t].quantization?)));
         if node.op == FloatOp::Input {
             let (tensor, _, q) = fact.ok_or_else(|| fail("an input without a tensor"))?;
             let data = &tensors[tensor].data;
@@ -43,11 +44,23 @@ pub fn check(
         if rounds {
             let fused = |&i: &usize| quantized.tensors[i].is_none();
             for (slot, &input) in node.inputs.iter().enumerate().filter(|(_, i)| fused(i)) {
-                widen(node, &reads, slot, ranges[input], q.scale, &real, &mut allowed);
+                widen(
+                    node,
+                    &reads,
+                    slot,
+                    ranges[input],
+                    q.scale,
+                    &real,
+                    &mut allowed,
+                );
             }
         }
         let [lo, hi] = [fact.interval.lo, fact.interval.hi].map(|v| q.dequantize(v));
-        let integers: Vec<f64> = tensors[tensor].data.iter().map(|&v| q.dequantize(v)).collect();
+        let integers: Vec<f64> = tensors[tensor]
+            .data
+            .iter()
+            .map(|&v| q.dequantize(v))
+            .collect();
         for (index, (got, wanted)) in integers.iter().zip(&real).enumerate() {
             let steps = (got - wanted.clamp(lo, hi)).abs() / q.scale;
             if !(steps <= allowed[index] + FLOATS) {
@@ -108,7 +121,9 @@ fn evaluate(node: &FloatNode, reads: &[&[f64]]) -> Vec<f64> {
         outputs: vec![("y".to_owned(), reads.len())],
     };
     let sample = reads.iter().map(|x| x.iter().map(|&v| v as f32).collect());
-    graph.evaluate(&sample.collect::<Vec<_>>()).remove(reads.len())
+    graph
+        .evaluate(&sample.collect::<Vec<_>>())
+        .remove(reads.len())
 }
 
 /// The operator with weights of eight bits a channel.

@@ -4,8 +4,6 @@ use crate::case::{Case, Values};
 use crate::steps;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use tract_onnx::pb::tensor_proto::DataType;
-use zkinfer_circuits::Model;
 use zkinfer_circuits::arithmetization::r1cs::{Form, R1cs};
 use zkinfer_circuits::constraint::solve;
 use zkinfer_circuits::model::Visibilities;
@@ -77,31 +75,143 @@ fn unsupported(reason: impl ToString) -> Outcome {
 }
 
 fn run(case: &Case, constant_operands: bool) -> Result<Outcome, Outcome> {
-    let graph = onnx::import(&case.model(constant_operands)).map_err(|error| match error {
-        // its message lists the supported operators
-        ImportError::UnsupportedOperator { op, .. } => {
-            unsupported(format!("operator {op} is not supported"))
+    let run = Run::new(case, constant_operands)?;
+    run.check_semantics()?;
+    run.check_integers()?;
+    Ok(Outcome::Pass {
+        circuit: run.check_circuit()?,
+        steps: run.error(),
+    })
+}
+
+/// A case and everything the pipeline makes of it.
+pub struct Run {
+    pub graph: FloatGraph,
+    pub ranges: Vec<Range>,
+    pub quantized: Quantized,
+    /// The case's values of the inputs that stayed inputs.
+    pub sample: Vec<Vec<f32>>,
+    /// The case's outputs.
+    pub expected: Vec<Values>,
+    /// All tensors of the integer model.
+    pub tensors: Vec<Tensor>,
+}
+
+impl Run {
+    /// Import, calibration, quantization, integer evaluation; the shapes are the case's.
+    pub fn new(case: &Case, constant_operands: bool) -> Result<Self, Outcome> {
+        let graph = onnx::import(&case.model(constant_operands)).map_err(|error| match error {
+            // its message lists the supported operators
+            ImportError::UnsupportedOperator { op, .. } => {
+                unsupported(format!("operator {op} is not supported"))
+            }
+            error => unsupported(error),
+        })?;
+        let outputs = case.outputs();
+        let expected =
+            outputs.ok_or_else(|| unsupported("an output that is not a tensor of numbers"))?;
+        check_shapes(&graph, &expected)?;
+        let sample = sample(case, &graph)?;
+        let mut samples = vec![sample.clone()];
+        if case.real() {
+            let halves = sample.iter().map(|x| x.iter().map(|v| v / 2.0).collect());
+            samples.push(halves.collect());
         }
-        error => unsupported(error),
-    })?;
-    let expected = case.outputs();
-    let expected =
-        expected.ok_or_else(|| unsupported("an output that is not a tensor of numbers"))?;
-    let sample = sample(case, &graph)?;
-    check_semantics(&graph, &sample, &expected)?;
-    let (ranges, quantized) = quantized(case, &graph, &sample)?;
-    let model = &quantized.model;
-    let inputs = model.quantize_input(&sample).map_err(fail)?;
-    let tensors = model.eval_all(&inputs).map_err(fail)?;
-    steps::check(&graph, &ranges, &quantized, &tensors)?;
-    let steps = error(&graph, &quantized, &tensors, &expected)?;
-    let outputs = model.eval(&inputs).map_err(fail)?;
-    let elements = inputs.iter().chain(&outputs).map(Tensor::len);
-    let circuit = elements.sum::<usize>() <= MAX_SOLVED;
-    if circuit {
-        check_circuit(model, &inputs, &outputs)?;
+        let ranges = quantize::ranges(&graph, &samples).map_err(unsupported)?;
+        let quantized = quantize::quantize(&graph, &ranges, Visibilities::default());
+        let quantized = quantized.map_err(unsupported)?;
+        let inputs = quantized.model.quantize_input(&sample).map_err(fail)?;
+        let tensors = quantized.model.eval_all(&inputs).map_err(fail)?;
+        Ok(Self {
+            graph,
+            ranges,
+            quantized,
+            sample,
+            expected,
+            tensors,
+        })
     }
-    Ok(Outcome::Pass { circuit, steps })
+
+    /// The float graph gives the case's outputs.
+    pub fn check_semantics(&self) -> Result<(), Outcome> {
+        let values = self.graph.evaluate(&self.sample);
+        for ((name, id), expected) in self.graph.outputs.iter().zip(&self.expected) {
+            let finite = expected.data.iter().filter(|v| v.is_finite());
+            let largest = finite.fold(0.0f64, |largest, v| largest.max(v.abs()));
+            for (index, (got, wanted)) in values[*id].iter().zip(&expected.data).enumerate() {
+                let allowed = (SEMANTIC * largest).max(SPREAD * wanted.abs());
+                let near = (got - wanted).abs() <= allowed;
+                if !near && got != wanted {
+                    let place = format!("`{name}`[{index}]");
+                    return Err(fail(format!("{place} is {got}; ONNX has {wanted}")));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Every tensor of the integer model is what its node of the float graph gives, and the outputs are the float graph's.
+    pub fn check_integers(&self) -> Result<(), Outcome> {
+        let model = &self.quantized.model;
+        for (output, (name, id)) in model.outputs().iter().zip(&self.graph.outputs) {
+            let shape = &model.facts()[output.tensor].shape;
+            if self.quantized.tensors[*id] != Some(output.tensor)
+                || *shape != self.graph.nodes[*id].shape
+            {
+                return Err(fail(format!(
+                    "`{name}` is another tensor of the integer model"
+                )));
+            }
+        }
+        steps::check(&self.graph, &self.ranges, &self.quantized, &self.tensors)
+    }
+
+    /// For a small case, the program gives the same integers, and its committed form accepts the honest witness; whether the case is small.
+    pub fn check_circuit(&self) -> Result<bool, Outcome> {
+        let model = &self.quantized.model;
+        let inputs = &self.tensors[..model.inputs().len()];
+        let outputs = model.outputs().iter().map(|o| &self.tensors[o.tensor]);
+        let outputs: Vec<Tensor> = outputs.cloned().collect();
+        let elements = inputs.iter().chain(&outputs).map(Tensor::len);
+        if elements.sum::<usize>() > MAX_SOLVED {
+            return Ok(false);
+        }
+        let program = Arc::new(model.synthesize().map_err(fail)?);
+        let solved = solve(&program, inputs).map_err(fail)?;
+        if solved.outputs(&program) != outputs {
+            return Err(fail("solver and eval differ"));
+        }
+        let circuit = R1cs::lower(&program, Form::Committed).map_err(fail)?;
+        Forger::new(&circuit, &solved)
+            .check_honest()
+            .map_err(fail)?;
+        Ok(true)
+    }
+
+    /// Largest error of the integer model's outputs against the case, in steps: what rounding inputs, weights and every tensor costs together.
+    pub fn error(&self) -> f64 {
+        let model = &self.quantized.model;
+        let mut worst = 0.0f64;
+        for (output, expected) in model.outputs().iter().zip(&self.expected) {
+            let Some(q) = model.facts()[output.tensor].quantization else {
+                return f64::INFINITY;
+            };
+            for (&v, wanted) in self.tensors[output.tensor].data.iter().zip(&expected.data) {
+                worst = worst.max((q.dequantize(v) - wanted).abs() / q.scale);
+            }
+        }
+        worst
+    }
+}
+
+fn check_shapes(graph: &FloatGraph, expected: &[Values]) -> Result<(), Outcome> {
+    let got = graph.outputs.iter().map(|(_, id)| &graph.nodes[*id].shape);
+    let wanted = expected.iter().map(|values| &values.shape);
+    if got.clone().eq(wanted.clone()) {
+        return Ok(());
+    }
+    let (got, wanted): (Vec<_>, Vec<_>) = (got.collect(), wanted.collect());
+    Err(fail(format!("output shapes {got:?}; ONNX has {wanted:?}")))
 }
 
 /// The case's values of the inputs that stayed inputs.
@@ -113,89 +223,4 @@ fn sample(case: &Case, graph: &FloatGraph) -> Result<Vec<Vec<f32>>, Outcome> {
         Ok(values.data.iter().map(|&v| v as f32).collect())
     };
     graph.inputs.iter().map(values).collect()
-}
-
-fn check_semantics(
-    graph: &FloatGraph,
-    sample: &[Vec<f32>],
-    expected: &[Values],
-) -> Result<(), Outcome> {
-    if graph.outputs.len() != expected.len() {
-        let n = graph.outputs.len();
-        return Err(fail(format!("{n} outputs of {}", expected.len())));
-    }
-    let values = graph.evaluate(sample);
-    for ((name, id), expected) in graph.outputs.iter().zip(expected) {
-        let shape = &graph.nodes[*id].shape;
-        if *shape != expected.shape || values[*id].len() != expected.data.len() {
-            let wanted = &expected.shape;
-            return Err(fail(format!("`{name}` has shape {shape:?}; ONNX {wanted:?}")));
-        }
-        let largest = largest(&expected.data);
-        for (index, (got, wanted)) in values[*id].iter().zip(&expected.data).enumerate() {
-            let equal = got == wanted || got.is_nan() && wanted.is_nan();
-            let allowed = (SEMANTIC * largest).max(SPREAD * wanted.abs());
-            if !equal && !((got - wanted).abs() <= allowed) {
-                let place = format!("`{name}`[{index}]");
-                return Err(fail(format!("{place} is {got}; ONNX has {wanted}")));
-            }
-        }
-    }
-    Ok(())
-}
-
-fn largest(values: &[f64]) -> f64 {
-    let finite = values.iter().filter(|v| v.is_finite());
-    finite.fold(0.0, |largest, v| largest.max(v.abs()))
-}
-
-/// The integer model, calibrated with the case's inputs and, where all are real numbers, with their halves.
-fn quantized(
-    case: &Case,
-    graph: &FloatGraph,
-    sample: &[Vec<f32>],
-) -> Result<(Vec<Range>, Quantized), Outcome> {
-    let mut samples = vec![sample.to_vec()];
-    let real = |e: Option<DataType>| matches!(e, Some(DataType::Float | DataType::Double));
-    if case.elements().all(real) {
-        let halves = sample.iter().map(|x| x.iter().map(|v| v / 2.0).collect());
-        samples.push(halves.collect());
-    }
-    let ranges = quantize::ranges(graph, &samples).map_err(unsupported)?;
-    let quantized = quantize::quantize(graph, &ranges, Visibilities::default());
-    Ok((ranges, quantized.map_err(unsupported)?))
-}
-
-/// Largest error of the integer model's outputs against the case, in steps; what rounding inputs, weights and every tensor to eight bits costs.
-fn error(
-    graph: &FloatGraph,
-    quantized: &Quantized,
-    tensors: &[Tensor],
-    expected: &[Values],
-) -> Result<f64, Outcome> {
-    let mut worst = 0.0f64;
-    for (number, output) in quantized.model.outputs().iter().enumerate() {
-        let fact = &quantized.model.facts()[output.tensor];
-        let (_, id) = graph.outputs[number];
-        if quantized.tensors[id] != Some(output.tensor) || fact.shape != expected[number].shape {
-            return Err(fail("an output is another tensor, or has another shape"));
-        }
-        let q = fact.quantization.ok_or_else(|| fail("an accumulator is an output"))?;
-        let values = tensors[output.tensor].data.iter().map(|&v| q.dequantize(v));
-        for (value, wanted) in values.zip(&expected[number].data) {
-            worst = worst.max((value - wanted).abs() / q.scale);
-        }
-    }
-    Ok(worst)
-}
-
-/// The program gives the same integers, and its committed form accepts the honest witness.
-fn check_circuit(model: &Model, inputs: &[Tensor], outputs: &[Tensor]) -> Result<(), Outcome> {
-    let program = Arc::new(model.synthesize().map_err(fail)?);
-    let solved = solve(&program, inputs).map_err(fail)?;
-    if solved.outputs(&program) != outputs {
-        return Err(fail("solver and eval differ"));
-    }
-    let circuit = R1cs::lower(&program, Form::Committed).map_err(fail)?;
-    Forger::new(&circuit, &solved).check_honest().map_err(fail)
 }
