@@ -112,18 +112,18 @@ impl Case {
     /// Whether all inputs that are not structure are real numbers.
     pub fn real(&self) -> bool {
         let real = [Some(DataType::Float), Some(DataType::Double)];
-        let mut data = self.inputs.iter().filter(|input| !input.structure);
-        data.all(|input| real.contains(&input.element))
+        self.input_types().all(|element| real.contains(&element))
     }
 
-    /// Element types of the inputs that are not structure, and of the outputs; `None` for what is not a tensor of a known type. Doubles are left
-    /// out: they are read as float32.
-    pub fn types(&self) -> impl Iterator<Item = Option<DataType>> {
+    /// Element types of the inputs that are not structure; `None` for what is not a tensor of a known type.
+    pub fn input_types(&self) -> impl Iterator<Item = Option<DataType>> {
         let data = self.inputs.iter().filter(|input| !input.structure);
-        let all = data
-            .map(|input| input.element)
-            .chain(self.outputs.iter().copied());
-        all.filter(|element| *element != Some(DataType::Double))
+        data.map(|input| input.element)
+    }
+
+    /// Element types of the outputs.
+    pub fn output_types(&self) -> impl Iterator<Item = Option<DataType>> {
+        self.outputs.iter().copied()
     }
 
     /// The model with its structural inputs as initializers, and with `constant_operands` all inputs but the first of the others too; inputs of

@@ -2,116 +2,100 @@
 
 use crate::case::Case;
 use crate::verdict::{Outcome, Verdict};
+use std::collections::BTreeSet;
 use tract_onnx::pb::tensor_proto::DataType;
 
-/// A case, or with `*` at the end all cases that begin so; and the reason.
-const CASES: &[(&str, &str)] = &[
+/// A reason, and the cases: by name, or with `*` at the end all that begin so.
+const CASES: &[(&str, &[&str])] = &[
     (
-        "batchnorm_epsilon_training_mode",
         "training: a proof is about inference",
+        &[
+            "batchnorm_epsilon_training_mode",
+            "batchnorm_example_training_mode",
+            "training_dropout",
+            "training_dropout_default*",
+            "training_dropout_mask",
+        ],
     ),
     (
-        "batchnorm_example_training_mode",
-        "training: a proof is about inference",
-    ),
-    ("training_dropout", "training: a proof is about inference"),
-    (
-        "training_dropout_default*",
-        "training: a proof is about inference",
-    ),
-    (
-        "training_dropout_mask",
-        "training: a proof is about inference",
-    ),
-    (
-        "training_dropout_zero_ratio_mask",
         "an output that does not depend on an input",
+        &[
+            "training_dropout_zero_ratio_mask",
+            "dropout_default_mask*",
+            "shape*",
+        ],
     ),
+    ("a model without inputs", &["constant", "constantofshape_*"]),
     (
-        "dropout_default_mask*",
-        "an output that does not depend on an input",
-    ),
-    ("shape*", "an output that does not depend on an input"),
-    ("constant", "a model without inputs"),
-    ("constantofshape_*", "a model without inputs"),
-    ("reduce_max_empty_set", "a tensor without elements"),
-    ("reduce_sum_empty_set*", "a tensor without elements"),
-    (
-        "reduce_sum_square_empty_set_expanded",
         "a tensor without elements",
+        &[
+            "reduce_max_empty_set",
+            "reduce_sum_empty_set*",
+            "reduce_sum_square_empty_set_expanded",
+            "reshape_allowzero_reordered",
+            "slice_start_out_of_bounds",
+        ],
     ),
-    ("reshape_allowzero_reordered", "a tensor without elements"),
-    ("slice_start_out_of_bounds", "a tensor without elements"),
     (
-        "castlike_DOUBLE_to_FLOAT_expanded",
         "inputs that are NaN or infinite",
+        &["castlike_DOUBLE_to_FLOAT_expanded", "cast_DOUBLE_to_FLOAT"],
     ),
-    ("cast_FLOAT_to_DOUBLE", "double precision as output"),
     (
-        "castlike_FLOAT_to_DOUBLE_expanded",
         "double precision as output",
+        &["cast_FLOAT_to_DOUBLE", "castlike_FLOAT_to_DOUBLE_expanded"],
     ),
-    ("cast_DOUBLE_to_FLOAT", "inputs that are NaN or infinite"),
-    ("averagepool_3d_*", "three spatial axes"),
-    ("maxpool_3d_*", "three spatial axes"),
+    ("three spatial axes", &["averagepool_3d_*", "maxpool_3d_*"]),
     (
-        "maxpool_with_argmax_2d_precomputed_*",
         "the positions of maxima as second output",
+        &["maxpool_with_argmax_2d_precomputed_*"],
     ),
-    ("matmul_1d_1d", "tract has no product of two vectors"),
+    ("tract has no product of two vectors", &["matmul_1d_1d"]),
     (
-        "matmul_3d",
         "a product of two computed tensors, or of weights that differ along a batch axis",
+        &["matmul_3d", "matmul_4d", "matmul_bcast"],
     ),
     (
-        "matmul_4d",
-        "a product of two computed tensors, or of weights that differ along a batch axis",
-    ),
-    (
-        "matmul_bcast",
-        "a product of two computed tensors, or of weights that differ along a batch axis",
-    ),
-    (
-        "reduce_sum_square_default_axes_*",
         "the square of a computed tensor",
+        &[
+            "reduce_sum_square_default_axes_*",
+            "reduce_sum_square_do_not_keepdims_*",
+            "reduce_sum_square_keepdims_*",
+            "reduce_sum_square_negative_axes_*",
+        ],
     ),
     (
-        "reduce_sum_square_do_not_keepdims_*",
-        "the square of a computed tensor",
+        "maximum of computed tensors",
+        &["max_example", "max_float*", "max_two_inputs"],
     ),
     (
-        "reduce_sum_square_keepdims_*",
-        "the square of a computed tensor",
+        "minimum of computed tensors",
+        &["min_example", "min_float*", "min_two_inputs"],
     ),
+    ("Pad and Slice of a computed tensor", &["center_crop_pad_*"]),
+    ("Pad of a computed tensor", &["constant_pad*"]),
+    ("Slice of a computed tensor", &["slice*"]),
     (
-        "reduce_sum_square_negative_axes_*",
-        "the square of a computed tensor",
+        "Concat of computed tensors",
+        &["concat_*", "causal_conv_with_state_*"],
     ),
-    ("max_example", "maximum of computed tensors"),
-    ("max_float*", "maximum of computed tensors"),
-    ("max_two_inputs", "maximum of computed tensors"),
-    ("min_example", "minimum of computed tensors"),
-    ("min_float*", "minimum of computed tensors"),
-    ("min_two_inputs", "minimum of computed tensors"),
-    ("center_crop_pad_*", "Pad and Slice of a computed tensor"),
-    ("constant_pad*", "Pad of a computed tensor"),
-    ("slice*", "Slice of a computed tensor"),
-    ("concat_*", "Concat of computed tensors"),
-    ("causal_conv_with_state_*", "Concat of computed tensors"),
-    ("gather_*", "Gather from a computed tensor"),
+    ("Gather from a computed tensor", &["gather_*"]),
 ];
 
-/// Element types of inputs or outputs that are not read, and the reason; `None` is what is not a tensor of a type that tract knows.
-const TYPES: &[(&[Option<DataType>], &str)] = &[
+/// Element types that are not read, and the reason. `None` is what is not a tensor of a type that tract knows.
+const TYPES: &[(&str, Side, &[Option<DataType>])] = &[
     (
-        &[None],
         "a sequence, an optional value, or a type that tract does not know",
+        Side::Any,
+        &[None],
     ),
     (
-        &[Some(DataType::Float16), Some(DataType::Bfloat16)],
         "half precision; models are exported in float32 as well",
+        Side::Any,
+        &[Some(DataType::Float16), Some(DataType::Bfloat16)],
     ),
     (
+        "types that tract does not compute with",
+        Side::Any,
         &[
             Some(DataType::Float8e4m3fn),
             Some(DataType::Float8e4m3fnuz),
@@ -121,9 +105,10 @@ const TYPES: &[(&[Option<DataType>], &str)] = &[
             Some(DataType::Int4),
             Some(DataType::Uint4),
         ],
-        "types that tract does not compute with",
     ),
     (
+        "integer inputs",
+        Side::Input,
         &[
             Some(DataType::Bool),
             Some(DataType::Int8),
@@ -135,52 +120,61 @@ const TYPES: &[(&[Option<DataType>], &str)] = &[
             Some(DataType::Uint32),
             Some(DataType::Uint64),
         ],
-        "integers as input or output",
     ),
 ];
 
-/// What is wrong with the verdicts: failures, claimed cases that are unsupported and not excepted, and exceptions for nothing.
+/// Where a type is not read.
+#[derive(PartialEq)]
+enum Side {
+    Input,
+    /// As an output, too.
+    Any,
+}
+
+/// What is wrong with the verdicts: failures, claimed cases that are unsupported and not excepted, cases that are excepted and pass, and exceptions
+/// for nothing.
 pub fn complaints(cases: &[Case], verdicts: &[Verdict]) -> Vec<String> {
-    let mut used = vec![false; CASES.len() + TYPES.len()];
+    let mut used = BTreeSet::new();
     let mut complaints = Vec::new();
     for (case, verdict) in cases.iter().zip(verdicts) {
         let name = case.name.trim_start_matches("test_");
+        let named = named(name);
         match &verdict.outcome {
             Outcome::Fail(reason) => {
                 complaints.push(format!("{name} ({}) fails: {reason}", case.operator));
             }
-            Outcome::Unsupported(reason) if case.claimed => match excuse(case, name) {
-                Some(index) => used[index] = true,
+            Outcome::Pass { .. } => {
+                complaints.extend(named.map(|_| format!("{name} passes, but is excepted")));
+            }
+            Outcome::Unsupported(reason) if case.claimed => match named.or_else(|| typed(case)) {
+                Some(exception) => _ = used.insert(exception),
                 None => complaints.push(format!("{name} ({}): {reason}", case.operator)),
             },
-            Outcome::Pass { .. } => {
-                let excepted = CASES.iter().find(|(pattern, _)| matches(pattern, name));
-                complaints.extend(excepted.map(|_| format!("{name} passes, but is excepted")));
-            }
             Outcome::Unsupported(_) => {}
         }
     }
-    let names = CASES.iter().map(|(pattern, _)| *pattern);
-    let reasons = names.chain(TYPES.iter().map(|(_, reason)| *reason));
-    for (reason, _) in reasons.zip(used).filter(|(_, used)| !used) {
-        complaints.push(format!(
-            "excepted, but nothing there is unsupported: {reason}"
-        ));
-    }
+    let names = CASES.iter().flat_map(|(_, patterns)| patterns.iter());
+    let all = names.chain(TYPES.iter().map(|(reason, _, _)| reason));
+    let unused = all.filter(|exception| !used.contains(*exception));
+    complaints.extend(unused.map(|e| format!("excepted, but nothing there is unsupported: {e}")));
     complaints
 }
 
-/// The exception that names a case.
-fn excuse(case: &Case, name: &str) -> Option<usize> {
-    let named = CASES.iter().position(|(pattern, _)| matches(pattern, name));
-    let of_type = |types: &[Option<DataType>]| case.types().any(|t| types.contains(&t));
-    let typed = || TYPES.iter().position(|(types, _)| of_type(types));
-    named.or_else(|| typed().map(|index| CASES.len() + index))
+/// The pattern that names a case.
+fn named(name: &str) -> Option<&'static str> {
+    let mut patterns = CASES.iter().flat_map(|(_, patterns)| patterns.iter());
+    let found = patterns.find(|pattern| match pattern.strip_suffix('*') {
+        Some(prefix) => name.starts_with(prefix),
+        None => name == **pattern,
+    });
+    found.copied()
 }
 
-fn matches(pattern: &str, name: &str) -> bool {
-    match pattern.strip_suffix('*') {
-        Some(prefix) => name.starts_with(prefix),
-        None => name == pattern,
-    }
+/// The reason for which a case with such inputs or outputs is not read.
+fn typed(case: &Case) -> Option<&'static str> {
+    let found = TYPES.iter().find(|(_, side, types)| {
+        let input = case.input_types().any(|t| types.contains(&t));
+        input || *side == Side::Any && case.output_types().any(|t| types.contains(&t))
+    });
+    found.map(|(reason, _, _)| *reason)
 }

@@ -1,5 +1,5 @@
 //! The node cases of the `onnx` package, through the whole pipeline: import, calibration, quantization, integer evaluation, and for small cases
-//! the program and an honest witness of its R1CS form.
+//! the program and its honest witness in both R1CS forms and Halo2.
 //!
 //! A case passes when
 //! * the float graph, evaluated on the case's inputs, gives the case's outputs to 1e-4 of the largest of them, or the package's own 1e-3 of each

@@ -4,13 +4,14 @@ use crate::case::{Case, Values};
 use crate::steps;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use zkinfer_circuits::arithmetization::halo2::Halo2Circuit;
 use zkinfer_circuits::arithmetization::r1cs::{Form, R1cs};
 use zkinfer_circuits::constraint::solve;
 use zkinfer_circuits::model::Visibilities;
 use zkinfer_circuits::onnx::{self, FloatGraph, ImportError};
 use zkinfer_circuits::quantize::{self, Quantized, Range};
 use zkinfer_circuits::tensor::Tensor;
-use zkinfer_circuits::testing::Forger;
+use zkinfer_circuits::testing::{Forger, Halo2Forger};
 
 /// The float graph against the case, relative to the largest output.
 const SEMANTIC: f64 = 1e-4;
@@ -31,7 +32,7 @@ pub struct Verdict {
 #[derive(Debug)]
 pub enum Outcome {
     Pass {
-        /// The program was solved and its R1CS form accepts the witness.
+        /// The program was solved and its circuits accept the witness.
         circuit: bool,
         /// Largest error of the integer model's outputs against the case, in steps.
         steps: f64,
@@ -166,7 +167,7 @@ impl Run {
         steps::check(&self.graph, &self.ranges, &self.quantized, &self.tensors)
     }
 
-    /// For a small case, the program gives the same integers, and its committed form accepts the honest witness; whether the case is small.
+    /// For a small case, the program gives the same integers, and each of its circuits accepts the honest witness; whether the case is small.
     pub fn check_circuit(&self) -> Result<bool, Outcome> {
         let model = &self.quantized.model;
         let inputs = &self.tensors[..model.inputs().len()];
@@ -181,10 +182,14 @@ impl Run {
         if solved.outputs(&program) != outputs {
             return Err(fail("solver and eval differ"));
         }
-        let circuit = R1cs::lower(&program, Form::Committed).map_err(fail)?;
-        Forger::new(&circuit, &solved)
-            .check_honest()
-            .map_err(fail)?;
+        for form in [Form::Plain, Form::Committed] {
+            let circuit = R1cs::lower(&program, form).map_err(fail)?;
+            let honest = Forger::new(&circuit, &solved).check_honest();
+            honest.map_err(fail)?;
+        }
+        let circuit = Halo2Circuit::lower(&program).map_err(fail)?;
+        let honest = Halo2Forger::new(&circuit, &solved).check_honest();
+        honest.map_err(fail)?;
         Ok(true)
     }
 
