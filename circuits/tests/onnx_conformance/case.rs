@@ -19,13 +19,14 @@ const TENSOR_NAME: u8 = 8;
 /// A case of the `onnx` package.
 #[derive(Debug)]
 pub struct Case {
-    /// Name of its folder.
+    /// Name of its folder without `test_`, after the kind of case unless that is `node`.
     pub name: String,
     /// Operator it is about; `Op (expanded)` where the operator is spelled with others.
     pub operator: String,
     /// Whether every operator in it is claimed.
     pub claimed: bool,
     folder: PathBuf,
+    /// Without those that are initializers.
     inputs: Vec<Input>,
     /// Element types of the outputs.
     outputs: Vec<Option<DataType>>,
@@ -34,6 +35,8 @@ pub struct Case {
 #[derive(Debug)]
 struct Input {
     name: String,
+    /// Its number among the graph's inputs, initializers included.
+    index: usize,
     /// `None` for what is not a tensor of a known type.
     element: Option<DataType>,
     /// Says how to compute rather than what: a shape, axes, indices, bounds.
@@ -69,7 +72,7 @@ fn structure(op: &str) -> &'static [usize] {
 }
 
 impl Case {
-    /// Reads what the model declares.
+    /// Reads what the model of `folder/name` declares.
     pub fn read(folder: &Path, name: &str) -> Self {
         let proto = parse(&fs::read(folder.join(name).join("model.onnx")).unwrap());
         let graph = proto.graph.unwrap();
@@ -80,7 +83,9 @@ impl Case {
         // an input of a function's body is structure where the operator that the function spells reads it so
         let spelled = unexpanded(folder, name);
         let nodes = spelled.as_ref().map_or(&graph.node, |g| &g.node);
-        let inputs = graph.input.iter().map(|input| {
+        let declared = graph.input.iter().enumerate();
+        let open = declared.filter(|(_, i)| graph.initializer.iter().all(|t| t.name != i.name));
+        let inputs = open.map(|(index, input)| {
             let of = |node: &tract_onnx::pb::NodeProto| {
                 let positions = reads(node, &input.name);
                 !positions.is_empty()
@@ -91,20 +96,31 @@ impl Case {
             let all = nodes.iter().filter(|n| n.input.contains(&input.name));
             Input {
                 name: input.name.clone(),
+                index,
                 element: element(input),
                 structure: all.clone().count() > 0 && all.clone().all(of),
             }
         });
+        let mut inputs: Vec<Input> = inputs.collect();
+        // an index into constants is what is computed with
+        if inputs.iter().all(|input| input.structure) {
+            inputs.iter_mut().for_each(|input| input.structure = false);
+        }
         let claimed = graph.node.iter().all(|node| {
             let standard = node.domain.is_empty() || node.domain == "ai.onnx";
             standard && SUPPORTED.contains(&node.op_type.as_str())
         });
+        let short = name.trim_start_matches("test_");
+        let kind = folder.file_name().unwrap().to_str().unwrap();
         Self {
-            name: name.to_owned(),
+            name: match kind {
+                "node" => short.to_owned(),
+                _ => format!("{kind}/{short}"),
+            },
             operator: operator(&graph, spelled.as_ref()),
             claimed,
             folder: folder.join(name),
-            inputs: inputs.collect(),
+            inputs,
             outputs: graph.output.iter().map(element).collect(),
         }
     }
@@ -143,7 +159,9 @@ impl Case {
                 let float = wire::number(TENSOR_ELEMENT, DataType::Float as u8);
                 let kind = wire::bytes(VALUE_TYPE, &wire::bytes(TYPE_TENSOR, &float));
                 model = wire::change(&model, MODEL_GRAPH, 0, |graph| {
-                    wire::change(graph, GRAPH_INPUT, number, |value| [value, &kind].concat())
+                    wire::change(graph, GRAPH_INPUT, input.index, |value| {
+                        [value, &kind].concat()
+                    })
                 });
             }
         }

@@ -1,4 +1,4 @@
-//! The node cases of the `onnx` package, through the whole pipeline: import, calibration, quantization, integer evaluation, and for small cases
+//! The cases of the `onnx` package, of single nodes and of PyTorch's exports, through the whole pipeline: import, calibration, quantization, integer evaluation, and for small cases
 //! the program and its honest witness in both R1CS forms and Halo2.
 //!
 //! A case passes when
@@ -31,7 +31,7 @@ use verdict::{Outcome, Run, Verdict};
 fn cases_of_claimed_operators_pass() {
     let Some(folder) = data() else { return };
     let cases = cases(&folder);
-    assert!(cases.len() > 1700, "{} cases in {folder:?}", cases.len());
+    assert!(cases.len() > 1800, "{} cases in {folder:?}", cases.len());
     let verdicts: Vec<Verdict> = cases.par_iter().map(verdict::judge).collect();
     let complaints = exceptions::complaints(&cases, &verdicts);
     check_golden("onnx_conformance.csv", &by_operator(&cases, &verdicts));
@@ -53,7 +53,7 @@ fn wrong_values_are_seen() {
         ("test_averagepool_2d_ceil", 2),
     ];
     for (name, by) in changed {
-        let case = Case::read(&folder, name);
+        let case = Case::read(&folder.join("node"), name);
         let mut run = [false, true]
             .into_iter()
             .find_map(|constant| Run::new(&case, constant).ok())
@@ -89,7 +89,7 @@ fn data() -> Option<PathBuf> {
     let found = env::var_os("ZKINFER_ONNX_DATA")
         .map(PathBuf::from)
         .or_else(installed)
-        .filter(|folder| folder.is_dir());
+        .filter(|folder| folder.join("node").is_dir());
     if found.is_none() {
         let how = "python3 -m venv .ci/.venv && .ci/.venv/bin/pip install -r .ci/requirements.txt";
         assert!(
@@ -106,19 +106,24 @@ fn installed() -> Option<PathBuf> {
     let pythons = fs::read_dir(libraries).ok()?;
     let mut folders = pythons.filter_map(|python| {
         let folder = python.ok()?.path();
-        Some(folder.join("site-packages/onnx/backend/test/data/node"))
+        Some(folder.join("site-packages/onnx/backend/test/data"))
     });
-    folders.find(|folder| folder.is_dir())
+    folders.find(|folder| folder.join("node").is_dir())
 }
 
-/// All cases, by name.
+/// All cases of the kinds with a graph of their own, by name.
 fn cases(folder: &Path) -> Vec<Case> {
-    let entries = fs::read_dir(folder).unwrap();
-    let mut names: Vec<String> = entries
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .collect();
-    names.sort();
-    names.iter().map(|name| Case::read(folder, name)).collect()
+    let mut cases = Vec::new();
+    for kind in ["node", "pytorch-converted", "pytorch-operator"] {
+        let folder = folder.join(kind);
+        let entries = fs::read_dir(&folder).unwrap();
+        let mut names: Vec<String> = entries
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        cases.extend(names.iter().map(|name| Case::read(&folder, name)));
+    }
+    cases
 }
 
 fn by_operator(cases: &[Case], verdicts: &[Verdict]) -> String {
@@ -160,8 +165,7 @@ fn by_case(cases: &[Case], verdicts: &[Verdict]) -> String {
             Outcome::Fail(reason) => ("fail", short(reason), String::new()),
             Outcome::Unsupported(reason) => ("unsupported", short(reason), String::new()),
         };
-        let name = case.name.trim_start_matches("test_");
-        let operator = &case.operator;
+        let (name, operator) = (&case.name, &case.operator);
         writeln!(
             table,
             "{name},{operator},{status},{operands},{note},{steps}"
