@@ -41,19 +41,9 @@ pub fn check(
         let op = tensor.checked_sub(n_inputs).map(|n| &model.nodes()[n].op);
         let rounds = matches!(op, Some(Op::Requantize(_) | Op::Table(_)));
         let mut allowed = vec![f64::from(u8::from(rounds)); real.len()];
-        if rounds {
-            let fused = |&i: &usize| quantized.tensors[i].is_none();
-            for (slot, &input) in node.inputs.iter().enumerate().filter(|(_, i)| fused(i)) {
-                widen(
-                    node,
-                    &reads,
-                    slot,
-                    ranges[input],
-                    q.scale,
-                    &real,
-                    &mut allowed,
-                );
-            }
+        if let (FloatOp::Unary(_), Some(Op::Requantize(_))) = (&node.op, op) {
+            let range = ranges[node.inputs[0]];
+            widen(node, reads[0], range, q.scale, &real, &mut allowed);
         }
         let [lo, hi] = [fact.interval.lo, fact.interval.hi].map(|v| q.dequantize(v));
         let integers: Vec<f64> = tensors[tensor]
@@ -61,6 +51,13 @@ pub fn check(
             .iter()
             .map(|&v| q.dequantize(v))
             .collect();
+        if integers.len() != real.len() {
+            let (got, wanted) = (integers.len(), real.len());
+            return Err(fail(format!(
+                "`{}` has {got} elements of {wanted}",
+                node.name
+            )));
+        }
         for (index, (got, wanted)) in integers.iter().zip(&real).enumerate() {
             let steps = (got - wanted.clamp(lo, hi)).abs() / q.scale;
             if !(steps <= allowed[index] + FLOATS) {
@@ -74,25 +71,12 @@ pub fn check(
     Ok(())
 }
 
-/// A function that is taken into the requantization before it sees an eight-bit value that no tensor holds: what one step of that changes is allowed.
-fn widen(
-    node: &FloatNode,
-    reads: &[&[f64]],
-    slot: usize,
-    range: Range,
-    scale: f64,
-    real: &[f64],
-    allowed: &mut [f64],
-) {
-    if let FloatOp::Clamp { .. } = node.op {
-        return;
-    }
+/// A function that is taken into a requantization sees an eight-bit value that no tensor holds: what one step of that changes is allowed as well.
+fn widen(node: &FloatNode, x: &[f64], range: Range, scale: f64, real: &[f64], allowed: &mut [f64]) {
     let step = (range.hi - range.lo) / 255.0;
     for sign in [-1.0, 1.0] {
-        let moved: Vec<f64> = reads[slot].iter().map(|v| v + sign * step).collect();
-        let mut reads = reads.to_vec();
-        reads[slot] = &moved;
-        let other = evaluate(node, &reads);
+        let moved: Vec<f64> = x.iter().map(|v| v + sign * step).collect();
+        let other = evaluate(node, &[&moved]);
         for (allowed, (a, b)) in allowed.iter_mut().zip(real.iter().zip(other)) {
             *allowed = allowed.max(1.0 + (a - b).abs() / scale);
         }

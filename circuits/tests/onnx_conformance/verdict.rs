@@ -117,7 +117,10 @@ impl Run {
         if case.real() {
             samples.push(sample.iter().map(|x| halved(x)).collect());
         }
-        let ranges = quantize::ranges(&graph, &samples).map_err(unsupported)?;
+        // halves may leave the domain of a function
+        let ranges = quantize::ranges(&graph, &samples);
+        let ranges = ranges.or_else(|_| quantize::ranges(&graph, &samples[..1]));
+        let ranges = ranges.map_err(unsupported)?;
         let quantized = quantize::quantize(&graph, &ranges, Visibilities::default());
         let quantized = quantized.map_err(unsupported)?;
         let inputs = quantized.model.quantize_input(&sample).map_err(fail)?;
@@ -208,7 +211,7 @@ impl Run {
     }
 }
 
-/// Another sample of what an operator may be given: half of the values, which stay in its domain; ones for zeros alone, which have no range.
+/// Another sample of what an operator may be given: half of the values; ones for zeros alone, which have no range.
 fn halved(x: &[f32]) -> Vec<f32> {
     let zeros = x.iter().all(|v| *v == 0.0);
     let other = |v: &f32| if zeros { 1.0 } else { v / 2.0 };
