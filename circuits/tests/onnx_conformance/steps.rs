@@ -60,7 +60,8 @@ pub fn check(
         }
         for (index, (got, wanted)) in integers.iter().zip(&real).enumerate() {
             let steps = (got - wanted.clamp(lo, hi)).abs() / q.scale;
-            if !(steps <= allowed[index] + FLOATS) {
+            // not a number is not near
+            if steps.is_nan() || steps > allowed[index] + FLOATS {
                 let place = format!("{} `{}`[{index}]", node.op.name(), node.name);
                 let off = format!("{steps:.2} steps off; allowed {:.2}", allowed[index]);
                 return Err(fail(format!("{place} is {got:.6} for {wanted:.6}: {off}")));
