@@ -1,0 +1,240 @@
+//! One case through the pipeline.
+
+use crate::case::{Case, Values};
+use crate::steps;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use zkinfer_circuits::arithmetization::halo2::Halo2Circuit;
+use zkinfer_circuits::arithmetization::r1cs::{Form, R1cs};
+use zkinfer_circuits::constraint::solve;
+use zkinfer_circuits::model::Visibilities;
+use zkinfer_circuits::onnx::{self, FloatGraph, ImportError};
+use zkinfer_circuits::quantize::{self, Quantized, Range};
+use zkinfer_circuits::tensor::Tensor;
+use zkinfer_circuits::testing::{Forger, Halo2Forger};
+
+/// The float graph against the case, relative to the largest output.
+const SEMANTIC: f64 = 1e-4;
+/// The float graph against the case, relative to the element: the package's own bound, since some of its outputs have four digits.
+const SPREAD: f64 = 1e-3;
+/// Most elements, inputs and outputs together, of a case whose program is solved and checked.
+const MAX_SOLVED: usize = 600;
+
+/// What became of a case.
+#[derive(Debug)]
+pub struct Verdict {
+    pub outcome: Outcome,
+    /// The operands after the first were made initializers, because the case is not supported as it is.
+    pub constant_operands: bool,
+}
+
+/// Pass, or not and why.
+#[derive(Debug)]
+pub enum Outcome {
+    Pass {
+        /// The program was solved and its circuits accept the witness.
+        circuit: bool,
+        /// Largest error of the integer model's outputs against the case, in steps.
+        steps: f64,
+    },
+    Fail(String),
+    Unsupported(String),
+}
+
+/// Runs a case as it is, and where that is not supported with constant operands.
+pub fn judge(case: &Case) -> Verdict {
+    let outcome = guarded(case, false);
+    if let Outcome::Unsupported(_) = outcome {
+        let constant = guarded(case, true);
+        if !matches!(constant, Outcome::Unsupported(_)) {
+            return Verdict {
+                outcome: constant,
+                constant_operands: true,
+            };
+        }
+    }
+    Verdict {
+        outcome,
+        constant_operands: false,
+    }
+}
+
+fn guarded(case: &Case, constant_operands: bool) -> Outcome {
+    let run = catch_unwind(AssertUnwindSafe(|| run(case, constant_operands)));
+    match run {
+        Ok(Ok(outcome) | Err(outcome)) => outcome,
+        Err(_) => Outcome::Fail("a panic".to_owned()),
+    }
+}
+
+pub fn fail(reason: impl ToString) -> Outcome {
+    Outcome::Fail(reason.to_string())
+}
+
+fn unsupported(reason: impl ToString) -> Outcome {
+    Outcome::Unsupported(reason.to_string())
+}
+
+fn run(case: &Case, constant_operands: bool) -> Result<Outcome, Outcome> {
+    let run = Run::new(case, constant_operands)?;
+    run.check_semantics()?;
+    run.check_integers()?;
+    Ok(Outcome::Pass {
+        circuit: run.check_circuit()?,
+        steps: run.error(),
+    })
+}
+
+/// A case and everything the pipeline makes of it.
+pub struct Run {
+    pub graph: FloatGraph,
+    pub ranges: Vec<Range>,
+    pub quantized: Quantized,
+    /// The case's values of the inputs that stayed inputs.
+    pub sample: Vec<Vec<f32>>,
+    /// The case's outputs.
+    pub expected: Vec<Values>,
+    /// All tensors of the integer model.
+    pub tensors: Vec<Tensor>,
+}
+
+impl Run {
+    /// Import, calibration, quantization, integer evaluation; the shapes are the case's.
+    pub fn new(case: &Case, constant_operands: bool) -> Result<Self, Outcome> {
+        let graph = onnx::import(&case.model(constant_operands)).map_err(|error| match error {
+            // its message lists the supported operators
+            ImportError::UnsupportedOperator { op, .. } => {
+                unsupported(format!("operator {op} is not supported"))
+            }
+            error => unsupported(error),
+        })?;
+        let outputs = case.outputs();
+        let expected =
+            outputs.ok_or_else(|| unsupported("an output that is not a tensor of numbers"))?;
+        check_shapes(&graph, &expected)?;
+        let sample = sample(case, &graph)?;
+        let mut samples = vec![sample.clone()];
+        if case.real() {
+            samples.push(sample.iter().map(|x| halved(x)).collect());
+        }
+        // halves may leave the domain of a function
+        let ranges = quantize::ranges(&graph, &samples);
+        let ranges = ranges.or_else(|_| quantize::ranges(&graph, &samples[..1]));
+        let ranges = ranges.map_err(unsupported)?;
+        let quantized = quantize::quantize(&graph, &ranges, Visibilities::default());
+        let quantized = quantized.map_err(unsupported)?;
+        let inputs = quantized.model.quantize_input(&sample).map_err(fail)?;
+        let tensors = quantized.model.eval_all(&inputs).map_err(fail)?;
+        Ok(Self {
+            graph,
+            ranges,
+            quantized,
+            sample,
+            expected,
+            tensors,
+        })
+    }
+
+    /// The float graph gives the case's outputs.
+    pub fn check_semantics(&self) -> Result<(), Outcome> {
+        let values = self.graph.evaluate(&self.sample);
+        for ((name, id), expected) in self.graph.outputs.iter().zip(&self.expected) {
+            let finite = expected.data.iter().filter(|v| v.is_finite());
+            let largest = finite.fold(0.0f64, |largest, v| largest.max(v.abs()));
+            for (index, (got, wanted)) in values[*id].iter().zip(&expected.data).enumerate() {
+                let allowed = (SEMANTIC * largest).max(SPREAD * wanted.abs());
+                let near = (got - wanted).abs() <= allowed;
+                if !near && got != wanted {
+                    let place = format!("`{name}`[{index}]");
+                    return Err(fail(format!("{place} is {got}; ONNX has {wanted}")));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Every tensor of the integer model is what its node of the float graph gives, and the outputs are the float graph's.
+    pub fn check_integers(&self) -> Result<(), Outcome> {
+        let model = &self.quantized.model;
+        for (output, (name, id)) in model.outputs().iter().zip(&self.graph.outputs) {
+            let shape = &model.facts()[output.tensor].shape;
+            if self.quantized.tensors[*id] != Some(output.tensor)
+                || *shape != self.graph.nodes[*id].shape
+            {
+                return Err(fail(format!(
+                    "`{name}` is another tensor of the integer model"
+                )));
+            }
+        }
+        steps::check(&self.graph, &self.ranges, &self.quantized, &self.tensors)
+    }
+
+    /// For a small case, the program gives the same integers, and each of its circuits accepts the honest witness; whether the case is small.
+    pub fn check_circuit(&self) -> Result<bool, Outcome> {
+        let model = &self.quantized.model;
+        let inputs = &self.tensors[..model.inputs().len()];
+        let outputs = model.outputs().iter().map(|o| &self.tensors[o.tensor]);
+        let outputs: Vec<Tensor> = outputs.cloned().collect();
+        let elements = inputs.iter().chain(&outputs).map(Tensor::len);
+        if elements.sum::<usize>() > MAX_SOLVED {
+            return Ok(false);
+        }
+        let program = Arc::new(model.synthesize().map_err(fail)?);
+        let solved = solve(&program, inputs).map_err(fail)?;
+        if solved.outputs(&program) != outputs {
+            return Err(fail("solver and eval differ"));
+        }
+        for form in [Form::Plain, Form::Committed] {
+            let circuit = R1cs::lower(&program, form).map_err(fail)?;
+            let honest = Forger::new(&circuit, &solved).check_honest();
+            honest.map_err(fail)?;
+        }
+        let circuit = Halo2Circuit::lower(&program).map_err(fail)?;
+        let honest = Halo2Forger::new(&circuit, &solved).check_honest();
+        honest.map_err(fail)?;
+        Ok(true)
+    }
+
+    /// Largest error of the integer model's outputs against the case, in steps: what rounding inputs, weights and every tensor costs together.
+    pub fn error(&self) -> f64 {
+        let model = &self.quantized.model;
+        let mut worst = 0.0f64;
+        for (output, expected) in model.outputs().iter().zip(&self.expected) {
+            let Some(q) = model.facts()[output.tensor].quantization else {
+                return f64::INFINITY;
+            };
+            for (&v, wanted) in self.tensors[output.tensor].data.iter().zip(&expected.data) {
+                worst = worst.max((q.dequantize(v) - wanted).abs() / q.scale);
+            }
+        }
+        worst
+    }
+}
+
+/// Another sample of what an operator may be given: half of the values; ones for zeros alone, which have no range.
+fn halved(x: &[f32]) -> Vec<f32> {
+    let zeros = x.iter().all(|v| *v == 0.0);
+    let other = |v: &f32| if zeros { 1.0 } else { v / 2.0 };
+    x.iter().map(other).collect()
+}
+
+fn check_shapes(graph: &FloatGraph, expected: &[Values]) -> Result<(), Outcome> {
+    let got = graph.outputs.iter().map(|(_, id)| &graph.nodes[*id].shape);
+    let wanted = expected.iter().map(|values| &values.shape);
+    if got.clone().eq(wanted.clone()) {
+        return Ok(());
+    }
+    let (got, wanted): (Vec<_>, Vec<_>) = (got.collect(), wanted.collect());
+    Err(fail(format!("output shapes {got:?}; ONNX has {wanted:?}")))
+}
+
+/// The case's values of the inputs that stayed inputs.
+fn sample(case: &Case, graph: &FloatGraph) -> Result<Vec<Vec<f32>>, Outcome> {
+    let values = |&id: &usize| {
+        let name = &graph.nodes[id].name;
+        let values = case.input(name);
+        let values = values.ok_or_else(|| fail(format!("no values of `{name}`")))?;
+        Ok(values.data.iter().map(|&v| v as f32).collect())
+    };
+    graph.inputs.iter().map(values).collect()
+}
