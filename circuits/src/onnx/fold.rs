@@ -74,8 +74,8 @@ fn fold_affine(graph: &mut FloatGraph) -> bool {
         let Some(from) = sole_input(graph, &readers, id) else {
             continue;
         };
-        if let FloatOp::Layout { axes, .. } = &graph.nodes[from].op
-            && (factors.len() == 1 || axes.is_sorted())
+        if let FloatOp::Layout { axes, view } = &graph.nodes[from].op
+            && (factors.len() == 1 || axes.iter().filter(|&&a| view[a] != 1).is_sorted())
         {
             swap(graph, from, id);
             return true;
