@@ -64,12 +64,7 @@ fn shifted(b: &mut Builder, x: &WireTensor, bias: Vec<i64>) -> Result<WireTensor
 }
 
 /// Number of rows of `n` elements in `x`.
-fn rows_of(
-    b: &Builder,
-    step: &'static str,
-    x: &WireTensor,
-    n: usize,
-) -> Result<usize, BuildError> {
+fn rows_of(b: &Builder, step: &'static str, x: &WireTensor, n: usize) -> Result<usize, BuildError> {
     b.inside(step, "elements of a row", n as i64, 1, x.len() as i64)?;
     if x.len().is_multiple_of(n) {
         return Ok(x.len() / n);

@@ -31,7 +31,7 @@ use zkinfer_verifier::{Dtype, Role, Visibility};
 type Build = fn(&mut Builder, &WireTensor, &WireTensor) -> Result<WireTensor, BuildError>;
 type Reference = fn(&[i64], &[i64]) -> Vec<i64>;
 
-/// A gadget of two int32 tensors of n elements, the function it computes, and what an element of each may be.
+/// A gadget of two int32 tensors of n elements, and the function it computes.
 struct Case {
     name: &'static str,
     build: Build,
@@ -52,7 +52,11 @@ const EXP: Exponential = Exponential {
 
 /// The high 20 bits of an int32, and similar narrowings: an interval of 2^bits values around 0 or from 0.
 fn narrow(b: &mut Builder, x: &WireTensor, bits: u32) -> Result<WireTensor, BuildError> {
-    rescale(b, x, vec![1], 32 - bits)
+    // its rows are not the gadget's
+    b.node("feed");
+    let y = rescale(b, x, vec![1], 32 - bits)?;
+    b.node("gadget");
+    Ok(y)
 }
 
 fn narrowed(x: i64, bits: u32) -> i64 {
@@ -126,11 +130,7 @@ const CASES: &[Case] = &[
     Case {
         name: "requantize 40 bits, saturated",
         build: |b, x, _| requantize(b, x, vec![200], 8, 3, &TableFunction::clamp(-128, 127)),
-        reference: |x, _| {
-            each(x, |x| {
-                (((x * 200 + 128) >> 8) + 3).clamp(-128, 127)
-            })
-        },
+        reference: |x, _| each(x, |x| (((x * 200 + 128) >> 8) + 3).clamp(-128, 127)),
     },
     Case {
         name: "divide 32 by 20 bits",
@@ -140,7 +140,9 @@ const CASES: &[Case] = &[
         },
         reference: |x, y| {
             let pairs = x.iter().zip(y);
-            pairs.map(|(x, y)| x.div_euclid(positive_of(*y, 20))).collect()
+            pairs
+                .map(|(x, y)| x.div_euclid(positive_of(*y, 20)))
+                .collect()
         },
     },
     Case {
@@ -252,7 +254,10 @@ const CASES: &[Case] = &[
         reference: |x, _| {
             let row = |row: &[i64]| {
                 let row = each(row, |x| narrowed(x, 8));
-                order(&row).into_iter().map(move |j| row[j]).collect::<Vec<_>>()
+                order(&row)
+                    .into_iter()
+                    .map(move |j| row[j])
+                    .collect::<Vec<_>>()
             };
             x.chunks(ROW).flat_map(row).collect()
         },
@@ -342,8 +347,7 @@ fn the_solver_gives_what_a_plain_function_gives() {
         for seed in 0..60 {
             let (x, y) = (inputs(seed), inputs(seed + 1000));
             let tensors = [Tensor::flat(x.clone()), Tensor::flat(y.clone())];
-            let solved =
-                solve(&program, &tensors).unwrap_or_else(|e| panic!("{}: {e}", case.name));
+            let solved = solve(&program, &tensors).unwrap_or_else(|e| panic!("{}: {e}", case.name));
             let expected = (case.reference)(&x, &y);
             assert_eq!(solved.tensor(out.id()), expected, "{}: {x:?}", case.name);
         }
@@ -393,7 +397,10 @@ fn operands_outside_the_bounds_are_refused() {
     refused(exp(&mut b, &x, EXP), "least argument");
     refused(rescale(&mut b, &wide, vec![1], 1), "bits is 51");
     refused(select_fixed_rows(&mut b, &x, &[1, 2, 3], 1), "least index");
-    refused(arg_max(&mut b, &x, 3, Ties::First), "expected 6 elements, got 4");
+    refused(
+        arg_max(&mut b, &x, 3, Ties::First),
+        "expected 6 elements, got 4",
+    );
     let k = top_k(&mut b, &x, 4, 5).map(|t| t.value);
     refused(k, "k is 5, allowed 1..=4");
     let map = LinearMap::Scale { factors: vec![1] };
@@ -404,7 +411,8 @@ fn operands_outside_the_bounds_are_refused() {
 
 #[test]
 fn rows_for_each_element_are_golden() {
-    let mut out = String::from("gadget,rows for each input element (committed),limb bits,table rows\n");
+    let mut out =
+        String::from("gadget,rows for each input element (committed),limb bits,table rows\n");
     for case in CASES {
         let (program, _) = program(case, COUNTED);
         let cost = cost(&program, Form::Committed).unwrap();
@@ -412,12 +420,20 @@ fn rows_for_each_element_are_golden() {
         let rows = rows.map_or(0, |r| r.1);
         let tables: usize = cost.tables.iter().map(|t| t.rows).sum();
         let per_element = rows as f64 / COUNTED as f64;
-        writeln!(out, "\"{}\",{per_element:.2},{},{tables}", case.name, cost.limb_bits).unwrap();
+        writeln!(
+            out,
+            "\"{}\",{per_element:.2},{},{tables}",
+            case.name, cost.limb_bits
+        )
+        .unwrap();
     }
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/gadgets.csv");
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
         std::fs::write(&path, &out).unwrap();
     }
     let golden = std::fs::read_to_string(&path).unwrap_or_default();
-    assert_eq!(golden, out, "gadgets.csv changed: UPDATE_GOLDEN=1 rewrites it");
+    assert_eq!(
+        golden, out,
+        "gadgets.csv changed: UPDATE_GOLDEN=1 rewrites it"
+    );
 }

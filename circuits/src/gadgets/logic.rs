@@ -6,11 +6,7 @@
 use super::span;
 use crate::constraint::{BuildError, Builder, WireTensor};
 
-fn check_bits(
-    b: &Builder,
-    step: &'static str,
-    xs: &[&WireTensor],
-) -> Result<(), BuildError> {
+fn check_bits(b: &Builder, step: &'static str, xs: &[&WireTensor]) -> Result<(), BuildError> {
     for x in xs {
         let ends = span(x);
         b.inside(step, "least value of a bit", ends.lo, 0, 1)?;

@@ -23,11 +23,7 @@ impl Normalized {
     ///
     /// # Errors
     /// As [`Builder::lookup`].
-    pub fn table(
-        &self,
-        b: &mut Builder,
-        f: impl Fn(i64) -> i64,
-    ) -> Result<WireTensor, BuildError> {
+    pub fn table(&self, b: &mut Builder, f: impl Fn(i64) -> i64) -> Result<WireTensor, BuildError> {
         let values = (0..=i64::from(self.most)).map(f).collect();
         match &self.exponent {
             Some(e) => b.lookup(&TableFunction::map(0, values), e),

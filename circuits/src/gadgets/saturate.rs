@@ -68,11 +68,7 @@ pub fn saturate(
 }
 
 /// m ∈ {x, limit} with m ≥ x: the larger of both, if something else says m ≥ limit.
-fn larger(
-    b: &mut Builder,
-    x: &WireTensor,
-    limit: &WireTensor,
-) -> Result<WireTensor, BuildError> {
+fn larger(b: &mut Builder, x: &WireTensor, limit: &WireTensor) -> Result<WireTensor, BuildError> {
     let m = b.hint(HintKind::Max, &[x, limit])?;
     let m = b.member(m, &[x, limit])?;
     let above = b.combine(&[(1, &m), (-1, x)], 0)?;
@@ -82,12 +78,7 @@ fn larger(
 }
 
 /// `0 ≤ x ≤ top`; returns x + lo.
-fn between(
-    b: &mut Builder,
-    x: &WireTensor,
-    lo: i64,
-    top: i64,
-) -> Result<WireTensor, BuildError> {
+fn between(b: &mut Builder, x: &WireTensor, lo: i64, top: i64) -> Result<WireTensor, BuildError> {
     if top + 1 == 1 << bits_for(top) {
         let x = b.range(x, bits_for(top))?;
         return b.combine(&[(1, &x)], lo);

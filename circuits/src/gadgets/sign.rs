@@ -5,9 +5,7 @@
 
 use super::logic::{and, not};
 use super::{bits_for, constants, loose_bits, span};
-use crate::constraint::{
-    BuildError, Builder, HintKind, LinearMap, TableFunction, WireTensor,
-};
+use crate::constraint::{BuildError, Builder, HintKind, LinearMap, TableFunction, WireTensor};
 
 /// `[x < 0]`, element-wise, for |x| < 2^48.
 ///

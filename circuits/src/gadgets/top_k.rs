@@ -68,12 +68,7 @@ pub fn sort(b: &mut Builder, x: &WireTensor, n: usize) -> Result<Placed, BuildEr
 }
 
 /// Hints place 0..k of every row in descending order, and binds each to be some element of the row.
-fn ranked(
-    b: &mut Builder,
-    x: &WireTensor,
-    n: usize,
-    k: usize,
-) -> Result<WireTensor, BuildError> {
+fn ranked(b: &mut Builder, x: &WireTensor, n: usize, k: usize) -> Result<WireTensor, BuildError> {
     let len = x.len() / n * k;
     let places = (0..len).map(|i| (i % k) as i64).collect();
     let mut inputs = vec![constants(b, x, len, places)?];

@@ -347,6 +347,11 @@ impl<'a> Forger<'a> {
         all
     }
 
+    /// Whether the assignment of another run or another prover fills the same wires with the same values.
+    pub fn same_witness(&self, other: &Self) -> bool {
+        self.honest == other.honest
+    }
+
     /// Whether the rows, without those of group `except`, accept the assignment as it is.
     pub fn accepts_unchanged(&self, except: Option<usize>) -> bool {
         match self.circuit.check_rows(&self.honest, except) {

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 use zkinfer_circuits::constraint::{
-    Assignment, BuildError, Builder, HintKind, Instr, LinearMap, Program, TableFunction, WireTensor,
-    solve, solve_bent, solve_unchecked,
+    Assignment, BuildError, Builder, HintKind, Instr, LinearMap, Program, TableFunction,
+    WireTensor, solve, solve_bent, solve_unchecked,
 };
 use zkinfer_circuits::gadgets::arg_max::{Ties, arg_max, arg_min};
 use zkinfer_circuits::gadgets::divide::{divide, divide_rounded};
@@ -450,8 +450,8 @@ fn requantize_saturated(b: &mut Builder, xs: &[WireTensor]) -> Built {
     )
 }
 
-/// A prover who lies about one hint or table value and is consistent afterwards. These have wires of their own in every form, so
-/// each lie is another witness (a quotient's may not be: it is an expression, and follows from its remainder).
+/// A prover who lies about one hint or table value and is consistent afterwards. Where a form computes table values, a lie about one
+/// may be no other witness: callers compare.
 #[allow(dead_code, reason = "the batch tests do not need it")]
 pub fn bent(program: &Program, input: &[Tensor], deltas: &[i64]) -> Vec<Assignment> {
     let honest = solve(program, input).unwrap();
