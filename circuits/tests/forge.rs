@@ -55,7 +55,7 @@ fn exactly_one_witness_survives_for_every_input_of_every_gadget() {
 }
 
 /// Pairs of wires that are tried for one circuit and one input; the inputs take turns, so together they try more.
-const PAIRS: usize = 1500;
+const PAIRS: usize = 400;
 
 /// 2, 3, 5, 7, 8, 9, 10, 19, 20, 21, 24, 25, 26: the library at tiny parameters, every input, every tie. Every wire is changed, pairs
 /// in turn; every hint and table value is changed with everything that follows computed from it.
