@@ -8,10 +8,10 @@ use crate::constraint::{BuildError, Builder, LinearMap, WireTensor};
 
 /// Rescales `x` element-wise; the proved interval of the result is exactly the rescaled one.
 ///
-/// `multipliers` is one M for all, or one per element; `shift` is s, 1..=48. Results may span 2^48 values.
+/// `multipliers` is one M for all, or one per element; `shift` is s, 1..=48.
 ///
 /// # Errors
-/// When an intermediate could leave ±2^62, or the results span more values.
+/// When an intermediate could leave ±2^62, the values before the shift span more than 2^62, or the results more than 2^48.
 pub fn rescale(
     b: &mut Builder,
     x: &WireTensor,

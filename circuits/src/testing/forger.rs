@@ -349,6 +349,11 @@ impl<'a> Forger<'a> {
         all
     }
 
+    /// Whether the assignment of another run or another prover fills the same wires with the same values.
+    pub fn same_witness(&self, other: &Self) -> bool {
+        self.honest == other.honest
+    }
+
     /// Whether the rows, without those of group `except`, accept the assignment as it is.
     pub fn accepts_unchanged(&self, except: Option<usize>) -> bool {
         match self.circuit.check_rows(&self.honest, except) {
@@ -472,6 +477,34 @@ impl<'a> Forger<'a> {
             }
         }
         all
+    }
+
+    /// Changes that profit from one deleted fold in an assignment that lies about a lookup's value and is consistent afterwards:
+    /// the fold keeps the element of `honest`, and some table row is asked for once more.
+    pub fn kept_folds(&self, honest: &Self, group: usize) -> Vec<BTreeMap<usize, Fr>> {
+        let c = self.circuit;
+        let deleted = &c.groups[group];
+        if deleted.rule != "fold" {
+            return vec![];
+        }
+        let rows = deleted.first_row..deleted.first_row + deleted.n;
+        let folds = rows.filter_map(|row| {
+            let [_, _, fold] = c.row(row);
+            let (wire, _) = fold.first()?;
+            (self.value(*wire) != honest.value(*wire)).then_some((*wire, honest.value(*wire)))
+        });
+        let kept: BTreeMap<usize, Fr> = folds.collect();
+        if kept.is_empty() {
+            return vec![];
+        }
+        let counts = c.wire_tensors().filter(|t| t.count);
+        let counts = counts.flat_map(|t| t.start..t.start + t.len);
+        let asked = counts.map(|wire| {
+            let mut changes = kept.clone();
+            changes.insert(wire, self.value(wire) + Fr::from(1u64));
+            changes
+        });
+        asked.collect()
     }
 
     /// Whether, without the rows of `group`, the honest tensors prove a statement with another public word.
