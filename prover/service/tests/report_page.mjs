@@ -106,7 +106,7 @@ async function look(send, session, events, page, { width, scheme }) {
     return {
       title: document.title, paper,
       wide: document.documentElement.scrollWidth - window.innerWidth,
-      contrast: contrast("h1, p, td:not(.none), th, a:not(.skip), small, summary, svg text, .key"),
+      contrast: contrast("h1, p, td:not(.none), th, a:not(.skip, .box), small, summary, svg text, .key"),
       headings: all("h1, h2, h3").map((h) => +h.tagName[1]),
       scripts: all("script, iframe, object, embed, link[rel=stylesheet]").length,
       handlers: all("*").filter((e) => [...e.attributes].some((a) => a.name.startsWith("on"))).length,
@@ -181,16 +181,26 @@ async function main() {
     }
   }
   const { browser, send } = started;
-  const guard = setTimeout(() => {
-    console.error("the browser does not answer");
-    browser.kill("SIGKILL");
-    process.exit(1);
-  }, PATIENCE_MS);
+  let guard;
+  const wait = (what) => {
+    clearTimeout(guard);
+    guard = setTimeout(() => {
+      console.error(`${what}: no answer of the browser within ${PATIENCE_MS / 1000} s`);
+      browser.kill("SIGKILL");
+      process.exit(1);
+    }, PATIENCE_MS);
+  };
+  wait("start");
   try {
     const { targetId } = await send("Target.createTarget", { url: "about:blank" });
     const { sessionId } = await send("Target.attachToTarget", { targetId, flatten: true });
     for (const domain of ["Page", "Runtime", "Log", "Network"]) await send(`${domain}.enable`, {}, sessionId);
-    for (const page of pages) for (const view of VIEWS) await look(send, sessionId, events, page, view);
+    for (const page of pages) {
+      for (const view of VIEWS) {
+        wait(`${page.file}, ${view.width} px, ${view.scheme}`);
+        await look(send, sessionId, events, page, view);
+      }
+    }
     await send("Browser.close").catch(() => {});
   } finally {
     clearTimeout(guard);

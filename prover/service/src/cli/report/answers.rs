@@ -84,8 +84,8 @@ fn calibrated(page: &Page) -> String {
         })
         .collect();
     format!(
-        "<table class=\"small\"><caption>Outputs on the {} calibration samples</caption><thead><tr><th scope=\"col\">output</th><th scope=\"col\" class=\"n\">largest element agrees</th>\
-         <th scope=\"col\" class=\"n\">mean error, steps</th><th scope=\"col\" class=\"n\">largest error, steps</th></tr></thead><tbody>{rows}</tbody></table>",
+        "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Outputs, scrolls\"><table class=\"small\"><caption>Outputs on the {} calibration samples</caption><thead><tr><th scope=\"col\">output</th><th scope=\"col\" class=\"n\">largest element agrees</th>\
+         <th scope=\"col\" class=\"n\">mean error, steps</th><th scope=\"col\" class=\"n\">largest error, steps</th></tr></thead><tbody>{rows}</tbody></table></div>",
         count(page.calibration.samples)
     )
 }

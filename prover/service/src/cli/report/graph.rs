@@ -2,6 +2,7 @@
 
 use super::layers::Layer;
 use super::layout::{BOX_HEIGHT, BOX_WIDTH, layout};
+use super::page::MAX_TABLE_ROWS;
 use super::text::{at, count, escape, percent, shape, shortened};
 
 /// Most boxes that are drawn; beyond, consecutive layers share one.
@@ -161,7 +162,7 @@ fn boxed(one: &Shown, [x, y]: [f64; 2], [most_rows, most_error]: [f64; 2], unit:
          <text class=\"name\" x=\"10\" y=\"34\">{name}</text>\
          <text class=\"dim\" x=\"10\" y=\"50\">cost</text>{cost}<text class=\"end\" x=\"{end}\" y=\"50\">{rows}</text>\
          <text class=\"dim\" x=\"10\" y=\"64\">error</text>{error_bar}<text class=\"end\" x=\"{end}\" y=\"64\">{error}</text></a>",
-        target = one.target,
+        target = one.target.min(MAX_TABLE_ROWS),
         x = at(x),
         y = at(y),
         op = escape(&shortened(&one.op, 16)),

@@ -8,8 +8,8 @@ use super::layers::{Layer, layers, rows_of_no_layer};
 use super::text::{count, escape, percent, real, shape, shortened, whole};
 use zkinfer_circuits::quantize::profile::{Histogram, TensorError};
 
-/// Most layers in the table.
-const MAX_TABLE_ROWS: usize = 4000;
+/// Most layers in the table; those beyond share the line that is numbered after the last.
+pub(super) const MAX_TABLE_ROWS: usize = 4000;
 /// A longer table of layers scrolls by itself.
 const MAX_LINES: usize = 60;
 /// Most tensors with a histogram.
@@ -35,7 +35,7 @@ pub(crate) fn page(page: &Page, errors: &[Option<TensorError>]) -> String {
     ];
     format!(
         "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
-         <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'\">\
+         <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'\">\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"><meta name=\"color-scheme\" content=\"light dark\">\
          <meta name=\"referrer\" content=\"no-referrer\"><link rel=\"icon\" href=\"data:,\">\
          <title>{name}: zkinfer report</title><style>{STYLE}</style></head><body>\n{}</main></body></html>\n",
@@ -73,7 +73,8 @@ fn tile(what: &str, value: &str, more: &str) -> String {
 /// To the line of a layer.
 fn link(id: usize, layer: &Layer) -> String {
     let name = escape(&shortened(&layer.title(), 28));
-    format!("<a href=\"#layer-{id}\">{name}</a>")
+    let line = id.min(MAX_TABLE_ROWS);
+    format!("<a href=\"#layer-{line}\">{name}</a>")
 }
 
 fn head(page: &Page, layers: &[Layer], marks: Marks) -> String {
@@ -224,7 +225,8 @@ fn layer_table(page: &Page, layers: &[Layer], marks: Marks) -> String {
     let left_out = layers.len().saturating_sub(MAX_TABLE_ROWS);
     if left_out > 0 {
         let rest: usize = layers[MAX_TABLE_ROWS..].iter().map(|l| l.rows).sum();
-        rows += &shared_row(&format!("{} more layers", count(left_out)), rest, total);
+        let line = shared_row(&format!("{} more layers", count(left_out)), rest, total);
+        rows += &line.replacen("<tr", &format!("<tr id=\"layer-{MAX_TABLE_ROWS}\""), 1);
     }
     for (name, n) in &page.cost.shared {
         rows += &shared_row(name, *n, total);
