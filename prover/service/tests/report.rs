@@ -161,10 +161,17 @@ fn a_bundle_alone_gives_a_page_that_names_what_it_lacks() {
 #[test]
 fn samples_alone_give_histograms_and_accuracy_of_the_integer_model() {
     let mut command = report("digits", "samples.html");
-    command.arg("--samples").arg(model("digits-cnn.heldout.npz"));
+    command
+        .arg("--samples")
+        .arg(model("digits-cnn.heldout.npz"));
     let told = passes(&mut command);
-    assert_eq!((&told["samples"], &told["outputs"][0]["agreement"]), (&json!(360), &Value::Null));
-    let right = told["outputs"][0]["accuracy"]["quantized"]["top_1"].as_u64().unwrap();
+    assert_eq!(
+        (&told["samples"], &told["outputs"][0]["agreement"]),
+        (&json!(360), &Value::Null)
+    );
+    let right = told["outputs"][0]["accuracy"]["quantized"]["top_1"]
+        .as_u64()
+        .unwrap();
     assert!(right > 340, "{told}");
     let missing = told["missing"].to_string();
     assert!(missing.contains("--model"), "{missing}");
@@ -178,7 +185,10 @@ fn rows_of_halo2_add_up() {
     let told = passes(&mut report("halo2", "rows.html"));
     let quoted = passes(zkinfer().arg("quote").arg(made().path("halo2")));
     let number = |field: &str| quoted[field].as_u64().unwrap();
-    assert_eq!(told["rows"].as_u64().unwrap(), number("tape_rows") + number("lookup_rows"));
+    assert_eq!(
+        told["rows"].as_u64().unwrap(),
+        number("tape_rows") + number("lookup_rows")
+    );
 }
 
 #[test]
@@ -191,11 +201,27 @@ fn what_does_not_belong_together_is_refused() {
     };
     let [samples, onnx, labels] = ["--samples", "--model", "--labels"].map(Path::new);
     let other = model("digits-mlp.onnx");
-    fails(&mut with(&[samples, &heldout, onnx, &other]), 1, "another model");
+    fails(
+        &mut with(&[samples, &heldout, onnx, &other]),
+        1,
+        "another model",
+    );
     fails(&mut with(&[onnx, &other]), 2, "--samples");
-    fails(&mut with(&[samples, Path::new("nowhere.npz")]), 2, "nowhere.npz");
-    fails(&mut with(&[samples, &heldout, labels, Path::new("truth")]), 1, "truth");
-    fails(&mut with(&[samples, &heldout, labels, Path::new("y")]), 1, "y");
+    fails(
+        &mut with(&[samples, Path::new("nowhere.npz")]),
+        2,
+        "nowhere.npz",
+    );
+    fails(
+        &mut with(&[samples, &heldout, labels, Path::new("truth")]),
+        1,
+        "truth",
+    );
+    fails(
+        &mut with(&[samples, &heldout, labels, Path::new("y")]),
+        1,
+        "y",
+    );
     fails(&mut with(&[samples, &other]), 2, "digits-mlp.onnx");
     let of_mlp = model("digits-mlp.heldout.npz");
     fails(&mut with(&[samples, &of_mlp]), 1, "expected shape");
@@ -231,16 +257,35 @@ fn a_browser_shows_the_pages() {
         })
     };
     let expected = json!([
-        page("full.html", "digits", [8, 2], json!({ "h1": "digits", ".layers tfoot": "11,560", ".accuracy": full.to_string() })),
-        page("names.html", "hostile", [8, 2], json!({ "tr[id^=layer-]": HOSTILE })),
-        page("system.html", "halo2", [0, 0], json!({ ".missing": "--samples", ".facts": "halo2-kzg" })),
+        page(
+            "full.html",
+            "digits",
+            [8, 2],
+            json!({ "h1": "digits", ".layers tfoot": "11,560", ".accuracy": full.to_string() })
+        ),
+        page(
+            "names.html",
+            "hostile",
+            [8, 2],
+            json!({ "tr[id^=layer-]": HOSTILE })
+        ),
+        page(
+            "system.html",
+            "halo2",
+            [0, 0],
+            json!({ ".missing": "--samples", ".facts": "halo2-kzg" })
+        ),
     ]);
     let Some(browser) = browser() else { return };
     let list = made().path("expected.json");
     fs::write(&list, expected.to_string()).unwrap();
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/report_page.mjs");
     let mut command = Command::new("node");
-    command.arg(script).arg(&browser).arg(browser.join("../../.cache")).arg(list);
+    command
+        .arg(script)
+        .arg(&browser)
+        .arg(browser.join("../../.cache"))
+        .arg(list);
     if let Some(folder) = env::var_os("ZKINFER_SCREENSHOTS") {
         command.arg(folder);
     }

@@ -186,12 +186,12 @@ mod tests {
     fn a_requantization_belongs_to_what_it_requantizes() {
         let tensors = [
             tensor("x", "Input", &[]),
-            tensor("conv", "Conv", &[0]),
-            tensor("relu", "Requantize", &[1]),
+            tensor("linear", "Linear", &[0]),
+            tensor("clamp", "Requantize", &[1]),
             tensor("add", "Add", &[2, 0]),
             tensor("add", "Requantize", &[3]),
         ];
-        let cost = cost(&[("x", 1), ("relu", 20), ("add", 300), ("gone", 7)]);
+        let cost = cost(&[("x", 1), ("clamp", 20), ("add", 300), ("gone", 7)]);
         let layers = layers(&tensors, &cost, &[None; 5]);
         let shown: Vec<_> = layers
             .iter()
@@ -201,7 +201,7 @@ mod tests {
             shown,
             [
                 ("Input", "x".to_owned(), 1, vec![]),
-                ("Conv", "conv … relu".to_owned(), 20, vec![0]),
+                ("Linear", "linear … clamp".to_owned(), 20, vec![0]),
                 ("Add", "add".to_owned(), 300, vec![1, 0]),
             ]
         );
@@ -212,9 +212,9 @@ mod tests {
     fn nodes_of_one_name_are_one_layer() {
         let tensors = [
             tensor("x", "Input", &[]),
-            tensor("a", "MaxPool", &[0]),
-            tensor("b", "MaxPool", &[1]),
-            tensor("a", "MaxPool", &[2]),
+            tensor("a", "Window", &[0]),
+            tensor("b", "Window", &[1]),
+            tensor("a", "Window", &[2]),
         ];
         let layers = layers(&tensors, &cost(&[("a", 5), ("b", 3)]), &[None; 4]);
         assert_eq!(layers.iter().map(|l| l.rows).collect::<Vec<_>>(), [0, 5, 3]);

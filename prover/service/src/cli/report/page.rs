@@ -387,7 +387,7 @@ mod tests {
         let named = |i: usize| format!("{i}{name}");
         let tensor = |i: usize| TensorFacts {
             name: named(i),
-            op: if i == 0 { "Input" } else { "Conv" },
+            op: if i == 0 { "Input" } else { "Linear" },
             inputs: if i == 0 { vec![] } else { vec![i - 1] },
             shape: vec![1, 10],
             interval: [-128, 127],
