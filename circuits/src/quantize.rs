@@ -8,6 +8,7 @@ mod calibrate;
 pub mod input;
 mod npy;
 mod plan;
+pub mod profile;
 mod report;
 mod scheme;
 

@@ -230,6 +230,14 @@ impl InputFile {
         }
     }
 
+    /// Whether the file is an archive with an array of this name.
+    pub fn has_array(&self, name: &str) -> bool {
+        match &self.arrays {
+            Arrays::Named(arrays) => arrays.iter().any(|(n, _)| n == name),
+            Arrays::Positional(_) => false,
+        }
+    }
+
     /// The samples of a model with these inputs (name, shape), in the order of the file.
     ///
     /// # Errors

@@ -20,6 +20,7 @@ mod params;
 mod progress;
 mod prove;
 mod quote;
+mod report;
 mod selftest;
 mod serve;
 mod sim;
@@ -53,6 +54,8 @@ enum Verb {
     Compile(compile::CompileArgs),
     /// What a bundle's keys and proofs will cost, before any key is made, beside the other proof systems.
     Quote(compile::BundleArg),
+    /// Write one HTML page about a bundle: its graph, what each layer costs and how far it is from the float model, histograms, accuracy.
+    Report(report::ReportArgs),
     /// Make the keys of a bundle: development keys, or with --srs keys from a ceremony's powers of τ.
     Setup(compile::SetupArgs),
     /// Reference strings: powers of τ for halo2-kzg.
@@ -106,6 +109,12 @@ enum Verb {
         /// The folder with the request.
         folder: PathBuf,
     },
+    /// Evaluates one model on samples in a process of its own.
+    #[command(hide = true)]
+    ProfileWorker {
+        /// The folder with the request.
+        folder: PathBuf,
+    },
     /// Makes proofs for the supervisor of a node, in a process of its own.
     #[command(hide = true)]
     ProverChild {
@@ -148,12 +157,16 @@ pub fn main() -> ExitCode {
         "error"
     };
     telemetry::start(cli.json, level);
-    if !matches!(cli.verb, Verb::CompileWorker { .. }) {
+    if !matches!(
+        cli.verb,
+        Verb::CompileWorker { .. } | Verb::ProfileWorker { .. }
+    ) {
         telemetry::quiet_panics();
     }
     let done = match cli.verb {
         Verb::Compile(args) => compile::compile(&args, out),
         Verb::Quote(args) => quote::quote(&args, out),
+        Verb::Report(args) => report::report(&args, out),
         Verb::Setup(args) => compile::setup(&args, out),
         Verb::Params(verb) => params::run(&verb, out),
         Verb::Infer(args) => prove::infer(&args, out),
@@ -176,6 +189,9 @@ pub fn main() -> ExitCode {
         Verb::Selftest => in_runtime(selftest::selftest(out)),
         Verb::CompileWorker { folder } => {
             crate::work::run_worker(&folder).map_err(CliError::failed)
+        }
+        Verb::ProfileWorker { folder } => {
+            crate::work::run_profile_worker(&folder).map_err(CliError::failed)
         }
         Verb::ProverChild {
             gpu,

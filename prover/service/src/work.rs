@@ -1,17 +1,21 @@
 //! The proving work as the farm sees it: compile, set up, prove, verify. The farm knows no tensors and no fields.
 
+mod child;
 mod compile;
 pub mod device;
 pub mod inputs;
 pub mod local;
+mod profile;
 pub mod slots;
 
 use std::{fmt::Debug, ops::ControlFlow, path::Path, sync::Arc};
 
 use crate::store::{Backend, CompileFacts, Failure, FailureClass, Phase, SetupFacts};
 
-pub use compile::{ChildLimits, CompileRequest, run_child, run_worker};
+pub use child::ChildLimits;
+pub use compile::{CompileRequest, run_child, run_worker};
 pub use local::LocalWork;
+pub use profile::{ProfileRequest, run_profile, run_profile_worker};
 
 /// How work tells where it is and learns that it shall stop.
 pub trait Control: Send + Sync {
