@@ -20,7 +20,8 @@ pub use columns::{Config, Shape};
 pub use cost::Halo2Cost;
 pub use synthesis::Synthesis;
 
-pub(crate) use check::{Cells, Rule};
+pub(crate) use check::{Cells, Except, Rule};
+pub(crate) use values::fr as small;
 pub(crate) use witness::Lie;
 
 use super::LowerError;

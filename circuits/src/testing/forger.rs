@@ -49,6 +49,11 @@ fn arbitrary(tag: u64) -> Fr {
     Fr::from_be_bytes_mod_order(&hash.finalize())
 }
 
+/// The context, ρ and α of checks without a transcript.
+pub(super) fn fixed() -> [Fr; 3] {
+    [Fr::from(77u64), arbitrary(1), arbitrary(2)]
+}
+
 impl<'a> Forger<'a> {
     /// The honest witness under fixed challenges and a fixed context.
     ///

@@ -18,6 +18,11 @@ pub struct Halo2Forger<'a> {
     honest: Cells,
 }
 
+/// The context of checks without a transcript.
+pub(super) fn context() -> Fr {
+    Fr::from(77)
+}
+
 fn arbitrary(tag: u64) -> Fr {
     (Fr::from(tag) + Fr::from(0x7a6b_696e_6665_7200)).pow_vartime([65537])
 }
@@ -45,7 +50,7 @@ fn changed(honest: Fr, limb_bits: u32, tag: u64) -> Vec<Fr> {
 impl<'a> Halo2Forger<'a> {
     /// The honest witness under a fixed context.
     pub fn new(circuit: &'a Halo2Circuit, solved: &'a Assignment) -> Self {
-        let context = Fr::from(77);
+        let context = context();
         Self {
             circuit,
             solved,

@@ -5,7 +5,7 @@ use halo2curves::ff::{Field, PrimeField};
 use zkinfer_verifier::curve::scalar_to_bytes;
 
 /// The field element of an integer.
-pub(super) fn fr(x: i64) -> Fr {
+pub(crate) fn fr(x: i64) -> Fr {
     let magnitude = Fr::from(x.unsigned_abs());
     if x < 0 { -magnitude } else { magnitude }
 }
