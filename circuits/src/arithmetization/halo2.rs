@@ -21,7 +21,7 @@ pub use cost::Halo2Cost;
 pub use synthesis::Synthesis;
 
 pub(crate) use check::{Cells, Except, Rule};
-pub(crate) use values::fr as small;
+pub(crate) use values::{fr as small, reciprocal};
 pub(crate) use witness::Lie;
 
 use super::LowerError;

@@ -293,3 +293,12 @@ enum Place {
 /// A lie, as text: what it changes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Halo2Lie(Lie);
+
+impl Halo2Lie {
+    /// Both lies at once; where they disagree, the other one.
+    pub fn and(mut self, other: &Self) -> Self {
+        self.0.tensors.extend(&other.0.tensors);
+        self.0.keys.extend(&other.0.keys);
+        self
+    }
+}

@@ -10,10 +10,14 @@ mod lies;
 
 use crate::arithmetization::halo2::{Cells, Except, Halo2Circuit, Lie};
 use crate::arithmetization::r1cs::{Form, R1cs};
-use crate::constraint::{Assignment, Instr, Lies, Program, SolveError, solve};
+use crate::constraint::{Assignment, Instr, Lies, Program, SolveError, TensorId, solve};
+use ark_ff::Field;
 use crate::tensor::Tensor;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+
+/// In circuits with more rows the witness without the deleted rows is not computed once more.
+const LARGE: usize = 20_000;
 
 /// A circuit whose constraints are deleted step by step.
 #[derive(Clone, Copy, Debug)]
@@ -31,6 +35,8 @@ pub struct Mutations {
     pub killed: usize,
     /// Steps without a constraint or coefficient of their own (hints, and steps whose rows another one makes).
     pub free: usize,
+    /// Steps whose rows say again what others say: form, node, instruction, and why.
+    pub redundant: Vec<String>,
     /// Deletions and changes after which no lie was found: form, node, instruction.
     pub survivors: Vec<String>,
 }
@@ -42,6 +48,17 @@ struct Forgery {
     /// What an honest prover would have put there.
     instead_of: Lies,
     values: Assignment,
+    /// An input element that is moved by a fraction 1/c, so that a lie about a sum with coefficient c of it is the truth.
+    fraction: Option<Fraction>,
+}
+
+/// Element `index` of input tensor `x` of step `step` is moved by 1/c.
+#[derive(Clone, Copy, Debug)]
+struct Fraction {
+    step: usize,
+    x: TensorId,
+    index: usize,
+    c: i64,
 }
 
 /// Steps at a time of a search.
@@ -80,8 +97,14 @@ impl Subject<'_> {
                 let fixed = super::forger::fixed();
                 let all = circuit.refusals(&forgery.values, fixed, &added, None);
                 // what another step refuses is accepted by no deletion
-                let held = !all.none() && all.only(step);
-                held && circuit
+                if all.none() || !all.only(step) {
+                    return false;
+                }
+                if circuit.n_rows() > LARGE {
+                    // the rows of the step and the sum are all that refuses it, and without the rows the sum can be balanced
+                    return all.residue == Default::default() || circuit.freed_by(step).is_some();
+                }
+                circuit
                     .refusals(&forgery.values, fixed, &added, Some(step))
                     .none()
             }
@@ -103,6 +126,13 @@ fn added(
     forgery: &Forgery,
 ) -> Option<BTreeMap<usize, ark_bn254::Fr>> {
     let mut added = BTreeMap::new();
+    if let Some(Fraction { step, x, index, c }) = forgery.fraction {
+        let fraction = ark_bn254::Fr::from(c).inverse()?;
+        // an input's wire takes its value from the assignment, which has no fractions
+        let wire = circuit.input_wire(x, index)?;
+        debug_assert!(program.steps()[step].y == Some(x));
+        return Some(BTreeMap::from([(wire, fraction)]));
+    }
     for (at, lie) in &forgery.lies {
         let step = program.steps().iter().position(|s| s.y == Some(at.0))?;
         let delta = ark_bn254::Fr::from(*lie) - ark_bn254::Fr::from(*forgery.instead_of.get(at)?);
@@ -115,11 +145,35 @@ fn added(
 
 fn halo2_cells(circuit: &Halo2Circuit, forgery: &Forgery) -> Cells {
     let mut lie = Lie::default();
+    if let Some(Fraction { x, index, c, .. }) = forgery.fraction {
+        let honest = circuit.element(&forgery.values, x, index);
+        let moved = honest + crate::arithmetization::halo2::reciprocal(c);
+        lie.tensors.insert((x.0, index as u32), moved);
+        return circuit.cells_of(&forgery.values, super::halo2_forger::context(), &lie);
+    }
     for ((y, i), value) in &forgery.lies {
         let value = crate::arithmetization::halo2::small(*value);
         lie.tensors.insert((y.0, *i as u32), value);
     }
     circuit.cells_of(&forgery.values, super::halo2_forger::context(), &lie)
+}
+
+/// Why the rows of a step follow from those of others: every element of an input is a key of a table that has no key outside its type.
+fn redundancy(program: &Program, step: usize) -> Option<&'static str> {
+    let step = &program.steps()[step];
+    let (Instr::Input { io }, Some(y)) = (&step.instr, step.y) else {
+        return None;
+    };
+    let dtype = program.layout().tensors[*io as usize].dtype;
+    let bound = |s: &crate::constraint::Step| match &s.instr {
+        Instr::Lookup { table, key } if *key == y => {
+            let keys = program.tables()[table.0 as usize].keys;
+            keys.lo >= dtype.min() && keys.hi <= dtype.max()
+        }
+        _ => false,
+    };
+    let why = "the table that it is looked up in has no key outside its type";
+    program.steps().iter().any(bound).then_some(why)
 }
 
 /// Deletes the constraints of every step of `program` in turn, in each of `subjects`, for the first of `runs` that shows the loss.
@@ -161,7 +215,13 @@ pub fn delete_each_step(
             let (node, form) = (program.node_of(step), subjects[s].name());
             format!("{form}: {node}: {} (step {index})", step.instr.name())
         };
-        found.survivors.extend(left.into_iter().map(name));
+        match redundancy(program, index) {
+            Some(why) => {
+                let named = left.into_iter().map(|s| format!("{}: {why}", name(s)));
+                found.redundant.extend(named);
+            }
+            None => found.survivors.extend(left.into_iter().map(name)),
+        }
         let mapped = matches!(step.instr, Instr::Linear { .. } | Instr::Combine { .. });
         for (s, subject) in subjects.iter().enumerate() {
             match (rows.contains(&s), mapped) {

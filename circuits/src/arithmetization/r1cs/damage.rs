@@ -57,6 +57,14 @@ impl R1cs {
         }
     }
 
+    /// The wire of an element of an input.
+    pub(crate) fn input_wire(&self, x: TensorId, i: usize) -> Option<usize> {
+        match &self.tensors[*self.map.get(x.index())?].node {
+            Node::Wires { class, start, .. } => Some(self.wire(*class, start + i)),
+            _ => None,
+        }
+    }
+
     fn bend_tensor(
         &self,
         own: std::ops::Range<Rid>,
@@ -87,17 +95,20 @@ impl R1cs {
         without: Option<usize>,
     ) -> Refusals {
         let found = self.refusals_once(solved, [context, rho, alpha], added, without);
-        let freed = without.and_then(|step| {
-            let lookup = |g: &&super::Group| g.rule == "lookup" && g.step == Some(step);
-            let [a, _, _] = self.row(self.groups.iter().find(lookup)?.first_row);
-            a.first().map(|(wire, _)| *wire)
-        });
+        let freed = without.and_then(|step| self.freed_by(step));
         let Some(wire) = freed.filter(|_| !found.residue.is_zero()) else {
             return found;
         };
         let mut balanced = added.clone();
         balanced.insert(wire, -found.residue);
         self.refusals_once(solved, [context, rho, alpha], &balanced, without)
+    }
+
+    /// A wire that, without the rows of `step`, only the lookup sum reads: it can take any residue.
+    pub(crate) fn freed_by(&self, step: usize) -> Option<usize> {
+        let lookup = |g: &&super::Group| g.rule == "lookup" && g.step == Some(step);
+        let [a, _, _] = self.row(self.groups.iter().find(lookup)?.first_row);
+        a.first().map(|(wire, _)| *wire)
     }
 
     fn refusals_once(

@@ -426,6 +426,10 @@ impl R1cs {
                 len: t.len,
                 given: matches!(fill, Fill::Given),
                 count: matches!(fill, Fill::Count { .. }),
+                chosen: matches!(
+                    fill,
+                    Fill::Value(_) | Fill::Remainder { .. } | Fill::Bits { .. }
+                ),
                 value: match fill {
                     Fill::Value(id) => Some(*id),
                     _ => None,
@@ -448,6 +452,7 @@ pub(crate) struct WireTensorInfo {
     pub(crate) len: usize,
     pub(crate) given: bool,
     pub(crate) count: bool,
+    pub(crate) chosen: bool,
     pub(crate) value: Option<crate::constraint::TensorId>,
 }
 

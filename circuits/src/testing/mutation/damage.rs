@@ -2,7 +2,7 @@
 
 use super::{Search, Subject};
 use crate::arithmetization::halo2::{Except, Halo2Circuit, Lie};
-use crate::constraint::{Instr, LinearMap, Program, solve};
+use crate::constraint::{Assignment, Instr, LinearMap, Program, solve};
 use std::sync::Arc;
 
 /// Coefficients of one map that are changed, one by one, until one shows.
@@ -15,9 +15,9 @@ fn spread(len: usize) -> impl Iterator<Item = usize> {
 }
 
 /// The instruction with one coefficient, index or constant changed, in every way that is tried.
-fn changed(instr: &Instr) -> Vec<Instr> {
+fn changed(instr: &Instr, honest: &Assignment) -> Vec<Instr> {
     match instr {
-        Instr::Linear { map, x, bias } => changed_maps(map)
+        Instr::Linear { map, x, bias } => changed_maps(map, honest.tensor(*x))
             .into_iter()
             .map(|map| Instr::Linear {
                 map: Arc::new(map),
@@ -42,7 +42,12 @@ fn changed(instr: &Instr) -> Vec<Instr> {
     }
 }
 
-fn changed_maps(map: &LinearMap) -> Vec<LinearMap> {
+fn changed_maps(map: &LinearMap, x: &[i64]) -> Vec<LinearMap> {
+    // an element that none exceeds, and one that exceeds none
+    let ends = [
+        (0..x.len()).max_by_key(|i| x[*i]).unwrap_or(0),
+        (0..x.len()).min_by_key(|i| x[*i]).unwrap_or(0),
+    ];
     let numbers = match map {
         LinearMap::Dense { weights, .. } | LinearMap::Conv { weights, .. } => weights.len(),
         LinearMap::Scale { factors } => factors.len(),
@@ -54,14 +59,20 @@ fn changed_maps(map: &LinearMap) -> Vec<LinearMap> {
             LinearMap::Dense { weights, .. } | LinearMap::Conv { weights, .. } => weights[k] += 1,
             LinearMap::Scale { factors } => factors[k] += 1,
             LinearMap::Gather { index } => {
-                // another element that is read for certain
-                let other = index.iter().find(|i| **i != index[k]).copied();
-                index[k] = other.unwrap_or(0);
+                // another value, if there is one
+                let other = ends.iter().find(|i| x[**i] != x[index[k] as usize]);
+                index[k] = other.map_or(index[k], |i| *i as u32);
             }
         }
         map
     };
-    let maps: Vec<LinearMap> = spread(numbers).map(change).collect();
+    // a weight that meets a zero shows nothing
+    let meets = |k: &usize| match map {
+        LinearMap::Dense { n_in, .. } => x[k % n_in] != 0,
+        _ => true,
+    };
+    let places: Vec<usize> = (0..numbers).filter(meets).collect();
+    let maps: Vec<LinearMap> = spread(places.len()).map(|k| change(places[k])).collect();
     maps.into_iter().filter(|changed| changed != map).collect()
 }
 
@@ -69,9 +80,7 @@ impl Search<'_> {
     /// Whether a changed coefficient of `step` shows: the outputs differ, or the constraints refuse the honest wires.
     pub(super) fn damaged(&self, step: usize, subject: &Subject<'_>) -> bool {
         let instr = &self.program.steps()[step].instr;
-        // a map that selects one element for one output has nothing to confuse it with
-        let only = matches!(instr, Instr::Linear { map, .. } if matches!(&**map, LinearMap::Gather { index } if index.windows(2).all(|w| w[0] == w[1])));
-        only || changed(instr).into_iter().any(|instr| {
+        changed(instr, &self.honest).into_iter().any(|instr| {
             let damaged = Arc::new(self.program.with_instr(step, instr));
             self.outputs_differ(&damaged) || self.refuses_honest(&damaged, subject)
         })

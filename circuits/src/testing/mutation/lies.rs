@@ -1,7 +1,7 @@
 //! Lies about one step, on integers: cheap to try, before any circuit is asked.
 
-use super::{Forgery, Search};
-use crate::constraint::{Instr, Lies, TensorId, TensorState, solve_lying};
+use super::{Forgery, Fraction, Search};
+use crate::constraint::{Instr, Lies, Step, TensorId, TensorState, solve_lying};
 
 /// Elements of a tensor that are lied about.
 const ELEMENTS: usize = 6;
@@ -29,8 +29,71 @@ impl Search<'_> {
                 continue;
             };
             asked += 1;
-            if ask(&forgery) || asked == ASKED {
+            if ask(&forgery) {
                 return;
+            }
+            if asked == ASKED {
+                break;
+            }
+        }
+        self.fractions(step, ask);
+    }
+
+    /// The only step that reads a tensor; behind steps that only add a constant, the one after them.
+    fn only_sum_of(&self, x: TensorId) -> Option<(usize, &Step)> {
+        let steps = self.program.steps().iter().enumerate();
+        let mut readers = steps.filter(|(_, s)| s.instr.operands().contains(&x));
+        let (reader, None) = (readers.next()?, readers.next()) else {
+            return None;
+        };
+        match (&reader.1.instr, reader.1.y) {
+            (Instr::Combine { terms, .. }, Some(y)) if matches!(terms[..], [(1, _)]) => {
+                self.only_sum_of(y)
+            }
+            _ => Some(reader),
+        }
+    }
+
+    /// Forgeries of an input that one sum reads: the input moves by 1/c, the sum by 1.
+    fn fractions(&mut self, step: usize, ask: &mut dyn FnMut(&Forgery) -> bool) {
+        let own = &self.program.steps()[step];
+        let (Instr::Input { .. }, Some(x)) = (&own.instr, own.y) else {
+            return;
+        };
+        let Some((reader, sum)) = self.only_sum_of(x).map(|(at, s)| (at, s.clone())) else {
+            return;
+        };
+        let Some(y) = sum.y else { return };
+        for index in spread(self.honest.tensor(y).len(), ELEMENTS) {
+            let reads = match &sum.instr {
+                Instr::Linear { map, .. } => {
+                    let mut reads = None;
+                    map.row(index, |i, c| reads = Some((i, c)));
+                    reads
+                }
+                Instr::Combine { terms, .. } => {
+                    let term = terms.iter().find(|t| t.1 == x);
+                    term.map(|(c, _)| (index, *c))
+                }
+                _ => None,
+            };
+            let Some((i, c)) = reads.filter(|(_, c)| c.abs() > 1) else {
+                continue;
+            };
+            for delta in [1, -1] {
+                let lies = Lies::from([((y, index), self.honest.tensor(y)[index] + delta)]);
+                let Some(mut forgery) = self.forgery(reader, lies) else {
+                    continue;
+                };
+                forgery.fraction = Some(Fraction {
+                    step,
+                    x,
+                    index: i,
+                    c: c * delta,
+                });
+                if ask(&forgery) {
+                    return;
+                }
             }
         }
     }
@@ -146,6 +209,7 @@ impl Search<'_> {
             lies,
             instead_of: found.instead_of,
             values: values?,
+            fraction: None,
         })
     }
 }
