@@ -8,10 +8,12 @@
 mod forger;
 mod halo2_forger;
 mod ladder;
+mod mutation;
 
 pub use forger::{Attack, Forger};
 pub use halo2_forger::{Halo2Forger, Halo2Lie};
 pub use ladder::{Measured, check_case, inputs_of, program_of};
+pub use mutation::{Mutations, Subject, delete_each_step};
 
 use crate::arithmetization::r1cs::{Form, LowerError, Violation};
 use crate::constraint::{

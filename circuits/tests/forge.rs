@@ -610,3 +610,23 @@ fn an_index_outside_the_rows_is_refused() {
         assert_eq!(built.is_ok(), fits, "index offset {offset}");
     }
 }
+
+/// 13: a table of one row has no other row, padding included, that a lookup could hit.
+#[test]
+fn a_table_of_one_row_has_no_default() {
+    let program = tiny(3, |b, xs| {
+        let key = b.combine(&[(0, &xs[0])], 7)?;
+        let value = b.lookup(&TableFunction::map(7, vec![9]), &key)?;
+        b.combine(&[(1, &value), (1, &xs[1])], 0)
+    });
+    for circuit in circuits(&program) {
+        for input in inputs(3) {
+            let solved = solve(&program, &input).unwrap();
+            let forger = Forger::new(&circuit, &solved);
+            forger.check_honest().unwrap();
+            for changes in forger.small_changes() {
+                assert!(!forger.accepts(&changes, None), "accepted {changes:?}");
+            }
+        }
+    }
+}

@@ -21,7 +21,8 @@ pub use columns::{Config, Shape};
 pub use cost::Halo2Cost;
 pub use synthesis::Synthesis;
 
-pub(crate) use check::{Cells, Rule};
+pub(crate) use check::{Cells, Except, Rule};
+pub(crate) use values::{fr as small, reciprocal};
 pub(crate) use witness::Lie;
 
 pub use super::interface::Products;

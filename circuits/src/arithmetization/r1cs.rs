@@ -8,6 +8,7 @@ mod circuit;
 mod committed;
 mod contract;
 mod cost;
+mod damage;
 pub mod export;
 mod lower;
 mod plain;
@@ -61,6 +62,10 @@ pub struct R1cs {
     tables: Vec<RTable>,
     /// The packed public words after the context, when there are any.
     words: Option<Rid>,
+    /// The tensor of the circuit that stands for each tensor of the program.
+    map: Vec<Rid>,
+    /// The first tensor that each step made.
+    step_starts: Vec<Rid>,
     /// Tensors below this index depend on no challenge and no public word.
     first_phase: usize,
     n_instance: usize,

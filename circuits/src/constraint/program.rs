@@ -157,6 +157,14 @@ impl Io {
 }
 
 impl Program {
+    /// The same program with another instruction in one place, for tests that damage coefficients. Nothing is proved about it.
+    #[doc(hidden)]
+    pub fn with_instr(&self, step: usize, instr: Instr) -> Self {
+        let mut damaged = self.clone();
+        damaged.steps[step].instr = instr;
+        damaged
+    }
+
     /// Names of the ONNX nodes that steps refer to.
     pub fn nodes(&self) -> &[String] {
         &self.nodes

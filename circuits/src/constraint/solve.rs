@@ -3,6 +3,7 @@
 use super::{Instr, LinearMap, Program, TensorId, TensorState, bias_at};
 use crate::tensor::{Interval, Tensor};
 use rayon::prelude::*;
+use std::collections::{BTreeMap, BTreeSet};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 use zkinfer_verifier::{Context, Statement, StatementError, Visibility};
 
@@ -89,6 +90,74 @@ pub fn solve(program: &Program, inputs: &[Tensor]) -> Result<Assignment, SolveEr
 #[doc(hidden)]
 pub fn solve_unchecked(program: &Program, inputs: &[Tensor]) -> Result<Assignment, SolveError> {
     run(program, inputs, &|_, _| {}, Refuse::Assertions)
+}
+
+/// Values a liar puts in place of honest ones: (tensor, element) → value.
+#[doc(hidden)]
+pub type Lies = BTreeMap<(TensorId, usize), i64>;
+
+/// What a liar's values do to a program.
+#[doc(hidden)]
+#[derive(Clone, Debug, Default)]
+pub struct Consequences {
+    /// Steps whose relation does not hold.
+    pub broken: BTreeSet<usize>,
+    /// What an honest prover would have put where a lie is.
+    pub instead_of: Lies,
+    /// Tensors that were computed again.
+    pub touched: BTreeSet<TensorId>,
+}
+
+/// Puts `lies` into `values` and computes what follows from them, in the steps before `until`, as [`solve`] does: where a
+/// clever liar starts. For tests of refusals.
+#[doc(hidden)]
+pub fn solve_lying(
+    program: &Program,
+    inputs: &[Tensor],
+    values: &mut Assignment,
+    lies: &Lies,
+    until: usize,
+) -> Consequences {
+    let mut found = Consequences::default();
+    for (index, step) in program.steps.iter().enumerate().take(until) {
+        let lied = |y: TensorId| lies.range((y, 0)..=(y, usize::MAX));
+        let follows = step
+            .instr
+            .operands()
+            .iter()
+            .any(|x| found.touched.contains(x));
+        if !follows && step.y.is_none_or(|y| lied(y).next().is_none()) {
+            continue;
+        }
+        let honest = values.step(program, &step.instr, inputs, true);
+        if let Instr::Lookup { table, key } = &step.instr {
+            let keys = program.tables[table.0 as usize].keys;
+            if values.tensor(*key).iter().any(|key| !keys.contains(*key)) {
+                found.broken.insert(index);
+            }
+        }
+        let made = honest.unwrap_or_else(|_| {
+            found.broken.insert(index);
+            // a step that asserts makes its first operand
+            step.instr
+                .operands()
+                .first()
+                .map(|x| values.tensor(*x).to_vec())
+        });
+        let (Some(y), Some(mut made)) = (step.y, made) else {
+            continue;
+        };
+        for (at, lie) in lied(y) {
+            found.instead_of.insert(*at, made[at.1]);
+            made[at.1] = *lie;
+            if !matches!(step.instr, Instr::Hint { .. }) {
+                found.broken.insert(index);
+            }
+        }
+        found.touched.insert(y);
+        values.values[y.index()] = made;
+    }
+    found
 }
 
 /// As [`solve`], but `bend` may change every tensor before others read it, and nothing is refused: a prover who lies once and
@@ -187,6 +256,14 @@ fn check_inside(y: &[i64], intervals: &[Interval]) -> Result<(), (usize, i64, In
 }
 
 impl Assignment {
+    /// Takes back what [`solve_lying`] did.
+    #[doc(hidden)]
+    pub fn restore(&mut self, honest: &Self, touched: &BTreeSet<TensorId>) {
+        for y in touched {
+            self.values[y.index()].clone_from(&honest.values[y.index()]);
+        }
+    }
+
     /// The integers of one tensor.
     pub fn tensor(&self, id: TensorId) -> &[i64] {
         &self.values[id.index()]

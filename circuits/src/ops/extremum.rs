@@ -50,18 +50,8 @@ impl Operator for Extremum {
                     "the inputs have different scales or zero points",
                 ));
             }
-            let (lo, hi) = if self.largest {
-                (
-                    interval.lo.max(x.interval.lo),
-                    interval.hi.max(x.interval.hi),
-                )
-            } else {
-                (
-                    interval.lo.min(x.interval.lo),
-                    interval.hi.min(x.interval.hi),
-                )
-            };
-            interval = Interval { lo, hi };
+            // what is proved of a value that is one of them
+            interval = interval.union(&x.interval);
         }
         if interval.max_abs() > 1 << 46 {
             return Err(InferError::Attribute("a difference has more than 48 bits"));

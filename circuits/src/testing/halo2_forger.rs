@@ -18,6 +18,11 @@ pub struct Halo2Forger<'a> {
     honest: Cells,
 }
 
+/// The context of checks without a transcript.
+pub(super) fn context() -> Fr {
+    Fr::from(77)
+}
+
 fn arbitrary(tag: u64) -> Fr {
     (Fr::from(tag) + Fr::from(0x7a6b_696e_6665_7200)).pow_vartime([65537])
 }
@@ -45,7 +50,7 @@ fn changed(honest: Fr, limb_bits: u32, tag: u64) -> Vec<Fr> {
 impl<'a> Halo2Forger<'a> {
     /// The honest witness under a fixed context.
     pub fn new(circuit: &'a Halo2Circuit, solved: &'a Assignment) -> Self {
-        let context = Fr::from(77);
+        let context = context();
         Self {
             circuit,
             solved,
@@ -306,3 +311,12 @@ enum Place {
 /// A lie, as text: what it changes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Halo2Lie(Lie);
+
+impl Halo2Lie {
+    /// Both lies at once; where they disagree, the other one.
+    pub fn and(mut self, other: &Self) -> Self {
+        self.0.tensors.extend(&other.0.tensors);
+        self.0.keys.extend(&other.0.keys);
+        self
+    }
+}

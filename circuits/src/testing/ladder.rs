@@ -5,7 +5,7 @@ use crate::arithmetization::halo2::{Halo2Circuit, Halo2Cost};
 use crate::arithmetization::r1cs::{Cost, Form, R1cs};
 use crate::constraint::{Builder, Program, WireTensor, solve};
 use crate::ops::{Case, Op};
-use crate::tensor::{Fact, Tensor};
+use crate::tensor::{Fact, Interval, Tensor};
 use std::sync::Arc;
 use zkinfer_verifier::{Dtype, Role, Visibility};
 
@@ -39,6 +39,12 @@ pub fn program_of(case: &Case<Op>) -> Result<Arc<Program>, Failure> {
     }
     b.node(case.name);
     let out = case.op.constrain(&mut b, &xs.iter().collect::<Vec<_>>())?;
+    let proved = out.intervals().iter();
+    let inside = |i: &Interval| i.lo >= y.interval.lo && i.hi <= y.interval.hi;
+    // a fact narrower than what is proved would give an output a type that its wires can leave
+    if fits(case) && !proved.copied().all(|i| inside(&i)) {
+        return Err(Failure::Differ("inferred and proved intervals"));
+    }
     let span = out
         .intervals()
         .iter()
@@ -51,6 +57,15 @@ pub fn program_of(case: &Case<Op>) -> Result<Arc<Program>, Failure> {
     };
     b.output(&out, spec("y", Role::Output, visibility, &y.shape, dtype))?;
     Ok(Arc::new(b.finish()?))
+}
+
+/// Whether the inputs of [`program_of`] have exactly the intervals of the facts: sums of digits reach a little further.
+fn fits(case: &Case<Op>) -> bool {
+    let exact = |fact: &Fact| {
+        let dtype = narrow(fact);
+        dtype.is_some_and(|t| fact.interval.lo <= t.min() && fact.interval.hi >= t.max())
+    };
+    case.facts.iter().all(exact)
 }
 
 /// The type that one input tensor has for a fact; `None` where it takes a sum of several.

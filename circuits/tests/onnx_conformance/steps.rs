@@ -26,7 +26,7 @@ pub fn check(
         let tensor = quantized.tensors[id];
         let fact =
             tensor.and_then(|t| Some((t, &model.facts()[t], model.facts()[t].quantization?)));
-        if node.op == FloatOp::Input {
+        if matches!(node.op, FloatOp::Input { .. }) {
             let (tensor, _, q) = fact.ok_or_else(|| fail("an input without a tensor"))?;
             let data = &tensors[tensor].data;
             values.push(data.iter().map(|&v| q.dequantize(v)).collect());
@@ -90,7 +90,7 @@ fn evaluate(node: &FloatNode, reads: &[&[f64]]) -> Vec<f64> {
     for (number, values) in reads.iter().enumerate() {
         nodes.push(FloatNode {
             name: number.to_string(),
-            op: FloatOp::Input,
+            op: FloatOp::Input { dtype: None },
             inputs: vec![],
             shape: vec![values.len()],
         });

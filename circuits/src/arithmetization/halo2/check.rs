@@ -32,6 +32,28 @@ pub(crate) enum Rule {
     Lookup,
 }
 
+/// What a check leaves out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Except {
+    /// Nothing.
+    Nothing,
+    /// One kind of constraint.
+    Rule(Rule),
+    /// Everything that serves one step of the program. The lookup sum says that every question is a row of its table; without the
+    /// questions of the step it says so of the others, and they are looked at one by one.
+    Step(u32),
+}
+
+impl Except {
+    fn keeps(self, rule: Rule, step: u32) -> bool {
+        match self {
+            Self::Nothing => true,
+            Self::Rule(except) => except != rule,
+            Self::Step(except) => except != step,
+        }
+    }
+}
+
 /// All cells of a witness.
 #[derive(Debug)]
 pub(crate) struct Cells {
@@ -131,45 +153,59 @@ impl Halo2Circuit {
 
     /// Checks every constraint but those of `except`. `index` of a violation is its row.
     pub(crate) fn check_cells(&self, c: &Cells, except: Option<Rule>) -> Result<(), Violation> {
-        let on = |rule: Rule| except != Some(rule);
-        if on(Rule::Lookup) {
-            self.check_questions(c)?;
-        }
+        self.check_cells_except(c, except.map_or(Except::Nothing, Except::Rule))
+    }
+
+    /// Whether a constraint serves step `step`.
+    pub(crate) fn has_rows_of(&self, step: usize) -> bool {
+        let step = step as u32;
+        self.rows.iter().any(|row| row.step == step)
+            || self.tape.rows.iter().any(|row| row.step == step)
+            || self.home_ties.iter().any(|tie| tie.2 == step)
+    }
+
+    /// Checks every constraint but those of `except`. `index` of a violation is its row.
+    pub(crate) fn check_cells_except(&self, c: &Cells, except: Except) -> Result<(), Violation> {
+        let on = |rule: Rule, step: u32| except.keeps(rule, step);
+        self.check_questions(c, except)?;
         for (row, lookup) in self.rows.iter().enumerate() {
             let Some(kind) = lookup.kind else { continue };
             let decomposition = &self.kinds[kind as usize];
             let l = |rotation: u32| c.first.l[row + rotation as usize];
             let terms = decomposition.terms.iter();
             let sum: Fr = terms.map(|(r, e)| l(*r) * super::values::pow2(*e)).sum();
-            if on(Rule::Sum(kind)) && c.first.h[row] != sum {
+            if on(Rule::Sum(kind), lookup.step) && c.first.h[row] != sum {
                 return Err(self.violation(lookup.step, "sum of limbs", row));
             }
             if let Some((from, to, scale)) = decomposition.check
-                && on(Rule::Short(kind))
+                && on(Rule::Short(kind), lookup.step)
                 && l(to) != l(from) * super::values::pow2(scale)
             {
                 return Err(self.violation(lookup.step, "short limb", row));
             }
         }
-        if on(Rule::Home) {
-            for (copy, of, step) in &self.home_ties {
+        for (copy, of, step) in &self.home_ties {
+            if on(Rule::Home, *step) {
                 if self.home_value(&c.first, *copy) != self.home_value(&c.first, *of) {
                     return Err(self.violation(*step, "copy", *copy as usize));
                 }
             }
         }
         self.check_tape(c, except)?;
-        if on(Rule::Word) && (0..self.n_words).any(|k| c.words.get(k) != Some(&c.first.h[k])) {
+        if on(Rule::Word, NO_STEP)
+            && (0..self.n_words).any(|k| c.words.get(k) != Some(&c.first.h[k]))
+        {
             return Err(self.violation(NO_STEP, "word", 0));
         }
-        if on(Rule::Lookup) {
-            self.check_lookup_sum(c)?;
+        match except {
+            Except::Rule(Rule::Lookup) | Except::Step(_) => Ok(()),
+            _ => self.check_lookup_sum(c),
         }
-        Ok(())
     }
 
-    fn check_questions(&self, c: &Cells) -> Result<(), Violation> {
-        for (row, lookup) in self.rows.iter().enumerate() {
+    fn check_questions(&self, c: &Cells, except: Except) -> Result<(), Violation> {
+        let rows = self.rows.iter().enumerate();
+        for (row, lookup) in rows.filter(|(_, row)| except.keeps(Rule::Lookup, row.step)) {
             let table = &self.tables[lookup.table as usize];
             let (key, value) = (c.first.l[row], c.first.h[row]);
             if self.table_row(table, key, value, lookup.table).is_none() {
@@ -179,8 +215,8 @@ impl Halo2Circuit {
         Ok(())
     }
 
-    fn check_tape(&self, c: &Cells, except: Option<Rule>) -> Result<(), Violation> {
-        let on = |rule: Rule| except != Some(rule);
+    fn check_tape(&self, c: &Cells, except: Except) -> Result<(), Violation> {
+        let on = |rule: Rule, step: u32| except.keeps(rule, step);
         let Second { a, b, s, .. } = &c.second;
         let eta = c.challenges.eta;
         let etas: Vec<Fr> = std::iter::successors(Some(Fr::ONE), |p| Some(*p * eta))
@@ -188,7 +224,7 @@ impl Halo2Circuit {
             .collect();
         for (row, op) in self.tape.rows.iter().enumerate() {
             let next = self.tape_step(row, s[row], a[row], b[row], &c.challenges, &etas);
-            if on(Rule::Tape) && s[row + 1] != next {
+            if on(Rule::Tape, op.step) && s[row + 1] != next {
                 return Err(self.violation(op.step, "tape", row));
             }
             for (rule, cell, operand) in
@@ -198,13 +234,13 @@ impl Halo2Circuit {
                 let Some(source) = self.tape.factor(operand, home, |r| s[r as usize + 1]) else {
                     continue;
                 };
-                if on(rule) && source != cell {
+                if on(rule, op.step) && source != cell {
                     return Err(self.violation(op.step, "factor", row));
                 }
             }
         }
-        if on(Rule::Tie) {
-            for (row, target, step) in &self.tape.ties {
+        for (row, target, step) in &self.tape.ties {
+            if on(Rule::Tie, *step) {
                 if s[*row as usize + 1] != self.target_value(&c.first, s, *target) {
                     return Err(self.violation(*step, "result", *row as usize));
                 }

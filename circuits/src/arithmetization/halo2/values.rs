@@ -4,8 +4,13 @@ use super::Fr;
 use halo2curves::ff::{Field, PrimeField};
 use zkinfer_verifier::curve::scalar_to_bytes;
 
+/// 1/c, and 0 for 0.
+pub(crate) fn reciprocal(c: i64) -> Fr {
+    Option::from(fr(c).invert()).unwrap_or(Fr::ZERO)
+}
+
 /// The field element of an integer.
-pub(super) fn fr(x: i64) -> Fr {
+pub(crate) fn fr(x: i64) -> Fr {
     let magnitude = Fr::from(x.unsigned_abs());
     if x < 0 { -magnitude } else { magnitude }
 }

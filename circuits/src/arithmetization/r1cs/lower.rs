@@ -36,6 +36,8 @@ pub(super) struct Lowering<'p> {
     n_committed: usize,
     n_private: usize,
     map: Vec<Rid>,
+    /// The first tensor of every step, and of what follows the last.
+    step_starts: Vec<Rid>,
     /// The shift of every tensor that a split made.
     split_shifts: BTreeMap<TensorId, u32>,
 }
@@ -94,6 +96,24 @@ impl R1cs {
         Lowering::run(program, Form::Committed, plan)
     }
 
+    /// Lowers another program with this circuit's limb width and tables of ranges.
+    pub(crate) fn lower_like(&self, program: &Arc<Program>) -> Result<Self, LowerError> {
+        let ranges = self
+            .tables
+            .iter()
+            .map(|table| table.id)
+            .filter(|id| *id < 64);
+        let narrow = ranges
+            .map(|id| id as u32)
+            .filter(|bits| *bits != self.limb_bits);
+        let plan = Plan {
+            limb_bits: self.limb_bits,
+            narrow: narrow.collect(),
+            ..Plan::default()
+        };
+        Lowering::run(program, self.form, plan)
+    }
+
     /// Lowers with a fixed limb width, for tests that enumerate tiny tables.
     #[doc(hidden)]
     pub fn lower_with_limb(program: &Arc<Program>, limb_bits: u32) -> Result<Self, LowerError> {
@@ -135,6 +155,8 @@ impl<'p> Lowering<'p> {
             queries: lowering.queries,
             tables: lowering.tables,
             words,
+            map: lowering.map,
+            step_starts: lowering.step_starts,
             first_phase,
             n_instance: lowering.n_instance,
             n_committed: lowering.n_committed,
@@ -171,12 +193,15 @@ impl<'p> Lowering<'p> {
             n_committed: 0,
             n_private: 0,
             map: vec![],
+            step_starts: vec![],
             split_shifts: program.steps().iter().filter_map(split_of).collect(),
         };
         l.open();
         for (index, step) in program.steps().iter().enumerate() {
+            l.step_starts.push(l.tensors.len());
             l.step(index, step)?;
         }
+        l.step_starts.push(l.tensors.len());
         let words = l.words()?;
         let first_phase = l.close(words)?;
         Ok((l, words, first_phase))

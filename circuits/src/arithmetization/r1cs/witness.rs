@@ -32,7 +32,7 @@ impl std::fmt::Debug for Witness {
 }
 
 /// Values of every tensor of the circuit; wiped on drop like the witness they come from.
-struct Values(Vec<Vec<Fr>>);
+pub(super) struct Values(pub(super) Vec<Vec<Fr>>);
 
 impl Drop for Values {
     fn drop(&mut self) {
@@ -42,15 +42,19 @@ impl Drop for Values {
 
 /// What is known before a pass over the tensors; the rest is filled.
 #[derive(Default)]
-struct Known<'a> {
-    instance: Option<&'a [Fr]>,
-    committed: Option<&'a [Fr]>,
-    private: Option<&'a [Fr]>,
-    solved: Option<&'a Assignment>,
-    context: Fr,
+pub(super) struct Known<'a> {
+    pub(super) instance: Option<&'a [Fr]>,
+    pub(super) committed: Option<&'a [Fr]>,
+    pub(super) private: Option<&'a [Fr]>,
+    pub(super) solved: Option<&'a Assignment>,
+    pub(super) context: Fr,
     /// Wires whose filled value is replaced before anything reads it (forging).
-    forged: Option<&'a BTreeMap<usize, Fr>>,
-    first_phase_only: bool,
+    pub(super) forged: Option<&'a BTreeMap<usize, Fr>>,
+    /// What is added to the filled values of wires before anything reads them (forging).
+    pub(super) added: Option<&'a BTreeMap<usize, Fr>>,
+    /// ρ and α of a pass that takes the public words from the wires (forging).
+    pub(super) follow: Option<(Fr, Fr)>,
+    pub(super) first_phase_only: bool,
 }
 
 impl R1cs {
@@ -244,7 +248,7 @@ impl R1cs {
         }
     }
 
-    fn row_of(&self, table: &super::RTable, key: Fr) -> Option<usize> {
+    pub(super) fn row_of(&self, table: &super::RTable, key: Fr) -> Option<usize> {
         let first = table.rows.first()?.0;
         let row = to_i64(key)?.checked_sub(first)?;
         usize::try_from(row)
@@ -278,7 +282,7 @@ impl R1cs {
     }
 
     /// One pass over the tensors in order: given wires are copied, the others filled from what came before.
-    fn evaluate(&self, known: &Known<'_>) -> Result<Values, ZeroDenominator> {
+    pub(super) fn evaluate(&self, known: &Known<'_>) -> Result<Values, ZeroDenominator> {
         let small = SmallInts::shared();
         let n = if known.first_phase_only {
             self.first_phase
@@ -297,7 +301,18 @@ impl R1cs {
                     match given {
                         Some(wires) => wires[*start..start + tensor.len].to_vec(),
                         None => {
-                            let mut v = self.fill(fill, tensor.len, &values.0, known)?;
+                            let mut v = match (fill, known.follow) {
+                                (Fill::Given, Some(challenges)) => {
+                                    self.followed(*start, &values.0, known.context, challenges)
+                                }
+                                _ => self.fill(fill, tensor.len, &values.0, known)?,
+                            };
+                            if let Some(added) = known.added.filter(|a| !a.is_empty()) {
+                                let at = self.wire(*class, *start);
+                                for (wire, value) in added.range(at..at + v.len()) {
+                                    v[wire - at] += *value;
+                                }
+                            }
                             if let Some(forged) = known.forged.filter(|f| !f.is_empty()) {
                                 let at = self.wire(*class, *start);
                                 for (wire, value) in forged.range(at..at + v.len()) {
@@ -420,6 +435,10 @@ impl R1cs {
                 len: t.len,
                 given: matches!(fill, Fill::Given),
                 count: matches!(fill, Fill::Count { .. }),
+                chosen: matches!(
+                    fill,
+                    Fill::Value(_) | Fill::Remainder { .. } | Fill::Bits { .. }
+                ),
                 value: match fill {
                     Fill::Value(id) | Fill::Contract { y: id, .. } => Some(*id),
                     _ => None,
@@ -442,6 +461,7 @@ pub(crate) struct WireTensorInfo {
     pub(crate) len: usize,
     pub(crate) given: bool,
     pub(crate) count: bool,
+    pub(crate) chosen: bool,
     pub(crate) value: Option<crate::constraint::TensorId>,
 }
 
@@ -467,7 +487,7 @@ fn inverses(mut of: Vec<Fr>) -> Result<Vec<Fr>, ZeroDenominator> {
 /// Vectors shorter than this are not worth a second thread.
 const PARALLEL: usize = 1 << 12;
 
-fn lincomb(values: &[Vec<Fr>], l: &LinComb, n: usize) -> Vec<Fr> {
+pub(super) fn lincomb(values: &[Vec<Fr>], l: &LinComb, n: usize) -> Vec<Fr> {
     let mut sum = vec![l.constant; n];
     for (c, x) in &l.terms {
         let x = &values[*x];
