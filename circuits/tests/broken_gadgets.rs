@@ -20,7 +20,10 @@ fn judge(gadget: Gadget, semantics: fn([i64; 3]) -> i64) -> Option<Red> {
     }
     let mut circuits = vec![R1cs::lower(&program, Form::Plain).unwrap()];
     circuits.extend([2, 3].map(|w| R1cs::lower_with_limb(&program, w).unwrap()));
-    let forged: Vec<bool> = circuits.iter().map(|circuit| forged(circuit, &program, None)).collect();
+    let forged: Vec<bool> = circuits
+        .iter()
+        .map(|circuit| forged(circuit, &program, None))
+        .collect();
     // a bug of the program shows in every form
     assert!(forged.iter().all(|f| *f == forged[0]), "{forged:?}");
     forged[0].then_some(Red::Forged)
@@ -44,7 +47,9 @@ fn forged(circuit: &R1cs, program: &Arc<Program>, except: Option<usize>) -> bool
         if let Some(group) = except {
             changes.extend(forger.targeted_changes(group));
         }
-        changes.iter().any(|changes| forger.accepts(changes, except))
+        changes
+            .iter()
+            .any(|changes| forger.accepts(changes, except))
     })
 }
 
@@ -73,7 +78,11 @@ fn every_broken_gadget_is_caught_for_its_own_reason() {
     assert!(BROKEN.len() >= 10);
     for broken in &BROKEN {
         let name = broken.name;
-        assert_eq!(verdict(&broken.bug, broken.semantics), Some(broken.red), "{name}");
+        assert_eq!(
+            verdict(&broken.bug, broken.semantics),
+            Some(broken.red),
+            "{name}"
+        );
         if let Some(sound) = &broken.sound {
             assert_eq!(verdict(sound, broken.semantics), None, "{name}, repaired");
         }

@@ -14,9 +14,7 @@ use zkinfer_circuits::arithmetization::r1cs::{Form, R1cs};
 use zkinfer_circuits::constraint::Program;
 use zkinfer_circuits::ops::Op;
 use zkinfer_circuits::tensor::Tensor;
-use zkinfer_circuits::testing::{
-    Mutations, Subject, delete_each_step, inputs_of, program_of,
-};
+use zkinfer_circuits::testing::{Mutations, Subject, delete_each_step, inputs_of, program_of};
 use zkinfer_verifier::TensorSpec;
 
 /// Rows beyond which the plain and the Halo2 form are left out, unless `ZKINFER_MUTATE_ALL` is set: the instructions are those of
@@ -75,7 +73,11 @@ fn spiked(program: &Program, n: usize) -> Vec<Vec<Tensor>> {
 fn red_each_time(name: &str) {
     let compiled = compiled(name, 1);
     let program = Arc::new(compiled.program.clone());
-    let found = mutations(name, &program, &calibration_inputs(name, &compiled.model, 2));
+    let found = mutations(
+        name,
+        &program,
+        &calibration_inputs(name, &compiled.model, 2),
+    );
     assert!(found.killed > 0);
     assert!(found.survivors.is_empty(), "{name}: {:#?}", found.survivors);
 }

@@ -121,7 +121,11 @@ pub fn solve_lying(
     let mut found = Consequences::default();
     for (index, step) in program.steps.iter().enumerate().take(until) {
         let lied = |y: TensorId| lies.range((y, 0)..=(y, usize::MAX));
-        let follows = step.instr.operands().iter().any(|x| found.touched.contains(x));
+        let follows = step
+            .instr
+            .operands()
+            .iter()
+            .any(|x| found.touched.contains(x));
         if !follows && step.y.is_none_or(|y| lied(y).next().is_none()) {
             continue;
         }
@@ -135,7 +139,10 @@ pub fn solve_lying(
         let made = honest.unwrap_or_else(|_| {
             found.broken.insert(index);
             // a step that asserts makes its first operand
-            step.instr.operands().first().map(|x| values.tensor(*x).to_vec())
+            step.instr
+                .operands()
+                .first()
+                .map(|x| values.tensor(*x).to_vec())
         });
         let (Some(y), Some(mut made)) = (step.y, made) else {
             continue;

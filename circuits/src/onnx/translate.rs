@@ -25,6 +25,9 @@ use tract_onnx::tract_core::ops::konst::Const;
 use tract_onnx::tract_core::ops::nn::Reduce;
 use tract_onnx::tract_core::ops::source::TypedSource;
 
+/// Most values that are spelled out for one node: the kernels of a batch, the windows of a pool, a constant that broadcasts.
+const MAX_SPELLED_OUT: usize = 1 << 24;
+
 /// What an outlet of tract's graph is.
 #[derive(Clone, Debug)]
 enum Value {
@@ -154,6 +157,17 @@ impl<'a> Translation<'a> {
             });
         }
         Ok(shape.to_vec())
+    }
+
+    /// Refuses to spell out more values than a file can reasonably ask for without holding them.
+    fn room_to_spell_out(&self, node: &TypedNode, n: usize) -> Result<(), ImportError> {
+        match n <= MAX_SPELLED_OUT {
+            true => Ok(()),
+            false => Err(self.unsupported(
+                node,
+                format!("{n} values to spell out; expected at most {MAX_SPELLED_OUT}"),
+            )),
+        }
     }
 
     /// Adds a node to the float graph.

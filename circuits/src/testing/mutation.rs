@@ -11,8 +11,8 @@ mod lies;
 use crate::arithmetization::halo2::{Cells, Except, Halo2Circuit, Lie};
 use crate::arithmetization::r1cs::{Form, R1cs};
 use crate::constraint::{Assignment, Instr, Lies, Program, SolveError, TensorId, solve};
-use ark_ff::Field;
 use crate::tensor::Tensor;
+use ark_ff::Field;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 

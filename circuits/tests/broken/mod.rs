@@ -172,10 +172,12 @@ fn packed(fold: fn(Fr, Fr) -> Fr) -> bool {
     let row = fold(Fr::from(5u64), Fr::from(7u64));
     let x = Fr::from(5u64 * 1024 + 300);
     let shift = Fr::from(1024u64).inverse().unwrap();
-    (0..1024u64).filter(|remainder| *remainder != 300).any(|remainder| {
-        let key = (x - Fr::from(remainder)) * shift;
-        (-128i64..128).any(|value| fold(key, Fr::from(value)) == row)
-    })
+    (0..1024u64)
+        .filter(|remainder| *remainder != 300)
+        .any(|remainder| {
+            let key = (x - Fr::from(remainder)) * shift;
+            (-128i64..128).any(|value| fold(key, Fr::from(value)) == row)
+        })
 }
 
 /// α = ρ²: the rows (0, 0) and (1, 0) explain the query (0, 1).

@@ -1,5 +1,7 @@
 //! Gadgets at parameters small enough to try everything, over Bool inputs.
 
+#![allow(dead_code, reason = "each user takes a part")]
+
 use std::sync::Arc;
 use zkinfer_circuits::constraint::{
     Assignment, BuildError, Builder, HintKind, Program, TableFunction, WireTensor, solve_unchecked,

@@ -1,6 +1,6 @@
 //! Random small integer models, from any source of randomness: a seeded generator in tests, bytes in the fuzz targets.
 //!
-//! An operator joins by one entry of [`Growing::LAYERS`]: a function that appends it (and what brings its result back to int8).
+//! An operator joins by one entry of [`Growing::layers`]: a function that appends it (and what brings its result back to int8).
 
 #![allow(dead_code, reason = "each user takes a part")]
 
@@ -9,6 +9,9 @@ use zkinfer_circuits::model::{Model, ModelBuilder, Visibilities};
 use zkinfer_circuits::ops::{Add, Conv, Layout, MatMul, MaxPool, Op, Requantize, SumPool, Table};
 use zkinfer_circuits::tensor::{ConvGeometry, Quantization, Tensor};
 use zkinfer_verifier::Visibility;
+
+/// The operators of a layer, and the function that appends them.
+pub type Layer<R> = (&'static [&'static str], fn(&mut Growing<R>));
 
 /// A model under construction and the int8 tensor that the next layer reads.
 pub struct Growing<R> {
@@ -122,19 +125,22 @@ impl<R: RngCore> Growing<R> {
     }
 
     /// The operators that each layer appends, and the function that does; a layer that does not apply appends nothing.
-    pub const LAYERS: &[(&[&str], fn(&mut Self))] = &[
-        (&["Conv", "Requantize"], Self::conv),
-        (&["MatMul", "Requantize"], Self::mat_mul),
-        (&["MaxPool"], Self::max_pool),
-        (&["SumPool", "Requantize"], Self::sum_pool),
-        (&["Table", "Add", "Requantize"], Self::residual),
-        (&["Add", "Requantize"], Self::shortcut),
-        (&["Layout"], Self::transpose),
-    ];
+    pub fn layers() -> Vec<Layer<R>> {
+        vec![
+            (&["Conv", "Requantize"], Self::conv),
+            (&["MatMul", "Requantize"], Self::mat_mul),
+            (&["MaxPool"], Self::max_pool),
+            (&["SumPool", "Requantize"], Self::sum_pool),
+            (&["Table", "Add", "Requantize"], Self::residual),
+            (&["Add", "Requantize"], Self::shortcut),
+            (&["Layout"], Self::transpose),
+        ]
+    }
 
     fn grow(&mut self) {
-        let layer = self.rng.gen_range(0..Self::LAYERS.len());
-        (Self::LAYERS[layer].1)(self);
+        let layers = Self::layers();
+        let layer = self.rng.gen_range(0..layers.len());
+        (layers[layer].1)(self);
     }
 
     fn conv(&mut self) {

@@ -127,7 +127,11 @@ pub fn write(fields: &[Field]) -> Vec<u8> {
 }
 
 /// Calls `visit` with every list of fields and its kind, outermost first.
-pub fn each_list(kind: Kind, fields: &mut Vec<Field>, visit: &mut dyn FnMut(Kind, &mut Vec<Field>)) {
+pub fn each_list(
+    kind: Kind,
+    fields: &mut Vec<Field>,
+    visit: &mut dyn FnMut(Kind, &mut Vec<Field>),
+) {
     visit(kind, fields);
     for field in fields {
         if let Value::Message(kind, fields) = &mut field.value {

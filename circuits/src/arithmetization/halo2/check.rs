@@ -192,7 +192,9 @@ impl Halo2Circuit {
             }
         }
         self.check_tape(c, except)?;
-        if on(Rule::Word, NO_STEP) && (0..self.n_words).any(|k| c.words.get(k) != Some(&c.first.h[k])) {
+        if on(Rule::Word, NO_STEP)
+            && (0..self.n_words).any(|k| c.words.get(k) != Some(&c.first.h[k]))
+        {
             return Err(self.violation(NO_STEP, "word", 0));
         }
         match except {

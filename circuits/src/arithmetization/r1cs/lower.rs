@@ -90,8 +90,14 @@ impl R1cs {
 
     /// Lowers another program with this circuit's limb width and tables of ranges.
     pub(crate) fn lower_like(&self, program: &Arc<Program>) -> Result<Self, LowerError> {
-        let ranges = self.tables.iter().map(|table| table.id).filter(|id| *id < 64);
-        let narrow = ranges.map(|id| id as u32).filter(|bits| *bits != self.limb_bits);
+        let ranges = self
+            .tables
+            .iter()
+            .map(|table| table.id)
+            .filter(|id| *id < 64);
+        let narrow = ranges
+            .map(|id| id as u32)
+            .filter(|bits| *bits != self.limb_bits);
         let plan = Plan {
             limb_bits: self.limb_bits,
             narrow: narrow.collect(),

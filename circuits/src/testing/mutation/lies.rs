@@ -154,7 +154,10 @@ impl Search<'_> {
             }
             Instr::Hint { inputs, .. } => {
                 let inputs = inputs.iter().filter_map(|x| self.honest.tensor(*x).get(i));
-                inputs.copied().chain([honest + 1, honest - 1, 1 - honest]).collect()
+                inputs
+                    .copied()
+                    .chain([honest + 1, honest - 1, 1 - honest])
+                    .collect()
             }
             _ => vec![honest + 1, honest - 1, honest + 2, honest - 2],
         };
@@ -175,7 +178,9 @@ impl Search<'_> {
                 continue;
             };
             let state = &self.program.tensors()[y.index()].state;
-            if matches!(earlier.instr, Instr::Hint { .. }) && matches!(state, TensorState::Hinted(_)) {
+            if matches!(earlier.instr, Instr::Hint { .. })
+                && matches!(state, TensorState::Hinted(_))
+            {
                 hints.push((&earlier.instr, y));
             }
             wanted.extend(earlier.instr.operands());
