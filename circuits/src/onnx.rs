@@ -38,6 +38,30 @@ pub enum ImportError {
     /// The model has no graph, node, input or output.
     #[error("the ONNX model has no {0}")]
     Missing(&'static str),
+    /// An input or output without a name.
+    #[error("{what} {index} has no name")]
+    Unnamed {
+        /// Input or output.
+        what: &'static str,
+        /// Which, from 0.
+        index: usize,
+    },
+    /// Nodes that wait for their own results.
+    #[error("node `{node}` depends on its own result")]
+    Loop {
+        /// A node of the loop, or behind it.
+        node: String,
+    },
+    /// An initializer or constant of a type that no operator here reads.
+    #[error(
+        "tensor `{tensor}` has the element type {got}; expected a float or integer type of ONNX's list"
+    )]
+    TensorType {
+        /// Name of the tensor, or of the node that holds it.
+        tensor: String,
+        /// Number of the type.
+        got: i32,
+    },
     /// Weights are stored beside the model.
     #[error(
         "initializer `{tensor}` keeps its data in another file; save the model with its weights inside"

@@ -103,6 +103,13 @@ pub(super) fn unpack(
         Ties::First => b.combine(&[(-1, &t)], (1 << bits) - 1)?,
         Ties::Last => t,
     };
-    let value = b.combine(&[(1, &q)], lo)?;
+    let value = if (hi - lo + 1).count_ones() == 1 {
+        b.combine(&[(1, &q)], lo)?
+    } else {
+        // the range of q reaches further than the values do
+        let room = b.combine(&[(-1, &q)], hi - lo)?;
+        let room = b.range(&room, bits_for(hi - lo))?;
+        b.combine(&[(-1, &room)], hi)?
+    };
     Ok(Placed { value, index })
 }

@@ -2,6 +2,7 @@
 
 use super::ImportError;
 use crate::tensor::MAX_ELEMENTS;
+use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use tract_onnx::pb::tensor_proto::{DataLocation, DataType};
 use tract_onnx::pb::{
@@ -209,6 +210,8 @@ pub(super) fn read(bytes: &[u8]) -> Result<Parsed, ImportError> {
         return Err(ImportError::Missing("output"));
     }
     check_operators(graph)?;
+    check_names(graph)?;
+    check_order(graph)?;
     for tensor in &graph.initializer {
         check_tensor(tensor, &tensor.name)?;
     }
@@ -243,7 +246,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<Parsed, ImportError> {
 }
 
 /// The node's name, or its first output's where it has none, as the parser does.
-fn node_name(node: &NodeProto) -> String {
+pub(super) fn node_name(node: &NodeProto) -> String {
     if node.name.is_empty() {
         node.output.first().cloned().unwrap_or_default()
     } else {
@@ -269,6 +272,67 @@ fn check_operators(graph: &GraphProto) -> Result<(), ImportError> {
     Ok(())
 }
 
+/// Inputs and outputs have names, which errors and statements speak of.
+fn check_names(graph: &GraphProto) -> Result<(), ImportError> {
+    for (what, ports) in [("input", &graph.input), ("output", &graph.output)] {
+        if let Some(index) = ports.iter().position(|port| port.name.is_empty()) {
+            return Err(ImportError::Unnamed { what, index });
+        }
+    }
+    Ok(())
+}
+
+/// Refuses nodes that wait for their own result, directly or through others: nodes are taken off as their operands are made.
+fn check_order(graph: &GraphProto) -> Result<(), ImportError> {
+    let mut makers: HashMap<&str, usize> = HashMap::new();
+    for (index, node) in graph.node.iter().enumerate() {
+        for output in node.output.iter().filter(|name| !name.is_empty()) {
+            makers.entry(output).or_insert(index);
+        }
+    }
+    let needed = |node: &NodeProto| -> Vec<usize> {
+        let made = node.input.iter().filter_map(|x| makers.get(x.as_str()));
+        made.copied().collect()
+    };
+    let mut readers: Vec<Vec<usize>> = vec![vec![]; graph.node.len()];
+    let mut missing: Vec<usize> = vec![0; graph.node.len()];
+    for (index, node) in graph.node.iter().enumerate() {
+        for maker in needed(node) {
+            readers[maker].push(index);
+            missing[index] += 1;
+        }
+    }
+    let mut ready: Vec<usize> = (0..missing.len()).filter(|i| missing[*i] == 0).collect();
+    while let Some(node) = ready.pop() {
+        for reader in std::mem::take(&mut readers[node]) {
+            missing[reader] -= 1;
+            if missing[reader] == 0 {
+                ready.push(reader);
+            }
+        }
+    }
+    match missing.iter().position(|n| *n > 0) {
+        None => Ok(()),
+        Some(index) => Err(ImportError::Loop {
+            node: node_name(&graph.node[index]),
+        }),
+    }
+}
+
+/// Bytes of an element, and how many elements a tensor of a type other than float has outside `raw_data`.
+fn integers(tensor: &TensorProto) -> Option<(usize, usize)> {
+    let typed = tensor.int32_data.len();
+    Some(match DataType::try_from(tensor.data_type).ok()? {
+        DataType::Uint8 | DataType::Int8 | DataType::Bool => (1, typed),
+        DataType::Uint16 | DataType::Int16 | DataType::Float16 | DataType::Bfloat16 => (2, typed),
+        DataType::Int32 => (4, typed),
+        DataType::Uint32 => (4, tensor.uint64_data.len()),
+        DataType::Int64 => (8, tensor.int64_data.len()),
+        DataType::Uint64 => (8, tensor.uint64_data.len()),
+        _ => return None,
+    })
+}
+
 fn check_tensor(tensor: &TensorProto, name: &str) -> Result<(), ImportError> {
     let external = tensor.data_location == Some(DataLocation::External as i32);
     if external || !tensor.external_data.is_empty() {
@@ -287,6 +351,25 @@ fn check_tensor(tensor: &TensorProto, name: &str) -> Result<(), ImportError> {
         .try_fold(1usize, |n, &d| n.checked_mul(usize::try_from(d).ok()?))
         .filter(|&n| n <= MAX_ELEMENTS)
         .ok_or_else(size)?;
+    let float = [DataType::Float as i32, DataType::Double as i32].contains(&tensor.data_type);
+    if !float {
+        let (width, typed) = integers(tensor).ok_or_else(|| ImportError::TensorType {
+            tensor: name.to_owned(),
+            got: tensor.data_type,
+        })?;
+        let got = match tensor.raw_data.len() {
+            0 => typed.saturating_mul(width),
+            raw => raw,
+        };
+        let expected = len.saturating_mul(width);
+        if got != expected {
+            return Err(ImportError::InitializerLength {
+                tensor: name.to_owned(),
+                expected,
+                got,
+            });
+        }
+    }
     if tensor.data_type == DataType::Float as i32 {
         check_floats(name, len, 4, &tensor.raw_data, &tensor.float_data, |b| {
             f32::from_le_bytes([b[0], b[1], b[2], b[3]]).into()

@@ -11,9 +11,10 @@ mod windows;
 
 use super::ImportError;
 use super::graph::{FloatGraph, FloatNode, FloatOp};
-use super::proto::{Parsed, guarded, shorten};
+use super::proto::{Parsed, guarded, node_name, shorten};
 use crate::tensor::MAX_ELEMENTS;
 use std::sync::Arc;
+use tract_onnx::pb::{ModelProto, ValueInfoProto};
 use tract_onnx::prelude::{
     DatumType, Framework, InferenceModelExt, IntoArcTensor, IntoTValue, TVec, Tensor, TypedModel,
     TypedNode,
@@ -32,6 +33,9 @@ use tract_onnx::tract_core::ops::nn::rms_norm::RmsNorm;
 use tract_onnx::tract_core::ops::nn::{Reduce, Softmax};
 use tract_onnx::tract_core::ops::source::TypedSource;
 
+/// Most values that are spelled out for one node: the kernels of a batch, the windows of a pool, a constant that broadcasts.
+const MAX_SPELLED_OUT: usize = 1 << 24;
+
 /// What an outlet of tract's graph is.
 #[derive(Clone, Debug)]
 enum Value {
@@ -43,20 +47,67 @@ enum Value {
 
 /// Translates a parsed model.
 pub(super) fn translate(parsed: Parsed) -> Result<FloatGraph, ImportError> {
-    let typed = guarded(|| {
+    let typed = match typed(&parsed.proto) {
+        // the parser's panics know no node
+        Err(ImportError::ParserPanic(reason)) => {
+            let node = culprit(&parsed.proto).unwrap_or_default();
+            return Err(ImportError::ParserPanic(format!(
+                "{reason} (node `{node}`)"
+            )));
+        }
+        typed => typed?,
+    };
+    guarded(|| Translation::new(&typed, &parsed)?.run())
+}
+
+/// The typed, decluttered graph.
+fn typed(proto: &ModelProto) -> Result<TypedModel, ImportError> {
+    guarded(|| {
         let refused =
             |e: tract_onnx::prelude::TractError| ImportError::Parser(shorten(&format!("{e:#}")));
         let model = tract_onnx::onnx()
             .with_ignore_output_shapes(true)
             .with_ignore_value_info(true)
-            .model_for_proto_model(&parsed.proto)
+            .model_for_proto_model(proto)
             .map_err(refused)?;
         model
             .into_typed()
             .and_then(TypedModel::into_decluttered)
             .map_err(refused)
-    })?;
-    guarded(|| Translation::new(&typed, &parsed)?.run())
+    })
+}
+
+/// The first node that the parser cannot be given without a panic, by bisection.
+fn culprit(proto: &ModelProto) -> Option<String> {
+    let n = proto.graph.as_ref()?.node.len();
+    let panics = |upto: usize| {
+        let mut cut = proto.clone();
+        let Some(graph) = cut.graph.as_mut() else {
+            return false;
+        };
+        graph.node.truncate(upto);
+        let last = graph.node.last().and_then(|node| node.output.first());
+        graph.output = vec![ValueInfoProto {
+            name: last.cloned().unwrap_or_default(),
+            ..ValueInfoProto::default()
+        }];
+        matches!(typed(&cut), Err(ImportError::ParserPanic(_)))
+    };
+    let (mut fine, mut bad) = (0, n);
+    while bad - fine > 1 {
+        let middle = fine + (bad - fine) / 2;
+        if panics(middle) {
+            bad = middle
+        } else {
+            fine = middle
+        }
+    }
+    proto
+        .graph
+        .as_ref()?
+        .node
+        .get(bad.checked_sub(1)?)
+        .map(node_name)
 }
 
 /// The translation under way.
@@ -173,6 +224,17 @@ impl<'a> Translation<'a> {
             });
         }
         Ok(shape.to_vec())
+    }
+
+    /// Refuses to spell out more values than a file can reasonably ask for without holding them.
+    fn room_to_spell_out(&self, node: &TypedNode, n: usize) -> Result<(), ImportError> {
+        match n <= MAX_SPELLED_OUT {
+            true => Ok(()),
+            false => Err(self.unsupported(
+                node,
+                format!("{n} values to spell out; expected at most {MAX_SPELLED_OUT}"),
+            )),
+        }
     }
 
     /// Adds a node to the float graph.

@@ -99,9 +99,10 @@ impl Operator for Softmax {
         }
         Ok(Fact {
             shape: self.shape.clone(),
+            // what the range of a quotient proves
             interval: Interval {
                 lo: 0,
-                hi: self.one.into(),
+                hi: i64::from((self.one + 1).next_power_of_two()) - 1,
             },
             quantization: Some(Quantization {
                 scale: 1.0 / f64::from(self.one),

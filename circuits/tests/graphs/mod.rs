@@ -1,6 +1,6 @@
 //! Random small integer models, from any source of randomness: a seeded generator in tests, bytes in the fuzz targets.
 //!
-//! An operator joins by one entry of [`Growing::LAYERS`]: a function that appends it (and what brings its result back to int8).
+//! An operator joins by one entry of [`Growing::layers`]: a function that appends it (and what brings its result back to int8).
 
 #![allow(dead_code, reason = "each user takes a part")]
 
@@ -8,11 +8,14 @@ use rand::{Rng, RngCore};
 use zkinfer_circuits::model::{Model, ModelBuilder, Visibilities};
 use zkinfer_circuits::onnx::Relation;
 use zkinfer_circuits::ops::{
-    Add, Compare, Contract, Conv, Extremum, Gather, Layout, MatMul, MaxPool, Mul, Normalize, Op,
-    Requantize, Select, Softmax, SumPool, Table, TopK,
+    Add, ArgExtremum, Compare, Contract, Conv, Extremum, Gather, Layout, MatMul, MaxPool, Mul,
+    Normalize, Op, Requantize, Rescale, Select, Softmax, SumPool, Table, TopK,
 };
 use zkinfer_circuits::tensor::{ConvGeometry, Quantization, Tensor};
 use zkinfer_verifier::{Dtype, Visibility};
+
+/// The operators of a layer, and the function that appends them.
+pub type Layer<R> = (&'static [&'static str], fn(&mut Growing<R>));
 
 /// A model under construction and the int8 tensor that the next layer reads.
 pub struct Growing<R> {
@@ -71,7 +74,7 @@ impl<R: RngCore + 'static> Growing<R> {
         let shift = [12, 24][self.rng.gen_range(0..2)];
         let ideal = 300.0 / span * f64::from(1u32 << shift);
         let multipliers = (0..channels)
-            .map(|_| (ideal * self.rng.gen_range(0.3..1.0)) as u32)
+            .map(|_| (ideal.min(1e9) * self.rng.gen_range(0.3..1.0)) as u32)
             .collect();
         let (lo, hi) = [
             (-128, 127),
@@ -130,27 +133,32 @@ impl<R: RngCore + 'static> Growing<R> {
     }
 
     /// The operators that each layer appends, and the function that does; a layer that does not apply appends nothing.
-    pub const LAYERS: &[(&[&str], fn(&mut Self))] = &[
-        (&["Conv", "Requantize"], Self::conv),
-        (&["MatMul", "Requantize"], Self::mat_mul),
-        (&["MaxPool"], Self::max_pool),
-        (&["SumPool", "Requantize"], Self::sum_pool),
-        (&["Table", "Add", "Requantize"], Self::residual),
-        (&["Add", "Requantize"], Self::shortcut),
-        (&["Layout"], Self::transpose),
-        (&["Table", "Mul", "Requantize"], Self::product),
-        (&["Table", "Max"], Self::extremum),
-        (&["Table", "Compare", "Where"], Self::choice),
-        (&["Table", "Gather"], Self::gather),
-        (&["Contract", "Requantize"], Self::contract),
-        (&["Normalize", "Requantize"], Self::normalize),
-        (&["Softmax", "Requantize"], Self::softmax),
-        (&["TopK"], Self::best),
-    ];
+    pub fn layers() -> Vec<Layer<R>> {
+        vec![
+            (&["Conv", "Requantize"], Self::conv),
+            (&["MatMul", "Requantize"], Self::mat_mul),
+            (&["MaxPool"], Self::max_pool),
+            (&["SumPool", "Requantize"], Self::sum_pool),
+            (&["Table", "Add", "Requantize"], Self::residual),
+            (&["Add", "Requantize"], Self::shortcut),
+            (&["Layout"], Self::transpose),
+            (&["Table", "Mul", "Requantize"], Self::product),
+            (&["Table", "Max"], Self::extremum),
+            (&["Table", "Compare", "Where"], Self::choice),
+            (&["Table", "Gather"], Self::gather),
+            (&["Contract", "Requantize"], Self::contract),
+            (&["Normalize", "Requantize"], Self::normalize),
+            (&["Softmax", "Requantize"], Self::softmax),
+            (&["TopK"], Self::best),
+            (&["ArgMax"], Self::place),
+            (&["Normalize", "Rescale", "Requantize"], Self::finer),
+        ]
+    }
 
     fn grow(&mut self) {
-        let layer = self.rng.gen_range(0..Self::LAYERS.len());
-        (Self::LAYERS[layer].1)(self);
+        let layers = Self::layers();
+        let layer = self.rng.gen_range(0..layers.len());
+        (layers[layer].1)(self);
     }
 
     fn conv(&mut self) {
@@ -328,6 +336,40 @@ impl<R: RngCore + 'static> Growing<R> {
         };
         let shares = self.push(Op::Softmax(softmax), &[self.at]);
         self.requantize(shares, 1, 1);
+    }
+
+    fn place(&mut self) {
+        let mut shape = self.shape();
+        let n = shape.pop().unwrap();
+        shape.push(1);
+        let place = ArgExtremum {
+            shape,
+            n,
+            largest: self.rng.gen_bool(0.5),
+            last: self.rng.gen_bool(0.5),
+        };
+        self.at = self.push(Op::ArgExtremum(place), &[self.at]);
+    }
+
+    fn finer(&mut self) {
+        let shape = self.shape();
+        let n = *shape.last().unwrap();
+        let normalize = Normalize {
+            shape,
+            n,
+            zero_point: self.zero_point(),
+            epsilon: 1,
+        };
+        let rows = self.push(Op::Normalize(normalize), &[self.at]);
+        let rescale = Rescale {
+            zero_point: 0,
+            inner: 1,
+            multipliers: vec![self.rng.gen_range(1..5000)],
+            shift: 12,
+            scale: 0.5,
+        };
+        let rescaled = self.push(Op::Rescale(rescale), &[rows]);
+        self.requantize(rescaled, 1, 1);
     }
 
     fn best(&mut self) {

@@ -171,6 +171,7 @@ impl Translation<'_> {
                 if weights.len() * n != geometry.weights_len() || bias.len() != o {
                     return Err(t.unsupported(node, "kernel or bias do not fit the channels"));
                 }
+                t.room_to_spell_out(node, geometry.weights_len())?;
                 let op = FloatOp::Conv {
                     geometry,
                     weights: weights.repeat(n),
@@ -198,12 +199,17 @@ impl Translation<'_> {
             |t, x, [n, c], space, shape| {
                 let geometry = t.geometry(node, &spec, &space, [n * c, n * c], n * c, &shape)?;
                 let n_taps = geometry.n_taps();
-                let taps: Vec<_> = geometry.taps().collect();
-                let counts: Vec<u32> = taps
-                    .chunks_exact(n_taps)
-                    // a window has fewer than 2^28 taps
-                    .map(|window| window.iter().filter(|tap| tap.input.is_some()).count() as u32)
-                    .collect();
+                let [rows, columns] = geometry.output_size();
+                t.room_to_spell_out(node, rows.saturating_mul(columns).saturating_mul(n_taps))?;
+                let counts = {
+                    let mut taps = geometry.taps();
+                    let mut count = |_| {
+                        // a window has fewer than 2^28 taps
+                        let window = taps.by_ref().take(n_taps);
+                        window.filter(|tap| tap.input.is_some()).count() as u32
+                    };
+                    (0..rows * columns).map(&mut count).collect::<Vec<u32>>()
+                };
                 if counts.contains(&0) {
                     return Err(t.unsupported(node, "a window lies on padding alone"));
                 }
