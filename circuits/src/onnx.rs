@@ -1,17 +1,20 @@
 //! ONNX file → float graph.
 //!
-//! `proto` reads the bytes and refuses what must not reach the parser's later stages; `translate` maps the typed, decluttered
+//! `proto` reads the bytes and refuses what must not reach the parser's later stages; `quantized` turns a graph that is already
+//! quantized into real operators between quantization marks; `translate` maps the typed, decluttered
 //! graph of tract to the operators of [`graph`]; `fold` rewrites that graph so that fewer tensors need requantization.
 
 mod fold;
 mod function;
 pub mod graph;
 mod proto;
+mod quantized;
 mod translate;
 
 pub use function::Function;
 pub use graph::{FloatGraph, FloatNode, FloatOp};
 pub use proto::{MAX_MODEL_BYTES, SUPPORTED};
+pub use quantized::{Given, QUANTIZED};
 
 /// Why a file is not a model that can be compiled.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]

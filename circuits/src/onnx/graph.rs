@@ -3,8 +3,9 @@
 //! Nodes are in topological order and have one output; every shape is fixed. `evaluate` is the float model for calibration
 //! and reports, in f64 and in a fixed order of operations.
 
-use super::Function;
+use super::{Function, Given};
 use crate::tensor::ConvGeometry;
+use std::collections::BTreeMap;
 
 /// A real function of one or two earlier tensors.
 #[derive(Clone, Debug, PartialEq)]
@@ -66,6 +67,17 @@ pub enum FloatOp {
         /// Positive.
         factor: f64,
     },
+    /// y = scale·(clamp(round(x / scale) + zero_point, lo, hi) − zero_point), ties to even: the file gives this tensor's integers.
+    Quantize {
+        /// Real value of one step.
+        scale: f64,
+        /// The integer that stands for 0.
+        zero_point: i64,
+        /// Least integer.
+        lo: i64,
+        /// Largest integer.
+        hi: i64,
+    },
     /// x read as `view`, axes permuted, read as the node's shape.
     Layout {
         /// Shape the input is read with.
@@ -109,6 +121,8 @@ pub struct FloatGraph {
     pub inputs: Vec<usize>,
     /// Name and node of every model output.
     pub outputs: Vec<(String, usize)>,
+    /// What a quantized file gives for its layers, by node name; `None` for a float file.
+    pub given: Option<BTreeMap<String, Given>>,
 }
 
 impl FloatGraph {
@@ -168,6 +182,7 @@ impl FloatOp {
             Self::MaxPool { .. } => "MaxPool",
             Self::SumPool { .. } => "SumPool",
             Self::Layout { .. } => "Layout",
+            Self::Quantize { .. } => "QuantizeLinear",
         }
     }
 
@@ -231,6 +246,17 @@ impl FloatOp {
                     .flat_map(|plane| plane.into_iter().enumerate())
                     .map(|(p, sum)| sum * factor / divisor(p))
                     .collect()
+            }
+            Self::Quantize {
+                scale,
+                zero_point,
+                lo,
+                hi,
+            } => {
+                let zero = *zero_point as f64;
+                let (lo, hi) = (*lo as f64 - zero, *hi as f64 - zero);
+                let steps = |x: &f64| f64::from((x / scale) as f32).round_ties_even();
+                x.iter().map(|x| steps(x).clamp(lo, hi) * scale).collect()
             }
             Self::Layout { view, axes } => {
                 let shape = axes.iter().map(|&a| view[a]).collect();
