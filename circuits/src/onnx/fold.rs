@@ -4,7 +4,7 @@
 //!   batch normalization, scaled means, biases written as Add.
 //! * An affine function that follows a Layout moves before it where its channels stay the same.
 //! * A clamp that follows a MaxPool, a Layout or another clamp moves before it: both commute, and the clamp then fuses with
-//!   the requantization of the layer before. So does a quantization mark, and a mark behind an equal one is dropped.
+//!   the requantization of the layer before. So does a quantization mark, and a mark behind or beside an equal one is dropped.
 //! * Nothing else passes a mark: it is where the file says what the integers are.
 
 use super::graph::{FloatGraph, FloatNode, FloatOp};
@@ -224,7 +224,7 @@ fn hoist_clamp(graph: &mut FloatGraph) -> bool {
     false
 }
 
-/// Moves a quantization mark before a MaxPool or Layout, and drops one behind an equal one.
+/// Moves a quantization mark before a MaxPool or Layout, and drops one behind or beside an equal one.
 fn hoist_quantize(graph: &mut FloatGraph) -> bool {
     let readers = graph.readers();
     for id in 0..graph.nodes.len() {
@@ -239,6 +239,14 @@ fn hoist_quantize(graph: &mut FloatGraph) -> bool {
         }
         if graph.nodes[from].op == graph.nodes[id].op {
             bypass(graph, id, from);
+            return true;
+        }
+        let same = |&other: &usize| {
+            let node = graph.nodes.get(other);
+            other < id && node.is_some_and(|n| n.op == graph.nodes[id].op)
+        };
+        if let Some(twin) = readers[from].iter().copied().find(same) {
+            bypass(graph, id, twin);
             return true;
         }
         let moves = matches!(

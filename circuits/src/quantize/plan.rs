@@ -5,6 +5,7 @@
 //! accumulator or a model output needs them.
 
 use super::calibrate::Range;
+use super::given::{self, Encoding};
 use super::scheme::{SchemeError, Site, Target, activation, to_int8};
 use crate::model::{Model, ModelBuilder, ModelError, Visibilities};
 use crate::onnx::{FloatGraph, FloatNode, FloatOp};
@@ -27,6 +28,24 @@ pub enum QuantizeError {
         /// Largest value seen.
         hi: f64,
     },
+    /// The file gives no quantization and there are no samples.
+    #[error(
+        "the file gives `{tensor}` no quantization; expected a QuantizeLinear behind it, or calibration samples"
+    )]
+    Uncalibrated {
+        /// ONNX node or input whose output it is.
+        tensor: String,
+    },
+    /// A quantization of other integers than int8 and uint8.
+    #[error("`{tensor}` is quantized to [{lo}, {hi}]; expected int8 or uint8")]
+    Integers {
+        /// ONNX node.
+        tensor: String,
+        /// Least integer.
+        lo: i64,
+        /// Largest integer.
+        hi: i64,
+    },
     /// A scale does not fit.
     #[error(transparent)]
     Scheme(#[from] SchemeError),
@@ -46,7 +65,7 @@ pub struct Quantized {
     pub multiplier_errors: Vec<Option<f64>>,
 }
 
-/// Quantizes a float graph.
+/// Quantizes a float graph; `ranges` is empty where there are no samples, and then the file must give every quantization.
 ///
 /// # Errors
 /// See [`QuantizeError`].
@@ -66,7 +85,10 @@ pub fn quantize(
     };
     for &id in &graph.inputs {
         let node = &graph.nodes[id];
-        let quantization = plan.activation(id)?;
+        let quantization = match plan.mark_behind(id) {
+            Some(mark) => plan.encoding(mark)?.quantization,
+            None => plan.activation(id)?,
+        };
         let tensor = plan
             .builder
             .input(&node.name, node.shape.clone(), quantization)?;
@@ -104,9 +126,37 @@ impl Plan<'_> {
         self.done[id] = true;
     }
 
-    /// The int8 quantization of a node's calibrated range.
+    /// The quantization that the mark `id` gives.
+    fn encoding(&self, id: usize) -> Result<Encoding, QuantizeError> {
+        let node = &self.graph.nodes[id];
+        given::encoding(&node.op).ok_or_else(|| match node.op {
+            FloatOp::Quantize { lo, hi, .. } => QuantizeError::Integers {
+                tensor: node.name.clone(),
+                lo,
+                hi,
+            },
+            _ => QuantizeError::Uncalibrated {
+                tensor: node.name.clone(),
+            },
+        })
+    }
+
+    /// The mark that alone reads `id`.
+    fn mark_behind(&self, id: usize) -> Option<usize> {
+        let is_mark = |&next: &usize| matches!(self.graph.nodes[next].op, FloatOp::Quantize { .. });
+        self.sole_reader(id).filter(is_mark)
+    }
+
+    /// The int8 quantization of a node's calibrated range, or the one its mark gives.
     fn activation(&self, id: usize) -> Result<Quantization, QuantizeError> {
-        let Range { lo, hi } = self.ranges[id];
+        if let FloatOp::Quantize { .. } = self.graph.nodes[id].op {
+            return Ok(self.encoding(id)?.quantization);
+        }
+        let Some(&Range { lo, hi }) = self.ranges.get(id) else {
+            return Err(QuantizeError::Uncalibrated {
+                tensor: self.graph.nodes[id].name.clone(),
+            });
+        };
         activation(lo, hi).ok_or_else(|| QuantizeError::DegenerateRange {
             tensor: self.graph.nodes[id].name.clone(),
             lo,
@@ -144,9 +194,10 @@ impl Plan<'_> {
         }
     }
 
-    /// What the requantization that starts at `id` must produce, and the last float node it takes in.
-    fn target(&self, id: usize) -> Result<(Target, usize), QuantizeError> {
+    /// What the requantization that starts at `id` must produce, and the float nodes behind it that it takes in.
+    fn target(&self, id: usize) -> Result<(Target, Vec<usize>), QuantizeError> {
         let nodes = &self.graph.nodes;
+        let mut taken = vec![id];
         let mut end = id;
         let mut bounds = match nodes[id].op {
             FloatOp::Clamp { lo, hi } => Some((lo, hi)),
@@ -157,26 +208,51 @@ impl Plan<'_> {
         {
             bounds = Some((*lo, *hi));
             end = next;
+            taken.push(end);
+        }
+        let (lo, hi) = bounds.unwrap_or((f32::NEG_INFINITY, f32::INFINITY));
+        if let Some(mark) = self.mark_behind(end) {
+            let encoding = self.encoding(mark)?;
+            taken.push(mark);
+            let target = Target {
+                clamped: encoding.quantization,
+                lo: encoding.nearest(lo.into()),
+                hi: encoding.nearest(hi.into()),
+                activation: None,
+            };
+            return Ok((target, taken));
         }
         let clamped = self.activation(end)?;
-        let (lo, hi) = bounds.unwrap_or((f32::NEG_INFINITY, f32::INFINITY));
         let (lo, hi) = (to_int8(lo.into(), clamped), to_int8(hi.into(), clamped));
         let mut activation = None;
         if let Some(next) = self.sole_reader(end)
             && let FloatOp::Unary(function) = nodes[next].op
         {
-            activation = Some((function, self.activation(next)?));
-            end = next;
+            end = self.mark_behind(next).unwrap_or(next);
+            activation = Some((function, self.activation(end)?));
+            taken.extend([next, end]);
         }
-        Ok((
-            Target {
-                clamped,
-                lo,
-                hi,
-                activation,
-            },
-            end,
-        ))
+        let target = Target {
+            clamped,
+            lo,
+            hi,
+            activation,
+        };
+        Ok((target, taken))
+    }
+
+    /// The requantization of `tensor` that ends the float nodes `taken`.
+    fn end(
+        &mut self,
+        site: &Site<'_>,
+        tensor: usize,
+        taken: &[usize],
+    ) -> Result<(), QuantizeError> {
+        for &id in taken {
+            self.done[id] = true;
+        }
+        let end = taken.last().copied().unwrap_or_default();
+        self.requantize(site, tensor, end)
     }
 
     /// A requantization of `tensor`, imported from `site`.
@@ -211,14 +287,22 @@ impl Plan<'_> {
             node,
             inputs: quantizations,
             target: None,
+            given: graph.given.as_ref().and_then(|g| g.get(&node.name)),
+            precise: graph.given.is_some(),
         };
+        if let FloatOp::Conv { .. } | FloatOp::MatMul { .. } = node.op {
+        } else {
+            site.given = None;
+        }
         let kept: Op = match node.op {
             FloatOp::Input => return Ok(()),
             FloatOp::Layout { .. } => Layout::import(&site)?.into(),
             FloatOp::MaxPool { .. } => MaxPool::import(&site)?.into(),
             FloatOp::SumPool { .. } => SumPool::import(&site)?.into(),
+            FloatOp::Quantize { .. } => return self.mark(id, inputs[0]),
             FloatOp::Unary(function) => {
-                let output = self.activation(id)?;
+                let end = self.mark_behind(id).unwrap_or(id);
+                let output = self.activation(end)?;
                 let narrow = inputs
                     .first()
                     .and_then(|&t| self.builder.fact(t))
@@ -236,25 +320,25 @@ impl Plan<'_> {
                 };
                 site.target = Some(&target);
                 if !narrow {
-                    return self.requantize(&site, inputs[0], id);
+                    return self.end(&site, inputs[0], &[id, end]);
                 }
                 let tensor =
                     self.builder
                         .node(&node.name, Table::import(&site)?.into(), &inputs)?;
-                self.settle(id, tensor);
+                self.done[id] = true;
+                self.settle(end, tensor);
                 return Ok(());
             }
             FloatOp::Clamp { .. } => {
-                let (target, end) = self.target(id)?;
+                let (target, taken) = self.target(id)?;
                 site.target = Some(&target);
-                self.done[id] = true;
-                return self.requantize(&site, inputs[0], end);
+                return self.end(&site, inputs[0], &taken);
             }
             FloatOp::Conv { .. }
             | FloatOp::Affine { .. }
             | FloatOp::MatMul { .. }
             | FloatOp::Add { .. } => {
-                let (target, end) = self.target(id)?;
+                let (target, taken) = self.target(id)?;
                 site.target = Some(&target);
                 let op: Op = match node.op {
                     FloatOp::MatMul { .. } => MatMul::import(&site)?.into(),
@@ -262,16 +346,37 @@ impl Plan<'_> {
                     _ => Conv::import(&site)?.into(),
                 };
                 let accumulator = self.builder.node(&node.name, op, &inputs)?;
-                // a clamp between the two was taken in
-                for between in [Some(id), self.sole_reader(id)].into_iter().flatten() {
-                    self.done[between] = self.done[between] || between < end;
-                }
-                return self.requantize(&site, accumulator, end);
+                return self.end(&site, accumulator, &taken);
             }
         };
         let tensor = self.builder.node(&node.name, kept, &inputs)?;
         self.settle(id, tensor);
         Ok(())
+    }
+
+    /// The tensor of a quantization mark that stands alone: the one it reads, where that has the quantization it gives.
+    fn mark(&mut self, id: usize, tensor: usize) -> Result<(), QuantizeError> {
+        let node = &self.graph.nodes[id];
+        let encoding = self.encoding(id)?;
+        let fact = self.builder.fact(tensor);
+        if fact.is_some_and(|f| f.is_int8() && f.quantization == Some(encoding.quantization)) {
+            self.settle(id, tensor);
+            return Ok(());
+        }
+        let target = Target {
+            clamped: encoding.quantization,
+            lo: encoding.lo,
+            hi: encoding.hi,
+            activation: None,
+        };
+        let site = Site {
+            node,
+            inputs: vec![self.quantization(node, tensor)?],
+            target: Some(&target),
+            given: None,
+            precise: true,
+        };
+        self.requantize(&site, tensor, id)
     }
 
     /// The model tensor of a float node as int8, requantized if it is wider.
@@ -300,6 +405,8 @@ impl Plan<'_> {
             node: &plain,
             inputs: vec![self.quantization(node, tensor)?],
             target: Some(&target),
+            given: None,
+            precise: false,
         };
         self.requantize(&site, tensor, id)?;
         self.tensor(id)

@@ -3,7 +3,8 @@
 //! A [`Site`] is a float node together with the quantization of the tensors around it; the operators import themselves from
 //! it. All arithmetic is IEEE f64 in a fixed order, so that a model and its calibration give the same integers everywhere.
 
-use crate::onnx::{FloatNode, FloatOp, Function};
+use super::given;
+use crate::onnx::{FloatNode, FloatOp, Function, Given};
 use crate::ops::Requantize;
 use crate::tensor::{ConvGeometry, Quantization};
 
@@ -33,6 +34,28 @@ pub enum SchemeError {
     Counts {
         /// ONNX node name.
         node: String,
+    },
+    /// A weight of a quantized file is no multiple of its scale.
+    #[error(
+        "node `{node}`: the weight {weight} is no multiple of its scale {scale:e}; expected one scale for the tensor, or one per output channel"
+    )]
+    Weight {
+        /// ONNX node name.
+        node: String,
+        /// The weight.
+        weight: f64,
+        /// Its scale.
+        scale: f64,
+    },
+    /// A weight or bias of a quantized file does not fit its type once its zero point is subtracted.
+    #[error(
+        "node `{node}`: the integer {weight} does not fit; expected weights of int8 after subtraction of their zero point, and biases of int32"
+    )]
+    WeightRange {
+        /// ONNX node name.
+        node: String,
+        /// The integer.
+        weight: i64,
     },
     /// An operator was imported from a float node that it does not compute.
     #[error("node `{node}`: {op} cannot be computed by this operator")]
@@ -92,6 +115,10 @@ pub struct Site<'a> {
     pub inputs: Vec<Quantization>,
     /// What the requantization of its result must produce; `None` where nothing is requantized.
     pub target: Option<&'a Target>,
+    /// What a quantized file gives for the node.
+    pub given: Option<&'a Given>,
+    /// Whether multipliers need the precision of float32: the scales on both sides are a quantized file's.
+    pub precise: bool,
 }
 
 impl Site<'_> {
@@ -222,6 +249,9 @@ impl Site<'_> {
         per_channel: usize,
         bias: &[f32],
     ) -> Result<Vec<f64>, SchemeError> {
+        if let Some(scales) = self.given_scales(bias.len()) {
+            return Ok(scales);
+        }
         let x = self.input(0)?.scale;
         let least = self.target()?.clamped.scale / x / f64::from(1u32 << 14);
         let scale = |(row, &bias): (&[f32], &f32)| {
@@ -247,6 +277,9 @@ impl Site<'_> {
     ) -> Result<(Vec<i8>, Vec<i32>), SchemeError> {
         let x = self.input(0)?.scale;
         let scales = self.weight_scales(weights, per_channel, bias)?;
+        if self.given.is_some() {
+            return self.given_weights(&scales, weights, per_channel, bias);
+        }
         let mut integers = Vec::with_capacity(weights.len());
         for (row, scale) in weights.chunks_exact(per_channel.max(1)).zip(&scales) {
             let integer = |&w: &f32| (f64::from(w) / scale).round().clamp(-127.0, 127.0) as i8;
@@ -316,7 +349,14 @@ impl Site<'_> {
         );
         let fits = |shift: u32| at(largest, shift) <= LARGEST_MULTIPLIER;
         let [usual, fine, coarse] = SHIFTS;
-        let shift = if fits(fine) && at(smallest, usual) < LEAST_MULTIPLIER {
+        let precise = if self.precise {
+            given::shift(ratios)
+        } else {
+            None
+        };
+        let shift = if let Some(shift) = precise {
+            shift
+        } else if fits(fine) && at(smallest, usual) < LEAST_MULTIPLIER {
             fine
         } else if fits(usual) {
             usual
@@ -456,6 +496,8 @@ mod tests {
             node: &node,
             inputs: vec![input],
             target: Some(&target),
+            given: None,
+            precise: false,
         };
         let made = site.requantization().expect("representable");
         assert_eq!(made.shift, 24);
@@ -493,6 +535,8 @@ mod tests {
                 node: &node,
                 inputs,
                 target: Some(&target),
+                given: None,
+                precise: false,
             }
             .requantization()
             .map(|r| r.shift)
