@@ -44,8 +44,8 @@ impl Growing {
         self.b.node(&name, op, inputs).unwrap()
     }
 
-    fn weights(&mut self, n: usize) -> Vec<i8> {
-        (0..n).map(|_| self.rng.gen_range(-127i8..=127)).collect()
+    fn weights(&mut self, n: usize) -> Vec<i16> {
+        (0..n).map(|_| self.rng.gen_range(-255i16..=255)).collect()
     }
 
     fn biases(&mut self, n: usize) -> Vec<i32> {

@@ -98,8 +98,7 @@ impl Model {
             let integer = |&v: &f32| {
                 // as QuantizeLinear: the quotient is a float32 and ties go to even; clamped before the cast
                 let steps = f64::from((f64::from(v) / q.scale) as f32).round_ties_even();
-                (steps + q.zero_point as f64)
-                    .clamp(-128.0, 127.0) as i64
+                (steps + q.zero_point as f64).clamp(-128.0, 127.0) as i64
             };
             Ok(Tensor {
                 shape: input.shape.clone(),

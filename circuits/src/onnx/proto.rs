@@ -1,7 +1,7 @@
 //! The bytes of an ONNX file, parsed and refused early: everything that the later stages would take at its word.
 
-use super::quantized::{self, Given};
 use super::ImportError;
+use super::quantized::{self, Given};
 use crate::tensor::MAX_ELEMENTS;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -91,8 +91,7 @@ pub(super) struct Scheme {
 /// Whether the operator is one of [`QUANTIZED`], or refused here with its reason.
 pub(super) fn is_quantized(node: &NodeProto) -> bool {
     let domain = standard(&node.domain);
-    node.op_type == "DynamicQuantizeLinear"
-        || QUANTIZED.contains(&(domain, node.op_type.as_str()))
+    node.op_type == "DynamicQuantizeLinear" || QUANTIZED.contains(&(domain, node.op_type.as_str()))
 }
 
 fn standard(domain: &str) -> &str {
@@ -197,8 +196,7 @@ impl Rewrite {
     /// Remembers the value of a Constant node.
     fn constant(&mut self, node: &NodeProto) -> Result<(), ImportError> {
         let value = node.attribute.iter().find(|a| a.name == "value");
-        if let (Some(tensor), Some(name)) =
-            (value.and_then(|a| a.t.as_ref()), node.output.first())
+        if let (Some(tensor), Some(name)) = (value.and_then(|a| a.t.as_ref()), node.output.first())
         {
             self.constants
                 .insert(name.clone(), Constant::File(tensor.clone()));
@@ -317,7 +315,11 @@ impl Rewrite {
 
     /// An operator on real numbers, or one that keeps the scale of integers.
     fn float_operator(&mut self, mut node: NodeProto) -> Result<(), ImportError> {
-        let scheme = node.input.iter().find_map(|i| self.integers.get(i)).copied();
+        let scheme = node
+            .input
+            .iter()
+            .find_map(|i| self.integers.get(i))
+            .copied();
         let marked = |name: &String| self.integers.contains_key(name);
         // the first input decides; indices and shapes of the others are not activations
         let data = if node.op_type == "Concat" {

@@ -60,9 +60,10 @@ impl Encoding {
 pub(super) fn shift(ratios: &[f64]) -> Option<u32> {
     let at = |ratio: f64, shift: u32| (ratio * (1u64 << shift) as f64).round();
     let largest = ratios.iter().fold(0.0f64, |max, &r| max.max(r));
-    let smallest = ratios
-        .iter()
-        .fold(f64::INFINITY, |min, &r| if r > 0.0 { min.min(r) } else { min });
+    let smallest = ratios.iter().fold(
+        f64::INFINITY,
+        |min, &r| if r > 0.0 { min.min(r) } else { min },
+    );
     let fits = |shift: &&u32| at(largest, **shift) <= LARGEST_MULTIPLIER;
     let fine = SHIFTS
         .iter()
@@ -87,7 +88,7 @@ impl Site<'_> {
         weights: &[f32],
         per_channel: usize,
         bias: &[f32],
-    ) -> Result<(Vec<i8>, Vec<i32>), SchemeError> {
+    ) -> Result<(Vec<i16>, Vec<i32>), SchemeError> {
         let node = || self.node.name.clone();
         let x = self.input(0)?.scale;
         let mut integers = Vec::with_capacity(weights.len());
@@ -103,13 +104,13 @@ impl Site<'_> {
                         scale,
                     });
                 }
-                if !(-128.0..=127.0).contains(&q) {
+                if q.abs() > 255.0 {
                     return Err(SchemeError::WeightRange {
                         node: node(),
                         weight: q as i64,
                     });
                 }
-                integers.push(q as i8);
+                integers.push(q as i16);
             }
         }
         let given = self.given.and_then(|g| g.bias.as_deref());
@@ -163,7 +164,10 @@ mod tests {
         assert_eq!(unsigned.nearest(-100.0), -128);
         assert_eq!(unsigned.nearest(0.25), -125);
         assert_eq!(unsigned.nearest(0.75), -123);
-        assert_eq!(encoding(&mark(3, -128, 127)).map(|e| e.quantization.zero_point), Some(3));
+        assert_eq!(
+            encoding(&mark(3, -128, 127)).map(|e| e.quantization.zero_point),
+            Some(3)
+        );
         assert_eq!(encoding(&mark(0, 0, 65_535)), None);
     }
 }

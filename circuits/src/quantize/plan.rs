@@ -329,6 +329,17 @@ impl Plan<'_> {
                 self.settle(end, tensor);
                 return Ok(());
             }
+            FloatOp::Clamp { lo, hi } if self.keeps_scale(id, lo, hi) => {
+                let clamped = site.input(0)?;
+                let target = Target {
+                    clamped,
+                    lo: to_int8(lo.into(), clamped),
+                    hi: to_int8(hi.into(), clamped),
+                    activation: None,
+                };
+                site.target = Some(&target);
+                return self.end(&site, inputs[0], &[id]);
+            }
             FloatOp::Clamp { .. } => {
                 let (target, taken) = self.target(id)?;
                 site.target = Some(&target);
@@ -352,6 +363,14 @@ impl Plan<'_> {
         let tensor = self.builder.node(&node.name, kept, &inputs)?;
         self.settle(id, tensor);
         Ok(())
+    }
+
+    /// Whether a clamp that the file gives no quantization is exact in that of what it clamps: its bounds are 0 or none.
+    fn keeps_scale(&self, id: usize, lo: f32, hi: f32) -> bool {
+        let exact = |bound: f32| bound == 0.0 || bound.is_infinite();
+        let next = self.sole_reader(id).map(|next| &self.graph.nodes[next].op);
+        let given = matches!(next, Some(FloatOp::Quantize { .. } | FloatOp::Unary(_)));
+        self.graph.given.is_some() && !given && exact(lo) && exact(hi)
     }
 
     /// The tensor of a quantization mark that stands alone: the one it reads, where that has the quantization it gives.

@@ -49,7 +49,7 @@ pub enum SchemeError {
     },
     /// A weight or bias of a quantized file does not fit its type once its zero point is subtracted.
     #[error(
-        "node `{node}`: the integer {weight} does not fit; expected weights of int8 after subtraction of their zero point, and biases of int32"
+        "node `{node}`: the integer {weight} does not fit; expected weights within ±255 after subtraction of their zero point, and biases of int32"
     )]
     WeightRange {
         /// ONNX node name.
@@ -274,7 +274,7 @@ impl Site<'_> {
         weights: &[f32],
         per_channel: usize,
         bias: &[f32],
-    ) -> Result<(Vec<i8>, Vec<i32>), SchemeError> {
+    ) -> Result<(Vec<i16>, Vec<i32>), SchemeError> {
         let x = self.input(0)?.scale;
         let scales = self.weight_scales(weights, per_channel, bias)?;
         if self.given.is_some() {
@@ -282,7 +282,7 @@ impl Site<'_> {
         }
         let mut integers = Vec::with_capacity(weights.len());
         for (row, scale) in weights.chunks_exact(per_channel.max(1)).zip(&scales) {
-            let integer = |&w: &f32| (f64::from(w) / scale).round().clamp(-127.0, 127.0) as i8;
+            let integer = |&w: &f32| (f64::from(w) / scale).round().clamp(-127.0, 127.0) as i16;
             integers.extend(row.iter().map(integer));
         }
         // |bias| ≤ 2^28 by the choice of the scales

@@ -51,7 +51,8 @@ def blocks(n, shape):
     return ((np.kron(levels, np.ones((1, 1, 1, 4, 4))) * 8 + noise - 16) / 16).astype(F)
 
 
-# form, model, format, activations, weights, per channel, symmetric activations
+# form, model, format, activations, weights, per channel, symmetric activations, and the operators that get scales of their own
+LAYERS = ["Conv", "Gemm", "Relu"]
 FORMS = [
     ("digits-mlp.qdq-u8", "digits-mlp", QuantFormat.QDQ, U8, S8, True, False),
     ("digits-mlp.qdq-s8", "digits-mlp", QuantFormat.QDQ, S8, S8, True, False),
@@ -60,7 +61,8 @@ FORMS = [
     ("digits-cnn.qdq-s8-symmetric", "digits-cnn", QuantFormat.QDQ, S8, S8, True, True),
     ("digits-cnn.qop-s8", "digits-cnn", QuantFormat.QOperator, S8, S8, True, False),
     ("digits-cnn.qdq-u8-weights-u8", "digits-cnn", QuantFormat.QDQ, U8, U8, False, False),
-    ("lenet5-mnist-shape.qdq-u8", "lenet5-mnist-shape", QuantFormat.QDQ, U8, S8, True, False),
+    # its means are rounded to the scale of what the next layer reads; with the scale of what they are means of, every fourth is a tie
+    ("lenet5-mnist-shape.qdq-u8", "lenet5-mnist-shape", QuantFormat.QDQ, U8, S8, True, False, LAYERS),
     ("cnn-cifar-tiny.qdq-u8", "cnn-cifar-tiny", QuantFormat.QDQ, U8, S8, True, False),
     ("cnn-cifar-small.qdq-s8", "cnn-cifar-small", QuantFormat.QDQ, S8, S8, True, False),
     ("mlp-100k.qdq-u8", "mlp-100k", QuantFormat.QDQ, U8, S8, True, False),
@@ -68,12 +70,12 @@ FORMS = [
 
 
 def forms(index):
-    for name, model, fmt, act, weight, per_channel, symmetric in FORMS:
+    for name, model, fmt, act, weight, per_channel, symmetric, *operators in FORMS:
         calibration = np.load(HERE / f"{model}.calibration.npz")["x"]
         with tempfile.TemporaryDirectory() as d:
             path = Path(d) / "q.onnx"
             quantize_static(HERE / f"{model}.onnx", path, Samples("input", calibration), quant_format=fmt, per_channel=per_channel,
-                            activation_type=act, weight_type=weight, extra_options={"ActivationSymmetric": symmetric})
+                            activation_type=act, weight_type=weight, op_types_to_quantize=operators[0] if operators else None, extra_options={"ActivationSymmetric": symmetric})
             m = onnx.load(path)
         # names of the calibration's own making are of no use here
         del m.graph.value_info[:]
@@ -87,9 +89,15 @@ def forms(index):
 
 
 def write(name, m, x, arrays):
-    y = run(m, x)
+    if m.graph.input[0].type.tensor_type.elem_type == TensorProto.UINT8:
+        # both ports hold integers; the arrays hold the real numbers that they stand for
+        x = np.random.default_rng(5).integers(0, 256, x.shape).astype(np.uint8)
+        y = (run(m, x).astype(F) - 98) * F(0.0433)
+        arrays = {"x": (x.astype(F) - 113) * F(0.0117)}
+    else:
+        y = run(m, x)
     if not m.graph.output[0].type.tensor_type.HasField("shape"):
-        m.graph.output[0].CopyFrom(helper.make_tensor_value_info("y", TensorProto.FLOAT, y.shape[1:]))
+        m.graph.output[0].CopyFrom(helper.make_tensor_value_info("y", m.graph.output[0].type.tensor_type.elem_type, y.shape[1:]))
     onnx.checker.check_model(m)
     (OUT / f"{name}.onnx").write_bytes(m.SerializeToString())
     np.savez_compressed(OUT / f"{name}.npz", y=y, **arrays)
@@ -124,6 +132,19 @@ class Made:
 
     def dequantize(self, x, scale, zero_point, dtype=np.uint8):
         return self.node("DequantizeLinear", [x, *self.q(scale, zero_point, dtype)])
+
+    def whole(self, y_scale, y_zero):
+        """The graph without its quantization at both ends: x and y are uint8."""
+        m = self.finish(f"t{len(self.nodes) - 1}", y_scale, y_zero)
+        first, last = m.graph.node[0], m.graph.node[-1]
+        for n in m.graph.node[1:-1]:
+            n.input[:] = ["x" if i == first.output[0] else i for i in n.input]
+            n.output[:] = ["y" if o == last.input[0] else o for o in n.output]
+        m.graph.node.remove(last)
+        m.graph.node.remove(first)
+        for port in (m.graph.input[0], m.graph.output[0]):
+            port.type.tensor_type.elem_type = TensorProto.UINT8
+        return m
 
     def finish(self, y, scale, zero_point, dtype=np.uint8):
         self.dequantize(y, scale, zero_point, dtype)
@@ -169,12 +190,15 @@ def operators():
     m = Made([3, 12], *x)
     yield "qgemm", m.finish(m.node("QGemm", [m.x, *m.q(*x), m.const(s8(12, 7)), m.const(channels(7)), m.const(zeros(7)), m.const(bias(7)), *m.q(*y)], MS), *y)
     m = Made([3, 12], *x)
+    m.node("QGemm", [m.x, *m.q(*x), m.const(s8(12, 7)), m.const(channels(7)), m.const(zeros(7)), m.const(bias(7)), *m.q(*y)], MS)
+    yield "integer_ports", m.whole(*y)
+    m = Made([3, 12], *x)
     yield "qgemm_transposed", m.finish(m.node("QGemm", [m.x, *m.q(*x), m.const(s8(7, 12)), m.const(channels(7)), m.const(zeros(7)), m.const(bias(7)), *m.q(*y)], MS, transB=1), *y)
 
     def two(op, y, constant=None):
         m = Made([1, 3, 5, 5], *x)
         second = (0.0213, 61)
-        other = m.quantize("x", *second) if constant is None else m.const(constant)
+        other = m.quantize(m.node("Relu", [m.dequantize(m.x, *x)]), *second) if constant is None else m.const(constant)
         return m.finish(m.node(op, [m.x, *m.q(*x), other, *m.q(*second), *m.q(*y)], MS), *y)
 
     yield "qlinear_add", two("QLinearAdd", (0.0297, 101))
@@ -189,11 +213,14 @@ def operators():
     yield "qlinear_global_average_pool", pool("QLinearGlobalAveragePool", (0.0053, 87), (1, 6, 7, 7))
     yield "qlinear_average_pool", pool("QLinearAveragePool", (0.0101, 117), kernel_shape=[3, 3], strides=[1, 1])
     yield "qlinear_average_pool_pad", pool("QLinearAveragePool", (0.0101, 117), kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1], count_include_pad=0)
+    # one scale on both sides: means of two and of four, many of them ties
+    yield "ties_average_pool", pool("QLinearAveragePool", x, kernel_shape=[2, 2], strides=[2, 2])
+    yield "ties_average_pool_row", pool("QLinearAveragePool", x, kernel_shape=[1, 2], strides=[1, 2])
     yield "qlinear_sigmoid", pool("QLinearSigmoid", (1 / 256, 0))
     yield "qlinear_leaky_relu", pool("QLinearLeakyRelu", (0.0093, 51), alpha=0.1)
 
     m = Made([1, 3, 4, 4], *x)
-    other = m.quantize("x", 0.0213, 61)
+    other = m.quantize(m.node("Relu", [m.dequantize(m.x, *x)]), 0.0213, 61)
     yield "qlinear_concat", m.finish(m.node("QLinearConcat", [*m.q(0.0171, 99), m.x, *m.q(*x), other, *m.q(0.0213, 61)], MS, axis=1), 0.0171, 99)
 
     def real(op, y, *inputs, shape=(1, 3, 6, 6), y_dtype=np.uint8, **attributes):
@@ -232,6 +259,55 @@ def operators():
     yield "conv_integer", m.finish(m.quantize(a, 0.061, 127), 0.061, 127)
 
 
+def refused():
+    """Files that must be refused, each with one thing wrong."""
+    x, y = (0.0117, 113), (0.0433, 98)
+    w = np.arange(-42, 42, dtype=np.int8).reshape(12, 7)
+
+    def dense(scale=0.01, zero=0, zero_type=np.int8, y=y, axis=1, edit=lambda m: None, operand=None):
+        m = Made([1, 12], *x)
+        s = m.const(scale, F)
+        ins = [m.const(w), s, m.const(zero, zero_type)]
+        weights = m.node("DequantizeLinear", ins, axis=axis)
+        out = m.node("MatMul", [m.dequantize(m.x, *x), weights])
+        if operand is not None:
+            operand(m)
+        made = m.finish(m.quantize(out, *y), *y)
+        edit(made)
+        return made
+
+    def rename(index, operand, to):
+        def edit(m):
+            m.graph.node[index].input[operand] = to
+        return edit
+
+    yield "scale_missing", dense(edit=rename(1, 1, ""))
+    yield "scale_computed", dense(edit=rename(4, 1, "x"))
+    yield "scale_zero", dense(scale=0.0)
+    yield "scale_negative", dense(scale=-0.01)
+    yield "scale_nan", dense(scale=np.nan)
+    yield "scales_of_wrong_length", dense(scale=np.full(5, 0.01), zero=np.zeros(5))
+    yield "scales_on_no_axis", dense(scale=np.full(7, 0.01), zero=np.zeros(7), axis=4)
+    yield "scales_of_summed_axis", dense(scale=np.linspace(0.01, 0.02, 12), zero=np.zeros(12), axis=0)
+    yield "zero_point_of_other_type", dense(zero_type=np.uint8)
+    yield "zero_points_too_few", dense(scale=np.full(7, 0.01), zero=np.zeros(3))
+    yield "activation_per_channel", dense(y=(np.full(7, 0.04, F), np.full(7, 98)))
+
+    def odd(m):
+        m.graph.initializer.append(numpy_helper.from_array(np.array(0.5, F), "odd"))
+        m.graph.node[2].input[1] = "odd"
+    yield "read_with_other_scale", dense(edit=odd)
+    yield "integers_read_as_reals", dense(edit=rename(3, 0, "t0"))
+    m = Made([1, 12], *x)
+    m.nodes = [helper.make_node("DynamicQuantizeLinear", ["x"], ["q", "s", "z"], name="dynamic")]
+    m.node("DequantizeLinear", ["q", "s", "z"])
+    yield "dynamic", m.model()
+
+    def short(m):
+        m.graph.initializer[2].raw_data = m.graph.initializer[2].raw_data[:-3]
+    yield "weights_too_short", dense(edit=short)
+
+
 def main():
     logging.disable(logging.WARNING)
     OUT.mkdir(exist_ok=True)
@@ -243,6 +319,9 @@ def main():
         x = (np.random.default_rng(len(name)).integers(-96, 128, (24, *shape)) / 64).astype(F)
         write(name, m, x, {"x": x})
         index.append((name, "-"))
+    (OUT / "bad").mkdir(exist_ok=True)
+    for name, m in refused():
+        (OUT / "bad" / f"{name}.onnx").write_bytes(m.SerializeToString())
     (OUT / "index.txt").write_text("".join(f"{n} {m}\n" for n, m in index))
 
 

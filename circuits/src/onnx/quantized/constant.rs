@@ -68,7 +68,10 @@ fn integers(tensor: &TensorProto) -> Option<Vec<i32>> {
     let (lo, hi) = range(dtype)?;
     if tensor.raw_data.is_empty() {
         let values = tensor.int32_data.clone();
-        return values.iter().all(|v| (lo..=hi).contains(v)).then_some(values);
+        return values
+            .iter()
+            .all(|v| (lo..=hi).contains(v))
+            .then_some(values);
     }
     let raw = &tensor.raw_data;
     let pairs = || raw.chunks_exact(2).map(|b| [b[0], b[1]]);
@@ -151,7 +154,10 @@ impl Scales {
         let position = usize::try_from(axis).ok();
         let size = position.and_then(|a| shape.get(a)).copied();
         let Some((position, size)) = position.zip(size) else {
-            let reason = format!("the axis {} of its scales is not one of {shape:?}", self.axis);
+            let reason = format!(
+                "the axis {} of its scales is not one of {shape:?}",
+                self.axis
+            );
             return Err(refuse(node, reason));
         };
         if usize::try_from(size) != Ok(self.scales.len()) {
@@ -180,8 +186,8 @@ impl Plain<f32> {
     ) -> Result<Plain<i32>, ImportError> {
         let dtype = scales.dtype.unwrap_or(DataType::Uint8);
         let inner = scales.inner(node, &self.shape)?;
-        let (lo, hi) = range(dtype)
-            .ok_or_else(|| refuse(node, "its zero point is not of an integer type"))?;
+        let (lo, hi) =
+            range(dtype).ok_or_else(|| refuse(node, "its zero point is not of an integer type"))?;
         let integer = |(i, &v): (usize, &f32)| {
             let (scale, zero) = scales.at(inner, i);
             let rounded = f64::from((v / scale).round_ties_even()) + f64::from(zero);
@@ -197,7 +203,12 @@ impl Plain<f32> {
 
 impl Rewrite {
     /// The values of a constant operand.
-    fn operand<'a>(&'a self, node: &'a NodeProto, i: usize, what: &str) -> Result<(&'a str, &'a Constant), ImportError> {
+    fn operand<'a>(
+        &'a self,
+        node: &'a NodeProto,
+        i: usize,
+        what: &str,
+    ) -> Result<(&'a str, &'a Constant), ImportError> {
         let name = node.input.get(i).filter(|name| !name.is_empty());
         let Some(name) = name else {
             return Err(refuse(node, format!("it has no {what}")));
@@ -325,7 +336,10 @@ impl Rewrite {
         for (i, &v) in plain.values.iter().enumerate() {
             let (scale, zero) = scales.at(inner, i);
             let centred = v.checked_sub(zero).ok_or_else(|| {
-                refuse(node, format!("`{name}`: {v} minus the zero point passes 32 bits"))
+                refuse(
+                    node,
+                    format!("`{name}`: {v} minus the zero point passes 32 bits"),
+                )
             })?;
             values.push(centred);
             // exact in f64, rounded once

@@ -123,7 +123,14 @@ impl Rewrite {
         inputs.extend(bias.iter().map(|(name, _)| name.clone()));
         self.remember(&node, layer(&scales, bias.map(|(_, values)| values)))?;
         let scheme = self.scheme(&node, 6, 7)?;
-        let window = ["auto_pad", "dilations", "group", "kernel_shape", "pads", "strides"];
+        let window = [
+            "auto_pad",
+            "dilations",
+            "group",
+            "kernel_shape",
+            "pads",
+            "strides",
+        ];
         self.replace(&node, "Conv", inputs, &window, Some(scheme))
     }
 
@@ -158,15 +165,22 @@ impl Rewrite {
         self.remember(&node, given)?;
         let requantized = node.input.get(7).is_some_and(|name| !name.is_empty());
         let scheme = requantized.then(|| self.scheme(&node, 7, 8)).transpose()?;
-        self.replace(&node, "Gemm", inputs, &["alpha", "transA", "transB"], scheme)
+        self.replace(
+            &node,
+            "Gemm",
+            inputs,
+            &["alpha", "transA", "transB"],
+            scheme,
+        )
     }
 
     /// ConvInteger and MatMulInteger: the product of integers as the real product with weights divided by the scale of x.
     fn integer_product(&mut self, node: NodeProto, op: &str, axis: i64) -> Result<(), ImportError> {
         let [x, w] = [0, 1].map(|i| node.input.get(i).cloned().unwrap_or_default());
         let Some(scheme) = self.integers.get(&x).copied() else {
-            let reason =
-                format!("`{x}` is not an integer tensor that an earlier node quantized with a fixed scale");
+            let reason = format!(
+                "`{x}` is not an integer tensor that an earlier node quantized with a fixed scale"
+            );
             return Err(refuse(&node, reason));
         };
         if !self.constants.contains_key(&w) {
@@ -196,12 +210,22 @@ impl Rewrite {
             axis,
         };
         if scales.scales.is_empty() || !scales.scales[0].is_finite() {
-            return Err(refuse(&node, "its zero point is empty, or the scale of its input too small"));
+            return Err(refuse(
+                &node,
+                "its zero point is empty, or the scale of its input too small",
+            ));
         }
         let weights = format!("{}.weights", node_name(&node));
         self.dequantize(&node, &w, &scales, weights.clone())?;
         self.remember(&node, layer(&scales, None))?;
-        let window = ["auto_pad", "dilations", "group", "kernel_shape", "pads", "strides"];
+        let window = [
+            "auto_pad",
+            "dilations",
+            "group",
+            "kernel_shape",
+            "pads",
+            "strides",
+        ];
         let kept: &[&str] = if op == "Conv" { &window } else { &[] };
         self.replace(&node, op, vec![x, weights], kept, None)?;
         if let Some(output) = node.output.first() {
