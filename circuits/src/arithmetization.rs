@@ -6,3 +6,4 @@ mod interface;
 pub mod r1cs;
 
 pub use error::{LowerError, Violation, ZeroDenominator};
+pub use interface::Products;

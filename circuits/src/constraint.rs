@@ -21,6 +21,6 @@ pub use instr::{Instr, Step};
 pub use linear_map::LinearMap;
 pub(crate) use linear_map::bias_at;
 pub use program::{Io, Program, ProgramError, TensorDecl, TensorState};
-pub use solve::{Assignment, SolveError, solve, solve_unchecked};
+pub use solve::{Assignment, SolveError, solve, solve_bent, solve_unchecked};
 pub use table::{Table, TableFunction, TableId};
 pub use wire::{Hinted, TensorId, Unbound, WireTensor};

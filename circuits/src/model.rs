@@ -16,7 +16,7 @@ pub use eval::{EvalError, QuantizeInputError};
 use crate::ops::Op;
 use crate::tensor::{Fact, Quantization};
 use serde::{Deserialize, Serialize};
-use zkinfer_verifier::Visibility;
+use zkinfer_verifier::{Dtype, Visibility};
 
 /// Whether the statement shows the inputs and the outputs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,13 +36,15 @@ impl Default for Visibilities {
     }
 }
 
-/// An int8 input of a model.
+/// An integer input of a model.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Input {
     /// Name of the ONNX input.
     pub name: String,
     /// Dimensions.
     pub shape: Vec<usize>,
+    /// Type of the elements.
+    pub dtype: Dtype,
     /// What the integers stand for.
     pub quantization: Quantization,
 }
@@ -58,7 +60,7 @@ pub struct Node {
     pub inputs: Vec<usize>,
 }
 
-/// An int8 output of a model.
+/// An output of a model, of the narrowest type that holds its proved interval.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Output {
     /// Name of the ONNX output.
@@ -67,7 +69,7 @@ pub struct Output {
     pub tensor: usize,
 }
 
-/// A checked integer model: every operator applies to its inputs, and every output is int8.
+/// A checked integer model: every operator applies to its inputs, and every output fits a type of a statement.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Model {
     inputs: Vec<Input>,

@@ -4,6 +4,8 @@
 //! quantized into real operators between quantization marks; `translate` maps the typed, decluttered
 //! graph of tract to the operators of [`graph`]; `fold` rewrites that graph so that fewer tensors need requantization.
 
+mod collapse;
+mod expression;
 mod fold;
 mod function;
 pub mod graph;
@@ -11,8 +13,10 @@ mod proto;
 mod quantized;
 mod translate;
 
+pub use expression::{Binary, Expression, ExpressionError};
 pub use function::Function;
-pub use graph::{FloatGraph, FloatNode, FloatOp};
+pub(crate) use function::exp_of_fraction;
+pub use graph::{FloatGraph, FloatNode, FloatOp, Relation};
 pub use proto::{MAX_MODEL_BYTES, SUPPORTED};
 pub use quantized::{Given, QUANTIZED};
 
@@ -126,6 +130,8 @@ pub enum ImportError {
 pub fn import(bytes: &[u8]) -> Result<FloatGraph, ImportError> {
     let model = proto::read(bytes)?;
     let mut graph = translate::translate(model)?;
+    fold::fold(&mut graph);
+    collapse::collapse(&mut graph);
     fold::fold(&mut graph);
     Ok(graph)
 }

@@ -7,20 +7,30 @@
 //! [`Requantize`] reads.
 
 mod add;
+mod compare;
 mod conv;
+mod extremum;
+mod gather;
 mod layout;
 mod matmul;
 mod max_pool;
+mod mul;
 mod requantize;
+mod select;
 mod sum_pool;
 mod table;
 
 pub use add::Add;
+pub use compare::Compare;
 pub use conv::Conv;
+pub use extremum::Extremum;
+pub use gather::Gather;
 pub use layout::Layout;
 pub use matmul::MatMul;
 pub use max_pool::MaxPool;
+pub use mul::Mul;
 pub use requantize::Requantize;
+pub use select::Select;
 pub use sum_pool::SumPool;
 pub use table::Table;
 
@@ -117,9 +127,14 @@ pub enum InferError {
         /// Zero point of the operator.
         got: i64,
     },
-    /// The input must be int8.
-    #[error("the input must lie in [-128, 127], its interval is [{}, {}]", .0.lo, .0.hi)]
-    NotInt8(Interval),
+    /// The input can leave the keys of a table.
+    #[error("the table has the keys [{}, {}], the input's interval is [{}, {}]", .keys.lo, .keys.hi, .interval.lo, .interval.hi)]
+    Keys {
+        /// Keys of the table.
+        keys: Interval,
+        /// Proved interval of the input.
+        interval: Interval,
+    },
     /// The input is an accumulator, whose scale differs by channel.
     #[error("the input is an accumulator: it must be requantized first")]
     Accumulator,
@@ -222,6 +237,15 @@ pub(crate) fn length(what: &'static str, expected: usize, got: usize) -> Result<
     }
 }
 
+/// Least and largest of the values, of which there is at least one.
+pub(crate) fn span(values: &[i32]) -> Result<Interval, InferError> {
+    let ends = (values.iter().min(), values.iter().max());
+    let (Some(&lo), Some(&hi)) = ends else {
+        return Err(InferError::Attribute("a table without values"));
+    };
+    Ok(Interval::new(lo.into(), hi.into())?)
+}
+
 /// Number of elements of `shape`, bounded.
 pub(crate) fn volume(shape: &[usize]) -> Result<usize, InferError> {
     shape
@@ -294,5 +318,6 @@ macro_rules! operators {
 }
 
 operators!(
-    Add, Conv, Layout, MatMul, MaxPool, Requantize, SumPool, Table
+    Add, Compare, Conv, Extremum, Gather, Layout, MatMul, MaxPool, Mul, Requantize, Select,
+    SumPool, Table
 );

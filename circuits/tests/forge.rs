@@ -8,8 +8,8 @@
 mod gadgets;
 
 use gadgets::{
-    GADGETS, Gadget, inputs, outside_their_type, requantize_function, requantize_odd_clamp,
-    requantize_tiny, tiny,
+    GADGETS, Gadget, LIBRARY, bent, inputs, outside_their_type, requantize_function,
+    requantize_odd_clamp, requantize_tiny, tiny,
 };
 use std::sync::Arc;
 use zkinfer_circuits::arithmetization::r1cs::{Form, R1cs};
@@ -31,7 +31,7 @@ fn circuits(program: &Arc<Program>) -> Vec<R1cs> {
 
 #[test]
 fn exactly_one_witness_survives_for_every_input_of_every_gadget() {
-    for (name, gadget) in GADGETS {
+    for (name, gadget) in GADGETS.into_iter().chain(LIBRARY) {
         let program = tiny(3, gadget);
         for circuit in circuits(&program) {
             for input in inputs(3) {
@@ -52,7 +52,7 @@ fn exactly_one_witness_survives_for_every_input_of_every_gadget() {
 
 #[test]
 fn inputs_outside_their_type_are_refused() {
-    for (name, gadget) in GADGETS {
+    for (name, gadget) in GADGETS.into_iter().chain(LIBRARY) {
         let program = tiny(3, gadget);
         for circuit in circuits(&program) {
             for solved in outside_their_type(&program) {
@@ -68,12 +68,15 @@ fn inputs_outside_their_type_are_refused() {
 #[test]
 fn every_deleted_constraint_lets_a_forgery_through() {
     let mut idle: Vec<String> = vec![];
-    for (name, gadget) in GADGETS {
+    for (name, gadget) in GADGETS.into_iter().chain(LIBRARY) {
         let program = tiny(3, gadget);
         for circuit in circuits(&program) {
             let runs: Vec<_> = inputs(3).map(|x| solve(&program, &x).unwrap()).collect();
             let forgers: Vec<_> = runs.iter().map(|s| Forger::new(&circuit, s)).collect();
-            let lies = outside_their_type(&program);
+            let mut lies = outside_their_type(&program);
+            for input in inputs(3) {
+                lies.extend(bent(&program, &input, &[-2, -1, 1, 2]));
+            }
             let liars: Vec<_> = lies.iter().map(|s| Forger::new(&circuit, s)).collect();
             for (group, rule) in forgers[0].groups() {
                 let found = liars

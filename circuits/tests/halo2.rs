@@ -4,7 +4,7 @@
 
 mod gadgets;
 
-use gadgets::{GADGETS, HALO2_GADGETS, inputs, outside_their_type, tiny};
+use gadgets::{GADGETS, HALO2_GADGETS, LIBRARY, inputs, outside_their_type, tiny};
 use halo2_proofs::plonk::{Circuit, ConstraintSystem};
 use std::sync::Arc;
 use zkinfer_circuits::arithmetization::LowerError;

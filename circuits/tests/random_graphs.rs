@@ -12,7 +12,7 @@ use zkinfer_circuits::model::{Model, ModelBuilder, Visibilities};
 use zkinfer_circuits::ops::{Add, Conv, Layout, MatMul, MaxPool, Op, Requantize, SumPool, Table};
 use zkinfer_circuits::tensor::{ConvGeometry, Quantization, Tensor};
 use zkinfer_circuits::testing::{Forger, Halo2Forger};
-use zkinfer_verifier::Visibility;
+use zkinfer_verifier::{Dtype, Visibility};
 
 const GRAPHS: u64 = 40;
 
@@ -73,11 +73,12 @@ impl Growing {
             .collect();
         let (lo, hi) = [
             (-128, 127),
-            (output.zero_point.min(100) as i8, 127),
+            (output.zero_point.min(100) as i32, 127),
             (-5, 60),
         ][self.rng.gen_range(0..3)];
         let table = if self.rng.gen_bool(0.2) {
-            self.weights(256)
+            let rows = self.weights((hi - lo + 1) as usize);
+            rows.into_iter().map(i32::from).collect()
         } else {
             vec![]
         };
@@ -196,14 +197,16 @@ impl Growing {
                 self.requantize(sum, 1, 1);
             }
             5 => {
-                let (values, output) = (self.weights(256), self.quantization());
-                let other = self.push(Op::Table(Table { values, output }), &[at]);
+                let values = self.weights(256).into_iter().map(i32::from).collect();
+                let (lo, output) = (-128, self.quantization());
+                let other = self.push(Op::Table(Table { lo, values, output }), &[at]);
                 let zero_points = [zero_point, output.zero_point];
                 let factors = [self.rng.gen_range(1..9000), self.rng.gen_range(-9000..9000)];
                 let acc = self.push(
                     Op::Add(Add {
                         zero_points,
                         factors,
+                        output: None,
                     }),
                     &[at, other],
                 );
@@ -247,7 +250,10 @@ fn random_model(seed: u64) -> (Model, StdRng) {
         count: 0,
     };
     let quantization = growing.quantization();
-    growing.at = growing.b.input("x", shape, quantization).unwrap();
+    growing.at = growing
+        .b
+        .input("x", shape, Dtype::Int8, quantization)
+        .unwrap();
     for _ in 0..growing.rng.gen_range(1..=4) {
         growing.grow();
     }

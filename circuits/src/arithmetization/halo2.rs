@@ -7,6 +7,7 @@
 mod bend;
 mod check;
 mod columns;
+mod contract;
 mod cost;
 mod linear;
 mod lower;
@@ -23,6 +24,8 @@ pub use synthesis::Synthesis;
 pub(crate) use check::{Cells, Rule};
 pub(crate) use witness::Lie;
 
+pub use super::interface::Products;
+
 use super::LowerError;
 use crate::constraint::{Instr, LinearMap, Program};
 use lower::{Home, Lowering};
@@ -34,17 +37,6 @@ use tape::Tape;
 /// The library's scalar field.
 pub use halo2curves::bn256::Fr;
 
-/// How convolutions and dense layers are lowered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Products {
-    /// Whichever takes fewer rows, layer by layer.
-    Cheapest,
-    /// As products of polynomials wherever possible.
-    Always,
-    /// Term by term.
-    Never,
-}
-
 /// What the layout search decides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Plan {
@@ -52,7 +44,7 @@ pub struct Plan {
     pub limb_bits: u32,
     /// Fixed addends per row of the tape: weights that are folded at once.
     pub width: usize,
-    /// How convolutions and dense layers are lowered.
+    /// How convolutions, dense layers and contractions are lowered.
     pub products: Products,
 }
 

@@ -4,6 +4,18 @@ use super::LowerError;
 use crate::constraint::{Program, TensorId};
 use zkinfer_verifier::{Dtype, Visibility};
 
+/// How products of tensors are lowered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Products {
+    /// Whichever takes fewer rows, instruction by instruction.
+    #[default]
+    Cheapest,
+    /// As an identity of polynomials at a challenge, wherever there is one.
+    Always,
+    /// Term by term.
+    Never,
+}
+
 /// Bits of the largest magnitude below p/2 of BN254's scalar field.
 pub(super) const CAPACITY_BITS: u32 = 252;
 

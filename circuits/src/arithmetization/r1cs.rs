@@ -6,6 +6,7 @@
 
 mod circuit;
 mod committed;
+mod contract;
 mod cost;
 pub mod export;
 mod lower;

@@ -102,6 +102,9 @@ impl Program {
             (Instr::Linear { map, .. }, Some(y)) => {
                 (self.tensors[y.index()].len() as u64).saturating_mul(map.row_terms())
             }
+            (Instr::Contract { dims, .. }, Some(_)) => dims
+                .iter()
+                .fold(1, |n, d| u64::saturating_mul(n, (*d).into())),
             _ => 0,
         };
         let terms: u64 = self.steps.iter().map(terms).fold(0, u64::saturating_add);

@@ -1,5 +1,6 @@
 //! The one way to make a program: every step computes and checks the proved intervals of its result.
 
+mod contract;
 mod replay;
 
 use super::program::{TensorDecl, TensorState};
@@ -29,7 +30,7 @@ pub struct Builder {
     outputs: Vec<(TensorId, TensorSpec)>,
     /// Elements of all tensors so far.
     elements: usize,
-    /// Terms of all linear rows so far.
+    /// Terms of all linear rows and contractions so far.
     linear_terms: u64,
 }
 
@@ -138,15 +139,7 @@ impl Builder {
                 got: bias.len(),
             });
         }
-        let terms = (n as u64).saturating_mul(map.row_terms());
-        self.linear_terms = self.linear_terms.saturating_add(terms);
-        if self.linear_terms > MAX_LINEAR_TERMS {
-            let max = MAX_LINEAR_TERMS as usize;
-            return Err(BuildError::TooLarge {
-                what: "multiply-accumulates",
-                max,
-            });
-        }
+        self.count_terms((n as u64).saturating_mul(map.row_terms()))?;
         self.room_for(n)?;
         let mut intervals = Vec::with_capacity(n);
         for out in 0..n {
@@ -230,12 +223,53 @@ impl Builder {
         self.room_for(a.len())?;
         let mut intervals = Vec::with_capacity(a.len());
         for (i, (x, y)) in a.intervals.iter().zip(b.intervals.iter()).enumerate() {
-            intervals.push(x.mul(y).map_err(|e| self.interval("mul", i, e))?);
+            let product = match a.id == b.id {
+                true => x.square(),
+                false => x.mul(y),
+            };
+            intervals.push(product.map_err(|e| self.interval("mul", i, e))?);
         }
         let id = self.push(
             Instr::Mul { a: a.id, b: b.id },
             TensorState::Proved(intervals.into()),
         )?;
+        Ok(self.wire(id))
+    }
+
+    /// `y = yes` where the condition is 1, `no` where it is 0, element-wise.
+    ///
+    /// # Errors
+    /// When lengths differ, a condition is not proved to be 0 or 1, or a difference could leave ±2^62.
+    pub fn select(
+        &mut self,
+        condition: &WireTensor,
+        yes: &WireTensor,
+        no: &WireTensor,
+    ) -> Result<WireTensor, BuildError> {
+        self.same_len("select", condition.len(), [yes, no].into_iter())?;
+        self.room_for(condition.len())?;
+        if condition.intervals.iter().any(|c| c.lo < 0 || c.hi > 1) {
+            return Err(BuildError::Map {
+                node: self.node_name(),
+                reason: "a condition is not proved to be 0 or 1",
+            });
+        }
+        let mut intervals = Vec::with_capacity(condition.len());
+        for (i, (yes, no)) in yes.intervals.iter().zip(no.intervals.iter()).enumerate() {
+            let difference = no.scale(-1).and_then(|no| yes.add(&no));
+            difference.map_err(|e| self.interval("select", i, e))?;
+            intervals.push(match condition.intervals[i] {
+                Interval { hi: 0, .. } => *no,
+                Interval { lo: 1, .. } => *yes,
+                _ => yes.union(no),
+            });
+        }
+        let instr = Instr::Select {
+            condition: condition.id,
+            yes: yes.id,
+            no: no.id,
+        };
+        let id = self.push(instr, TensorState::Proved(intervals.into()))?;
         Ok(self.wire(id))
     }
 
@@ -355,10 +389,20 @@ impl Builder {
     /// # Errors
     /// When `bits` is not in 1..=48 or no value can pass.
     pub fn range(&mut self, x: &WireTensor, bits: u32) -> Result<WireTensor, BuildError> {
+        self.range_within(x.id, &x.intervals.clone(), bits)
+    }
+
+    /// A range of what is known to lie, or to lie once it is a small integer, in `known`.
+    fn range_within(
+        &mut self,
+        x: TensorId,
+        known: &[Interval],
+        bits: u32,
+    ) -> Result<WireTensor, BuildError> {
         let top = self.range_top(bits)?;
-        self.room_for(x.len())?;
-        let mut intervals = Vec::with_capacity(x.len());
-        for i in x.intervals.iter() {
+        self.room_for(known.len())?;
+        let mut intervals = Vec::with_capacity(known.len());
+        for i in known {
             let narrowed = Interval::new(i.lo.max(0).into(), i.hi.min(top).into());
             intervals.push(narrowed.map_err(|_| BuildError::EmptyRange {
                 node: self.node_name(),
@@ -368,7 +412,7 @@ impl Builder {
             })?);
         }
         let id = self.push(
-            Instr::Range { x: x.id, bits },
+            Instr::Range { x, bits },
             TensorState::Proved(intervals.into()),
         )?;
         Ok(self.wire(id))
@@ -382,12 +426,13 @@ impl Builder {
         self.range_id(x.id, x.len, bits)
     }
 
-    /// Binds the quotient of a split: `0 ≤ x < 2^bits`, exactly.
+    /// Binds the quotient of a split: `0 ≤ x < 2^bits`, exactly. A quotient that is a small integer is the floor, so the part of
+    /// its expected interval inside the range is proved.
     ///
     /// # Errors
-    /// When `bits` is not in 1..=48.
+    /// When `bits` is not in 1..=48 or no value can pass.
     pub fn range_unbound(&mut self, x: Unbound, bits: u32) -> Result<WireTensor, BuildError> {
-        self.range_id(x.id, x.expected.len(), bits)
+        self.range_within(x.id, &x.expected, bits)
     }
 
     fn range_id(&mut self, x: TensorId, len: usize, bits: u32) -> Result<WireTensor, BuildError> {
@@ -399,17 +444,40 @@ impl Builder {
     }
 
     fn range_top(&self, bits: u32) -> Result<i64, BuildError> {
-        if !(1..=48).contains(&bits) {
-            return Err(BuildError::Parameter {
-                node: self.node_name(),
-                step: "range",
-                what: "bits",
-                got: bits.into(),
-                min: 1,
-                max: 48,
-            });
-        }
+        self.inside("range", "bits", bits.into(), 1, 48)?;
         Ok((1 << bits) - 1)
+    }
+
+    /// An operand of another length than a gadget needs.
+    pub(crate) fn length(&self, step: &'static str, expected: usize, got: usize) -> BuildError {
+        BuildError::Length {
+            node: self.node_name(),
+            step,
+            expected,
+            got,
+        }
+    }
+
+    /// Refuses a parameter, or an end of a proved interval, outside `min..=max`.
+    pub(crate) fn inside(
+        &self,
+        step: &'static str,
+        what: &'static str,
+        got: i64,
+        min: i64,
+        max: i64,
+    ) -> Result<(), BuildError> {
+        if (min..=max).contains(&got) {
+            return Ok(());
+        }
+        Err(BuildError::Parameter {
+            node: self.node_name(),
+            step,
+            what,
+            got,
+            min,
+            max,
+        })
     }
 
     /// `x = 0`, every element.
@@ -531,6 +599,18 @@ impl Builder {
                 max: MAX_ELEMENTS,
             }),
         }
+    }
+
+    /// Takes `terms` multiply-accumulates off the budget; asked before they are done.
+    fn count_terms(&mut self, terms: u64) -> Result<(), BuildError> {
+        self.linear_terms = self.linear_terms.saturating_add(terms);
+        if self.linear_terms > MAX_LINEAR_TERMS {
+            return Err(BuildError::TooLarge {
+                what: "multiply-accumulates",
+                max: MAX_LINEAR_TERMS as usize,
+            });
+        }
+        Ok(())
     }
 
     fn push(&mut self, instr: Instr, state: TensorState) -> Result<TensorId, BuildError> {

@@ -77,6 +77,24 @@ pub enum Instr {
         /// What it looks at.
         inputs: Vec<TensorId>,
     },
+    /// `y = no + condition·(yes − no)`, element-wise; every condition is proved to be 0 or 1, so y is one of the two.
+    Select {
+        /// 0 or 1.
+        condition: TensorId,
+        /// y where the condition is 1.
+        yes: TensorId,
+        /// y where it is 0.
+        no: TensorId,
+    },
+    /// `y[t][i][j] = Σ_l a[t][i][l]·b[t][j][l]`: rows of a times rows of b.
+    Contract {
+        /// `[batch][m][k]`.
+        a: TensorId,
+        /// `[batch][n][k]`.
+        b: TensorId,
+        /// batch, m, k and n, each at least 1.
+        dims: [u32; 4],
+    },
 }
 
 impl Instr {
@@ -103,6 +121,8 @@ impl Instr {
             Self::AssertZero { .. } => "assert_zero",
             Self::Member { .. } => "member",
             Self::Hint { .. } => "hint",
+            Self::Select { .. } => "select",
+            Self::Contract { .. } => "contract",
         }
     }
 
@@ -116,9 +136,10 @@ impl Instr {
             | Self::AssertZero { x } => vec![*x],
             Self::Lookup { key, .. } => vec![*key],
             Self::Combine { terms, .. } => terms.iter().map(|t| t.1).collect(),
-            Self::Mul { a, b } => vec![*a, *b],
+            Self::Mul { a, b } | Self::Contract { a, b, .. } => vec![*a, *b],
             Self::Member { x, of } => std::iter::once(*x).chain(of.iter().copied()).collect(),
             Self::Hint { inputs, .. } => inputs.clone(),
+            Self::Select { condition, yes, no } => vec![*condition, *yes, *no],
         }
     }
 
@@ -134,12 +155,15 @@ impl Instr {
             | Self::AssertZero { x } => *x = at(*x),
             Self::Lookup { key, .. } => *key = at(*key),
             Self::Combine { terms, .. } => terms.iter_mut().for_each(|t| t.1 = at(t.1)),
-            Self::Mul { a, b } => (*a, *b) = (at(*a), at(*b)),
+            Self::Mul { a, b } | Self::Contract { a, b, .. } => (*a, *b) = (at(*a), at(*b)),
             Self::Member { x, of } => {
                 *x = at(*x);
                 of.iter_mut().for_each(|c| *c = at(*c));
             }
             Self::Hint { inputs, .. } => inputs.iter_mut().for_each(|x| *x = at(*x)),
+            Self::Select { condition, yes, no } => {
+                (*condition, *yes, *no) = (at(*condition), at(*yes), at(*no));
+            }
         }
         moved
     }

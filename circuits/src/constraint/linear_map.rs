@@ -25,7 +25,7 @@ pub enum LinearMap {
         /// `[O][C/groups][kernel₀][kernel₁]`, row-major.
         weights: Vec<i64>,
     },
-    /// `y[i] = x[index[i]]`.
+    /// `y[i] = x[index[i]]`, or 0 where the index is [`LinearMap::NOTHING`].
     Gather {
         /// Source of every output element.
         index: Vec<u32>,
@@ -41,6 +41,9 @@ pub enum LinearMap {
 const MAX_COEFFICIENT: u64 = 1 << 40;
 
 impl LinearMap {
+    /// The index of a gathered element that has no source.
+    pub const NOTHING: u32 = u32::MAX;
+
     /// Checks the map against an input of `n` elements and returns the number of outputs.
     pub(super) fn output_len(&self, n: usize, node: &str) -> Result<usize, BuildError> {
         let fail = |reason| BuildError::Map {
@@ -77,7 +80,8 @@ impl LinearMap {
                 Ok(geometry.output_len())
             }
             Self::Gather { index } => {
-                if index.is_empty() || index.iter().any(|&i| i as usize >= n) {
+                let outside = |&i: &u32| i != Self::NOTHING && i as usize >= n;
+                if index.is_empty() || index.iter().any(outside) {
                     return Err(fail("gather index out of range"));
                 }
                 Ok(index.len())
@@ -154,7 +158,11 @@ impl LinearMap {
                     }
                 }
             }
-            Self::Gather { index } => visit(index[out] as usize, 1),
+            Self::Gather { index } => {
+                if index[out] != Self::NOTHING {
+                    visit(index[out] as usize, 1);
+                }
+            }
             Self::Scale { factors } => {
                 let w = factors[if factors.len() == 1 { 0 } else { out }];
                 if w != 0 {

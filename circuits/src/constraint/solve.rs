@@ -79,7 +79,7 @@ fn shown(value: Option<i64>) -> String {
 /// # Errors
 /// When the inputs have another shape or type, or a value leaves its interval: named, never an invalid proof later.
 pub fn solve(program: &Program, inputs: &[Tensor]) -> Result<Assignment, SolveError> {
-    run(program, inputs, true)
+    run(program, inputs, &|_, _| {}, Refuse::All)
 }
 
 /// As [`solve`], but lets values leave their types and intervals: where a liar starts. For tests of refusals.
@@ -88,10 +88,39 @@ pub fn solve(program: &Program, inputs: &[Tensor]) -> Result<Assignment, SolveEr
 /// When the inputs have another shape, or an assertion of the program fails.
 #[doc(hidden)]
 pub fn solve_unchecked(program: &Program, inputs: &[Tensor]) -> Result<Assignment, SolveError> {
-    run(program, inputs, false)
+    run(program, inputs, &|_, _| {}, Refuse::Assertions)
 }
 
-fn run(program: &Program, inputs: &[Tensor], checked: bool) -> Result<Assignment, SolveError> {
+/// As [`solve`], but `bend` may change every tensor before others read it, and nothing is refused: a prover who lies once and
+/// is consistent afterwards. For tests of refusals.
+///
+/// # Errors
+/// When the inputs have another shape.
+#[doc(hidden)]
+pub fn solve_bent(
+    program: &Program,
+    inputs: &[Tensor],
+    bend: &dyn Fn(TensorId, &mut [i64]),
+) -> Result<Assignment, SolveError> {
+    run(program, inputs, bend, Refuse::Nothing)
+}
+
+/// What stops the solver.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Refuse {
+    /// A value outside its interval, or an assertion that does not hold.
+    All,
+    /// An assertion that does not hold.
+    Assertions,
+    Nothing,
+}
+
+fn run(
+    program: &Program,
+    inputs: &[Tensor],
+    bend: &dyn Fn(TensorId, &mut [i64]),
+    refuse: Refuse,
+) -> Result<Assignment, SolveError> {
     if inputs.len() != program.inputs.len() {
         return Err(SolveError::Inputs {
             expected: program.inputs.len(),
@@ -113,18 +142,18 @@ fn run(program: &Program, inputs: &[Tensor], checked: bool) -> Result<Assignment
         values: Vec::with_capacity(program.tensors.len()),
     };
     for step in &program.steps {
-        let y =
-            values
-                .step(program, &step.instr, inputs)
-                .map_err(|index| SolveError::Assertion {
-                    node: program.node_of(step).to_owned(),
-                    step: step.instr.name(),
-                    index,
-                })?;
-        let (Some(id), Some(y)) = (step.y, y) else {
+        let y = values
+            .step(program, &step.instr, inputs, refuse != Refuse::Nothing)
+            .map_err(|index| SolveError::Assertion {
+                node: program.node_of(step).to_owned(),
+                step: step.instr.name(),
+                index,
+            })?;
+        let (Some(id), Some(mut y)) = (step.y, y) else {
             continue;
         };
-        if !checked {
+        bend(id, &mut y);
+        if refuse != Refuse::All {
             values.values.push(y);
             continue;
         }
@@ -193,12 +222,13 @@ impl Assignment {
         Statement::new(&program.layout, context, &public)
     }
 
-    /// Runs one instruction; `Err` is the index of an element that an assertion refuses.
+    /// Runs one instruction; `Err` is the index of an element that an assertion refuses, if they are to refuse.
     fn step(
         &self,
         program: &Program,
         instr: &Instr,
         inputs: &[Tensor],
+        strict: bool,
     ) -> Result<Option<Vec<i64>>, usize> {
         let get = |id: &TensorId| self.tensor(*id);
         Ok(Some(match instr {
@@ -214,6 +244,10 @@ impl Assignment {
                 let (a, b) = (get(a), get(b));
                 each(a.len(), |i| a[i] * b[i])
             }
+            Instr::Select { condition, yes, no } => {
+                let (condition, yes, no) = (get(condition), get(yes), get(no));
+                each(condition.len(), |i| no[i] + condition[i] * (yes[i] - no[i]))
+            }
             Instr::Split { x, shift } => {
                 let x = get(x);
                 each(x.len(), |i| x[i] >> shift)
@@ -226,22 +260,23 @@ impl Assignment {
             Instr::Range { x, bits } => {
                 let top = (1i64 << bits) - 1;
                 match get(x).iter().position(|x| !(0..=top).contains(x)) {
-                    Some(index) => return Err(index),
-                    None => get(x).to_vec(),
+                    Some(index) if strict => return Err(index),
+                    _ => get(x).to_vec(),
                 }
             }
             Instr::AssertZero { x } => match get(x).iter().position(|x| *x != 0) {
-                Some(index) => return Err(index),
-                None => return Ok(None),
+                Some(index) if strict => return Err(index),
+                _ => return Ok(None),
             },
             Instr::Member { x, of } => {
                 let stray =
                     |(i, v): (usize, &i64)| (!of.iter().any(|c| get(c)[i] == *v)).then_some(i);
                 match get(x).iter().enumerate().find_map(stray) {
-                    Some(index) => return Err(index),
-                    None => get(x).to_vec(),
+                    Some(index) if strict => return Err(index),
+                    _ => get(x).to_vec(),
                 }
             }
+            Instr::Contract { a, b, dims } => contract(get(a), get(b), *dims),
             Instr::Hint { kind, inputs } => (0..get(&inputs[0]).len())
                 .map(|i| kind.value(inputs.iter().map(|x| get(x)[i])))
                 .collect(),
@@ -271,6 +306,30 @@ fn apply(map: &LinearMap, x: &[i64], bias: &[i64]) -> Vec<i64> {
         let mut sum = i128::from(bias_at(bias, out));
         map.row(out, |i, c| sum += i128::from(c) * i128::from(x[i]));
         // inside ±2^62 by the builder's interval for every x inside its own
+        i64::try_from(sum).unwrap_or(i64::MAX)
+    })
+}
+
+/// Rows of `a` times rows of `b`, as the builder took the same sums over intervals: in the same order, checked in `i128`.
+fn contract(a: &[i64], b: &[i64], dims: [u32; 4]) -> Vec<i64> {
+    let [batch, m, k, n] = dims.map(|d| d as usize);
+    let max = |x: &[i64]| x.iter().map(|x| x.unsigned_abs()).max().unwrap_or(0);
+    let bound = (u128::from(max(a)) * u128::from(max(b))).saturating_mul(k as u128);
+    let rows = |out: usize| {
+        let (t, i, j) = (out / (m * n), out / n % m, out % n);
+        let (i, j) = ((t * m + i) * k, (t * n + j) * k);
+        a[i..i + k].iter().zip(&b[j..j + k])
+    };
+    if bound < 1 << 62 {
+        return each_weighted(batch * m * n, k as u64, |out| {
+            rows(out).fold(0i64, |sum, (a, b)| sum.wrapping_add(a.wrapping_mul(*b)))
+        });
+    }
+    each_weighted(batch * m * n, k as u64, |out| {
+        let sum = rows(out).fold(0i128, |sum, (a, b)| {
+            sum.wrapping_add(i128::from(*a) * i128::from(*b))
+        });
+        // inside ±2^62 by the builder's interval for operands inside theirs
         i64::try_from(sum).unwrap_or(i64::MAX)
     })
 }

@@ -1,8 +1,12 @@
 //! # Requantize: accumulator to activation, with clamp and activation function fused
 //! Semantics: `y = f(clamp(zero_point + floor((acc·M + 2^(s−1)) / 2^s), lo, hi))`, round half up for both signs.
-//! Constraints: `acc·M + 2^(s−1) + zero_point·2^s = key·2^s + ρ`, `0 ≤ ρ < 2^s`, `(key, y) ∈ T`.
+//! Constraints: `acc·M + 2^(s−1) + zero_point·2^s = key·2^s + ρ`, `0 ≤ ρ < 2^s`, `(key, y) ∈ T`. Where
+//! keys would pass the rows of a table: the rescaled value, saturated to the domain of f, is the key.
 //! Soundness: DESIGN.md#requantize. Cost: counted in tests/golden/cost.csv. Source: gemmlowp-style fixed-point requantization.
 
+use super::rescale::shift_right;
+use super::saturate::saturate;
+use super::span;
 use crate::constraint::{BuildError, Builder, LinearMap, TableFunction, WireTensor};
 
 /// Requantizes `acc` element-wise.
@@ -11,7 +15,7 @@ use crate::constraint::{BuildError, Builder, LinearMap, TableFunction, WireTenso
 /// on the value after the zero point was added.
 ///
 /// # Errors
-/// When an intermediate could leave ±2^62 or the table would be too wide.
+/// When an intermediate could leave ±2^62, or the table would be too wide together with what it is shared with.
 pub fn requantize(
     b: &mut Builder,
     acc: &WireTensor,
@@ -39,6 +43,12 @@ pub fn requantize(
         acc,
         vec![offset],
     )?;
+    let keys = span(&scaled).shift_right(shift);
+    if keys.width() > TableFunction::MAX_ROWS {
+        let key = shift_right(b, &scaled, shift)?;
+        let key = saturate(b, &key, f.lo, f.hi)?;
+        return b.lookup(f, &key);
+    }
     let key = b.split(&scaled, shift)?;
     b.lookup_unbound(f, key)
 }

@@ -3,6 +3,7 @@
 use super::{Input, Model, Node, Output, Visibilities};
 use crate::ops::{InferError, Op};
 use crate::tensor::{Fact, Interval, Quantization};
+use zkinfer_verifier::Dtype;
 
 /// Most operators in a model.
 const MAX_NODES: usize = 1 << 14;
@@ -47,7 +48,7 @@ pub enum ModelError {
         /// What is wrong.
         reason: &'static str,
     },
-    /// An output is not an int8 activation.
+    /// An output is an accumulator, or wider than 32 bits.
     #[error("output `{output}`: {reason}")]
     Output {
         /// Name of the output.
@@ -108,7 +109,7 @@ impl ModelBuilder {
         self.model.facts.get(tensor)
     }
 
-    /// Declares an int8 input and returns its tensor.
+    /// Declares an input and returns its tensor.
     ///
     /// # Errors
     /// When it is empty or too large, its scale is not a positive number, or a node exists already.
@@ -116,6 +117,7 @@ impl ModelBuilder {
         &mut self,
         name: &str,
         shape: Vec<usize>,
+        dtype: Dtype,
         quantization: Quantization,
     ) -> Result<usize, ModelError> {
         let bad = |reason| ModelError::Input {
@@ -135,12 +137,15 @@ impl ModelBuilder {
         if !len.is_some_and(|n| (1..=MAX_TENSOR_LEN).contains(&n)) || shape.len() > MAX_DIMS {
             return Err(bad("it is empty or too large"));
         }
-        if !quantization.is_sound() || !(-128..=127).contains(&quantization.zero_point) {
+        let interval = Interval {
+            lo: dtype.min(),
+            hi: dtype.max(),
+        };
+        if !quantization.is_sound() || !interval.contains(quantization.zero_point) {
             return Err(bad(
-                "its scale is not a positive number, or its zero point is not an int8",
+                "its scale is not a positive number, or its zero point is not of its type",
             ));
         }
-        let interval = Interval { lo: -128, hi: 127 };
         self.model.facts.push(Fact {
             shape: shape.clone(),
             interval,
@@ -149,6 +154,7 @@ impl ModelBuilder {
         self.model.inputs.push(Input {
             name: bounded(name),
             shape,
+            dtype,
             quantization,
         });
         Ok(self.model.facts.len() - 1)
@@ -197,7 +203,7 @@ impl ModelBuilder {
     /// Declares an output.
     ///
     /// # Errors
-    /// When the tensor does not exist or is not an int8 activation.
+    /// When the tensor does not exist, is an accumulator, or is wider than 32 bits.
     pub fn output(&mut self, name: &str, tensor: usize) -> Result<(), ModelError> {
         let known = self.model.facts.len();
         let Some(fact) = self.model.facts.get(tensor) else {
@@ -213,8 +219,9 @@ impl ModelBuilder {
                 max: MAX_PORTS,
             });
         }
-        if !fact.is_int8() || fact.quantization.is_none() || fact.shape.len() > MAX_DIMS {
-            let reason = "it is not an int8 activation of at most 8 dimensions";
+        let fits = fact.dtype().is_some() && fact.quantization.is_some();
+        if !fits || fact.shape.len() > MAX_DIMS {
+            let reason = "it is not an activation of at most 32 bits and 8 dimensions";
             return Err(ModelError::Output {
                 output: name.to_owned(),
                 reason,

@@ -8,9 +8,9 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 const MAGIC: &[u8; 8] = b"zkimodel";
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 /// Separates model digests from every other digest.
-const DOMAIN: &[u8] = b"zkinfer model v1\0";
+const DOMAIN: &[u8] = b"zkinfer model v2\0";
 /// Most bytes a model may have.
 const MAX_BYTES: usize = 1 << 30;
 
@@ -95,7 +95,7 @@ impl Model {
         }
         let mut builder = ModelBuilder::new(body.visibilities);
         for input in body.inputs {
-            builder.input(&input.name, input.shape, input.quantization)?;
+            builder.input(&input.name, input.shape, input.dtype, input.quantization)?;
         }
         for node in body.nodes {
             builder.node(&node.name, node.op, &node.inputs)?;

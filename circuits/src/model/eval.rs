@@ -46,7 +46,7 @@ pub enum EvalError {
     /// The real inputs are not inputs of the model.
     #[error(transparent)]
     Input(#[from] QuantizeInputError),
-    /// An integer input is not int8 or has another size.
+    /// An integer input is outside its type or has another size.
     #[error("input `{input}`: {source}")]
     Integer {
         /// Name of the input.
@@ -67,7 +67,7 @@ pub enum EvalError {
 }
 
 impl Model {
-    /// Integers of real inputs, one row-major tensor per input; values beyond the calibrated range saturate.
+    /// Integers of real inputs, one row-major tensor per input; values beyond the range of the input's type saturate.
     ///
     /// # Errors
     /// When count or lengths differ, or a value is not finite.
@@ -98,7 +98,9 @@ impl Model {
             let integer = |&v: &f32| {
                 // as QuantizeLinear: the quotient is a float32 and ties go to even; clamped before the cast
                 let steps = f64::from((f64::from(v) / q.scale) as f32).round_ties_even();
-                (steps + q.zero_point as f64).clamp(-128.0, 127.0) as i64
+                (steps + q.zero_point as f64)
+                    .clamp(input.dtype.min() as f64, input.dtype.max() as f64)
+                    as i64
             };
             Ok(Tensor {
                 shape: input.shape.clone(),
@@ -124,7 +126,7 @@ impl Model {
     /// Every tensor of the model: inputs first, then one per node.
     ///
     /// # Errors
-    /// When the inputs are not int8 tensors of the declared sizes.
+    /// When the inputs are not tensors of the declared sizes and types.
     pub fn eval_all(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>, EvalError> {
         if inputs.len() != self.inputs.len() {
             let (expected, got) = (self.inputs.len(), inputs.len());

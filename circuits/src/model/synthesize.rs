@@ -21,6 +21,7 @@ impl Model {
                 Role::Input,
                 self.visibilities.input,
                 &input.shape,
+                input.dtype,
                 input.quantization,
             )
         })
@@ -39,6 +40,8 @@ impl Model {
                 Role::Output,
                 self.visibilities.output,
                 &fact.shape,
+                // nor one of another type
+                fact.dtype().unwrap_or(Dtype::Int32),
                 quantization,
             )
         })
@@ -103,6 +106,7 @@ fn spec(
     role: Role,
     visibility: Visibility,
     shape: &[usize],
+    dtype: Dtype,
     q: Quantization,
 ) -> TensorSpec {
     TensorSpec {
@@ -111,7 +115,7 @@ fn spec(
         visibility,
         // tensors have at most 2^26 elements
         shape: shape.iter().map(|&d| d as u32).collect(),
-        dtype: Dtype::Int8,
+        dtype,
         scale: q.scale,
         zero_point: q.zero_point,
     }

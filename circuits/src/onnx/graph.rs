@@ -3,15 +3,33 @@
 //! Nodes are in topological order and have one output; every shape is fixed. `evaluate` is the float model for calibration
 //! and reports, in f64 and in a fixed order of operations.
 
-use super::{Function, Given};
+use super::{Expression, Given};
 use crate::tensor::ConvGeometry;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use zkinfer_verifier::Dtype;
 
-/// A real function of one or two earlier tensors.
+mod evaluate;
+
+/// What a comparison asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Relation {
+    /// x₀ < x₁.
+    Less,
+    /// x₀ ≤ x₁.
+    LessOrEqual,
+    /// x₀ = x₁.
+    Equal,
+}
+
+/// A real function of earlier tensors.
 #[derive(Clone, Debug, PartialEq)]
 pub enum FloatOp {
-    /// A model input.
-    Input,
+    /// A model input: real numbers, or whole numbers of a type.
+    Input {
+        /// `None` for real numbers.
+        dtype: Option<Dtype>,
+    },
     /// Grouped convolution; the batch is folded into channels and groups.
     Conv {
         /// Where the windows read.
@@ -51,8 +69,72 @@ pub enum FloatOp {
         /// Largest value.
         hi: f32,
     },
-    /// An element-wise function.
-    Unary(Function),
+    /// An element-wise function of one tensor.
+    Unary(Expression),
+    /// y = x₀·x₁.
+    Mul,
+    /// The largest, or the least, of at least two tensors, element by element.
+    Extremum {
+        /// Which of the two.
+        largest: bool,
+    },
+    /// 1 where the relation holds, else 0.
+    Compare(Relation),
+    /// x₁ where x₀ is not 0, else x₂.
+    Select,
+    /// `y[i] = (x₀ ‖ x₁ ‖ … ‖ constants)[index[i]]`.
+    Gather {
+        /// Source of every element.
+        index: Vec<u32>,
+        /// Values that follow the tensors.
+        constants: Vec<f32>,
+    },
+    /// `y[t][i][j] = Σ_l x₀[t][i][l]·x₁[t][j][l]`.
+    Contract {
+        /// t, i, l, j run below these.
+        sizes: [usize; 4],
+    },
+    /// e^x over its sum, for every row of n values; or the logarithm of that.
+    Softmax {
+        /// Length of a row.
+        n: usize,
+        /// Whether it is a logarithm.
+        log: bool,
+    },
+    /// x over the root of (the mean of x² plus ε), for every row of n values.
+    Normalize {
+        /// Length of a row.
+        n: usize,
+        /// ε, not negative.
+        epsilon: f64,
+    },
+    /// Index of the largest or least value of every row of n values.
+    ArgExtremum {
+        /// Length of a row.
+        n: usize,
+        /// Which of the two.
+        largest: bool,
+        /// Of equals the last, or the first.
+        last: bool,
+    },
+    /// The k largest or least values of every row of n, in that order, of equals the first in front; or their indices.
+    TopK {
+        /// Length of a row.
+        n: usize,
+        /// How many are kept.
+        k: usize,
+        /// Which of the two.
+        largest: bool,
+        /// Indices instead of values.
+        indices: bool,
+    },
+    /// `y[i][d] = values[x[i]][d]`: rows of a constant matrix; an index beyond the ends takes the first or last row.
+    Lookup {
+        /// Length of a row.
+        width: usize,
+        /// `[rows][width]`.
+        values: Vec<f32>,
+    },
     /// Maximum over windows; padding never wins.
     MaxPool {
         /// Depthwise windows.
@@ -137,7 +219,7 @@ impl FloatGraph {
                     .get(i)
                     .map_or(&[][..], |&from| &values[from][..])
             };
-            let value = if node.op == FloatOp::Input {
+            let value = if matches!(node.op, FloatOp::Input { .. }) {
                 let input = self.inputs.iter().position(|&i| i == id);
                 let given = input
                     .and_then(|i| sample.get(i))
@@ -145,7 +227,8 @@ impl FloatGraph {
                 let padded = given.iter().copied().chain(std::iter::repeat(0.0));
                 padded.take(node.len()).map(f64::from).collect()
             } else {
-                node.op.evaluate(x(0), x(1))
+                let x: Vec<&[f64]> = (0..node.inputs.len()).map(x).collect();
+                node.op.evaluate(&x, node.len())
             };
             values.push(value);
         }
@@ -171,144 +254,36 @@ impl FloatOp {
     /// The operator's name in messages.
     pub fn name(&self) -> &'static str {
         match self {
-            Self::Input => "Input",
+            Self::Input { .. } => "Input",
             Self::Conv { .. } => "Conv",
             Self::MatMul { .. } => "MatMul",
             Self::Affine { .. } => "Affine",
             Self::Add { .. } => "Add",
             Self::Clamp { .. } => "Clip",
-            Self::Unary(Function::Sigmoid) => "Sigmoid",
-            Self::Unary(Function::Tanh) => "Tanh",
+            Self::Unary(Expression::Apply(function, of)) if **of == Expression::Argument => {
+                function.name()
+            }
+            Self::Unary(_) => "Function",
+            Self::Mul => "Mul",
+            Self::Extremum { largest: true } => "Max",
+            Self::Extremum { largest: false } => "Min",
+            Self::Compare(Relation::Less) => "Less",
+            Self::Compare(Relation::LessOrEqual) => "LessOrEqual",
+            Self::Compare(Relation::Equal) => "Equal",
+            Self::Select => "Where",
+            Self::Gather { .. } => "Gather",
+            Self::Contract { .. } => "MatMul",
+            Self::Softmax { log: false, .. } => "Softmax",
+            Self::Softmax { log: true, .. } => "LogSoftmax",
+            Self::Normalize { .. } => "RMSNormalization",
+            Self::ArgExtremum { largest: true, .. } => "ArgMax",
+            Self::ArgExtremum { largest: false, .. } => "ArgMin",
+            Self::TopK { .. } => "TopK",
+            Self::Lookup { .. } => "Gather",
             Self::MaxPool { .. } => "MaxPool",
             Self::SumPool { .. } => "SumPool",
             Self::Layout { .. } => "Layout",
             Self::Quantize { .. } => "QuantizeLinear",
         }
     }
-
-    fn evaluate(&self, x: &[f64], x1: &[f64]) -> Vec<f64> {
-        match self {
-            Self::Input => x.to_vec(),
-            Self::Conv {
-                geometry,
-                weights,
-                bias,
-            } => convolve(geometry, weights, bias, x),
-            Self::MatMul {
-                n_in,
-                weights,
-                bias,
-            } => x
-                .chunks_exact(*n_in)
-                .flat_map(|row| {
-                    weights.chunks_exact(*n_in).zip(bias).map(|(w, &b)| {
-                        row.iter()
-                            .zip(w)
-                            .fold(f64::from(b), |sum, (x, &w)| sum + x * f64::from(w))
-                    })
-                })
-                .collect(),
-            Self::Affine {
-                inner,
-                factors,
-                offsets,
-            } => x
-                .iter()
-                .enumerate()
-                .map(|(i, x)| {
-                    let c = i / inner % factors.len();
-                    x * f64::from(factors[c]) + f64::from(offsets[c])
-                })
-                .collect(),
-            Self::Add { signs } => x
-                .iter()
-                .zip(x1)
-                .map(|(a, b)| a * f64::from(signs[0]) + b * f64::from(signs[1]))
-                .collect(),
-            Self::Clamp { lo, hi } => x
-                .iter()
-                .map(|x| x.max(f64::from(*lo)).min(f64::from(*hi)))
-                .collect(),
-            Self::Unary(function) => x.iter().map(|&x| function.value(x)).collect(),
-            Self::MaxPool { geometry } => {
-                let pooled = pool(geometry, x, f64::NEG_INFINITY, f64::max);
-                pooled.into_iter().flatten().collect()
-            }
-            Self::SumPool {
-                geometry,
-                divisors,
-                factor,
-            } => {
-                let divisor =
-                    |p: usize| f64::from(divisors[if divisors.len() == 1 { 0 } else { p }]);
-                let planes = pool(geometry, x, 0.0, |a, b| a + b).into_iter();
-                planes
-                    .flat_map(|plane| plane.into_iter().enumerate())
-                    .map(|(p, sum)| sum * factor / divisor(p))
-                    .collect()
-            }
-            Self::Quantize {
-                scale,
-                zero_point,
-                lo,
-                hi,
-            } => {
-                let zero = *zero_point as f64;
-                let (lo, hi) = (*lo as f64 - zero, *hi as f64 - zero);
-                let steps = |x: &f64| f64::from((x / scale) as f32).round_ties_even();
-                x.iter().map(|x| steps(x).clamp(lo, hi) * scale).collect()
-            }
-            Self::Layout { view, axes } => {
-                let shape = axes.iter().map(|&a| view[a]).collect();
-                let layout = crate::ops::Layout {
-                    view: view.clone(),
-                    axes: axes.clone(),
-                    shape,
-                };
-                layout.index().into_iter().map(|i| x[i]).collect()
-            }
-        }
-    }
-}
-
-fn convolve(g: &ConvGeometry, weights: &[f32], bias: &[f32], x: &[f64]) -> Vec<f64> {
-    let [rows, columns] = g.output_size();
-    let area = g.height * g.width;
-    let (per_group, n_taps) = (g.channels_in_per_group(), g.n_taps());
-    let taps: Vec<_> = g
-        .taps()
-        .filter_map(|t| Some((t.output, t.tap, t.input?)))
-        .collect();
-    let mut y = Vec::with_capacity(g.output_len());
-    for (o, &bias) in bias.iter().enumerate() {
-        let mut sums = vec![f64::from(bias); rows * columns];
-        let first = o / g.channels_out_per_group() * per_group;
-        for c in 0..per_group {
-            let input = &x[(first + c) * area..][..area];
-            let kernel = &weights[(o * per_group + c) * n_taps..][..n_taps];
-            for &(output, tap, source) in &taps {
-                sums[output] += f64::from(kernel[tap]) * input[source];
-            }
-        }
-        y.extend(sums);
-    }
-    y
-}
-
-/// Folds every window of every plane.
-fn pool(g: &ConvGeometry, x: &[f64], start: f64, fold: impl Fn(f64, f64) -> f64) -> Vec<Vec<f64>> {
-    let [rows, columns] = g.output_size();
-    let taps: Vec<_> = g
-        .taps()
-        .filter_map(|t| Some((t.output, t.input?)))
-        .collect();
-    x.chunks_exact(g.height * g.width)
-        .map(|plane| {
-            let mut folded = vec![start; rows * columns];
-            for &(output, source) in &taps {
-                folded[output] = fold(folded[output], plane[source]);
-            }
-            folded
-        })
-        .collect()
 }

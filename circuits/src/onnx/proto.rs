@@ -10,57 +10,155 @@ use tract_onnx::pb::{
     GraphProto, ModelProto, NodeProto, TensorProto, tensor_shape_proto, type_proto,
 };
 use tract_onnx::prelude::Framework;
+use zkinfer_verifier::Dtype;
 
 /// Most bytes a model file may have.
 pub const MAX_MODEL_BYTES: usize = 512 << 20;
 
-/// The ONNX operators that can occur in a model. Those after `Tanh` must have constant inputs: they are computed at import.
+/// The ONNX operators that can occur in a model.
 pub const SUPPORTED: &[&str] = &[
+    "Abs",
+    "Acos",
+    "Acosh",
     "Add",
+    "And",
+    "ArgMax",
+    "ArgMin",
+    "Asin",
+    "Asinh",
+    "Atan",
+    "Atanh",
     "AveragePool",
     "BatchNormalization",
-    "Clip",
-    "Conv",
-    "Div",
-    "Dropout",
-    "Flatten",
-    "Gemm",
-    "GlobalAveragePool",
-    "GlobalMaxPool",
-    "Identity",
-    "MatMul",
-    "Max",
-    "MaxPool",
-    "Min",
-    "Mul",
-    "ReduceMax",
-    "ReduceMean",
-    "ReduceSum",
-    "Relu",
-    "Reshape",
-    "Sigmoid",
-    "Squeeze",
-    "Sub",
-    "Sum",
-    "Transpose",
-    "Unsqueeze",
-    "Tanh",
     "Cast",
+    "CastLike",
+    "Ceil",
+    "Celu",
+    "Clip",
+    "Compress",
     "Concat",
     "Constant",
     "ConstantOfShape",
+    "Conv",
+    "ConvTranspose",
+    "Cos",
+    "Cosh",
+    "CumSum",
+    "DepthToSpace",
+    "Div",
+    "Dropout",
+    "Einsum",
+    "Elu",
+    "Equal",
+    "Erf",
+    "Exp",
+    "Expand",
+    "EyeLike",
+    "Flatten",
+    "Floor",
+    "GRU",
     "Gather",
+    "GatherElements",
+    "GatherND",
+    "Gelu",
+    "Gemm",
+    "GlobalAveragePool",
+    "GlobalLpPool",
+    "GlobalMaxPool",
+    "Greater",
+    "GreaterOrEqual",
+    "GroupNormalization",
+    "HardSigmoid",
+    "HardSwish",
+    "Hardmax",
+    "Identity",
+    "InstanceNormalization",
+    "LRN",
+    "LSTM",
+    "LayerNormalization",
+    "LeakyRelu",
+    "Less",
+    "LessOrEqual",
+    "Log",
+    "LogSoftmax",
+    "LpNormalization",
+    "LpPool",
+    "MatMul",
+    "Max",
+    "MaxPool",
+    "Mean",
+    "MeanVarianceNormalization",
+    "Min",
+    "Mish",
+    "Mod",
+    "Mul",
+    "Neg",
+    "Not",
+    "OneHot",
+    "Or",
+    "PRelu",
     "Pad",
+    "Pow",
+    "RMSNormalization",
+    "RNN",
+    "Range",
+    "Reciprocal",
+    "ReduceL1",
+    "ReduceL2",
+    "ReduceLogSum",
+    "ReduceLogSumExp",
+    "ReduceMax",
+    "ReduceMean",
+    "ReduceMin",
+    "ReduceProd",
+    "ReduceSum",
+    "ReduceSumSquare",
+    "Relu",
+    "Reshape",
+    "Resize",
+    "Round",
+    "ScatterElements",
+    "ScatterND",
+    "Selu",
     "Shape",
+    "Shrink",
+    "Sigmoid",
+    "Sign",
+    "Sin",
+    "Sinh",
+    "Size",
     "Slice",
+    "Softmax",
+    "Softplus",
+    "Softsign",
+    "SpaceToDepth",
+    "Split",
+    "Sqrt",
+    "Squeeze",
+    "Sub",
+    "Sum",
+    "Swish",
+    "Tan",
+    "Tanh",
+    "ThresholdedRelu",
+    "Tile",
+    "TopK",
+    "Transpose",
+    "Trilu",
+    "Unsqueeze",
+    "Where",
+    "Xor",
 ];
+
+/// Name, shape and, unless it is of floats, type of an input.
+pub(super) type ParsedInput = (String, Vec<usize>, Option<Dtype>);
 
 /// A parsed file whose inputs, initializers and operators were checked.
 #[derive(Debug)]
 pub(super) struct Parsed {
     pub(super) proto: ModelProto,
-    /// Name and shape of every input that is not an initializer.
-    pub(super) inputs: Vec<(String, Vec<usize>)>,
+    /// Name, shape and integer type of every input that is not an initializer.
+    pub(super) inputs: Vec<ParsedInput>,
     /// Names of the outputs.
     pub(super) outputs: Vec<String>,
     /// Names of the nodes, as the parser takes them.
@@ -267,7 +365,7 @@ fn check_floats<T: Copy + Into<f64>>(
     }
 }
 
-fn check_inputs(graph: &GraphProto) -> Result<Vec<(String, Vec<usize>)>, ImportError> {
+fn check_inputs(graph: &GraphProto) -> Result<Vec<ParsedInput>, ImportError> {
     use tensor_shape_proto::dimension::Value;
     let mut inputs = Vec::new();
     for input in &graph.input {
@@ -282,17 +380,24 @@ fn check_inputs(graph: &GraphProto) -> Result<Vec<(String, Vec<usize>)>, ImportE
                 got: "none".to_owned(),
             });
         };
-        if tensor.elem_type != DataType::Float as i32 {
-            let got = DataType::try_from(tensor.elem_type);
-            let got = got.map_or_else(
-                |_| "unknown".to_owned(),
-                |t| format!("{t:?}").to_lowercase(),
-            );
-            return Err(ImportError::InputType {
-                input: input.name.clone(),
-                got,
-            });
-        }
+        let dtype = match DataType::try_from(tensor.elem_type) {
+            Ok(DataType::Float) => None,
+            Ok(DataType::Bool) => Some(Dtype::Bool),
+            Ok(DataType::Int8) => Some(Dtype::Int8),
+            Ok(DataType::Uint8) => Some(Dtype::Uint8),
+            // wider integers are indices and counts: a statement holds sixteen bits of them
+            Ok(DataType::Int16 | DataType::Int32 | DataType::Int64) => Some(Dtype::Int16),
+            got => {
+                let got = got.map_or_else(
+                    |_| "unknown".to_owned(),
+                    |t| format!("{t:?}").to_lowercase(),
+                );
+                return Err(ImportError::InputType {
+                    input: input.name.clone(),
+                    got,
+                });
+            }
+        };
         let dims = tensor.shape.as_ref().map(|s| &s.dim[..]);
         let text = dims.map_or_else(
             || "unknown".to_owned(),
@@ -327,7 +432,7 @@ fn check_inputs(graph: &GraphProto) -> Result<Vec<(String, Vec<usize>)>, ImportE
                 max: MAX_ELEMENTS,
             });
         }
-        inputs.push((input.name.clone(), shape));
+        inputs.push((input.name.clone(), shape, dtype));
     }
     if inputs.is_empty() {
         return Err(ImportError::Missing("input"));

@@ -4,17 +4,22 @@
 //! are computed by tract's own operators.
 
 mod arithmetic;
+mod elementwise;
+mod movement;
+mod rows;
 mod windows;
 
+use super::ImportError;
 use super::graph::{FloatGraph, FloatNode, FloatOp};
 use super::proto::{Parsed, guarded, shorten};
 use super::quantized::mark::{self, Mark};
-use super::{Function, ImportError};
 use crate::tensor::MAX_ELEMENTS;
 use std::sync::Arc;
 use tract_onnx::prelude::{
-    Framework, InferenceModelExt, IntoArcTensor, IntoTValue, TVec, Tensor, TypedModel, TypedNode,
+    DatumType, Framework, InferenceModelExt, IntoArcTensor, IntoTValue, TVec, Tensor, TypedModel,
+    TypedNode,
 };
+use tract_onnx::tract_core::ops::array::{CumSum, Gather, OneHot, Topk};
 use tract_onnx::tract_core::ops::binary::TypedBinOp;
 use tract_onnx::tract_core::ops::cast::Cast;
 use tract_onnx::tract_core::ops::change_axes::AxisOp;
@@ -23,7 +28,9 @@ use tract_onnx::tract_core::ops::einsum::EinSum;
 use tract_onnx::tract_core::ops::element_wise::ElementWiseOp;
 use tract_onnx::tract_core::ops::identity::Identity;
 use tract_onnx::tract_core::ops::konst::Const;
-use tract_onnx::tract_core::ops::nn::Reduce;
+use tract_onnx::tract_core::ops::logic::Iff;
+use tract_onnx::tract_core::ops::nn::rms_norm::RmsNorm;
+use tract_onnx::tract_core::ops::nn::{Reduce, Softmax};
 use tract_onnx::tract_core::ops::source::TypedSource;
 
 /// What an outlet of tract's graph is.
@@ -71,11 +78,11 @@ impl<'a> Translation<'a> {
             outputs: vec![],
             given: parsed.given.clone(),
         };
-        for (name, shape) in &parsed.inputs {
+        for (name, shape, dtype) in &parsed.inputs {
             graph.inputs.push(graph.nodes.len());
             graph.nodes.push(FloatNode {
                 name: name.clone(),
-                op: FloatOp::Input,
+                op: FloatOp::Input { dtype: *dtype },
                 inputs: vec![],
                 shape: shape.clone(),
             });
@@ -132,6 +139,18 @@ impl<'a> Translation<'a> {
             op,
             reason: reason.into(),
         }
+    }
+
+    /// The type of the elements of an outlet.
+    fn datum_type(&self, outlet: Option<&tract_onnx::prelude::OutletId>) -> Option<DatumType> {
+        let fact = self.model.outlet_fact(*outlet?).ok()?;
+        Some(fact.datum_type)
+    }
+
+    /// Whether a node's output holds whole numbers.
+    fn is_integer(&self, node: &TypedNode) -> bool {
+        let fact = node.outputs.first().map(|output| output.fact.datum_type);
+        fact.is_some_and(|t| t.is_integer())
     }
 
     /// The fixed shape of an output.
@@ -293,6 +312,11 @@ impl<'a> Translation<'a> {
                 .map(|t| Value::Const(t.into_arc_tensor()))
                 .collect());
         }
+        if let (Some(op), [Value::Node(x), k]) = (node.op_as::<Topk>(), &inputs[..]) {
+            let k = self.fixed(node, k, "a k")?.clone();
+            let parts = self.top_k(node, op, *x, &k)?;
+            return Ok(parts.map(Value::Node).to_vec());
+        }
         if node.outputs.len() != 1 {
             return Err(self.unsupported(node, "more than one output is used; expected one"));
         }
@@ -311,11 +335,20 @@ impl<'a> Translation<'a> {
             return match (left, right) {
                 (Value::Node(x), Value::Const(w)) => self.einsum(node, op, (0, *x), (1, w), shape),
                 (Value::Const(w), Value::Node(x)) => self.einsum(node, op, (1, *x), (0, w), shape),
-                _ => Err(self.unsupported(
-                    node,
-                    "both factors depend on an input; expected constant weights",
-                )),
+                (Value::Node(a), Value::Node(b)) => self.contract(node, op, [*a, *b], shape),
+                _ => Err(self.unsupported(node, "it cannot be computed at import")),
             };
+        }
+        if let Some(y) = self.moved(node, inputs, shape.clone())? {
+            return Ok(y);
+        }
+        if let (Some(op), [Value::Const(table), Value::Node(index)]) =
+            (node.op_as::<Gather>(), inputs)
+        {
+            return self.embedding(node, op.axis, table, *index, shape);
+        }
+        if let (true, [condition, yes, no]) = (node.op_is::<Iff>(), inputs) {
+            return self.choose(node, [condition, yes, no], shape);
         }
         if let (Some(op), [left, right]) = (node.op_as::<TypedBinOp>(), inputs) {
             return self.binary(node, op.0.name(), left, right, shape);
@@ -345,7 +378,22 @@ impl<'a> Translation<'a> {
             return self.pool(node, &op.pool_spec, x, shape, pool);
         }
         if let Some(op) = node.op_as::<Reduce>() {
-            return self.reduce(node, op, x, shape);
+            return match self.reduce_rows(node, op, x, &shape)? {
+                Some(y) => Ok(y),
+                None => self.reduce(node, op, x, shape),
+            };
+        }
+        if let Some(op) = node.op_as::<Softmax>() {
+            return Ok(self.softmax(node, op, x));
+        }
+        if let Some(op) = node.op_as::<RmsNorm>() {
+            return self.normalize(node, op, x);
+        }
+        if let Some(op) = node.op_as::<CumSum>() {
+            return Ok(self.running_sum(node, op, x));
+        }
+        if let Some(op) = node.op_as::<OneHot>() {
+            return self.one_hot(node, op, x, shape);
         }
         if let Some(op) = node.op_as::<AxisOp>() {
             return Ok(match op.canonical().as_ref() {
@@ -360,26 +408,15 @@ impl<'a> Translation<'a> {
             });
         }
         if let Some(op) = node.op_as::<ElementWiseOp>() {
-            let function = match op.0.name().as_str() {
-                "Sigmoid" => Function::Sigmoid,
-                "Tanh" => Function::Tanh,
-                name => {
-                    return Err(
-                        self.unsupported(node, format!("the function {name} is not supported"))
-                    );
-                }
-            };
-            return Ok(self.push(node, FloatOp::Unary(function), vec![x], shape));
+            return self.element_wise(node, op.0.as_ref(), x, shape);
         }
-        let same_type = node.op_as::<Cast>().is_some_and(|op| op.to == f32_type());
-        if node.op_is::<Identity>() || same_type {
+        if let Some(op) = node.op_as::<Cast>() {
+            return self.cast(node, op, x, shape);
+        }
+        if node.op_is::<Identity>() {
             return Ok(self.reshape(node, x, shape));
         }
         let reason = format!("it becomes {}, which is not supported", node.op.name());
         Err(self.unsupported(node, reason))
     }
-}
-
-fn f32_type() -> tract_onnx::prelude::DatumType {
-    tract_onnx::prelude::DatumType::F32
 }

@@ -1,7 +1,8 @@
 //! # Add: sum of two activations of different scales
-//! ONNX: Add-13 and Sub-13 of two tensors of one shape. Shapes: x₁, x₂ [..] → y [..], an accumulator of scale s_y/2^k.
-//! Semantics: y = factor₁·(x₁ − zero_point₁) + factor₂·(x₂ − zero_point₂); a factor is round(±s_i/s_y·2^k), and the
-//! Requantize that follows has multiplier 1 and shift k.
+//! ONNX: Add-13 and Sub-13 of two tensors of one shape. Shapes: x₁, x₂ [..] → y [..].
+//! Semantics: y = factor₁·(x₁ − zero_point₁) + factor₂·(x₂ − zero_point₂). Either a factor is round(±s_i/s_y·2^k), y is an
+//! accumulator of scale s_y/2^k, and the Requantize that follows has multiplier 1 and shift k; or one scale is a whole multiple of the
+//! other, and y is the exact sum in steps of the smaller.
 //! Constraints: none of its own, y is a linear expression. Source: ONNX operator specification, Add.
 
 use super::{ARITY, Case, EvalError, InferError, Operator, quantization};
@@ -11,12 +12,14 @@ use crate::tensor::{Fact, Interval, Quantization, Tensor};
 use serde::{Deserialize, Serialize};
 
 /// See the module.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Add {
     /// Integers that stand for 0 in x₁ and x₂.
     pub zero_points: [i64; 2],
     /// Fixed-point ratios of the input scales to the output scale, signed.
     pub factors: [i64; 2],
+    /// What y stands for; `None` for an accumulator.
+    pub output: Option<Quantization>,
 }
 
 impl Operator for Add {
@@ -26,6 +29,7 @@ impl Operator for Add {
         Ok(Self {
             zero_points: [site.input(0)?.zero_point, site.input(1)?.zero_point],
             factors: site.sum_factors()?,
+            output: site.exact_sum(),
         })
     }
 
@@ -53,10 +57,16 @@ impl Operator for Add {
                 .ok_or(InferError::Attribute("zero point"))?;
             sum = sum.add(&x.interval.shift(zero)?.scale(factor)?)?;
         }
+        if self
+            .output
+            .is_some_and(|q| !q.is_sound() || q.zero_point != 0)
+        {
+            return Err(InferError::Attribute("scale or zero point of the output"));
+        }
         Ok(Fact {
             shape: left.shape.clone(),
             interval: sum,
-            quantization: None,
+            quantization: self.output,
         })
     }
 
@@ -120,6 +130,7 @@ impl Operator for Add {
             op: Self {
                 zero_points,
                 factors,
+                output: None,
             },
             facts: zero_points.map(fact).to_vec(),
             runs: vec![vec![

@@ -1,11 +1,11 @@
-//! # Requantize: from an accumulator, or another scale, to int8, with clamp and activation fused
+//! # Requantize: from an accumulator, or another scale, to a narrow type, with clamp and activation fused
 //! ONNX: what follows Conv, Gemm, Add …; Relu, Clip, Sigmoid and Tanh when they follow one. Shapes: x [..] → y [..].
 //! Semantics: t = clamp(zero_point + ⌊((x − zero_point_in)·M[c] + 2^(s−1)) / 2^s⌋, lo, hi), c = ⌊i / inner⌋ mod |M| for
-//! element i; y = t, or table[t + 128] with an activation.
+//! element i; y = t, or table[t − lo] with an activation.
 //! Constraints: the fused requantization gadget on keys t. Soundness: DESIGN.md#requantize.
 //! Source: constraints.md, quantization.
 
-use super::{ARITY, Case, EvalError, InferError, Operator, length, one, quantization};
+use super::{ARITY, Case, EvalError, InferError, Operator, length, one, quantization, span};
 use crate::constraint::{BuildError, Builder, TableFunction, WireTensor};
 use crate::gadgets::requantize::requantize;
 use crate::quantize::{SchemeError, Site};
@@ -25,12 +25,12 @@ pub struct Requantize {
     pub shift: u32,
     /// Added after rounding.
     pub zero_point: i64,
-    /// Least value of t; at least −128.
-    pub lo: i8,
-    /// Largest value of t; at most 127.
-    pub hi: i8,
-    /// The activation of −128, …, 127, or empty for none.
-    pub table: Vec<i8>,
+    /// Least value of t.
+    pub lo: i32,
+    /// Largest value of t.
+    pub hi: i32,
+    /// The activation of lo, …, hi, or empty for none.
+    pub table: Vec<i32>,
     /// What y stands for.
     pub output: Quantization,
 }
@@ -55,7 +55,7 @@ impl Requantize {
             return Some(key);
         }
         self.table
-            .get(usize::try_from(key + 128).ok()?)
+            .get(usize::try_from(key - i64::from(self.lo)).ok()?)
             .map(|&v| v.into())
     }
 }
@@ -80,8 +80,11 @@ impl Operator for Requantize {
         if !(1..=48).contains(&self.shift) {
             return Err(InferError::Attribute("the shift is not in 1..=48"));
         }
-        if self.lo > self.hi {
-            return Err(InferError::Attribute("the clamp is empty"));
+        let (lo, hi) = (i64::from(self.lo), i64::from(self.hi));
+        if !(0..TableFunction::MAX_ROWS as i64).contains(&(hi - lo)) {
+            return Err(InferError::Attribute(
+                "the clamp is empty or spans more than 2^20 values",
+            ));
         }
         if self.multipliers.iter().any(|&m| m >= 1 << 31) {
             return Err(InferError::Attribute("a multiplier has more than 31 bits"));
@@ -106,7 +109,8 @@ impl Operator for Requantize {
                 });
             }
         } else {
-            length("activation table", 256, self.table.len())?;
+            // fewer than 2^20
+            length("activation table", (hi - lo + 1) as usize, self.table.len())?;
         }
         let zero = self
             .zero_point_in
@@ -121,17 +125,12 @@ impl Operator for Requantize {
             .scale(self.zero_point)?
             .add(&half)?;
         let keys = product.add(&offset)?.shift_right(self.shift);
-        let (first, last) = (i64::from(self.lo), i64::from(self.hi));
-        let (first, last) = (keys.lo.clamp(first, last), keys.hi.clamp(first, last));
+        let (first, last) = (keys.lo.clamp(lo, hi), keys.hi.clamp(lo, hi));
         let interval = if self.table.is_empty() {
             Interval::new(first.into(), last.into())?
         } else {
-            // int8 keys plus 128 index the 256 rows
-            let rows = &self.table[(first + 128) as usize..=(last + 128) as usize];
-            let (lo, hi) = rows
-                .iter()
-                .fold((127, -128), |(lo, hi), &v| (v.min(lo), v.max(hi)));
-            Interval::new(lo.into(), hi.into())?
+            // keys between lo and hi index the rows
+            span(&self.table[(first - lo) as usize..=(last - lo) as usize])?
         };
         Ok(Fact {
             shape: x.shape.clone(),
@@ -168,12 +167,11 @@ impl Operator for Requantize {
         } else {
             (0..x.len()).map(|i| self.multiplier(i)).collect()
         };
-        let (lo, hi) = (i64::from(self.lo), i64::from(self.hi));
+        let (lo, hi) = (self.lo.into(), self.hi.into());
         let function = if self.table.is_empty() {
             TableFunction::clamp(lo, hi)
         } else {
-            let rows = &self.table[(lo + 128) as usize..=(hi + 128) as usize];
-            TableFunction::map(lo, rows.iter().map(|&v| v.into()).collect())
+            TableFunction::map(lo, self.table.iter().map(|&v| v.into()).collect())
         };
         requantize(b, &centred, factors, self.shift, self.zero_point, &function)
     }
@@ -233,12 +231,29 @@ impl Operator for Requantize {
                 runs: vec![run(ends)],
             },
             Case {
+                name: "to uint8",
+                op: Self {
+                    multipliers: vec![1 << 15],
+                    inner: 1,
+                    zero_point: 131,
+                    lo: 0,
+                    hi: 255,
+                    output: Quantization {
+                        scale: 0.1,
+                        zero_point: 131,
+                    },
+                    ..plain.clone()
+                },
+                facts: vec![fact(-100_000, 100_000, None)],
+                runs: vec![run(ends)],
+            },
+            Case {
                 name: "int8 to int8 with an activation",
                 op: Self {
                     zero_point_in: 9,
                     inner: 1,
                     multipliers: vec![3 << 23],
-                    table: (0..=255u8).map(|i| (i / 2) as i8).collect(),
+                    table: (0..256).map(|i| i / 2).collect(),
                     output: Quantization {
                         scale: 1.0,
                         zero_point: 0,

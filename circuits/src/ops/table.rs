@@ -1,9 +1,9 @@
-//! # Table: a function of one int8
-//! ONNX: Sigmoid-13, Tanh-13 and every other element-wise function. Shapes: x [..] → y [..], both int8.
-//! Semantics: y = values[x + 128].
+//! # Table: a function of one narrow integer
+//! ONNX: Sigmoid-13, Tanh-13 and every other element-wise function. Shapes: x [..] → y [..].
+//! Semantics: y = values[x − lo].
 //! Constraints: (x, y) is a row of the table. Soundness: DESIGN.md#lookup. Source: constraints.md, quantization.
 
-use super::{ARITY, Case, EvalError, InferError, Operator, length, one};
+use super::{ARITY, Case, EvalError, InferError, Operator, one, span};
 use crate::constraint::{BuildError, Builder, TableFunction, WireTensor};
 use crate::quantize::{SchemeError, Site};
 use crate::tensor::{Fact, Interval, Quantization, Tensor};
@@ -12,21 +12,34 @@ use serde::{Deserialize, Serialize};
 /// See the module.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Table {
-    /// The value at −128, …, 127.
-    pub values: Vec<i8>,
+    /// The least x.
+    pub lo: i32,
+    /// The value at lo, lo + 1, …
+    pub values: Vec<i32>,
     /// What y stands for.
     pub output: Quantization,
 }
 
-/// The int8 range.
-const INT8: Interval = Interval { lo: -128, hi: 127 };
+impl Table {
+    /// The x that have a value; empty without values.
+    fn keys(&self) -> Interval {
+        // values are bounded by `infer`
+        let lo = i64::from(self.lo);
+        Interval {
+            lo,
+            hi: lo + self.values.len() as i64 - 1,
+        }
+    }
+}
 
 impl Operator for Table {
     const NAME: &'static str = "Table";
 
     fn import(site: &Site<'_>) -> Result<Self, SchemeError> {
+        let (lo, values) = site.table()?;
         Ok(Self {
-            values: site.table(site.input(0)?)?,
+            lo,
+            values,
             output: site.output()?,
         })
     }
@@ -34,23 +47,28 @@ impl Operator for Table {
     fn infer(&self, x: &[&Fact]) -> Result<Fact, InferError> {
         let x = one(x)?;
         x.quantization.ok_or(InferError::Accumulator)?;
-        if !x.is_int8() {
-            return Err(InferError::NotInt8(x.interval));
+        if self.values.is_empty() || self.values.len() as u64 > TableFunction::MAX_ROWS {
+            return Err(InferError::Attribute(
+                "a table of no row, or above 2^20 rows",
+            ));
         }
-        length("table", 256, self.values.len())?;
+        let keys = self.keys();
+        if !keys.contains(x.interval.lo) || !keys.contains(x.interval.hi) {
+            return Err(InferError::Keys {
+                keys,
+                interval: x.interval,
+            });
+        }
         if !self.output.is_sound() {
             return Err(InferError::Attribute(
                 "the output scale is not a positive number",
             ));
         }
-        // an int8 plus 128 indexes the 256 rows
-        let rows = &self.values[(x.interval.lo + 128) as usize..=(x.interval.hi + 128) as usize];
-        let (lo, hi) = rows
-            .iter()
-            .fold((127, -128), |(lo, hi), &v| (v.min(lo), v.max(hi)));
+        // both ends are keys
+        let (first, last) = (x.interval.lo - keys.lo, x.interval.hi - keys.lo);
         Ok(Fact {
             shape: x.shape.clone(),
-            interval: Interval::new(lo.into(), hi.into())?,
+            interval: span(&self.values[first as usize..=last as usize])?,
             quantization: Some(self.output),
         })
     }
@@ -63,13 +81,13 @@ impl Operator for Table {
             });
         };
         let value = |(index, &value): (usize, &i64)| {
-            let row = usize::try_from(value.saturating_add(128)).ok();
+            let row = usize::try_from(value.saturating_sub(self.lo.into())).ok();
             row.and_then(|row| self.values.get(row))
                 .map(|&v| v.into())
                 .ok_or(EvalError::Range {
                     index,
                     value,
-                    range: INT8,
+                    range: self.keys(),
                 })
         };
         let data = x
@@ -87,14 +105,25 @@ impl Operator for Table {
     fn constrain(&self, b: &mut Builder, x: &[&WireTensor]) -> Result<WireTensor, BuildError> {
         let [x] = x else { return Err(ARITY) };
         let values = self.values.iter().map(|&v| v.into()).collect();
-        b.lookup(&TableFunction::map(-128, values), x)
+        b.lookup(&TableFunction::map(self.lo.into(), values), x)
     }
 
     fn cases() -> Vec<Case<Self>> {
-        vec![Case {
+        let narrow = Self {
+            lo: -2,
+            values: vec![40_000, -7, 0, 70_000, 5],
+            output: Quantization {
+                scale: 0.5,
+                zero_point: 3,
+            },
+        };
+        let every = Case {
             name: "every int8",
             op: Self {
-                values: (0..=255u8).map(|i| i.wrapping_mul(i) as i8).collect(),
+                lo: -128,
+                values: (0..=255u8)
+                    .map(|i| (i.wrapping_mul(i) as i8).into())
+                    .collect(),
                 output: Quantization {
                     scale: 0.01,
                     zero_point: 0,
@@ -102,13 +131,24 @@ impl Operator for Table {
             },
             facts: vec![Fact {
                 shape: vec![256],
-                interval: INT8,
+                interval: Interval { lo: -128, hi: 127 },
                 quantization: Some(Quantization {
                     scale: 1.0,
                     zero_point: 0,
                 }),
             }],
             runs: vec![vec![Tensor::flat((-128..128).collect())]],
-        }]
+        };
+        let few = Case {
+            name: "a few keys",
+            op: narrow,
+            facts: vec![Fact {
+                shape: vec![4],
+                interval: Interval { lo: -2, hi: 1 },
+                quantization: every.facts[0].quantization,
+            }],
+            runs: vec![vec![Tensor::flat(vec![-2, -1, 0, 1])]],
+        };
+        vec![every, few]
     }
 }

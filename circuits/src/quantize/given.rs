@@ -1,27 +1,16 @@
 //! Quantization that a file gives: scales and integers are taken as they are, and only multipliers are rounded.
-//!
-//! Activations of uint8 are int8 here, 128 less with a zero point 128 less: the same real numbers, and the same bits but the top one.
 
-use super::scheme::{SchemeError, Site};
+use super::scheme::{Encoding, SchemeError, Site};
 use crate::onnx::FloatOp;
 use crate::tensor::Quantization;
+use zkinfer_verifier::Dtype;
 
 /// A multiplier of at least this has the precision of onnxruntime's float32.
 const LEAST_MULTIPLIER: f64 = 16_777_216.0;
-/// Multipliers have at most 31 bits.
-const LARGEST_MULTIPLIER: f64 = 2_147_483_647.0;
 /// Shifts in the order of their cost; the last is the finest.
 const SHIFTS: [u32; 4] = [24, 36, 44, 48];
 
-/// An int8 tensor and the integers it may hold.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Encoding {
-    pub(super) quantization: Quantization,
-    pub(super) lo: i8,
-    pub(super) hi: i8,
-}
-
-/// The int8 encoding of a quantization mark; `None` where its integers are no int8 or uint8.
+/// The encoding that a quantization mark gives; `None` for another operator.
 pub(super) fn encoding(op: &FloatOp) -> Option<Encoding> {
     let &FloatOp::Quantize {
         scale,
@@ -32,39 +21,39 @@ pub(super) fn encoding(op: &FloatOp) -> Option<Encoding> {
     else {
         return None;
     };
-    let shift = match (lo, hi) {
-        (0, 255) => 128,
-        (-128, 127) => 0,
-        _ => return None,
-    };
     Some(Encoding {
-        quantization: Quantization {
-            scale,
-            zero_point: zero_point - shift,
-        },
-        lo: -128,
-        hi: 127,
+        quantization: Quantization { scale, zero_point },
+        lo: i32::try_from(lo).ok()?,
+        hi: i32::try_from(hi).ok()?,
     })
 }
 
-impl Encoding {
-    /// The integer nearest to a real number, ties to even.
-    pub(super) fn nearest(&self, value: f64) -> i8 {
-        let steps = f64::from((value / self.quantization.scale) as f32).round_ties_even();
-        let integer = steps + self.quantization.zero_point as f64;
-        integer.clamp(self.lo.into(), self.hi.into()) as i8
-    }
+/// The type of an input whose integers are those of an encoding.
+pub(super) fn dtype(encoding: &Encoding) -> Option<Dtype> {
+    let range = (i64::from(encoding.lo), i64::from(encoding.hi));
+    let types = [Dtype::Int8, Dtype::Uint8, Dtype::Int16];
+    types.into_iter().find(|t| (t.min(), t.max()) == range)
+}
+
+/// The integer that QuantizeLinear gives: the quotient is a float32, ties go to even.
+pub(super) fn nearest(encoding: &Encoding, value: f64) -> i32 {
+    let value = if value.is_nan() { 0.0 } else { value };
+    let steps = f64::from((value / encoding.quantization.scale) as f32).round_ties_even();
+    let integer = steps + encoding.quantization.zero_point as f64;
+    // clamped to 32 bits before the cast
+    integer.clamp(encoding.lo.into(), encoding.hi.into()) as i32
 }
 
 /// The finest shift that no product needs more bits for: the first in order of cost with full precision, else the finest that fits.
-pub(super) fn shift(ratios: &[f64]) -> Option<u32> {
+/// `limit` bounds the multipliers.
+pub(super) fn shift(ratios: &[f64], limit: f64) -> Option<u32> {
     let at = |ratio: f64, shift: u32| (ratio * (1u64 << shift) as f64).round();
     let largest = ratios.iter().fold(0.0f64, |max, &r| max.max(r));
     let smallest = ratios.iter().fold(
         f64::INFINITY,
         |min, &r| if r > 0.0 { min.min(r) } else { min },
     );
-    let fits = |shift: &&u32| at(largest, **shift) <= LARGEST_MULTIPLIER;
+    let fits = |shift: &&u32| at(largest, **shift) <= limit;
     let fine = SHIFTS
         .iter()
         .filter(fits)
@@ -142,6 +131,7 @@ mod tests {
 
     #[test]
     fn shifts_give_the_precision_of_float32() {
+        let shift = |ratios: &[f64]| shift(ratios, 2_147_483_647.0);
         assert_eq!(shift(&[1.0]), Some(24));
         assert_eq!(shift(&[0.01, 0.02]), Some(36));
         assert_eq!(shift(&[1e-5]), Some(44));
@@ -151,23 +141,16 @@ mod tests {
     }
 
     #[test]
-    fn uint8_is_int8_moved_by_128() {
-        let mark = |zero_point, lo, hi| FloatOp::Quantize {
+    fn ties_go_to_even_and_ends_saturate() {
+        let mark = FloatOp::Quantize {
             scale: 0.5,
-            zero_point,
-            lo,
-            hi,
+            zero_point: 3,
+            lo: 0,
+            hi: 255,
         };
-        let unsigned = encoding(&mark(3, 0, 255)).expect("uint8");
-        assert_eq!(unsigned.quantization.zero_point, -125);
-        assert_eq!(unsigned.nearest(0.0), -125);
-        assert_eq!(unsigned.nearest(-100.0), -128);
-        assert_eq!(unsigned.nearest(0.25), -125);
-        assert_eq!(unsigned.nearest(0.75), -123);
-        assert_eq!(
-            encoding(&mark(3, -128, 127)).map(|e| e.quantization.zero_point),
-            Some(3)
-        );
-        assert_eq!(encoding(&mark(0, 0, 65_535)), None);
+        let unsigned = encoding(&mark).expect("uint8");
+        assert_eq!(dtype(&unsigned), Some(Dtype::Uint8));
+        let integers = [-100.0, 0.0, 0.25, 0.75, 1e9].map(|v| nearest(&unsigned, v));
+        assert_eq!(integers, [0, 3, 3, 5, 255]);
     }
 }

@@ -1,16 +1,23 @@
 //! From the float graph to the integer model: which tensors are requantized, and what fuses.
 //!
 //! Conv, MatMul, affine functions and Add make accumulators, each followed by one Requantize that takes in the clamp and the
-//! element-wise function behind it. MaxPool and Layout keep their input's quantization. Sums stay exact and wide until an
-//! accumulator or a model output needs them.
+//! element-wise function behind it; so do products, whose scale is that of their factors. MaxPool and Layout keep their input's quantization;
+//! operators that mix tensors (Gather, Max, Where) bring them to one. Sums stay exact and wide until an accumulator or a model output needs
+//! them. Truth values, indices and other whole numbers have scale 1 and stay exact.
+
+mod mixed;
 
 use super::calibrate::Range;
-use super::given::{self, Encoding};
-use super::scheme::{SchemeError, Site, Target, activation, to_int8};
+use super::given;
+use super::scheme::{Encoding, SchemeError, Site, Target, activation, whole_factors};
 use crate::model::{Model, ModelBuilder, ModelError, Visibilities};
 use crate::onnx::{FloatGraph, FloatNode, FloatOp};
-use crate::ops::{Add, Conv, Layout, MatMul, MaxPool, Op, Operator, Requantize, SumPool, Table};
-use crate::tensor::Quantization;
+use crate::ops::{
+    Add, Compare, Conv, Layout, MatMul, MaxPool, Mul, Op, Operator, Requantize, SumPool, Table,
+};
+use crate::tensor::{Fact, Interval, Quantization};
+use std::collections::BTreeMap;
+use zkinfer_verifier::Dtype;
 
 /// Why a float graph has no integer model.
 #[derive(Debug, thiserror::Error)]
@@ -36,15 +43,15 @@ pub enum QuantizeError {
         /// ONNX node or input whose output it is.
         tensor: String,
     },
-    /// A quantization of other integers than int8 and uint8.
-    #[error("`{tensor}` is quantized to [{lo}, {hi}]; expected int8 or uint8")]
+    /// An input is quantized to integers that no statement has.
+    #[error("`{tensor}` is quantized to [{lo}, {hi}]; expected int8, uint8 or int16")]
     Integers {
-        /// ONNX node.
+        /// ONNX input.
         tensor: String,
         /// Least integer.
-        lo: i64,
+        lo: i32,
         /// Largest integer.
-        hi: i64,
+        hi: i32,
     },
     /// A scale does not fit.
     #[error(transparent)]
@@ -81,17 +88,15 @@ pub fn quantize(
         builder: ModelBuilder::new(visibilities),
         tensors: vec![None; graph.nodes.len()],
         done: vec![false; graph.nodes.len()],
+        encoded: BTreeMap::new(),
         multiplier_errors: vec![None; graph.nodes.len()],
     };
     for &id in &graph.inputs {
         let node = &graph.nodes[id];
-        let quantization = match plan.mark_behind(id) {
-            Some(mark) => plan.encoding(mark)?.quantization,
-            None => plan.activation(id)?,
-        };
+        let (dtype, quantization) = plan.input_type(id)?;
         let tensor = plan
             .builder
-            .input(&node.name, node.shape.clone(), quantization)?;
+            .input(&node.name, node.shape.clone(), dtype, quantization)?;
         plan.settle(id, tensor);
     }
     for id in 0..graph.nodes.len() {
@@ -100,7 +105,7 @@ pub fn quantize(
         }
     }
     for (name, id) in &graph.outputs {
-        let tensor = plan.int8(*id)?;
+        let tensor = plan.output(*id)?;
         plan.builder.output(name, tensor)?;
     }
     Ok(Quantized {
@@ -117,40 +122,32 @@ struct Plan<'a> {
     builder: ModelBuilder,
     tensors: Vec<Option<usize>>,
     done: Vec<bool>,
+    /// Nodes brought to another encoding: by node, bits of the scale, and zero point.
+    encoded: BTreeMap<(usize, u64, i64), usize>,
     multiplier_errors: Vec<Option<f64>>,
 }
 
-impl Plan<'_> {
+/// Widest interval of whole numbers that a table is made for.
+const MAX_WHOLE_KEYS: u64 = 1 << 16;
+/// Widest interval of another tensor that a table is made for without requantizing it first.
+const MAX_KEYS: u64 = 1 << 9;
+
+impl<'a> Plan<'a> {
     fn settle(&mut self, id: usize, tensor: usize) {
         self.tensors[id] = Some(tensor);
         self.done[id] = true;
     }
 
-    /// The quantization that the mark `id` gives.
-    fn encoding(&self, id: usize) -> Result<Encoding, QuantizeError> {
-        let node = &self.graph.nodes[id];
-        given::encoding(&node.op).ok_or_else(|| match node.op {
-            FloatOp::Quantize { lo, hi, .. } => QuantizeError::Integers {
-                tensor: node.name.clone(),
-                lo,
-                hi,
-            },
-            _ => QuantizeError::Uncalibrated {
-                tensor: node.name.clone(),
-            },
-        })
+    /// The encoding that the mark `id`, or one that alone reads `id`, gives.
+    fn given(&self, id: usize) -> Option<Encoding> {
+        let encoding = |id: usize| given::encoding(&self.graph.nodes[id].op);
+        encoding(id).or_else(|| encoding(self.sole_reader(id)?))
     }
 
-    /// The mark that alone reads `id`.
-    fn mark_behind(&self, id: usize) -> Option<usize> {
-        let is_mark = |&next: &usize| matches!(self.graph.nodes[next].op, FloatOp::Quantize { .. });
-        self.sole_reader(id).filter(is_mark)
-    }
-
-    /// The int8 quantization of a node's calibrated range, or the one its mark gives.
-    fn activation(&self, id: usize) -> Result<Quantization, QuantizeError> {
-        if let FloatOp::Quantize { .. } = self.graph.nodes[id].op {
-            return Ok(self.encoding(id)?.quantization);
+    /// The encoding that the file gives a node, or the int8 encoding of its calibrated range.
+    fn activation(&self, id: usize) -> Result<Encoding, QuantizeError> {
+        if let Some(encoding) = self.given(id) {
+            return Ok(encoding);
         }
         let Some(&Range { lo, hi }) = self.ranges.get(id) else {
             return Err(QuantizeError::Uncalibrated {
@@ -164,27 +161,85 @@ impl Plan<'_> {
         })
     }
 
-    /// The model tensor of an earlier float node.
-    fn tensor(&self, id: usize) -> Result<usize, QuantizeError> {
-        let node = &self.graph.nodes[id];
-        let missing = || SchemeError::Operator {
+    /// Type and quantization of a model input.
+    fn input_type(&self, id: usize) -> Result<(Dtype, Quantization), QuantizeError> {
+        let dtype = match self.graph.nodes[id].op {
+            FloatOp::Input { dtype } => dtype,
+            _ => None,
+        };
+        Ok(match dtype {
+            Some(dtype) => (dtype, Encoding::whole(0, 0).quantization),
+            None => {
+                let encoding = self.activation(id)?;
+                let dtype = given::dtype(&encoding).ok_or_else(|| QuantizeError::Integers {
+                    tensor: self.graph.nodes[id].name.clone(),
+                    lo: encoding.lo,
+                    hi: encoding.hi,
+                })?;
+                (dtype, encoding.quantization)
+            }
+        })
+    }
+
+    fn missing(&self, node: &FloatNode) -> SchemeError {
+        SchemeError::Operator {
             node: node.name.clone(),
             op: node.op.name(),
-        };
+        }
+    }
+
+    /// The model tensor of an earlier float node.
+    fn tensor(&self, id: usize) -> Result<usize, QuantizeError> {
+        let missing = || self.missing(&self.graph.nodes[id]);
         Ok(self.tensors[id].ok_or_else(missing)?)
     }
 
-    /// The quantization of a model tensor; accumulators are never asked for.
-    fn quantization(&self, node: &FloatNode, tensor: usize) -> Result<Quantization, QuantizeError> {
-        let missing = || SchemeError::Operator {
-            node: node.name.clone(),
-            op: node.op.name(),
-        };
-        Ok(self
-            .builder
-            .fact(tensor)
-            .and_then(|f| f.quantization)
-            .ok_or_else(missing)?)
+    /// What is known about a model tensor that is no accumulator.
+    fn known(
+        &self,
+        node: &FloatNode,
+        tensor: usize,
+    ) -> Result<(Fact, Quantization), QuantizeError> {
+        let fact = self.builder.fact(tensor).cloned();
+        let known = fact.and_then(|fact| Some((fact.quantization?, fact)));
+        let (quantization, fact) = known.ok_or_else(|| self.missing(node))?;
+        Ok((fact, quantization))
+    }
+
+    /// A float node with what is known about the tensors before it.
+    fn site<'b>(
+        &self,
+        node: &'b FloatNode,
+        tensors: &[usize],
+        target: Option<&'b Target>,
+    ) -> Result<Site<'b>, QuantizeError>
+    where
+        'a: 'b,
+    {
+        let known = tensors.iter().map(|&t| self.known(node, t));
+        let known = known.collect::<Result<Vec<_>, _>>()?;
+        Ok(Site {
+            node,
+            inputs: known
+                .iter()
+                .map(|(_, quantization)| *quantization)
+                .collect(),
+            intervals: known.iter().map(|(fact, _)| fact.interval).collect(),
+            target,
+            given: match node.op {
+                FloatOp::Conv { .. } | FloatOp::MatMul { .. } => {
+                    self.graph.given.as_ref().and_then(|g| g.get(&node.name))
+                }
+                _ => None,
+            },
+            precise: self.graph.given.is_some(),
+        })
+    }
+
+    /// Whether a tensor holds whole numbers as themselves.
+    fn is_whole(&self, node: &FloatNode, tensor: usize) -> Result<bool, QuantizeError> {
+        let (_, quantization) = self.known(node, tensor)?;
+        Ok(quantization == Encoding::whole(0, 0).quantization)
     }
 
     fn sole_reader(&self, id: usize) -> Option<usize> {
@@ -194,10 +249,9 @@ impl Plan<'_> {
         }
     }
 
-    /// What the requantization that starts at `id` must produce, and the float nodes behind it that it takes in.
-    fn target(&self, id: usize) -> Result<(Target, Vec<usize>), QuantizeError> {
+    /// What the requantization that starts at `id` must produce, and the last float node it takes in.
+    fn target(&self, id: usize) -> Result<(Target, usize), QuantizeError> {
         let nodes = &self.graph.nodes;
-        let mut taken = vec![id];
         let mut end = id;
         let mut bounds = match nodes[id].op {
             FloatOp::Clamp { lo, hi } => Some((lo, hi)),
@@ -208,51 +262,41 @@ impl Plan<'_> {
         {
             bounds = Some((*lo, *hi));
             end = next;
-            taken.push(end);
         }
         let (lo, hi) = bounds.unwrap_or((f32::NEG_INFINITY, f32::INFINITY));
-        if let Some(mark) = self.mark_behind(end) {
-            let encoding = self.encoding(mark)?;
-            taken.push(mark);
-            let target = Target {
-                clamped: encoding.quantization,
-                lo: encoding.nearest(lo.into()),
-                hi: encoding.nearest(hi.into()),
-                activation: None,
-            };
-            return Ok((target, taken));
-        }
-        let clamped = self.activation(end)?;
-        let (lo, hi) = (to_int8(lo.into(), clamped), to_int8(hi.into(), clamped));
+        let clamped = self.activation(end)?.between(lo.into(), hi.into());
         let mut activation = None;
         if let Some(next) = self.sole_reader(end)
-            && let FloatOp::Unary(function) = nodes[next].op
+            && let FloatOp::Unary(function) = &nodes[next].op
         {
-            end = self.mark_behind(next).unwrap_or(next);
-            activation = Some((function, self.activation(end)?));
-            taken.extend([next, end]);
+            activation = Some((function.clone(), self.result(next)?));
+            end = next;
         }
-        let target = Target {
-            clamped,
-            lo,
-            hi,
-            activation,
-        };
-        Ok((target, taken))
+        Ok((
+            Target {
+                clamped,
+                activation,
+            },
+            end,
+        ))
     }
 
-    /// The requantization of `tensor` that ends the float nodes `taken`.
-    fn end(
-        &mut self,
-        site: &Site<'_>,
-        tensor: usize,
-        taken: &[usize],
-    ) -> Result<(), QuantizeError> {
-        for &id in taken {
-            self.done[id] = true;
+    /// The encoding of what a table makes: wider than int8 where all readers add, multiply or average it.
+    fn result(&self, id: usize) -> Result<Encoding, QuantizeError> {
+        let precise = |&reader: &usize| {
+            let reader = self.graph.nodes.get(reader);
+            reader.is_some_and(|node| matches!(node.op, FloatOp::SumPool { .. } | FloatOp::Mul))
+        };
+        let Some(&Range { lo, hi }) = self.ranges.get(id) else {
+            return self.activation(id);
+        };
+        if !self.readers[id].is_empty()
+            && self.readers[id].iter().all(precise)
+            && let Some(encoding) = Encoding::int16(lo, hi)
+        {
+            return Ok(encoding);
         }
-        let end = taken.last().copied().unwrap_or_default();
-        self.requantize(site, tensor, end)
+        self.activation(id)
     }
 
     /// A requantization of `tensor`, imported from `site`.
@@ -279,88 +323,140 @@ impl Plan<'_> {
             .iter()
             .map(|&i| self.tensor(i))
             .collect::<Result<Vec<_>, _>>()?;
-        let quantizations = inputs
-            .iter()
-            .map(|&t| self.quantization(node, t))
-            .collect::<Result<Vec<_>, _>>()?;
-        let mut site = Site {
-            node,
-            inputs: quantizations,
-            target: None,
-            given: graph.given.as_ref().and_then(|g| g.get(&node.name)),
-            precise: graph.given.is_some(),
-        };
-        if let FloatOp::Conv { .. } | FloatOp::MatMul { .. } = node.op {
-        } else {
-            site.given = None;
-        }
-        let kept: Op = match node.op {
-            FloatOp::Input => return Ok(()),
+        let site = self.site(node, &inputs, None)?;
+        let kept: Op = match &node.op {
+            FloatOp::Input { .. } => return Ok(()),
             FloatOp::Layout { .. } => Layout::import(&site)?.into(),
             FloatOp::MaxPool { .. } => MaxPool::import(&site)?.into(),
             FloatOp::SumPool { .. } => SumPool::import(&site)?.into(),
-            FloatOp::Quantize { .. } => return self.mark(id, inputs[0]),
-            FloatOp::Unary(function) => {
-                let end = self.mark_behind(id).unwrap_or(id);
-                let output = self.activation(end)?;
-                let narrow = inputs
-                    .first()
-                    .and_then(|&t| self.builder.fact(t))
-                    .is_some_and(|f| f.is_int8());
-                let clamped = if narrow {
-                    site.input(0)?
-                } else {
-                    self.activation(node.inputs[0])?
-                };
-                let target = Target {
-                    clamped,
-                    lo: -128,
-                    hi: 127,
-                    activation: Some((function, output)),
-                };
-                site.target = Some(&target);
-                if !narrow {
-                    return self.end(&site, inputs[0], &[id, end]);
-                }
-                let tensor =
-                    self.builder
-                        .node(&node.name, Table::import(&site)?.into(), &inputs)?;
-                self.done[id] = true;
-                self.settle(end, tensor);
+            FloatOp::Compare(_) => {
+                let inputs = self.comparable(id)?;
+                Compare::import(&self.site(node, &inputs, None)?)
+                    .map(|op| self.builder.node(&node.name, op.into(), &inputs))?
+                    .map(|tensor| self.settle(id, tensor))?;
                 return Ok(());
             }
-            FloatOp::Clamp { lo, hi } if self.keeps_scale(id, lo, hi) => {
-                let clamped = site.input(0)?;
+            FloatOp::Gather { .. } | FloatOp::Extremum { .. } | FloatOp::Select => {
+                return self.mixed(id);
+            }
+            FloatOp::Mul => {
+                let op = Mul::import(&site)?.into();
+                let product = self.builder.node(&node.name, op, &inputs)?;
+                return self.narrowed(id, product);
+            }
+            FloatOp::Unary(_) => return self.unary(id, inputs[0]),
+            FloatOp::Quantize { .. } => return self.mark(id, inputs[0]),
+            FloatOp::Clamp { lo, hi } if self.keeps_scale(id, *lo, *hi) => {
+                let (fact, quantization) = self.known(node, inputs[0])?;
+                let end = |v: i64| i32::try_from(v).map_err(|_| self.missing(node));
+                let encoding = Encoding {
+                    quantization,
+                    lo: end(fact.interval.lo)?,
+                    hi: end(fact.interval.hi)?,
+                };
                 let target = Target {
-                    clamped,
-                    lo: to_int8(lo.into(), clamped),
-                    hi: to_int8(hi.into(), clamped),
+                    clamped: encoding.between((*lo).into(), (*hi).into()),
                     activation: None,
                 };
-                site.target = Some(&target);
-                return self.end(&site, inputs[0], &[id]);
+                return self.requantize(&self.site(node, &inputs, Some(&target))?, inputs[0], id);
             }
             FloatOp::Clamp { .. } => {
-                let (target, taken) = self.target(id)?;
-                site.target = Some(&target);
-                return self.end(&site, inputs[0], &taken);
+                let (target, end) = self.target(id)?;
+                self.take_in(id, end);
+                return self.requantize(&self.site(node, &inputs, Some(&target))?, inputs[0], end);
             }
+            FloatOp::Add { .. } if self.is_exact_sum(id, &inputs)? => Add::import(&site)?.into(),
             FloatOp::Conv { .. }
             | FloatOp::Affine { .. }
             | FloatOp::MatMul { .. }
             | FloatOp::Add { .. } => {
-                let (target, taken) = self.target(id)?;
-                site.target = Some(&target);
+                let (target, end) = self.target(id)?;
+                let site = self.site(node, &inputs, Some(&target))?;
                 let op: Op = match node.op {
                     FloatOp::MatMul { .. } => MatMul::import(&site)?.into(),
                     FloatOp::Add { .. } => Add::import(&site)?.into(),
                     _ => Conv::import(&site)?.into(),
                 };
                 let accumulator = self.builder.node(&node.name, op, &inputs)?;
-                return self.end(&site, accumulator, &taken);
+                self.take_in(id, end);
+                return self.requantize(&site, accumulator, end);
             }
+            _ => return Err(self.missing(node).into()),
         };
         let tensor = self.builder.node(&node.name, kept, &inputs)?;
+        self.settle(id, tensor);
+        Ok(())
+    }
+
+    /// Marks the nodes from `id` up to `end`, which a requantization takes in.
+    fn take_in(&mut self, id: usize, end: usize) {
+        let mut at = Some(id);
+        while let Some(node) = at.filter(|&node| node != end) {
+            self.done[node] = true;
+            at = self.sole_reader(node);
+        }
+    }
+
+    /// Whether two tensors are added without rounding: whole numbers, or where what follows needs the digits.
+    fn is_exact_sum(&self, id: usize, inputs: &[usize]) -> Result<bool, QuantizeError> {
+        let node = &self.graph.nodes[id];
+        let [left, right] = inputs else {
+            return Ok(false);
+        };
+        let scales = [
+            self.known(node, *left)?.1.scale,
+            self.known(node, *right)?.1.scale,
+        ];
+        let whole = self.is_whole(node, *left)? && self.is_whole(node, *right)?;
+        Ok(whole || (self.needs_digits(id) && whole_factors(scales).is_some()))
+    }
+
+    /// Whether all that reads a node divides it by its own size, so that int8 steps would show.
+    fn needs_digits(&self, id: usize) -> bool {
+        let readers = &self.readers[id];
+        let divides = |&reader: &usize| {
+            let reader = self.graph.nodes.get(reader);
+            reader.is_some_and(|node| matches!(node.op, FloatOp::Normalize { .. }))
+        };
+        !readers.is_empty() && readers.iter().all(divides)
+    }
+
+    /// A function of one tensor: a table of its integers, or of the int8 it is requantized to.
+    fn unary(&mut self, id: usize, x: usize) -> Result<(), QuantizeError> {
+        let graph = self.graph;
+        let node = &graph.nodes[id];
+        let FloatOp::Unary(function) = &node.op else {
+            return Err(self.missing(node).into());
+        };
+        let (fact, quantization) = self.known(node, x)?;
+        let whole = self.is_whole(node, x)?;
+        let widest = if whole { MAX_WHOLE_KEYS } else { MAX_KEYS };
+        let direct = fact.interval.width() <= widest;
+        let output = match direct && whole && self.given(id).is_none() {
+            true => whole_values(function, fact.interval),
+            false => None,
+        };
+        let output = output.map_or_else(|| self.result(id), Ok)?;
+        let clamped = if direct {
+            // `Table` reads the input as it is
+            Encoding {
+                quantization,
+                lo: 0,
+                hi: 0,
+            }
+        } else {
+            self.activation(node.inputs[0])?
+        };
+        let target = Target {
+            clamped,
+            activation: Some((function.clone(), output)),
+        };
+        let site = self.site(node, &[x], Some(&target))?;
+        if !direct {
+            return self.requantize(&site, x, id);
+        }
+        let table = Table::import(&site)?;
+        let tensor = self.builder.node(&node.name, table.into(), &[x])?;
         self.settle(id, tensor);
         Ok(())
     }
@@ -369,65 +465,110 @@ impl Plan<'_> {
     fn keeps_scale(&self, id: usize, lo: f32, hi: f32) -> bool {
         let exact = |bound: f32| bound == 0.0 || bound.is_infinite();
         let next = self.sole_reader(id).map(|next| &self.graph.nodes[next].op);
-        let given = matches!(next, Some(FloatOp::Quantize { .. } | FloatOp::Unary(_)));
-        self.graph.given.is_some() && !given && exact(lo) && exact(hi)
+        let fuses = matches!(next, Some(FloatOp::Unary(_)));
+        let given = self.graph.given.is_some() && self.given(id).is_none();
+        given && !fuses && exact(lo) && exact(hi)
     }
 
-    /// The tensor of a quantization mark that stands alone: the one it reads, where that has the quantization it gives.
+    /// The tensor of a quantization mark: the one it reads, where that has the encoding already.
     fn mark(&mut self, id: usize, tensor: usize) -> Result<(), QuantizeError> {
-        let node = &self.graph.nodes[id];
-        let encoding = self.encoding(id)?;
-        let fact = self.builder.fact(tensor);
-        if fact.is_some_and(|f| f.is_int8() && f.quantization == Some(encoding.quantization)) {
+        let graph = self.graph;
+        let node = &graph.nodes[id];
+        let encoding = self.activation(id)?;
+        let (fact, quantization) = self.known(node, tensor)?;
+        let (lo, hi) = (i64::from(encoding.lo), i64::from(encoding.hi));
+        let inside = fact.interval.lo >= lo && fact.interval.hi <= hi;
+        if inside && quantization == encoding.quantization {
+            self.settle(id, tensor);
+            return Ok(());
+        }
+        // a table rounds ties as the file's runtime does; it must not be longer than what it serves
+        let ends = (
+            i32::try_from(fact.interval.lo),
+            i32::try_from(fact.interval.hi),
+        );
+        if let (Ok(first), Ok(last)) = ends
+            && fact.interval.width() <= MAX_KEYS + 2 * fact.len() as u64
+        {
+            let value = |q: i32| given::nearest(&encoding, quantization.dequantize(q.into()));
+            let table = Table {
+                lo: first,
+                values: (first..=last).map(value).collect(),
+                output: encoding.quantization,
+            };
+            let tensor = self.builder.node(&node.name, table.into(), &[tensor])?;
             self.settle(id, tensor);
             return Ok(());
         }
         let target = Target {
-            clamped: encoding.quantization,
-            lo: encoding.lo,
-            hi: encoding.hi,
+            clamped: encoding,
             activation: None,
         };
-        let site = Site {
-            node,
-            inputs: vec![self.quantization(node, tensor)?],
-            target: Some(&target),
-            given: None,
-            precise: true,
-        };
-        self.requantize(&site, tensor, id)
+        self.requantize_as_it_is(id, tensor, &target, id)
     }
 
-    /// The model tensor of a float node as int8, requantized if it is wider.
-    fn int8(&mut self, id: usize) -> Result<usize, QuantizeError> {
-        let tensor = self.tensor(id)?;
-        if self.builder.fact(tensor).is_some_and(|f| f.is_int8()) {
-            return Ok(tensor);
-        }
+    /// `tensor` computes node `id` exactly: narrow it to what its calibration allows, unless it may stay as it is.
+    fn narrowed(&mut self, id: usize, tensor: usize) -> Result<(), QuantizeError> {
         let node = &self.graph.nodes[id];
-        let clamped = self.activation(id)?;
-        let target = Target {
-            clamped,
-            lo: -128,
-            hi: 127,
-            activation: None,
-        };
-        // the tensor itself is requantized, whatever made it
+        let (fact, _) = self.known(node, tensor)?;
+        let keeps = self.is_whole(node, tensor)? || self.needs_digits(id);
+        if keeps && fact.interval.max_abs() < 1 << 31 {
+            self.settle(id, tensor);
+            return Ok(());
+        }
+        let (target, end) = self.target(id)?;
+        self.take_in(id, end);
+        self.requantize_as_it_is(id, tensor, &target, end)
+    }
+
+    /// Requantizes a tensor whatever made it.
+    fn requantize_as_it_is(
+        &mut self,
+        id: usize,
+        tensor: usize,
+        target: &Target,
+        end: usize,
+    ) -> Result<(), QuantizeError> {
         let plain = FloatNode {
             op: FloatOp::Clamp {
                 lo: f32::MIN,
                 hi: f32::MAX,
             },
-            ..node.clone()
+            ..self.graph.nodes[id].clone()
         };
-        let site = Site {
-            node: &plain,
-            inputs: vec![self.quantization(node, tensor)?],
-            target: Some(&target),
-            given: None,
-            precise: false,
+        self.requantize(&self.site(&plain, &[tensor], Some(target))?, tensor, end)
+    }
+
+    /// The model tensor of an output: int8, or whole numbers as they are.
+    fn output(&mut self, id: usize) -> Result<usize, QuantizeError> {
+        let tensor = self.tensor(id)?;
+        let node = &self.graph.nodes[id];
+        let (fact, _) = self.known(node, tensor)?;
+        let whole = self.is_whole(node, tensor)? && fact.dtype().is_some();
+        let given = self.graph.given.is_some() && fact.interval.max_abs() < 1 << 16;
+        if fact.is_int8() || whole || given {
+            return Ok(tensor);
+        }
+        let target = Target {
+            clamped: self.activation(id)?,
+            activation: None,
         };
-        self.requantize(&site, tensor, id)?;
+        self.requantize_as_it_is(id, tensor, &target, id)?;
         self.tensor(id)
     }
+}
+
+/// The encoding of a function's values on whole numbers, when they are whole numbers too.
+fn whole_values(function: &crate::onnx::Expression, interval: Interval) -> Option<Encoding> {
+    let (mut least, mut largest) = (i32::MAX, i32::MIN);
+    for x in interval.lo..=interval.hi {
+        // at most 2^16 integers, of at most 32 bits
+        let value = function.value(x as f64);
+        if value.fract() != 0.0 || value.abs() >= f64::from(1 << 30) || value.is_nan() {
+            return None;
+        }
+        least = least.min(value as i32);
+        largest = largest.max(value as i32);
+    }
+    Some(Encoding::whole(least, largest))
 }

@@ -4,9 +4,9 @@
 //! it. All arithmetic is IEEE f64 in a fixed order, so that a model and its calibration give the same integers everywhere.
 
 use super::given;
-use crate::onnx::{FloatNode, FloatOp, Function, Given};
+use crate::onnx::{Expression, FloatNode, FloatOp, Given, Relation};
 use crate::ops::Requantize;
-use crate::tensor::{ConvGeometry, Quantization};
+use crate::tensor::{ConvGeometry, Interval, Quantization};
 
 /// Shifts that are tried, in multiples of the limb width 12.
 const SHIFTS: [u32; 3] = [24, 36, 12];
@@ -67,43 +67,95 @@ pub enum SchemeError {
     },
 }
 
+/// What the integers of a tensor stand for, and which integers there are.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Encoding {
+    /// Scale and zero point.
+    pub quantization: Quantization,
+    /// Least integer.
+    pub lo: i32,
+    /// Largest integer.
+    pub hi: i32,
+}
+
+impl Encoding {
+    /// The nearest integer that is there; the one for 0 where the value is no number.
+    pub fn nearest(&self, value: f64) -> i32 {
+        let q = self.quantization;
+        let value = if value.is_nan() { 0.0 } else { value };
+        // clamped to 32 bits before the cast
+        (value / q.scale + q.zero_point as f64)
+            .round()
+            .clamp(self.lo.into(), self.hi.into()) as i32
+    }
+
+    /// The same, with integers only between those of two values.
+    pub fn between(self, lo: f64, hi: f64) -> Self {
+        Self {
+            lo: self.nearest(lo),
+            hi: self.nearest(hi),
+            ..self
+        }
+    }
+
+    /// Whole numbers as themselves.
+    pub fn whole(lo: i32, hi: i32) -> Self {
+        let quantization = Quantization {
+            scale: 1.0,
+            zero_point: 0,
+        };
+        Self {
+            quantization,
+            lo,
+            hi,
+        }
+    }
+
+    /// Sixteen bits around 0 for values in [lo, hi].
+    pub(super) fn int16(lo: f64, hi: f64) -> Option<Self> {
+        let scale = lo.abs().max(hi.abs()) / 32767.0;
+        let quantization = Quantization {
+            scale,
+            zero_point: 0,
+        };
+        (scale.is_finite() && scale > 1e-30).then_some(Self {
+            quantization,
+            lo: -32768,
+            hi: 32767,
+        })
+    }
+}
+
 /// What a requantization must produce.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Target {
-    /// The int8 tensor after rounding and clamping, before any activation table.
-    pub clamped: Quantization,
-    /// Least value of it.
-    pub lo: i8,
-    /// Largest value of it.
-    pub hi: i8,
-    /// The activation and the quantization of its result.
-    pub activation: Option<(Function, Quantization)>,
+    /// The tensor after rounding and clamping, before any activation table.
+    pub clamped: Encoding,
+    /// The activation and the encoding of its result.
+    pub activation: Option<(Expression, Encoding)>,
 }
 
 impl Target {
     /// Quantization of the requantized tensor.
     pub fn output(&self) -> Quantization {
-        self.activation.map_or(self.clamped, |(_, output)| output)
+        let last = self.activation.as_ref().map_or(&self.clamped, |a| &a.1);
+        last.quantization
     }
 }
 
-/// The int8 quantization of values in [lo, hi], which includes 0; `None` when the range is degenerate.
-pub(super) fn activation(lo: f64, hi: f64) -> Option<Quantization> {
+/// The int8 encoding of values in [lo, hi], which includes 0; `None` when the range is degenerate.
+pub(super) fn activation(lo: f64, hi: f64) -> Option<Encoding> {
     let scale = (hi - lo) / 255.0;
     if !(scale.is_finite() && scale > 1e-30) {
         return None;
     }
     // lo ≤ 0 ≤ hi puts the result between −128 and 127 but for rounding
     let zero_point = (-128.0 - lo / scale).round().clamp(-128.0, 127.0) as i64;
-    Some(Quantization { scale, zero_point })
-}
-
-/// The int8 nearest to a real number.
-pub(crate) fn to_int8(value: f64, q: Quantization) -> i8 {
-    // clamped to the int8 range; NaN is refused at every door
-    (value / q.scale + q.zero_point as f64)
-        .round()
-        .clamp(-128.0, 127.0) as i8
+    Some(Encoding {
+        quantization: Quantization { scale, zero_point },
+        lo: -128,
+        hi: 127,
+    })
 }
 
 /// A float node and the quantization around it.
@@ -113,6 +165,8 @@ pub struct Site<'a> {
     pub node: &'a FloatNode,
     /// Quantization of the integer tensors that stand for its inputs.
     pub inputs: Vec<Quantization>,
+    /// Their proved intervals.
+    pub intervals: Vec<Interval>,
     /// What the requantization of its result must produce; `None` where nothing is requantized.
     pub target: Option<&'a Target>,
     /// What a quantized file gives for the node.
@@ -122,7 +176,7 @@ pub struct Site<'a> {
 }
 
 impl Site<'_> {
-    fn wrong_operator(&self) -> SchemeError {
+    pub(crate) fn wrong_operator(&self) -> SchemeError {
         SchemeError::Operator {
             node: self.node.name.clone(),
             op: self.node.op.name(),
@@ -253,7 +307,7 @@ impl Site<'_> {
             return Ok(scales);
         }
         let x = self.input(0)?.scale;
-        let least = self.target()?.clamped.scale / x / f64::from(1u32 << 14);
+        let least = self.target()?.clamped.quantization.scale / x / f64::from(1u32 << 14);
         let scale = |(row, &bias): (&[f32], &f32)| {
             let largest = row
                 .iter()
@@ -292,7 +346,7 @@ impl Site<'_> {
 
     /// Ratio of the accumulator's scale to the target's, per channel, and the elements that share a channel.
     pub(crate) fn ratios(&self) -> Result<(Vec<f64>, usize), SchemeError> {
-        let target = self.target()?.clamped.scale;
+        let target = self.target()?.clamped.quantization.scale;
         let weighted = |weights: &[f32], per_channel: usize, bias: &[f32]| {
             let x = self.input(0)?.scale;
             let scales = self.weight_scales(weights, per_channel, bias)?;
@@ -316,6 +370,13 @@ impl Site<'_> {
 
     /// Fixed-point ratios of two input scales to the output's, signed.
     pub(crate) fn sum_factors(&self) -> Result<[i64; 2], SchemeError> {
+        if self.exact_sum().is_some()
+            && let FloatOp::Add { signs } = &self.node.op
+        {
+            let factors = whole_factors([self.input(0)?.scale, self.input(1)?.scale]);
+            let [left, right] = factors.ok_or_else(|| self.wrong_operator())?;
+            return Ok([left * i64::from(signs[0]), right * i64::from(signs[1])]);
+        }
         let (ratios, shift) = self.sum_ratios()?;
         // `fixed` accepted both
         let factor = |ratio: f64| (ratio * f64::from(1u32 << shift)).round() as i64;
@@ -326,7 +387,7 @@ impl Site<'_> {
         let FloatOp::Add { signs } = &self.node.op else {
             return Err(self.wrong_operator());
         };
-        let target = self.target()?.clamped.scale;
+        let target = self.target()?.clamped.quantization.scale;
         let ratio = |i: usize| Ok(f64::from(signs[i]) * self.input(i)?.scale / target);
         let ratios = [ratio(0)?, ratio(1)?];
         let largest = ratios[0].abs().max(ratios[1].abs());
@@ -340,17 +401,19 @@ impl Site<'_> {
     }
 
     /// Multipliers and shift for ratios: shift 24, 36 where a multiplier would be below 2^10, 12 where one would pass 31 bits.
-    fn fixed(&self, ratios: &[f64]) -> Result<(Vec<u32>, u32), SchemeError> {
+    /// Less where the products would pass 2^61.
+    fn fixed(&self, ratios: &[f64], widest: u64) -> Result<(Vec<u32>, u32), SchemeError> {
         let at = |ratio: f64, shift: u32| (ratio * (1u64 << shift) as f64).round();
         let largest = ratios.iter().fold(0.0f64, |max, &r| max.max(r));
         let smallest = ratios.iter().fold(
             f64::INFINITY,
             |min, &r| if r > 0.0 { min.min(r) } else { min },
         );
-        let fits = |shift: u32| at(largest, shift) <= LARGEST_MULTIPLIER;
+        let room = (1u64 << 61) as f64 / widest.max(1) as f64;
+        let fits = |shift: u32| at(largest, shift) <= LARGEST_MULTIPLIER.min(room);
         let [usual, fine, coarse] = SHIFTS;
         let precise = if self.precise {
-            given::shift(ratios)
+            given::shift(ratios, LARGEST_MULTIPLIER.min(room))
         } else {
             None
         };
@@ -362,6 +425,8 @@ impl Site<'_> {
             usual
         } else if fits(coarse) {
             coarse
+        } else if let Some(least) = (1..coarse).rev().find(|&shift| fits(shift)) {
+            least
         } else {
             return Err(SchemeError::Multiplier {
                 node: self.node.name.clone(),
@@ -374,11 +439,12 @@ impl Site<'_> {
     /// The requantization of the node's accumulator, or of its int8 input where it has no accumulator.
     pub(crate) fn requantization(&self) -> Result<Requantize, SchemeError> {
         let target = self.target()?;
+        let clamped = target.clamped;
         let (multipliers, shift, inner) = if let FloatOp::Add { .. } = self.node.op {
             (vec![1], self.sum_ratios()?.1, 1)
         } else {
             let (ratios, inner) = self.ratios()?;
-            let (multipliers, shift) = self.fixed(&ratios)?;
+            let (multipliers, shift) = self.fixed(&ratios, self.widest()?)?;
             (multipliers, shift, inner)
         };
         let accumulated = matches!(
@@ -397,11 +463,11 @@ impl Site<'_> {
             inner,
             multipliers,
             shift,
-            zero_point: target.clamped.zero_point,
-            lo: target.lo,
-            hi: target.hi,
+            zero_point: clamped.quantization.zero_point,
+            lo: clamped.lo,
+            hi: clamped.hi,
             table: if target.activation.is_some() {
-                self.table(target.clamped)?
+                self.rows(clamped)?
             } else {
                 Vec::new()
             },
@@ -409,15 +475,101 @@ impl Site<'_> {
         })
     }
 
-    /// The activation of every int8 of quantization `x`.
-    pub(crate) fn table(&self, x: Quantization) -> Result<Vec<i8>, SchemeError> {
-        let (function, output) = self
-            .target()?
-            .activation
-            .ok_or_else(|| self.wrong_operator())?;
-        Ok((-128..128)
-            .map(|q| to_int8(function.value(x.dequantize(q)), output))
-            .collect())
+    /// The activation of every integer of encoding `x`.
+    fn rows(&self, x: Encoding) -> Result<Vec<i32>, SchemeError> {
+        let activation = self.target()?.activation.as_ref();
+        let (function, output) = activation.ok_or_else(|| self.wrong_operator())?;
+        let value = |q: i32| function.value(x.quantization.dequantize(q.into()));
+        let nearest = |value: f64| match self.precise {
+            true => given::nearest(output, value),
+            false => output.nearest(value),
+        };
+        Ok((x.lo..=x.hi).map(|q| nearest(value(q))).collect())
+    }
+
+    /// The activation of every integer that the input can be, and the first of them.
+    pub(crate) fn table(&self) -> Result<(i32, Vec<i32>), SchemeError> {
+        let x = self.intervals.first().zip(self.inputs.first());
+        let (interval, quantization) = x.ok_or_else(|| self.wrong_operator())?;
+        let ends = (i32::try_from(interval.lo), i32::try_from(interval.hi));
+        let (Ok(lo), Ok(hi)) = ends else {
+            return Err(self.wrong_operator());
+        };
+        let encoding = Encoding {
+            quantization: *quantization,
+            lo,
+            hi,
+        };
+        Ok((lo, self.rows(encoding)?))
+    }
+
+    /// Largest |x − zero point| of what is requantized: the accumulator's when it has one, by its weights.
+    fn widest(&self) -> Result<u64, SchemeError> {
+        let x = self.intervals.first().zip(self.inputs.first());
+        let (interval, quantization) = x.ok_or_else(|| self.wrong_operator())?;
+        let centred = (interval.lo.abs_diff(quantization.zero_point))
+            .max(interval.hi.abs_diff(quantization.zero_point));
+        let per_channel = match &self.node.op {
+            FloatOp::Conv { weights, bias, .. } | FloatOp::MatMul { weights, bias, .. } => {
+                weights.len() / bias.len().max(1)
+            }
+            FloatOp::Affine { .. } => 1,
+            _ => return Ok(centred),
+        };
+        // weights of 8 bits, biases of 31; without a given scale, of 7 and 28
+        let (weight, bias) = match self.given {
+            Some(_) => (255, 1 << 31),
+            None => (127, 1 << 28),
+        };
+        let sum = centred
+            .saturating_mul(weight)
+            .saturating_mul(per_channel as u64);
+        Ok(sum.saturating_add(bias))
+    }
+
+    /// Index and integer constants of a gather.
+    pub(crate) fn gather(&self) -> Result<(Vec<u32>, Vec<i32>), SchemeError> {
+        let FloatOp::Gather { index, constants } = &self.node.op else {
+            return Err(self.wrong_operator());
+        };
+        let encoding = self.target()?.clamped;
+        let constants = constants.iter().map(|&c| encoding.nearest(c.into()));
+        Ok((index.clone(), constants.collect()))
+    }
+
+    /// Relation and factors of a comparison: they bring both operands to one scale.
+    pub(crate) fn comparison(&self) -> Result<(Relation, [i64; 2]), SchemeError> {
+        let FloatOp::Compare(relation) = self.node.op else {
+            return Err(self.wrong_operator());
+        };
+        let scales = [self.input(0)?.scale, self.input(1)?.scale];
+        if let Some(factors) = whole_factors(scales) {
+            return Ok((relation, factors));
+        }
+        let largest = scales[0].max(scales[1]);
+        let mut widest = 1u64;
+        for (interval, quantization) in self.intervals.iter().zip(&self.inputs) {
+            let ends = [interval.lo, interval.hi].map(|x| x.abs_diff(quantization.zero_point));
+            widest = widest.max(ends[0]).max(ends[1]);
+        }
+        // factors of at most 24 bits, differences of at most 46
+        let bits = 24.min(45 - (64 - widest.leading_zeros()).min(44));
+        let unit = f64::from(1u32 << bits);
+        let factor = |scale: f64| ((scale / largest * unit).round() as i64).max(1);
+        Ok((relation, scales.map(factor)))
+    }
+
+    /// What an exact sum stands for: where one scale is a whole multiple of the other, and nothing is to be requantized.
+    pub(crate) fn exact_sum(&self) -> Option<Quantization> {
+        if self.target.is_some() {
+            return None;
+        }
+        let scales = [self.inputs.first()?.scale, self.inputs.get(1)?.scale];
+        whole_factors(scales)?;
+        Some(Quantization {
+            scale: scales[0].min(scales[1]),
+            zero_point: 0,
+        })
     }
 
     /// Largest relative error of the fixed-point multipliers.
@@ -428,7 +580,7 @@ impl Site<'_> {
             (ratios.to_vec(), fixed.to_vec(), shift)
         } else {
             let (ratios, _) = self.ratios()?;
-            let (fixed, shift) = self.fixed(&ratios)?;
+            let (fixed, shift) = self.fixed(&ratios, self.widest()?)?;
             (ratios, fixed.into_iter().map(f64::from).collect(), shift)
         };
         let error = |(r, m): (&f64, &f64)| (m / (1u64 << shift) as f64 - r).abs() / r.abs();
@@ -441,6 +593,18 @@ impl Site<'_> {
     }
 }
 
+/// Whole numbers in the ratio of two scales, the lesser 1.
+pub(super) fn whole_factors(scales: [f64; 2]) -> Option<[i64; 2]> {
+    let least = scales[0].min(scales[1]);
+    let whole = |scale: f64| {
+        let ratio = scale / least;
+        let near = (ratio - ratio.round()).abs() <= 1e-9 * ratio;
+        // exact below 2^24
+        (near && ratio < f64::from(1 << 24)).then(|| ratio.round() as i64)
+    };
+    Some([whole(scales[0])?, whole(scales[1])?])
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -448,10 +612,13 @@ mod tests {
     #[test]
     fn activation_ranges_put_zero_on_an_integer() {
         let rectified = activation(0.0, 6.0).expect("a range");
-        assert_eq!(rectified.zero_point, -128);
-        assert_eq!(rectified.dequantize(-128), 0.0);
+        assert_eq!(rectified.quantization.zero_point, -128);
+        assert_eq!(rectified.quantization.dequantize(-128), 0.0);
         let centred = activation(-1.0, 1.0).expect("a range");
-        assert_eq!(to_int8(0.0, centred), centred.zero_point as i8);
+        let zero_point = centred.quantization.zero_point;
+        assert_eq!(i64::from(centred.nearest(0.0)), zero_point);
+        assert_eq!(i64::from(centred.nearest(f64::NAN)), zero_point);
+        assert_eq!(centred.nearest(f64::INFINITY), 127);
         assert_eq!(activation(0.0, 0.0), None);
         assert_eq!(activation(0.0, f64::INFINITY), None);
     }
@@ -472,14 +639,16 @@ mod tests {
     }
 
     fn target(scale: f64) -> Target {
-        let clamped = Quantization {
+        let quantization = Quantization {
             scale,
             zero_point: 0,
         };
         Target {
-            clamped,
-            lo: -128,
-            hi: 127,
+            clamped: Encoding {
+                quantization,
+                lo: -128,
+                hi: 127,
+            },
             activation: None,
         }
     }
@@ -495,6 +664,7 @@ mod tests {
         let site = Site {
             node: &node,
             inputs: vec![input],
+            intervals: vec![Interval { lo: -128, hi: 127 }],
             target: Some(&target),
             given: None,
             precise: false,
@@ -534,6 +704,7 @@ mod tests {
             Site {
                 node: &node,
                 inputs,
+                intervals: vec![Interval { lo: -128, hi: 127 }],
                 target: Some(&target),
                 given: None,
                 precise: false,
@@ -544,6 +715,7 @@ mod tests {
         assert_eq!(shift(0.01), Ok(24));
         assert_eq!(shift(1e-5), Ok(36));
         assert_eq!(shift(1000.0), Ok(12));
-        assert!(matches!(shift(1e7), Err(SchemeError::Multiplier { .. })));
+        assert_eq!(shift(1e7), Ok(7));
+        assert!(matches!(shift(1e10), Err(SchemeError::Multiplier { .. })));
     }
 }

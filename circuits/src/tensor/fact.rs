@@ -2,6 +2,7 @@
 
 use super::Interval;
 use serde::{Deserialize, Serialize};
+use zkinfer_verifier::Dtype;
 
 /// How an integer stands for a real number: `real = scale · (q − zero_point)`.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -48,6 +49,13 @@ impl Fact {
 
     /// Whether every value is an int8.
     pub fn is_int8(&self) -> bool {
-        self.interval.lo >= -128 && self.interval.hi <= 127
+        self.dtype() == Some(Dtype::Int8)
+    }
+
+    /// The narrowest type of a statement that holds every value; `None` beyond 32 bits.
+    pub fn dtype(&self) -> Option<Dtype> {
+        let types = [Dtype::Int8, Dtype::Uint8, Dtype::Int16, Dtype::Int32];
+        let holds = |t: &Dtype| self.interval.lo >= t.min() && self.interval.hi <= t.max();
+        types.into_iter().find(holds)
     }
 }

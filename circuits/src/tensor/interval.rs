@@ -123,6 +123,19 @@ impl Interval {
         )
     }
 
+    /// `{x²}`.
+    ///
+    /// # Errors
+    /// When the result leaves ±[`BOUND`].
+    pub fn square(&self) -> Result<Self, IntervalError> {
+        let product = self.mul(self)?;
+        let least = match self.contains(0) {
+            true => 0,
+            false => self.lo.unsigned_abs().min(self.hi.unsigned_abs()),
+        };
+        Self::new(i128::from(least).pow(2), product.hi.into())
+    }
+
     /// Interval of `floor(x / 2^shift)`.
     pub fn shift_right(&self, shift: u32) -> Self {
         Self {

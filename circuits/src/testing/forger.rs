@@ -1,5 +1,7 @@
 //! A lying prover: changes wires, recomputes what depends on them, and asks whether the circuit still accepts.
 
+mod contraction;
+
 use super::Failure;
 use crate::arithmetization::r1cs::{Class, Form, R1cs, Violation, Witness};
 use crate::constraint::Assignment;
@@ -435,11 +437,19 @@ impl<'a> Forger<'a> {
 
     /// Changes that profit from one deleted group although no one or two wires do.
     ///
+    /// Without rows that fold a contraction, what they make is solved for ([`Forger::solved_changes`]); without those that make what
+    /// all elements of a row share, the whole row follows ([`Forger::followed_changes`]).
     /// Without the row that ties `α·value`, a lie about a lookup's value keeps the denominator of the true one: the value is
     /// changed, the fold keeps its honest element and the multiplicities stay.
     pub fn targeted_changes(&self, group: usize) -> Vec<BTreeMap<usize, Fr>> {
         let c = self.circuit;
         let deleted = &c.groups[group];
+        if deleted.rule.starts_with("fold of") || deleted.rule == "folded terms" {
+            return self.solved_changes(group);
+        }
+        if deleted.rule == "own pairs" {
+            return self.followed_changes(group);
+        }
         if deleted.rule != "fold" {
             return vec![];
         }

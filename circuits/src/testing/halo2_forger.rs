@@ -123,7 +123,10 @@ impl<'a> Halo2Forger<'a> {
             let Some(y) = s.y else { continue };
             if matches!(
                 s.instr,
-                Instr::Lookup { .. } | Instr::Hint { .. } | Instr::Split { .. }
+                Instr::Lookup { .. }
+                    | Instr::Hint { .. }
+                    | Instr::Split { .. }
+                    | Instr::Contract { .. }
             ) {
                 for i in 0..self.solved.tensor(y).len() {
                     let honest = self.circuit.element(self.solved, y, i);
@@ -261,6 +264,21 @@ impl<'a> Halo2Forger<'a> {
         let mut lie = Lie::default();
         lie.tensors.insert((y.0, 0), a + eta);
         lie.tensors.insert((y.0, 1), b - Fr::ONE);
+        Halo2Lie(lie)
+    }
+
+    /// Elements 0 and 1 of the result of a contraction changed so that their sum under the checker's own δ stays: what a prover could
+    /// do who knew it.
+    ///
+    /// # Panics
+    /// When `y` has fewer than two elements.
+    pub fn contraction_kernel_lie(&self, y: TensorId) -> Halo2Lie {
+        let element = |i| self.circuit.element(self.solved, y, i);
+        let mut lie = Lie::default();
+        // δ·1 − 1·δ
+        let delta = self.circuit.check_delta();
+        lie.tensors.insert((y.0, 0), element(0) + delta);
+        lie.tensors.insert((y.0, 1), element(1) - Fr::ONE);
         Halo2Lie(lie)
     }
 

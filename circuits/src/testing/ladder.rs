@@ -53,6 +53,17 @@ pub fn program_of(case: &Case<Op>) -> Result<Arc<Program>, Failure> {
     Ok(Arc::new(b.finish()?))
 }
 
+/// The type that one input tensor has for a fact; `None` where it takes a sum of several.
+fn narrow(fact: &Fact) -> Option<Dtype> {
+    let boolean = fact.interval.lo >= 0 && fact.interval.hi <= 1;
+    let byte = |t: &Dtype| matches!(t, Dtype::Int8 | Dtype::Uint8);
+    if boolean {
+        Some(Dtype::Bool)
+    } else {
+        fact.dtype().filter(byte)
+    }
+}
+
 /// Weights of the int8 digits that make a value of `fact`: most significant first, 1 last.
 fn digit_weights(fact: &Fact) -> Vec<i64> {
     let mut weights = vec![1i64];
@@ -91,15 +102,9 @@ fn digits(value: i64, weights: &[i64]) -> Vec<i64> {
 /// An input tensor whose interval is about the fact's: one int8 tensor, or a weighted sum of several.
 fn feed(b: &mut Builder, index: usize, fact: &Fact) -> Result<WireTensor, Failure> {
     let mut terms = vec![];
-    if fact.is_int8() {
+    if let Some(dtype) = narrow(fact) {
         let name = format!("x{index}");
-        let spec = spec(
-            &name,
-            Role::Input,
-            Visibility::Private,
-            &fact.shape,
-            Dtype::Int8,
-        );
+        let spec = spec(&name, Role::Input, Visibility::Private, &fact.shape, dtype);
         return Ok(b.input(spec)?);
     }
     for (k, w) in digit_weights(fact).into_iter().enumerate() {
@@ -121,7 +126,7 @@ fn feed(b: &mut Builder, index: usize, fact: &Fact) -> Result<WireTensor, Failur
 pub fn inputs_of(case: &Case<Op>, run: &[Tensor]) -> Vec<Tensor> {
     let mut inputs = vec![];
     for (fact, x) in case.facts.iter().zip(run) {
-        if fact.is_int8() {
+        if narrow(fact).is_some() {
             inputs.push(Tensor {
                 shape: fact.shape.clone(),
                 data: x.data.clone(),

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use ark_bn254::Bn254;
 use ark_groth16::{Groth16, prepare_verifying_key};
-use small::{Bundle, context, dense, input, layers, rng};
+use small::{Bundle, context, dense, input, layers, products_of_rows, rng};
 use zkinfer_circuits::tensor::Tensor;
 use zkinfer_engine::{Phase, PrepareError, ProveError, SetupError, Silent, quote};
 use zkinfer_params::dev_setup::Trapdoor;
@@ -38,6 +38,29 @@ fn proofs_of_every_system_are_accepted_for_their_statement_only() {
         assert!(verify(&bundle.vk, &edited, &proven.proof).is_err());
         let stranger = Bundle::new(layers(5, 2), system, 2);
         assert!(verify(&stranger.vk, &proven.statement, &proven.proof).is_err());
+    }
+}
+
+#[test]
+fn products_of_two_computed_tensors_are_proved_in_every_system() {
+    let n = 6;
+    for system in ProofSystem::ALL {
+        let bundle = Bundle::new(products_of_rows(n), system, 1);
+        let one = input(&bundle.program, 1);
+        let proven = bundle.prover().prove(&one, &mut rng(1), &Silent);
+        let proven = proven.expect("a proof");
+        verify(&bundle.vk, &proven.statement, &proven.proof).expect("accepted");
+        let x = &one.tensors[0].data;
+        let row = |t: usize, i: usize| &x[(t * n + i) * n..][..n];
+        for (out, y) in proven.outputs[0].data.iter().enumerate() {
+            let (t, i, j) = (out / (n * n), out / n % n, out % n);
+            let terms = row(t, i).iter().zip(row(t, j));
+            let sum: i64 = terms.map(|(a, b)| a * (b + 1)).sum();
+            assert_eq!(*y, (((sum + 512) >> 10) + 3).clamp(-128, 127));
+        }
+        let mut edited = proven.statement.clone();
+        edited.public_bytes[0] ^= 1;
+        assert!(verify(&bundle.vk, &edited, &proven.proof).is_err());
     }
 }
 

@@ -235,6 +235,11 @@ impl Halo2Circuit {
         fixed_challenges().eta
     }
 
+    /// δ of the checks without a transcript.
+    pub(crate) fn check_delta(&self) -> Fr {
+        fixed_challenges().delta
+    }
+
     /// Rules that this circuit uses.
     pub(crate) fn rules(&self) -> Vec<Rule> {
         let mut rules = vec![Rule::Word, Rule::Tape, Rule::FactorA, Rule::FactorB];
@@ -254,8 +259,14 @@ impl Halo2Circuit {
     /// Without the tape's rows a prover puts into every tied result what it is tied to.
     pub(crate) fn bend_results(&self, c: &mut Cells) {
         for (row, target, _) in &self.tape.ties {
-            if let Target::Home(home) = target {
-                c.second.s[*row as usize + 1] = self.home_value(&c.first, *home);
+            match target {
+                Target::Home(home) => {
+                    c.second.s[*row as usize + 1] = self.home_value(&c.first, *home);
+                }
+                Target::Result(other) => {
+                    c.second.s[*row as usize + 1] = c.second.s[*other as usize + 1];
+                }
+                Target::Zero => {}
             }
         }
     }

@@ -293,7 +293,7 @@ impl<'a> Lowering<'a> {
     }
 
     /// New home cells for a tensor, in the form its only reader wants.
-    fn define(&mut self, y: TensorId) -> (Vec<u32>, Vec<Scale>) {
+    pub(super) fn define(&mut self, y: TensorId) -> (Vec<u32>, Vec<Scale>) {
         let (homes, scales, views) = self.cells_for(y);
         self.views.push(views);
         (homes, scales)
@@ -365,6 +365,11 @@ impl<'a> Lowering<'a> {
                     self.views.push(views);
                 }
                 _ => {
+                    if let Some(views) = self.disjoint(terms, *constant) {
+                        self.early.remove(&y);
+                        self.views.push(views);
+                        return Ok(());
+                    }
                     if !self.early.contains_key(&y) {
                         self.combine(index, y, terms, *constant)?;
                     }
@@ -375,6 +380,13 @@ impl<'a> Lowering<'a> {
             (Instr::Mul { a, b }, Some(y)) => {
                 self.room(self.views[a.index()].len().saturating_mul(3))?;
                 self.mul(index, *a, *b, y);
+            }
+            (Instr::Select { condition, yes, no }, Some(y)) => {
+                self.room(self.views[yes.index()].len().saturating_mul(7))?;
+                self.select(index, [*condition, *yes, *no], y);
+            }
+            (Instr::Contract { a, b, dims }, Some(y)) => {
+                self.contract(index, [*a, *b], dims.map(|d| d as usize), y)?;
             }
             (Instr::Split { x, shift }, Some(y)) => {
                 let top = self.max_abs(*x);
@@ -506,11 +518,10 @@ impl<'a> Lowering<'a> {
         y: Option<TensorId>,
     ) -> Result<(), LowerError> {
         if let Some((split_x, shift)) = self.splits.remove(&x) {
-            if bits > MAX_IDENTITY_BITS {
-                let reason = "a quotient can be ranged to at most 16 bits here";
-                return Err(self.unsupported(step, reason));
-            }
             self.capacity(step, bits + shift + 18)?;
+            if bits > MAX_IDENTITY_BITS {
+                return self.wide_quotient(step, x, bits, (split_x, shift));
+            }
             let table = self.table(TableKind::Identity(bits));
             let n = self.program.tensors()[x.index()].len();
             self.room_for_questions(n, self.range_rows(shift) + 1)?;
@@ -542,6 +553,83 @@ impl<'a> Lowering<'a> {
             self.views.push(self.views[x.index()].clone());
         }
         Ok(())
+    }
+
+    /// `x = q·2^shift + ρ` with q and ρ in cells of their own, each ranged limb by limb.
+    fn wide_quotient(
+        &mut self,
+        step: usize,
+        q: TensorId,
+        bits: u32,
+        (x, shift): (TensorId, u32),
+    ) -> Result<(), LowerError> {
+        let state = &self.program.tensors()[q.index()].state;
+        let top = match state {
+            // a quotient that is a small integer is the floor, and so inside its expected interval
+            TensorState::Proved(i) | TensorState::Expected(i) => i.iter().map(|i| i.hi).max(),
+            TensorState::Hinted(_) => None,
+        };
+        let exact = top.is_none_or(|hi| hi >= 1 << bits);
+        let n = self.program.tensors()[q.index()].len();
+        self.room_for_questions(n, self.range_rows(bits) + self.range_rows(shift))?;
+        self.room(n.saturating_mul(2))?;
+        let mut views = Vec::with_capacity(n);
+        for i in 0..n {
+            let value = self.home(HomeFill::Tensor(q, i as u32));
+            self.range_cell(step, value, q, i as u32, 0, bits, exact);
+            let rest = self.home(HomeFill::Remainder {
+                x,
+                q,
+                index: i as u32,
+                split: shift,
+            });
+            let terms = [
+                (Fr::ONE, self.views[x.index()][i]),
+                (-pow2(shift), View::cell(value)),
+            ];
+            self.sum_into(step, &terms, Fr::ZERO, rest, Scale::ONE);
+            self.remainder_rows(step, rest, x, q, i as u32, shift);
+            views.push(View::cell(value));
+        }
+        self.views.push(views);
+        Ok(())
+    }
+
+    /// `0 ≤ rest < 2^shift` of the cell that holds element `index` of x less q·2^shift.
+    fn remainder_rows(
+        &mut self,
+        step: usize,
+        rest: u32,
+        x: TensorId,
+        q: TensorId,
+        index: u32,
+        shift: u32,
+    ) {
+        let w = self.plan.limb_bits;
+        let at = step as u32;
+        let block = Block::Range(shift, true);
+        *self.blocks.entry(block).or_default() += 1;
+        let kind = block.decomposition(w);
+        let n = shift.div_ceil(w);
+        let limb = |j: u32, scale: u32| KeyFill::Limb {
+            x,
+            q: Some(q),
+            index,
+            offset: 0,
+            split: shift,
+            at: w * j,
+            bits: w.min(shift - w * j),
+            scale,
+        };
+        let first = self.row(limb(0, 0), Some(rest), 0, at);
+        for j in 1..n {
+            self.row(limb(j, 0), None, 0, at);
+        }
+        if let Some((_, _, scale)) = kind.check {
+            self.row(limb(n - 1, scale), None, 0, at);
+        }
+        let kind = self.kind(kind);
+        self.rows[first as usize].kind = Some(kind);
     }
 
     /// `x = key·2^shift + ρ`, ρ ranged, `(key, value)` a row of `table`. Without a quotient tensor the key is x itself.
@@ -649,6 +737,47 @@ impl<'a> Lowering<'a> {
         }
     }
 
+    /// `y = no + condition·(yes − no)`, in the scale of y's home.
+    fn select(&mut self, step: usize, [condition, yes, no]: [TensorId; 3], y: TensorId) {
+        let (homes, scales) = self.define(y);
+        let at = step as u32;
+        for (i, (home, scale)) in homes.iter().zip(&scales).enumerate() {
+            let view = |x: TensorId| self.views[x.index()][i];
+            let (condition, yes, no) = (view(condition), view(yes), view(no));
+            let f = scale.factor;
+            // the first row brings the offset along
+            let start = no.plus(scale.offset * scale.inverse());
+            self.add_view(at, Mode::Start, f, start);
+            self.add_product(at, f, condition, yes);
+            self.add_product(at, -f, condition, no);
+            self.tape.tie(self.tape.last(), Target::Home(*home));
+        }
+    }
+
+    /// Adds `f·a·b` to the running sum.
+    fn add_product(&mut self, step: u32, f: Fr, a: View, b: View) {
+        let (Some(cell_a), Some(cell_b)) = (a.home, b.home) else {
+            // one factor is a constant: a linear relation
+            let (constant, view) = if a.home.is_none() { (a, b) } else { (b, a) };
+            self.add_view(step, Mode::Keep, f * constant.constant, view);
+            return;
+        };
+        let pair = [Operand::Home(cell_a), Operand::Home(cell_b)];
+        let product = f * a.coefficient * b.coefficient;
+        let constant = f * a.constant * b.constant;
+        self.tape
+            .product(step, Mode::Keep, product, pair, &[constant]);
+        for (c, cell) in [
+            (a.coefficient * b.constant, cell_a),
+            (b.coefficient * a.constant, cell_b),
+        ] {
+            if c != Fr::ZERO {
+                self.tape
+                    .term(step, Mode::Keep, f * c, Operand::Home(cell), Fr::ZERO);
+            }
+        }
+    }
+
     /// `Π (x − of_j) = 0`. Differences that the program also computes get their cells here, and are multiplied as they are.
     fn member(
         &mut self,
@@ -709,6 +838,28 @@ impl<'a> Lowering<'a> {
             Operand::Result(self.add_view(at, Mode::Keep, -Fr::ONE, y))
         });
         rows.collect()
+    }
+
+    /// Element-wise sum of tensors of which at most one has a cell at each element: it needs no cells of its own.
+    fn disjoint(&self, terms: &[(i64, TensorId)], constant: i64) -> Option<Vec<View>> {
+        let len = self.views[terms.first()?.1.index()].len();
+        let sum = |i: usize| {
+            let mut sum = View {
+                home: None,
+                coefficient: Fr::ONE,
+                constant: fr(constant),
+            };
+            for (c, x) in terms {
+                let term = self.views[x.index()][i].scaled(fr(*c));
+                sum = match (sum.home, term.home) {
+                    (_, None) => sum.plus(term.constant),
+                    (None, Some(_)) => term.plus(sum.constant),
+                    (Some(_), Some(_)) => return None,
+                };
+            }
+            Some(sum)
+        };
+        (0..len).map(sum).collect()
     }
 
     /// Element-wise sum of several tensors, in cells of its own.
@@ -840,7 +991,7 @@ fn is_sum(instr: &Instr) -> bool {
             matches!(**map, LinearMap::Dense { .. } | LinearMap::Conv { .. })
         }
         Instr::Combine { terms, .. } => terms.len() > 1,
-        Instr::Mul { .. } => true,
+        Instr::Mul { .. } | Instr::Select { .. } | Instr::Contract { .. } => true,
         _ => false,
     }
 }

@@ -14,9 +14,9 @@ pub(super) enum Mode {
     Start = 0,
     /// Goes on.
     Keep = 1,
-    /// Multiplies by δ first: a step of Horner's rule over positions.
+    /// Multiplies by δ first: a step of Horner's rule over positions, or over columns of a contraction.
     Delta = 2,
-    /// Multiplies by γ first: a step of Horner's rule over output channels.
+    /// Multiplies by γ first: a step of Horner's rule over output channels, or over rows of a contraction.
     Gamma = 3,
 }
 
@@ -82,6 +82,13 @@ pub(super) enum HomeFill {
     Tensor(TensorId, u32),
     /// An element of a program tensor and a constant.
     Offset(TensorId, u32, i64),
+    /// Element `index` of x less q·2^split.
+    Remainder {
+        x: TensorId,
+        q: TensorId,
+        index: u32,
+        split: u32,
+    },
     /// A word of the statement.
     Word(u32),
     /// A coefficient of a product of polynomials that is no output (see [`super::linear`]).

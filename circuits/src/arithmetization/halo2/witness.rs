@@ -57,6 +57,18 @@ impl Drop for Tensors {
     }
 }
 
+/// Rows of `a` times rows of `b`, in the field.
+fn contract(a: &[Fr], b: &[Fr], dims: [u32; 4]) -> Vec<Fr> {
+    let [batch, m, k, n] = dims.map(|d| d as usize);
+    let element = |out: usize| {
+        let (t, i, j) = (out / (m * n), out / n % m, out % n);
+        let (i, j) = ((t * m + i) * k, (t * n + j) * k);
+        let pairs = a[i..i + k].iter().zip(&b[j..j + k]);
+        pairs.map(|(a, b)| *a * b).sum()
+    };
+    (0..batch * m * n).map(element).collect()
+}
+
 /// θ, β, γ, δ, η.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Challenges {
@@ -113,6 +125,10 @@ impl Halo2Circuit {
             let value = match home.fill {
                 HomeFill::Tensor(x, i) => values.0[x.index()][i as usize],
                 HomeFill::Offset(x, i, c) => values.0[x.index()][i as usize] + fr(c),
+                HomeFill::Remainder { x, q, index, split } => {
+                    let i = index as usize;
+                    values.0[x.index()][i] - values.0[q.index()][i] * pow2(split)
+                }
                 HomeFill::Word(k) => words.get(k as usize).copied().unwrap_or(Fr::ZERO),
                 // filled below, all at once
                 HomeFill::Between { .. } => Fr::ZERO,
@@ -242,6 +258,15 @@ impl Halo2Circuit {
                 Instr::Mul { a, b } => {
                     let pairs = values[a.index()].iter().zip(&values[b.index()]);
                     pairs.map(|(a, b)| *a * b).collect()
+                }
+                Instr::Select { condition, yes, no } => {
+                    let (yes, no) = (&values[yes.index()], &values[no.index()]);
+                    let condition = values[condition.index()].iter();
+                    let element = |(i, c): (usize, &Fr)| no[i] + *c * (yes[i] - no[i]);
+                    condition.enumerate().map(element).collect()
+                }
+                Instr::Contract { a, b, dims } => {
+                    contract(&values[a.index()], &values[b.index()], *dims)
                 }
                 Instr::Split { x, shift } => {
                     let mut rest = values[x.index()].clone();

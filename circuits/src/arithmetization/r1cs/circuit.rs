@@ -69,6 +69,31 @@ impl LinComb {
     }
 }
 
+/// Another tensor's elements in another order, some of them repeated: element (i₀, i₁, i₂, i₃) is `x[offset + Σ stride·i]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Strides {
+    pub(super) offset: usize,
+    /// (length, stride), outermost first.
+    pub(super) axes: [(usize, usize); 4],
+}
+
+impl Strides {
+    /// Number of elements.
+    pub(super) fn len(&self) -> usize {
+        self.axes.iter().map(|axis| axis.0).product()
+    }
+
+    /// Where element `i` lies.
+    pub(super) fn at(&self, mut i: usize) -> usize {
+        let mut at = self.offset;
+        for (len, stride) in self.axes.iter().rev() {
+            at += i % len * stride;
+            i /= len;
+        }
+        at
+    }
+}
+
 /// How an honest prover computes a tensor of wires.
 #[derive(Clone, Debug)]
 pub(super) enum Fill {
@@ -100,6 +125,13 @@ pub(super) enum Fill {
     Quotient { num: LinComb, den: LinComb },
     /// How often each row of the table is asked for.
     Count { table: usize },
+    /// The result y of a contraction with these dimensions.
+    Contract {
+        a: Rid,
+        b: Rid,
+        dims: [usize; 4],
+        y: TensorId,
+    },
 }
 
 /// What a tensor's elements are.
@@ -119,6 +151,10 @@ pub(super) enum Node {
     Outer { values: Arc<[i64]>, x: Rid },
     /// Fixed values.
     Constants { values: Arc<[i64]> },
+    /// Elements of x in another order.
+    Gather { x: Rid, strides: Strides },
+    /// Sums of `width` consecutive elements of x.
+    Sums { x: Rid, width: usize },
     /// One element: `Σ c·Σ_i x[i]`.
     Sum { terms: Vec<(Fr, Rid)> },
     /// Row k: `constants[k] + Σ c·x[i]` over the listed (x, i, c).

@@ -141,11 +141,15 @@ impl Lowering<'_> {
         self.check_phases(words)?;
         let first_phase = self.tensors.len();
 
+        // the pole is for the lookups alone; words and contractions are polynomials in α
         let rho = self.wires(Class::Instance, 1, Fill::Given);
         let alpha = self.wires(Class::Instance, 1, Fill::Given);
         let evaluation = self.wires(Class::Instance, 1, Fill::Given);
         let alpha_lc = LinComb::of(alpha);
         self.evaluate_words(words, alpha, evaluation);
+        for contraction in self.contractions.clone() {
+            self.check_contraction(&contraction, alpha);
+        }
 
         let square = [alpha_lc.clone(), alpha_lc.clone()];
         let alpha2 = self.product("challenge square", None, Class::Private, 1, square);
@@ -251,19 +255,22 @@ impl Lowering<'_> {
         }
     }
 
-    /// The W1 rule: the support of every query and of every word lies in the committed round.
-    fn check_phases(&self, words: Option<Rid>) -> Result<(), LowerError> {
-        for q in &self.queries {
-            let reads = [Some(q.key), q.value];
+    /// The W1 rule: the support of every query, of every operand and result of a contraction that is checked at the challenge,
+    /// and of every word lies in the committed round.
+    pub(super) fn check_phases(&self, words: Option<Rid>) -> Result<(), LowerError> {
+        let queries = self.queries.iter();
+        let queries = queries.map(|q| (q.step, vec![Some(q.key), q.value]));
+        let contractions = self.contractions.iter();
+        let contractions = contractions.map(|c| (c.step, c.reads().map(Some).to_vec()));
+        for (step, reads) in queries.chain(contractions) {
             if reads
                 .into_iter()
                 .flatten()
                 .any(|x| self.tensors[x].class != Class::Committed)
             {
-                let step = self.program.steps()[q.step].instr.name();
                 return Err(LowerError::Phase {
-                    node: self.node_name(q.step),
-                    step,
+                    node: self.node_name(step),
+                    step: self.program.steps()[step].instr.name(),
                 });
             }
         }

@@ -1,8 +1,9 @@
 //! The walk over the program that both forms share.
 
 use super::circuit::{Class, Fill, Group, LinComb, Node, Query, RTable, RTensor, Rid};
+use super::contract::Contraction;
 use super::{Form, LowerError, R1cs};
-use crate::arithmetization::interface;
+use crate::arithmetization::interface::{self, Products};
 use crate::constraint::{Instr, Program, Step, TensorId, TensorState};
 use crate::tensor::Interval;
 use ark_bn254::Fr;
@@ -10,11 +11,12 @@ use ark_ff::{One, Zero};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// What the committed form may choose: limb width, and which narrower ranges get a table of their own.
+/// What the committed form may choose: limb width, which narrower ranges get a table of their own, and how contractions are lowered.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Plan {
     pub(super) limb_bits: u32,
     pub(super) narrow: BTreeSet<u32>,
+    pub(super) products: Products,
 }
 
 pub(super) struct Lowering<'p> {
@@ -25,6 +27,8 @@ pub(super) struct Lowering<'p> {
     pub(super) groups: Vec<Group>,
     pub(super) queries: Vec<Query>,
     pub(super) tables: Vec<RTable>,
+    /// Contractions to check at the challenge.
+    pub(super) contractions: Vec<Contraction>,
     /// Exact ranges narrower than a limb that were asked for, by width.
     pub(super) narrow_queries: BTreeMap<u32, usize>,
     pub(super) n_rows: usize,
@@ -64,13 +68,17 @@ impl R1cs {
                 for limb_bits in 2..=16 {
                     let plan = Plan {
                         limb_bits,
-                        narrow: BTreeSet::new(),
+                        ..Plan::default()
                     };
                     let first = Lowering::walk(program, form, plan)?;
                     // a table of 2^r rows pays when it saves more than 2^r second queries
                     let narrow = first.narrow_queries.iter().filter(|&(r, n)| *n > 1 << r);
                     let narrow: BTreeSet<u32> = narrow.map(|(r, _)| *r).collect();
-                    let plan = Plan { limb_bits, narrow };
+                    let plan = Plan {
+                        limb_bits,
+                        narrow,
+                        ..Plan::default()
+                    };
                     let rows = Lowering::walk(program, form, plan.clone())?.n_rows;
                     if best.as_ref().is_none_or(|(least, _)| rows < *least) {
                         best = Some((rows, plan));
@@ -89,11 +97,22 @@ impl R1cs {
     /// Lowers with a fixed limb width, for tests that enumerate tiny tables.
     #[doc(hidden)]
     pub fn lower_with_limb(program: &Arc<Program>, limb_bits: u32) -> Result<Self, LowerError> {
+        Self::lower_with_products(program, limb_bits, Products::Cheapest)
+    }
+
+    /// As [`R1cs::lower_with_limb`], with contractions lowered as told whatever they cost.
+    #[doc(hidden)]
+    pub fn lower_with_products(
+        program: &Arc<Program>,
+        limb_bits: u32,
+        products: Products,
+    ) -> Result<Self, LowerError> {
         Self::lower_with(
             program,
             Plan {
                 limb_bits,
                 narrow: BTreeSet::new(),
+                products,
             },
         )
     }
@@ -124,7 +143,11 @@ impl<'p> Lowering<'p> {
         })
     }
 
-    fn walk(program: &'p Arc<Program>, form: Form, plan: Plan) -> Result<Self, LowerError> {
+    pub(super) fn walk(
+        program: &'p Arc<Program>,
+        form: Form,
+        plan: Plan,
+    ) -> Result<Self, LowerError> {
         Ok(Self::walk_phases(program, form, plan)?.0)
     }
 
@@ -141,6 +164,7 @@ impl<'p> Lowering<'p> {
             groups: vec![],
             queries: vec![],
             tables: vec![],
+            contractions: vec![],
             narrow_queries: Default::default(),
             n_rows: 0,
             n_instance: 1,
@@ -287,6 +311,16 @@ impl<'p> Lowering<'p> {
                 let factors = [LinComb::of(a), LinComb::of(b)];
                 Some(self.product("product", Some(index), class, n, factors))
             }
+            Instr::Select { condition, yes, no } => {
+                let [condition, yes, no] = [condition, yes, no].map(|x| LinComb::of(self.rid(*x)));
+                let (n, class) = (
+                    self.len(self.rid(step.instr.operands()[0])),
+                    self.first_class(),
+                );
+                let factors = [condition, yes.plus(-Fr::one(), &no)];
+                let chosen = self.product("selection", Some(index), class, n, factors);
+                Some(self.combo(no.plus(Fr::one(), &LinComb::of(chosen)), n))
+            }
             Instr::Split { x, shift } => {
                 let (id, x) = (*x, self.rid(*x));
                 let bits = self
@@ -309,10 +343,8 @@ impl<'p> Lowering<'p> {
             }
             Instr::Range { x, bits } => {
                 self.capacity(index, bits + self.split_shift(*x) + 18)?;
-                let top = match &self.program.tensors()[x.index()].state {
-                    TensorState::Proved(i) => i.iter().map(|i| i.hi).max(),
-                    _ => None,
-                };
+                // a quotient that is a small integer is the floor, and so inside its expected interval
+                let top = self.span(*x).map(|i| i.hi);
                 let exact = top.is_none_or(|hi| hi >= 1 << bits);
                 let x = self.rid(*x);
                 self.range(index, x, *bits, exact);
@@ -328,6 +360,10 @@ impl<'p> Lowering<'p> {
                 let x = self.rid(*x);
                 self.member(index, x, of);
                 Some(x)
+            }
+            Instr::Contract { a, b, dims } => {
+                let (a, b, dims) = (self.rid(*a), self.rid(*b), dims.map(|d| d as usize));
+                step.y.map(|y| self.contract(index, [a, b], dims, y))
             }
             Instr::Hint { .. } => step.y.map(|y| {
                 let len = self.program.tensors()[y.index()].len();

@@ -296,6 +296,8 @@ impl<'a> Trace<'a> {
                 let values = values.iter().map(|c| small.of(*c) * x);
                 Value::Field(Zeroizing::new(values.collect()))
             }
+            Node::Gather { x, strides } => self.gathered(*x, |i| strides.at(i), n, wires),
+            Node::Sums { x, width } => self.sums(*x, *width, n, wires),
             Node::Sum { terms } => {
                 let total = terms.iter().map(|(c, x)| *c * self.sum(*x, wires)).sum();
                 Value::Field(Zeroizing::new(vec![total]))
@@ -311,6 +313,52 @@ impl<'a> Trace<'a> {
         }
     }
 
+    /// The elements of `x` in another order.
+    fn gathered(
+        &self,
+        x: Rid,
+        at: impl Fn(usize) -> usize + Sync,
+        n: usize,
+        wires: &[Fr],
+    ) -> Value<'a> {
+        match self.values[x].view(wires) {
+            View::Integers(x) => {
+                let mut out = Zeroizing::new(vec![0i64; n]);
+                fill_all(&mut out, |i| Some(x[at(i)])).expect("every element is there");
+                Value::Integers(out)
+            }
+            View::Field(x) => {
+                let mut out = Zeroizing::new(vec![Fr::zero(); n]);
+                fill_all(&mut out, |i| Some(x[at(i)])).expect("every element is there");
+                Value::Field(out)
+            }
+        }
+    }
+
+    /// Sums of `width` consecutive elements of `x`: integers where all of them are small.
+    fn sums(&self, x: Rid, width: usize, n: usize, wires: &[Fr]) -> Value<'a> {
+        let view = self.values[x].view(wires);
+        if let View::Integers(x) = view {
+            let mut out = Zeroizing::new(vec![0i64; n]);
+            let sum = |i: usize| {
+                let terms = x[i * width..(i + 1) * width].iter();
+                let sum = terms.map(|x| i128::from(*x)).sum::<i128>();
+                (sum.unsigned_abs() < 1 << 62).then_some(sum as i64)
+            };
+            if fill_all(&mut out, sum).is_some() {
+                return Value::Integers(out);
+            }
+        }
+        let mut out = Zeroizing::new(vec![Fr::zero(); n]);
+        let element = |i| match view {
+            View::Integers(x) => Fr::from(x[i]),
+            View::Field(x) => x[i],
+        };
+        let sum = |i: usize| Some((i * width..(i + 1) * width).map(element).sum());
+        fill_all(&mut out, sum).expect("every element is there");
+        Value::Field(out)
+    }
+
     /// Fills the wires of one tensor, which begin at `start`.
     fn fill(&self, id: Rid, fill: &Fill, before: &[Fr], out: &mut [Fr], start: usize) -> Value<'a> {
         let n = out.len();
@@ -319,7 +367,7 @@ impl<'a> Trace<'a> {
         let value = match fill {
             Fill::Given => return Value::Wires(here),
             Fill::Context => Value::Field(Zeroizing::new(vec![self.context])),
-            Fill::Value(y) => Value::Given(self.solved.tensor(*y)),
+            Fill::Value(y) | Fill::Contract { y, .. } => Value::Given(self.solved.tensor(*y)),
             Fill::Remainder {
                 x,
                 q,

@@ -85,6 +85,18 @@ impl R1cs {
                         .map(|(g, v)| *g * small.of(*v))
                         .sum::<Fr>();
                 }
+                Node::Gather { x, strides } => {
+                    let target = self.weight_of(&mut weight, *x);
+                    for (i, g) in g.iter().enumerate() {
+                        target[strides.at(i)] += g;
+                    }
+                }
+                Node::Sums { x, width } => {
+                    let target = self.weight_of(&mut weight, *x);
+                    for (target, g) in target.chunks_mut(*width).zip(g.iter()) {
+                        target.iter_mut().for_each(|t| *t += g);
+                    }
+                }
                 Node::Sum { terms } => {
                     for (c, x) in terms {
                         let add = g[0] * c;
@@ -169,6 +181,10 @@ impl R1cs {
             Node::Combo(l) => self.expand_lc(l, i, by, row),
             Node::Outer { values, x } => self.expand(*x, 0, by * Fr::from(values[i]), row),
             Node::Constants { values } => *row.entry(0).or_default() += by * Fr::from(values[i]),
+            Node::Gather { x, strides } => self.expand(*x, strides.at(i), by, row),
+            Node::Sums { x, width } => {
+                (i * width..(i + 1) * width).for_each(|j| self.expand(*x, j, by, row));
+            }
             Node::Sum { terms } => {
                 for (c, x) in terms {
                     for j in 0..self.tensor(*x).len {

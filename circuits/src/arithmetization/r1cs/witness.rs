@@ -318,6 +318,14 @@ impl R1cs {
                     c.iter().map(|c| small.of(*c) * x).collect()
                 }
                 Node::Constants { values } => values.iter().map(|c| small.of(*c)).collect(),
+                Node::Gather { x, strides } => {
+                    let x = &values.0[*x];
+                    (0..tensor.len).map(|i| x[strides.at(i)]).collect()
+                }
+                Node::Sums { x, width } => {
+                    let sums = values.0[*x].chunks(*width);
+                    sums.map(|x| x.iter().sum()).collect()
+                }
                 Node::Sum { terms } => {
                     let total = |(c, x): &(Fr, Rid)| *c * values.0[*x].iter().sum::<Fr>();
                     vec![terms.iter().map(total).sum()]
@@ -381,6 +389,7 @@ impl R1cs {
                 num.iter().zip(&inverses).map(|(a, b)| *a * b).collect()
             }
             Fill::Count { table } => self.count(*table, n, values),
+            Fill::Contract { a, b, dims, .. } => contract(&values[*a], &values[*b], *dims),
         })
     }
 
@@ -412,7 +421,7 @@ impl R1cs {
                 given: matches!(fill, Fill::Given),
                 count: matches!(fill, Fill::Count { .. }),
                 value: match fill {
-                    Fill::Value(id) => Some(*id),
+                    Fill::Value(id) | Fill::Contract { y: id, .. } => Some(*id),
                     _ => None,
                 },
             }),
@@ -434,6 +443,17 @@ pub(crate) struct WireTensorInfo {
     pub(crate) given: bool,
     pub(crate) count: bool,
     pub(crate) value: Option<crate::constraint::TensorId>,
+}
+
+/// Rows of `a` times rows of `b`, in the field: what an honest prover makes of any operands.
+fn contract(a: &[Fr], b: &[Fr], [batch, m, k, n]: [usize; 4]) -> Vec<Fr> {
+    let element = |out: usize| {
+        let (t, i, j) = (out / (m * n), out / n % m, out % n);
+        let (i, j) = ((t * m + i) * k, (t * n + j) * k);
+        let pairs = a[i..i + k].iter().zip(&b[j..j + k]);
+        pairs.map(|(a, b)| *a * b).sum()
+    };
+    (0..batch * m * n).into_par_iter().map(element).collect()
 }
 
 fn inverses(mut of: Vec<Fr>) -> Result<Vec<Fr>, ZeroDenominator> {

@@ -59,6 +59,11 @@ impl Builder {
                 let (a, b) = (proved(self, a)?, proved(self, b)?);
                 self.mul(&a, &b)?;
             }
+            Instr::Select { condition, yes, no } => {
+                let condition = proved(self, condition)?;
+                let (yes, no) = (proved(self, yes)?, proved(self, no)?);
+                self.select(&condition, &yes, &no)?;
+            }
             Instr::Split { x, shift } => {
                 let x = proved(self, x)?;
                 self.split(&x, shift)?;
@@ -80,7 +85,7 @@ impl Builder {
             Instr::Range { x, bits } => {
                 match self.tensors[x.index()].state.clone() {
                     TensorState::Proved(_) => self.range(&proved(self, x)?, bits)?,
-                    TensorState::Expected(e) => self.range_id(x, e.len(), bits)?,
+                    TensorState::Expected(e) => self.range_within(x, &e, bits)?,
                     TensorState::Hinted(len) => self.range_id(x, len, bits)?,
                 };
             }
@@ -100,6 +105,10 @@ impl Builder {
             Instr::Hint { kind, inputs } => {
                 let xs: Result<Vec<_>, _> = inputs.into_iter().map(|c| proved(self, c)).collect();
                 self.hint(kind, &xs?.iter().collect::<Vec<_>>())?;
+            }
+            Instr::Contract { a, b, dims } => {
+                let (a, b) = (proved(self, a)?, proved(self, b)?);
+                self.contract(&a, &b, dims.map(|d| d as usize))?;
             }
         }
         Ok(())

@@ -118,26 +118,38 @@ impl Translation<'_> {
         shape: Vec<usize>,
     ) -> Result<usize, ImportError> {
         let (x, constant, x_first) = match (left, right) {
-            (Value::Node(a), Value::Node(b)) => return self.sum(node, name, [*a, *b], shape),
+            (Value::Node(a), Value::Node(b)) => {
+                return self.pairwise(node, name, [*a, *b], shape);
+            }
             (Value::Node(x), Value::Const(c)) => (*x, c, true),
             (Value::Const(c), Value::Node(x)) => (*x, c, false),
             (Value::Const(_), Value::Const(_)) => {
                 return Err(self.unsupported(node, "it cannot be computed at import"));
             }
         };
-        if self.graph.nodes[x].len() != shape.iter().product::<usize>() {
-            return Err(self.unsupported(
-                node,
-                "the constant enlarges the tensor; expected one that broadcasts to it",
-            ));
-        }
+        let x = self.expand(node, x, &shape)?;
         let values = self.floats(node, constant)?;
+        let first = values[0];
+        let uniform = values.iter().all(|&v| v == first);
+        let affine = matches!(name, "Add" | "Sub" | "SubF" | "Mul") || (name == "Div" && x_first);
+        if self.is_integer(node) || !(affine || matches!(name, "Max" | "Min")) {
+            // whole numbers stay whole only in tables
+            return if uniform {
+                self.with_number(node, name, x, first, x_first, shape)
+            } else {
+                let constant = self.constant_tensor(node, x, constant, &shape)?;
+                let operands = if x_first {
+                    [x, constant]
+                } else {
+                    [constant, x]
+                };
+                self.pairwise(node, name, operands, shape)
+            };
+        }
         if matches!(name, "Max" | "Min") {
-            let first = values[0];
-            if values.iter().any(|&v| v != first) {
-                return Err(
-                    self.unsupported(node, "bounds that differ by element; expected one number")
-                );
+            if !uniform {
+                let constant = self.constant_tensor(node, x, constant, &shape)?;
+                return self.pairwise(node, name, [x, constant], shape);
             }
             let (lo, hi) = if name == "Max" {
                 (first, f32::INFINITY)
@@ -179,30 +191,6 @@ impl Translation<'_> {
             vec![x],
             shape,
         ))
-    }
-
-    fn sum(
-        &mut self,
-        node: &TypedNode,
-        name: &str,
-        x: [usize; 2],
-        shape: Vec<usize>,
-    ) -> Result<usize, ImportError> {
-        let signs = match name {
-            "Add" => [1, 1],
-            "Sub" => [1, -1],
-            "SubF" => [-1, 1],
-            _ => {
-                let reason = format!("{name} of two tensors is not supported; Add and Sub are");
-                return Err(self.unsupported(node, reason));
-            }
-        };
-        let len = shape.iter().product::<usize>();
-        if x.iter().any(|&x| self.graph.nodes[x].len() != len) {
-            return Err(self.unsupported(node, "two tensors of different sizes; expected one size"));
-        }
-        let x = x.map(|x| self.reshape(node, x, shape.clone()));
-        Ok(self.push(node, FloatOp::Add { signs }, x.to_vec(), shape))
     }
 }
 

@@ -56,6 +56,26 @@ pub fn layers(width: usize, n_layers: usize) -> Arc<Program> {
     Arc::new(b.finish().expect("a complete program"))
 }
 
+/// Every row of two `n` × `n` matrices by every row of the same matrix moved by one, requantized.
+pub fn products_of_rows(n: usize) -> Arc<Program> {
+    let mut b = Builder::new();
+    b.node("rows");
+    let shape = [2, n, n];
+    let io = |name, role, visibility| spec(name, role, visibility, &shape, Dtype::Int8);
+    let x = b
+        .input(io("x", Role::Input, Visibility::Private))
+        .expect("a valid input");
+    let moved = b.combine(&[(1, &x)], 1).expect("a small sum");
+    let y = b
+        .contract(&x, &moved, [2, n, n, n])
+        .expect("operands of one shape");
+    let clamp = TableFunction::clamp(-128, 127);
+    let y = requantize(&mut b, &y, vec![1 << 14], 24, 3, &clamp).expect("a valid layer");
+    b.output(&y, io("y", Role::Output, Visibility::Public))
+        .expect("a valid output");
+    Arc::new(b.finish().expect("a complete program"))
+}
+
 /// An input of the program's shape.
 pub fn input(program: &Program, seed: i64) -> ProofInput {
     let shape: Vec<usize> = program.layout().tensors[0]

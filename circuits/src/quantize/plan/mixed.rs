@@ -1,0 +1,211 @@
+//! Operators that read several tensors at one scale.
+
+use super::super::scheme::{Encoding, Target};
+use super::{Plan, QuantizeError};
+use crate::onnx::{FloatNode, FloatOp};
+use crate::ops::{Extremum, Gather, Op, Operator, Requantize, Select};
+use crate::tensor::Quantization;
+
+/// A comparison with constants is made in steps this much finer than the tensor's.
+const FINER: f64 = 256.0;
+
+impl Plan<'_> {
+    /// Whether a node holds constants only.
+    fn is_constant(&self, id: usize) -> bool {
+        let node = &self.graph.nodes[id];
+        let before: usize = node.inputs.iter().map(|&i| self.graph.nodes[i].len()).sum();
+        match &node.op {
+            FloatOp::Gather { index, .. } => index.iter().all(|&i| i as usize >= before),
+            _ => false,
+        }
+    }
+
+    /// Whether whole numbers stand for all constants of a gather.
+    fn has_whole_constants(&self, id: usize) -> bool {
+        let whole = |c: &f32| c.fract() == 0.0 && c.abs() < (1 << 24) as f32;
+        match &self.graph.nodes[id].op {
+            FloatOp::Gather { constants, .. } => constants.iter().all(whole),
+            _ => false,
+        }
+    }
+
+    /// Gather, Max, Min, Where: all that is mixed is brought to one encoding, which is then the result's.
+    pub(super) fn mixed(&mut self, id: usize) -> Result<(), QuantizeError> {
+        let node = &self.graph.nodes[id];
+        let chosen = match node.op {
+            // the condition is not mixed
+            FloatOp::Select => &node.inputs[1..],
+            _ => &node.inputs[..],
+        };
+        let encoding = self.common(id, chosen)?;
+        let op: Op = match node.op {
+            FloatOp::Gather { .. } => return self.gathered(id, encoding),
+            FloatOp::Extremum { .. } => {
+                Extremum::import(&self.site(node, &self.tensors_of(node)?, None)?)?.into()
+            }
+            _ => Select::import(&self.site(node, &self.tensors_of(node)?, None)?)?.into(),
+        };
+        let mut tensors = match node.op {
+            FloatOp::Select => vec![self.tensor(node.inputs[0])?],
+            _ => vec![],
+        };
+        for &input in chosen {
+            tensors.push(self.encoded(input, encoding)?);
+        }
+        let tensor = self.builder.node(&node.name, op, &tensors)?;
+        self.settle(id, tensor);
+        Ok(())
+    }
+
+    fn tensors_of(&self, node: &FloatNode) -> Result<Vec<usize>, QuantizeError> {
+        node.inputs.iter().map(|&i| self.tensor(i)).collect()
+    }
+
+    /// The encoding that a node's inputs share, if they do; else the node's own.
+    fn common(&self, id: usize, inputs: &[usize]) -> Result<Encoding, QuantizeError> {
+        let node = &self.graph.nodes[id];
+        let computed: Vec<usize> = inputs
+            .iter()
+            .copied()
+            .filter(|&i| !self.is_constant(i))
+            .collect();
+        let mut shared: Option<Quantization> = None;
+        let mut same = !self.is_constant(id) && !computed.is_empty();
+        for &input in &computed {
+            let (_, quantization) = self.known(node, self.tensor(input)?)?;
+            same &= shared.is_none_or(|q| q == quantization);
+            shared = Some(quantization);
+        }
+        let whole = Encoding::whole(i32::MIN / 2, i32::MAX / 2);
+        let constants = inputs.iter().copied().filter(|&i| self.is_constant(i));
+        let fits = constants
+            .chain([id])
+            .all(|i| self.has_whole_constants(i) || !self.has_constants(i));
+        match shared.filter(|_| same) {
+            Some(q) if q == whole.quantization && fits => Ok(whole),
+            Some(q) if !self.has_constants(id) && computed.len() == inputs.len() => Ok(Encoding {
+                quantization: q,
+                ..whole
+            }),
+            Some(q) => {
+                // constants must lie where the tensors' integers do
+                let own = self.activation(id)?;
+                let Some(reach) = self.ranges.get(id) else {
+                    return Ok(own);
+                };
+                let inside = |v: f64| (v / q.scale + q.zero_point as f64).abs() <= 32768.0;
+                let as_it_is = Encoding {
+                    quantization: q,
+                    ..whole
+                };
+                Ok(if inside(reach.lo) && inside(reach.hi) {
+                    as_it_is
+                } else {
+                    own
+                })
+            }
+            None if self.is_constant(id) && self.has_whole_constants(id) => Ok(whole),
+            None => self.activation(id),
+        }
+    }
+
+    fn has_constants(&self, id: usize) -> bool {
+        match &self.graph.nodes[id].op {
+            FloatOp::Gather { constants, .. } => !constants.is_empty(),
+            _ => false,
+        }
+    }
+
+    /// Node `id` as integers of an encoding: as it is, made of constants, or requantized.
+    pub(super) fn encoded(
+        &mut self,
+        id: usize,
+        encoding: Encoding,
+    ) -> Result<usize, QuantizeError> {
+        let graph = self.graph;
+        let node = &graph.nodes[id];
+        let tensor = self.tensor(id)?;
+        let (fact, quantization) = self.known(node, tensor)?;
+        let inside =
+            fact.interval.lo >= encoding.lo.into() && fact.interval.hi <= encoding.hi.into();
+        if quantization == encoding.quantization && inside {
+            return Ok(tensor);
+        }
+        let q = encoding.quantization;
+        let key = (id, q.scale.to_bits(), q.zero_point);
+        if let Some(&known) = self.encoded.get(&key) {
+            return Ok(known);
+        }
+        let target = Target {
+            clamped: encoding,
+            activation: None,
+        };
+        let made = if self.is_constant(id) {
+            let from = self.tensor(node.inputs[0])?;
+            let site = self.site(node, &[from], Some(&target))?;
+            self.builder
+                .node(&node.name, Gather::import(&site)?.into(), &[from])?
+        } else {
+            let plain = FloatNode {
+                op: FloatOp::Clamp {
+                    lo: f32::MIN,
+                    hi: f32::MAX,
+                },
+                ..node.clone()
+            };
+            let site = self.site(&plain, &[tensor], Some(&target))?;
+            self.builder
+                .node(&node.name, Requantize::import(&site)?.into(), &[tensor])?
+        };
+        self.encoded.insert(key, made);
+        Ok(made)
+    }
+
+    fn gathered(&mut self, id: usize, encoding: Encoding) -> Result<(), QuantizeError> {
+        let graph = self.graph;
+        let node = &graph.nodes[id];
+        let mut tensors = vec![];
+        for &input in &node.inputs {
+            tensors.push(match self.is_constant(id) {
+                true => self.tensor(input)?,
+                false => self.encoded(input, encoding)?,
+            });
+        }
+        let target = Target {
+            clamped: encoding,
+            activation: None,
+        };
+        let site = self.site(node, &tensors, Some(&target))?;
+        let op = Gather::import(&site)?.into();
+        let tensor = self.builder.node(&node.name, op, &tensors)?;
+        self.settle(id, tensor);
+        Ok(())
+    }
+
+    /// The tensors that a comparison reads: constants in steps that are finer than the other operand's.
+    pub(super) fn comparable(&mut self, id: usize) -> Result<Vec<usize>, QuantizeError> {
+        let inputs = self.graph.nodes[id].inputs.clone();
+        let mut tensors = Vec::with_capacity(2);
+        for (i, &input) in inputs.iter().enumerate() {
+            let other = inputs[1 - i.min(1)];
+            let tensor = self.tensor(input)?;
+            let node = &self.graph.nodes[other];
+            let (_, quantization) = self.known(node, self.tensor(other)?)?;
+            let whole = self.is_whole(&self.graph.nodes[input], tensor)?;
+            let alike = whole && quantization == Encoding::whole(0, 0).quantization;
+            if !self.is_constant(input) || alike {
+                tensors.push(tensor);
+                continue;
+            }
+            let fine = Encoding {
+                quantization: Quantization {
+                    scale: quantization.scale / FINER,
+                    zero_point: 0,
+                },
+                ..Encoding::whole(i32::MIN / 2, i32::MAX / 2)
+            };
+            tensors.push(self.encoded(input, fine)?);
+        }
+        Ok(tensors)
+    }
+}
