@@ -274,7 +274,7 @@ fn malformed_quantization_is_refused_with_its_place() -> Result<(), Error> {
             "dynamic",
             &["dynamic", "DynamicQuantizeLinear", "statically"],
         ),
-        ("weights_too_short", &["c3", "expected 84 bytes", "got 81"]),
+        ("weights_too_short", &["c4", "expected 84 bytes", "got 81"]),
     ];
     for (name, words) in wanted {
         let message = refusal(name)?.to_string();

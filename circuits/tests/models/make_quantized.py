@@ -304,7 +304,7 @@ def refused():
     yield "dynamic", m.model()
 
     def short(m):
-        m.graph.initializer[2].raw_data = m.graph.initializer[2].raw_data[:-3]
+        m.graph.initializer[3].raw_data = m.graph.initializer[3].raw_data[:-3]
     yield "weights_too_short", dense(edit=short)
 
 
