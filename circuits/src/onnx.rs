@@ -1,6 +1,7 @@
 //! ONNX file → float graph.
 //!
-//! `proto` reads the bytes and refuses what must not reach the parser's later stages; `translate` maps the typed, decluttered
+//! `proto` reads the bytes and refuses what must not reach the parser's later stages; `quantized` turns a graph that is already
+//! quantized into real operators between quantization marks; `translate` maps the typed, decluttered
 //! graph of tract to the operators of [`graph`]; `fold` rewrites that graph so that fewer tensors need requantization.
 
 mod collapse;
@@ -9,6 +10,7 @@ mod fold;
 mod function;
 pub mod graph;
 mod proto;
+mod quantized;
 mod translate;
 
 pub use expression::{Binary, Expression, ExpressionError};
@@ -16,6 +18,7 @@ pub use function::Function;
 pub(crate) use function::exp_of_fraction;
 pub use graph::{FloatGraph, FloatNode, FloatOp, Relation};
 pub use proto::{MAX_MODEL_BYTES, SUPPORTED};
+pub use quantized::{Given, QUANTIZED};
 
 /// Why a file is not a model that can be compiled.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]

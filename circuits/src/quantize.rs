@@ -5,6 +5,7 @@
 //! integers are the specification of everything that follows.
 
 mod calibrate;
+mod given;
 pub mod input;
 mod npy;
 mod plan;

@@ -163,7 +163,7 @@ fn random_graphs_in_batches_are_their_single_inferences_and_refuse_tampering() {
         };
         single.batched(BATCH).unwrap() != model.synthesize_batch(BATCH).unwrap()
     };
-    let pooled: Vec<u64> = (0..400).filter(reordered).take(8).collect();
+    let pooled: Vec<u64> = (0..800).filter(reordered).take(8).collect();
     assert_eq!(pooled.len(), 8);
     let mut forgeries = 0usize;
     for seed in pooled.into_iter().chain(0..8) {

@@ -96,9 +96,9 @@ impl Model {
             }
             let q = input.quantization;
             let integer = |&v: &f32| {
-                // clamped to the range of the type before the cast
-                (f64::from(v) / q.scale + q.zero_point as f64)
-                    .round()
+                // as QuantizeLinear: the quotient is a float32 and ties go to even; clamped before the cast
+                let steps = f64::from((f64::from(v) / q.scale) as f32).round_ties_even();
+                (steps + q.zero_point as f64)
                     .clamp(input.dtype.min() as f64, input.dtype.max() as f64)
                     as i64
             };

@@ -4,14 +4,15 @@
 //!   batch normalization, scaled means, biases written as Add.
 //! * An affine function that follows a Layout moves before it where its channels stay the same.
 //! * A clamp that follows a MaxPool, a Layout or another clamp moves before it: both commute, and the clamp then fuses with
-//!   the requantization of the layer before.
+//!   the requantization of the layer before. So does a quantization mark, and a mark behind or beside an equal one is dropped.
+//! * Nothing else passes a mark: it is where the file says what the integers are.
 
 use super::graph::{FloatGraph, FloatNode, FloatOp};
 
 /// Applies the rewrites until none applies, then drops nodes that no output needs.
 pub(super) fn fold(graph: &mut FloatGraph) {
     // every step removes a node or moves one towards the inputs, so this ends
-    while fold_affine(graph) || hoist_clamp(graph) {}
+    while fold_affine(graph) || hoist_clamp(graph) || hoist_quantize(graph) {}
     drop_unread(graph);
 }
 
@@ -82,6 +83,10 @@ fn fold_affine(graph: &mut FloatGraph) -> bool {
         }
         let folded = fold_into(&graph.nodes[from], *inner, factors, offsets);
         if let Some(op) = folded {
+            let given = graph.given.as_mut();
+            if let Some(given) = given.and_then(|g| g.get_mut(&graph.nodes[from].name)) {
+                given.scale(factors, offsets);
+            }
             graph.nodes[from].op = op;
             graph.nodes[from].shape = graph.nodes[id].shape.clone();
             bypass(graph, id, from);
@@ -222,6 +227,43 @@ fn hoist_clamp(graph: &mut FloatGraph) -> bool {
                 return true;
             }
             _ => {}
+        }
+    }
+    false
+}
+
+/// Moves a quantization mark before a MaxPool or Layout, and drops one behind or beside an equal one.
+fn hoist_quantize(graph: &mut FloatGraph) -> bool {
+    let readers = graph.readers();
+    for id in 0..graph.nodes.len() {
+        let FloatOp::Quantize { .. } = graph.nodes[id].op else {
+            continue;
+        };
+        let [from] = graph.nodes[id].inputs[..] else {
+            continue;
+        };
+        if readers[id].is_empty() {
+            continue;
+        }
+        if graph.nodes[from].op == graph.nodes[id].op {
+            bypass(graph, id, from);
+            return true;
+        }
+        let same = |&other: &usize| {
+            let node = graph.nodes.get(other);
+            other < id && node.is_some_and(|n| n.op == graph.nodes[id].op)
+        };
+        if let Some(twin) = readers[from].iter().copied().find(same) {
+            bypass(graph, id, twin);
+            return true;
+        }
+        let moves = matches!(
+            graph.nodes[from].op,
+            FloatOp::MaxPool { .. } | FloatOp::Layout { .. }
+        );
+        if moves && readers[from] == [id] {
+            swap(graph, from, id);
+            return true;
         }
     }
     false

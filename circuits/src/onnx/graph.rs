@@ -3,9 +3,10 @@
 //! Nodes are in topological order and have one output; every shape is fixed. `evaluate` is the float model for calibration
 //! and reports, in f64 and in a fixed order of operations.
 
-use super::Expression;
+use super::{Expression, Given};
 use crate::tensor::ConvGeometry;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use zkinfer_verifier::Dtype;
 
 mod evaluate;
@@ -148,6 +149,17 @@ pub enum FloatOp {
         /// Positive.
         factor: f64,
     },
+    /// y = scale·(clamp(round(x / scale) + zero_point, lo, hi) − zero_point), ties to even: the file gives this tensor's integers.
+    Quantize {
+        /// Real value of one step.
+        scale: f64,
+        /// The integer that stands for 0.
+        zero_point: i64,
+        /// Least integer.
+        lo: i64,
+        /// Largest integer.
+        hi: i64,
+    },
     /// x read as `view`, axes permuted, read as the node's shape.
     Layout {
         /// Shape the input is read with.
@@ -191,6 +203,8 @@ pub struct FloatGraph {
     pub inputs: Vec<usize>,
     /// Name and node of every model output.
     pub outputs: Vec<(String, usize)>,
+    /// What a quantized file gives for its layers, by node name; `None` for a float file.
+    pub given: Option<BTreeMap<String, Given>>,
 }
 
 impl FloatGraph {
@@ -268,6 +282,7 @@ impl FloatOp {
             Self::MaxPool { .. } => "MaxPool",
             Self::SumPool { .. } => "SumPool",
             Self::Layout { .. } => "Layout",
+            Self::Quantize { .. } => "QuantizeLinear",
         }
     }
 }

@@ -1,7 +1,9 @@
 //! The bytes of an ONNX file, parsed and refused early: everything that the later stages would take at its word.
 
 use super::ImportError;
+use super::quantized::{self, Given};
 use crate::tensor::MAX_ELEMENTS;
+use std::collections::BTreeMap;
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use tract_onnx::pb::tensor_proto::{DataLocation, DataType};
@@ -162,6 +164,8 @@ pub(super) struct Parsed {
     pub(super) outputs: Vec<String>,
     /// Names of the nodes, as the parser takes them.
     pub(super) nodes: Vec<(String, String)>,
+    /// What a quantized file gives for its layers, by node name; `None` for a float file.
+    pub(super) given: Option<BTreeMap<String, Given>>,
 }
 
 /// Runs a step of the parser, and turns its panics into errors.
@@ -195,12 +199,12 @@ pub(super) fn read(bytes: &[u8]) -> Result<Parsed, ImportError> {
             max: MAX_MODEL_BYTES,
         });
     }
-    let proto = guarded(|| {
+    let mut proto = guarded(|| {
         tract_onnx::onnx()
             .proto_model_for_read(&mut &bytes[..])
             .map_err(|e| ImportError::NotOnnx(shorten(&format!("{e:#}"))))
     })?;
-    let Some(graph) = &proto.graph else {
+    let Some(graph) = &mut proto.graph else {
         return Err(ImportError::Missing("graph"));
     };
     if graph.node.is_empty() {
@@ -220,6 +224,12 @@ pub(super) fn read(bytes: &[u8]) -> Result<Parsed, ImportError> {
             check_tensor(tensor, &node_name(node))?;
         }
     }
+    let nodes = graph
+        .node
+        .iter()
+        .map(|n| (node_name(n), n.op_type.clone()))
+        .collect();
+    let given = quantized::rewrite(graph)?;
     let inputs = check_inputs(graph)?;
     let outputs: Vec<String> = graph.output.iter().map(|o| o.name.clone()).collect();
     let known = |name: &String| {
@@ -232,15 +242,11 @@ pub(super) fn read(bytes: &[u8]) -> Result<Parsed, ImportError> {
             "no node makes the output `{output}`"
         )));
     }
-    let nodes = graph
-        .node
-        .iter()
-        .map(|n| (node_name(n), n.op_type.clone()))
-        .collect();
     Ok(Parsed {
         inputs,
         outputs,
         nodes,
+        given,
         proto,
     })
 }
@@ -256,6 +262,9 @@ pub(super) fn node_name(node: &NodeProto) -> String {
 
 fn check_operators(graph: &GraphProto) -> Result<(), ImportError> {
     for node in &graph.node {
+        if quantized::is_quantized(node) {
+            continue;
+        }
         let standard = node.domain.is_empty() || node.domain == "ai.onnx";
         if !standard || !SUPPORTED.contains(&node.op_type.as_str()) {
             let op = if standard {
@@ -379,6 +388,24 @@ fn check_tensor(tensor: &TensorProto, name: &str) -> Result<(), ImportError> {
         check_floats(name, len, 8, &tensor.raw_data, &tensor.double_data, |b| {
             f64::from_le_bytes([b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7]])
         })?;
+    }
+    let width = match DataType::try_from(tensor.data_type) {
+        Ok(DataType::Uint8 | DataType::Int8) => 1,
+        Ok(DataType::Uint16 | DataType::Int16) => 2,
+        Ok(DataType::Int32) => 4,
+        _ => return Ok(()),
+    };
+    let got = if tensor.raw_data.is_empty() {
+        tensor.int32_data.len() * width
+    } else {
+        tensor.raw_data.len()
+    };
+    if got != len * width {
+        return Err(ImportError::InitializerLength {
+            tensor: name.to_owned(),
+            expected: len * width,
+            got,
+        });
     }
     Ok(())
 }

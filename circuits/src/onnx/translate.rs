@@ -12,6 +12,7 @@ mod windows;
 use super::ImportError;
 use super::graph::{FloatGraph, FloatNode, FloatOp};
 use super::proto::{Parsed, guarded, node_name, shorten};
+use super::quantized::mark::{self, Mark};
 use crate::tensor::MAX_ELEMENTS;
 use std::sync::Arc;
 use tract_onnx::pb::{ModelProto, ValueInfoProto};
@@ -65,7 +66,9 @@ fn typed(proto: &ModelProto) -> Result<TypedModel, ImportError> {
     guarded(|| {
         let refused =
             |e: tract_onnx::prelude::TractError| ImportError::Parser(shorten(&format!("{e:#}")));
-        let model = tract_onnx::onnx()
+        let mut onnx = tract_onnx::onnx();
+        onnx.op_register.insert(mark::NAME, mark::build);
+        let model = onnx
             .with_ignore_output_shapes(true)
             .with_ignore_value_info(true)
             .model_for_proto_model(proto)
@@ -124,6 +127,7 @@ impl<'a> Translation<'a> {
             nodes: vec![],
             inputs: vec![],
             outputs: vec![],
+            given: parsed.given.clone(),
         };
         for (name, shape, dtype) in &parsed.inputs {
             graph.inputs.push(graph.nodes.len());
@@ -416,6 +420,15 @@ impl<'a> Translation<'a> {
                 "it is not supported with these inputs; expected constant weights and one tensor";
             return Err(self.unsupported(node, reason));
         };
+        if let Some(mark) = node.op_as::<Mark>() {
+            let op = FloatOp::Quantize {
+                scale: mark.scale().into(),
+                zero_point: mark.zero_point.into(),
+                lo: mark.lo.into(),
+                hi: mark.hi.into(),
+            };
+            return Ok(self.push(node, op, vec![x], shape));
+        }
         if let Some(op) = node.op_as::<MaxPool>() {
             return self.pool(node, &op.pool_spec, x, shape, windows::Pool::Max);
         }

@@ -22,8 +22,8 @@ pub struct Conv {
     pub shape: Vec<usize>,
     /// Integer that stands for 0 in x.
     pub zero_point: i64,
-    /// `[O][C/groups][kernel₀][kernel₁]`, row-major.
-    pub weights: Vec<i8>,
+    /// `[O][C/groups][kernel₀][kernel₁]`, row-major; within ±255: int8, or uint8 less its zero point.
+    pub weights: Vec<i16>,
     /// One per output channel.
     pub bias: Vec<i32>,
 }
@@ -157,7 +157,7 @@ impl Operator for Conv {
         .map(|(name, geometry, zero_point)| {
             let [rows, columns] = geometry.output_size();
             let weights = (0..geometry.weights_len())
-                .map(|i| (i * 37 % 255) as u8 as i8)
+                .map(|i| (i * 37 % 255) as u8 as i8 as i16)
                 .collect();
             Case {
                 name,
@@ -195,7 +195,7 @@ impl Operator for Conv {
 /// Interval of `bias[o] + Σ_i w[o][i]·x_i` over all outputs o, for every x_i in `x`.
 pub(super) fn accumulator<'a>(
     x: Interval,
-    weights: impl Iterator<Item = &'a [i8]>,
+    weights: impl Iterator<Item = &'a [i16]>,
     bias: &[i32],
 ) -> Result<Interval, InferError> {
     let mut all: Option<Interval> = None;

@@ -19,8 +19,8 @@ pub struct MatMul {
     pub shape: Vec<usize>,
     /// Integer that stands for 0 in x.
     pub zero_point: i64,
-    /// `[N][K]`, row-major.
-    pub weights: Vec<i8>,
+    /// `[N][K]`, row-major; within ±255: int8, or uint8 less its zero point.
+    pub weights: Vec<i16>,
     /// One per output column.
     pub bias: Vec<i32>,
 }

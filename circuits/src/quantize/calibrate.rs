@@ -7,7 +7,7 @@ use rayon::prelude::*;
 /// Samples to calibrate with, not yet matched to a model.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Calibration {
-    file: InputFile,
+    file: Option<InputFile>,
 }
 
 /// Least and largest value of a tensor; 0 is always inside.
@@ -41,13 +41,18 @@ pub enum CalibrationError {
 }
 
 impl Calibration {
+    /// No samples: enough for a file that gives every quantization itself.
+    pub fn none() -> Self {
+        Self { file: None }
+    }
+
     /// Samples from a `.npz` archive.
     ///
     /// # Errors
     /// When it is not one.
     pub fn from_npz(bytes: &[u8]) -> Result<Self, InputError> {
         Ok(Self {
-            file: input::from_npz(bytes)?,
+            file: Some(input::from_npz(bytes)?),
         })
     }
 
@@ -57,7 +62,7 @@ impl Calibration {
     /// When it is not of that form.
     pub fn from_json(bytes: &[u8]) -> Result<Self, InputError> {
         Ok(Self {
-            file: input::from_json(bytes)?,
+            file: Some(input::from_json(bytes)?),
         })
     }
 
@@ -67,11 +72,11 @@ impl Calibration {
     /// As [`Calibration::from_npz`] and [`Calibration::from_json`].
     pub fn parse(bytes: &[u8]) -> Result<Self, InputError> {
         Ok(Self {
-            file: InputFile::parse(bytes)?,
+            file: Some(InputFile::parse(bytes)?),
         })
     }
 
-    /// The samples for a model; at least one.
+    /// The samples for a model; at least one, unless there are none at all.
     ///
     /// # Errors
     /// When the file does not hold inputs of the model.
@@ -86,15 +91,21 @@ impl Calibration {
                 )
             })
             .collect();
-        Ok(self.file.samples(&inputs)?)
+        match &self.file {
+            Some(file) => Ok(file.samples(&inputs)?),
+            None => Ok(vec![]),
+        }
     }
 }
 
-/// Ranges of every node's output over the samples.
+/// Ranges of every node's output over the samples; empty when there are none.
 ///
 /// # Errors
 /// When the float model leaves the finite numbers.
 pub fn ranges(graph: &FloatGraph, samples: &[Sample]) -> Result<Vec<Range>, CalibrationError> {
+    if samples.is_empty() {
+        return Ok(vec![]);
+    }
     // minima and maxima do not depend on the order in which threads finish
     let each = samples.par_iter().enumerate().map(|(number, sample)| {
         let values = graph.evaluate(sample);

@@ -9,6 +9,7 @@ mod mixed;
 mod rows;
 
 use super::calibrate::Range;
+use super::given;
 use super::scheme::{Encoding, SchemeError, Site, Target, activation, whole_factors};
 use crate::model::{Model, ModelBuilder, ModelError, Visibilities};
 use crate::onnx::{FloatGraph, FloatNode, FloatOp};
@@ -36,6 +37,24 @@ pub enum QuantizeError {
         /// Largest value seen.
         hi: f64,
     },
+    /// The file gives no quantization and there are no samples.
+    #[error(
+        "the file gives `{tensor}` no quantization; expected a QuantizeLinear behind it, or calibration samples"
+    )]
+    Uncalibrated {
+        /// ONNX node or input whose output it is.
+        tensor: String,
+    },
+    /// An input is quantized to integers that no statement has.
+    #[error("`{tensor}` is quantized to [{lo}, {hi}]; expected int8, uint8 or int16")]
+    Integers {
+        /// ONNX input.
+        tensor: String,
+        /// Least integer.
+        lo: i32,
+        /// Largest integer.
+        hi: i32,
+    },
     /// A scale does not fit.
     #[error(transparent)]
     Scheme(#[from] SchemeError),
@@ -55,7 +74,7 @@ pub struct Quantized {
     pub multiplier_errors: Vec<Option<f64>>,
 }
 
-/// Quantizes a float graph.
+/// Quantizes a float graph; `ranges` is empty where there are no samples, and then the file must give every quantization.
 ///
 /// # Errors
 /// See [`QuantizeError`].
@@ -118,15 +137,28 @@ const MAX_WHOLE_KEYS: u64 = 1 << 16;
 /// Widest interval of another tensor that a table is made for without requantizing it first.
 const MAX_KEYS: u64 = 1 << 9;
 
-impl Plan<'_> {
+impl<'a> Plan<'a> {
     fn settle(&mut self, id: usize, tensor: usize) {
         self.tensors[id] = Some(tensor);
         self.done[id] = true;
     }
 
-    /// The int8 encoding of a node's calibrated range.
+    /// The encoding that the mark `id`, or one that alone reads `id`, gives.
+    fn given(&self, id: usize) -> Option<Encoding> {
+        let encoding = |id: usize| given::encoding(&self.graph.nodes[id].op);
+        encoding(id).or_else(|| encoding(self.sole_reader(id)?))
+    }
+
+    /// The encoding that the file gives a node, or the int8 encoding of its calibrated range.
     fn activation(&self, id: usize) -> Result<Encoding, QuantizeError> {
-        let Range { lo, hi } = self.ranges[id];
+        if let Some(encoding) = self.given(id) {
+            return Ok(encoding);
+        }
+        let Some(&Range { lo, hi }) = self.ranges.get(id) else {
+            return Err(QuantizeError::Uncalibrated {
+                tensor: self.graph.nodes[id].name.clone(),
+            });
+        };
         activation(lo, hi).ok_or_else(|| QuantizeError::DegenerateRange {
             tensor: self.graph.nodes[id].name.clone(),
             lo,
@@ -142,7 +174,15 @@ impl Plan<'_> {
         };
         Ok(match dtype {
             Some(dtype) => (dtype, Encoding::whole(0, 0).quantization),
-            None => (Dtype::Int8, self.activation(id)?.quantization),
+            None => {
+                let encoding = self.activation(id)?;
+                let dtype = given::dtype(&encoding).ok_or_else(|| QuantizeError::Integers {
+                    tensor: self.graph.nodes[id].name.clone(),
+                    lo: encoding.lo,
+                    hi: encoding.hi,
+                })?;
+                (dtype, encoding.quantization)
+            }
         })
     }
 
@@ -177,7 +217,10 @@ impl Plan<'_> {
         node: &'b FloatNode,
         tensors: &[usize],
         target: Option<&'b Target>,
-    ) -> Result<Site<'b>, QuantizeError> {
+    ) -> Result<Site<'b>, QuantizeError>
+    where
+        'a: 'b,
+    {
         let known = tensors.iter().map(|&t| self.known(node, t));
         let known = known.collect::<Result<Vec<_>, _>>()?;
         Ok(Site {
@@ -188,6 +231,13 @@ impl Plan<'_> {
                 .collect(),
             intervals: known.iter().map(|(fact, _)| fact.interval).collect(),
             target,
+            given: match node.op {
+                FloatOp::Conv { .. } | FloatOp::MatMul { .. } => {
+                    self.graph.given.as_ref().and_then(|g| g.get(&node.name))
+                }
+                _ => None,
+            },
+            precise: self.graph.given.is_some(),
         })
     }
 
@@ -242,7 +292,9 @@ impl Plan<'_> {
             let reader = self.graph.nodes.get(reader);
             reader.is_some_and(|node| matches!(node.op, FloatOp::SumPool { .. } | FloatOp::Mul))
         };
-        let Range { lo, hi } = self.ranges[id];
+        let Some(&Range { lo, hi }) = self.ranges.get(id) else {
+            return self.activation(id);
+        };
         if !self.readers[id].is_empty()
             && self.readers[id].iter().all(precise)
             && let Some(encoding) = Encoding::int16(lo, hi)
@@ -312,9 +364,24 @@ impl Plan<'_> {
                 Lookup::import(&self.site(node, &inputs, Some(&target))?)?.into()
             }
             FloatOp::Unary(_) => return self.unary(id, inputs[0]),
+            FloatOp::Quantize { .. } => return self.mark(id, inputs[0]),
+            FloatOp::Clamp { lo, hi } if self.keeps_scale(id, *lo, *hi) => {
+                let (fact, quantization) = self.known(node, inputs[0])?;
+                let end = |v: i64| i32::try_from(v).map_err(|_| self.missing(node));
+                let encoding = Encoding {
+                    quantization,
+                    lo: end(fact.interval.lo)?,
+                    hi: end(fact.interval.hi)?,
+                };
+                let target = Target {
+                    clamped: encoding.between((*lo).into(), (*hi).into()),
+                    activation: None,
+                };
+                return self.requantize(&self.site(node, &inputs, Some(&target))?, inputs[0], id);
+            }
             FloatOp::Clamp { .. } => {
                 let (target, end) = self.target(id)?;
-                self.done[id] = true;
+                self.take_in(id, end);
                 return self.requantize(&self.site(node, &inputs, Some(&target))?, inputs[0], end);
             }
             FloatOp::Add { .. } if self.is_exact_sum(id, &inputs)? => Add::import(&site)?.into(),
@@ -383,7 +450,7 @@ impl Plan<'_> {
         let whole = self.is_whole(node, x)?;
         let widest = if whole { MAX_WHOLE_KEYS } else { MAX_KEYS };
         let direct = fact.interval.width() <= widest;
-        let output = match direct && whole {
+        let output = match direct && whole && self.given(id).is_none() {
             true => whole_values(function, fact.interval),
             false => None,
         };
@@ -410,6 +477,52 @@ impl Plan<'_> {
         let tensor = self.builder.node(&node.name, table.into(), &[x])?;
         self.settle(id, tensor);
         Ok(())
+    }
+
+    /// Whether a clamp that the file gives no quantization is exact in that of what it clamps: its bounds are 0 or none.
+    fn keeps_scale(&self, id: usize, lo: f32, hi: f32) -> bool {
+        let exact = |bound: f32| bound == 0.0 || bound.is_infinite();
+        let next = self.sole_reader(id).map(|next| &self.graph.nodes[next].op);
+        let fuses = matches!(next, Some(FloatOp::Unary(_)));
+        let given = self.graph.given.is_some() && self.given(id).is_none();
+        given && !fuses && exact(lo) && exact(hi)
+    }
+
+    /// The tensor of a quantization mark: the one it reads, where that has the encoding already.
+    fn mark(&mut self, id: usize, tensor: usize) -> Result<(), QuantizeError> {
+        let graph = self.graph;
+        let node = &graph.nodes[id];
+        let encoding = self.activation(id)?;
+        let (fact, quantization) = self.known(node, tensor)?;
+        let (lo, hi) = (i64::from(encoding.lo), i64::from(encoding.hi));
+        let inside = fact.interval.lo >= lo && fact.interval.hi <= hi;
+        if inside && quantization == encoding.quantization {
+            self.settle(id, tensor);
+            return Ok(());
+        }
+        // a table rounds ties as the file's runtime does; it must not be longer than what it serves
+        let ends = (
+            i32::try_from(fact.interval.lo),
+            i32::try_from(fact.interval.hi),
+        );
+        if let (Ok(first), Ok(last)) = ends
+            && fact.interval.width() <= MAX_KEYS + 2 * fact.len() as u64
+        {
+            let value = |q: i32| given::nearest(&encoding, quantization.dequantize(q.into()));
+            let table = Table {
+                lo: first,
+                values: (first..=last).map(value).collect(),
+                output: encoding.quantization,
+            };
+            let tensor = self.builder.node(&node.name, table.into(), &[tensor])?;
+            self.settle(id, tensor);
+            return Ok(());
+        }
+        let target = Target {
+            clamped: encoding,
+            activation: None,
+        };
+        self.requantize_as_it_is(id, tensor, &target, id)
     }
 
     /// `tensor` computes node `id` exactly: narrow it to what its calibration allows, unless it may stay as it is.
@@ -449,8 +562,10 @@ impl Plan<'_> {
         let tensor = self.tensor(id)?;
         let node = &self.graph.nodes[id];
         let (fact, _) = self.known(node, tensor)?;
-        let kept = (self.wide[id] || self.is_whole(node, tensor)?) && fact.dtype().is_some();
-        if fact.is_int8() || kept {
+        let whole = self.is_whole(node, tensor)?;
+        let kept = (self.wide[id] || whole) && fact.dtype().is_some();
+        let given = self.graph.given.is_some() && fact.interval.max_abs() < 1 << 16;
+        if fact.is_int8() || kept || given {
             return Ok(tensor);
         }
         let target = Target {

@@ -131,7 +131,7 @@ pub fn report(
             name: node.name.clone(),
             op: node.op.name().to_owned(),
             shape: node.shape.clone(),
-            range: [ranges[id].lo, ranges[id].hi],
+            range: ranges.get(id).map_or([0.0; 2], |r| [r.lo, r.hi]),
             scale: q.scale,
             zero_point: q.zero_point,
             multiplier_error: quantized.multiplier_errors[id],

@@ -3,7 +3,8 @@
 //! A [`Site`] is a float node together with the quantization of the tensors around it; the operators import themselves from
 //! it. All arithmetic is IEEE f64 in a fixed order, so that a model and its calibration give the same integers everywhere.
 
-use crate::onnx::{Expression, FloatNode, FloatOp, Relation};
+use super::given;
+use crate::onnx::{Expression, FloatNode, FloatOp, Given, Relation};
 use crate::ops::Requantize;
 use crate::tensor::{ConvGeometry, Interval, Quantization};
 
@@ -33,6 +34,28 @@ pub enum SchemeError {
     Counts {
         /// ONNX node name.
         node: String,
+    },
+    /// A weight of a quantized file is no multiple of its scale.
+    #[error(
+        "node `{node}`: the weight {weight} is no multiple of its scale {scale:e}; expected one scale for the tensor, or one per output channel"
+    )]
+    Weight {
+        /// ONNX node name.
+        node: String,
+        /// The weight.
+        weight: f64,
+        /// Its scale.
+        scale: f64,
+    },
+    /// A weight or bias of a quantized file does not fit its type once its zero point is subtracted.
+    #[error(
+        "node `{node}`: the integer {weight} does not fit; expected weights within ±255 after subtraction of their zero point, and biases of int32"
+    )]
+    WeightRange {
+        /// ONNX node name.
+        node: String,
+        /// The integer.
+        weight: i64,
     },
     /// An operator was imported from a float node that it does not compute.
     #[error("node `{node}`: {op} cannot be computed by this operator")]
@@ -146,6 +169,10 @@ pub struct Site<'a> {
     pub intervals: Vec<Interval>,
     /// What the requantization of its result must produce; `None` where nothing is requantized.
     pub target: Option<&'a Target>,
+    /// What a quantized file gives for the node.
+    pub given: Option<&'a Given>,
+    /// Whether multipliers need the precision of float32: the scales on both sides are a quantized file's.
+    pub precise: bool,
 }
 
 impl Site<'_> {
@@ -282,6 +309,9 @@ impl Site<'_> {
         per_channel: usize,
         bias: &[f32],
     ) -> Result<Vec<f64>, SchemeError> {
+        if let Some(scales) = self.given_scales(bias.len()) {
+            return Ok(scales);
+        }
         let x = self.input(0)?.scale;
         let least = self.target()?.clamped.quantization.scale / x / f64::from(1u32 << 14);
         let scale = |(row, &bias): (&[f32], &f32)| {
@@ -304,12 +334,15 @@ impl Site<'_> {
         weights: &[f32],
         per_channel: usize,
         bias: &[f32],
-    ) -> Result<(Vec<i8>, Vec<i32>), SchemeError> {
+    ) -> Result<(Vec<i16>, Vec<i32>), SchemeError> {
         let x = self.input(0)?.scale;
         let scales = self.weight_scales(weights, per_channel, bias)?;
+        if self.given.is_some() {
+            return self.given_weights(&scales, weights, per_channel, bias);
+        }
         let mut integers = Vec::with_capacity(weights.len());
         for (row, scale) in weights.chunks_exact(per_channel.max(1)).zip(&scales) {
-            let integer = |&w: &f32| (f64::from(w) / scale).round().clamp(-127.0, 127.0) as i8;
+            let integer = |&w: &f32| (f64::from(w) / scale).round().clamp(-127.0, 127.0) as i16;
             integers.extend(row.iter().map(integer));
         }
         // |bias| ≤ 2^28 by the choice of the scales
@@ -385,7 +418,14 @@ impl Site<'_> {
         let room = (1u64 << 61) as f64 / widest.max(1) as f64;
         let fits = |shift: u32| at(largest, shift) <= LARGEST_MULTIPLIER.min(room);
         let [usual, fine, coarse] = SHIFTS;
-        let shift = if fits(fine) && at(smallest, usual) < LEAST_MULTIPLIER {
+        let precise = if self.precise {
+            given::shift(ratios, LARGEST_MULTIPLIER.min(room))
+        } else {
+            None
+        };
+        let shift = if let Some(shift) = precise {
+            shift
+        } else if fits(fine) && at(smallest, usual) < LEAST_MULTIPLIER {
             fine
         } else if fits(usual) {
             usual
@@ -446,7 +486,11 @@ impl Site<'_> {
         let activation = self.target()?.activation.as_ref();
         let (function, output) = activation.ok_or_else(|| self.wrong_operator())?;
         let value = |q: i32| function.value(x.quantization.dequantize(q.into()));
-        Ok((x.lo..=x.hi).map(|q| output.nearest(value(q))).collect())
+        let nearest = |value: f64| match self.precise {
+            true => given::nearest(output, value),
+            false => output.nearest(value),
+        };
+        Ok((x.lo..=x.hi).map(|q| nearest(value(q))).collect())
     }
 
     /// The activation of every integer that the input can be, and the first of them.
@@ -478,11 +522,15 @@ impl Site<'_> {
             FloatOp::Affine { .. } => 1,
             _ => return Ok(centred),
         };
-        // weights of 7 bits, biases of 28
+        // weights of 8 bits, biases of 31; without a given scale, of 7 and 28
+        let (weight, bias) = match self.given {
+            Some(_) => (255, 1 << 31),
+            None => (127, 1 << 28),
+        };
         let sum = centred
-            .saturating_mul(127)
+            .saturating_mul(weight)
             .saturating_mul(per_channel as u64);
-        Ok(sum.saturating_add(1 << 28))
+        Ok(sum.saturating_add(bias))
     }
 
     /// Sizes of a product of two tensors, and the factor of its scale.
@@ -637,6 +685,8 @@ mod tests {
             inputs: vec![input],
             intervals: vec![Interval { lo: -128, hi: 127 }],
             target: Some(&target),
+            given: None,
+            precise: false,
         };
         let made = site.requantization().expect("representable");
         assert_eq!(made.shift, 24);
@@ -675,6 +725,8 @@ mod tests {
                 inputs,
                 intervals: vec![Interval { lo: -128, hi: 127 }],
                 target: Some(&target),
+                given: None,
+                precise: false,
             }
             .requantization()
             .map(|r| r.shift)

@@ -45,12 +45,12 @@ impl<R: RngCore + 'static> Growing<R> {
         self.b.node(&name, op, inputs).unwrap()
     }
 
-    fn weights(&mut self, n: usize) -> Vec<i8> {
-        (0..n).map(|_| self.rng.gen_range(-127i8..=127)).collect()
+    fn weights(&mut self, n: usize) -> Vec<i16> {
+        (0..n).map(|_| self.rng.gen_range(-255i16..=255)).collect()
     }
 
     fn values(&mut self, n: usize) -> Vec<i32> {
-        self.weights(n).into_iter().map(i32::from).collect()
+        (0..n).map(|_| self.rng.gen_range(-128..=127)).collect()
     }
 
     fn biases(&mut self, n: usize) -> Vec<i32> {

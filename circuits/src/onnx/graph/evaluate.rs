@@ -148,6 +148,17 @@ impl FloatOp {
                     .map(|(p, sum)| sum * factor / divisor(p))
                     .collect()
             }
+            Self::Quantize {
+                scale,
+                zero_point,
+                lo,
+                hi,
+            } => {
+                let zero = *zero_point as f64;
+                let (lo, hi) = (*lo as f64 - zero, *hi as f64 - zero);
+                let steps = |x: &f64| f64::from((x / scale) as f32).round_ties_even();
+                x.iter().map(|x| steps(x).clamp(lo, hi) * scale).collect()
+            }
             Self::Layout { view, axes } => {
                 let shape = axes.iter().map(|&a| view[a]).collect();
                 let layout = crate::ops::Layout {

@@ -90,7 +90,9 @@ impl Plan<'_> {
             Some(q) => {
                 // constants must lie where the tensors' integers do
                 let own = self.activation(id)?;
-                let reach = self.ranges[id];
+                let Some(reach) = self.ranges.get(id) else {
+                    return Ok(own);
+                };
                 let inside = |v: f64| (v / q.scale + q.zero_point as f64).abs() <= 32768.0;
                 let as_it_is = Encoding {
                     quantization: q,

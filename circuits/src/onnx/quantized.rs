@@ -1,0 +1,421 @@
+//! Graphs that are already quantized, rewritten on the protobuf to float operators between quantization marks.
+//!
+//! * An integer operator (QLinearConv, QGemm, …) becomes its float operator on dequantized tensors, followed by a mark.
+//! * DequantizeLinear of a constant becomes a constant of the real products; its scales and integers are remembered by the
+//!   node that reads it ([`Given`]), and planning takes them back.
+//! * QuantizeLinear of an activation becomes a [`mark`](mark::Mark): rounding, saturation and the scale that planning must use.
+//!   DequantizeLinear of its result is the identity: every tensor of the rewritten graph holds real numbers.
+
+mod constant;
+pub(super) mod mark;
+mod operators;
+
+use super::ImportError;
+use constant::{Constant, Integers};
+use std::collections::{BTreeMap, HashMap};
+use tract_onnx::pb::attribute_proto::AttributeType;
+use tract_onnx::pb::tensor_proto::DataType;
+use tract_onnx::pb::{AttributeProto, GraphProto, NodeProto, TensorProto, type_proto};
+
+/// Domain of onnxruntime's own operators.
+const MICROSOFT: &str = "com.microsoft";
+
+/// Operators on integers, by domain; each becomes a float operator and a mark.
+pub const QUANTIZED: &[(&str, &str)] = &[
+    ("", "ConvInteger"),
+    ("", "DequantizeLinear"),
+    ("", "MatMulInteger"),
+    ("", "QLinearConv"),
+    ("", "QLinearMatMul"),
+    ("", "QuantizeLinear"),
+    (MICROSOFT, "DequantizeLinear"),
+    (MICROSOFT, "QGemm"),
+    (MICROSOFT, "QLinearAdd"),
+    (MICROSOFT, "QLinearAveragePool"),
+    (MICROSOFT, "QLinearConcat"),
+    (MICROSOFT, "QLinearGlobalAveragePool"),
+    (MICROSOFT, "QLinearLeakyRelu"),
+    (MICROSOFT, "QLinearMul"),
+    (MICROSOFT, "QLinearSigmoid"),
+    (MICROSOFT, "QLinearSoftmax"),
+    (MICROSOFT, "QuantizeLinear"),
+];
+
+/// Operators that move integers or choose among them, and so keep their scale.
+const KEEP_SCALE: &[&str] = &[
+    "Concat",
+    "Flatten",
+    "GlobalMaxPool",
+    "Identity",
+    "MaxPool",
+    "Reshape",
+    "Slice",
+    "Squeeze",
+    "Transpose",
+    "Unsqueeze",
+];
+
+/// Integers that a layer's constants stand for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Given {
+    /// Scale of the weights: one, or one per output channel.
+    pub weight_scales: Vec<f64>,
+    /// Integers of the bias.
+    pub bias: Option<Vec<i32>>,
+}
+
+impl Given {
+    /// The layer is multiplied by `factors` and `offsets` are added, both per output channel.
+    pub(super) fn scale(&mut self, factors: &[f32], offsets: &[f32]) {
+        let n = self.weight_scales.len().max(factors.len());
+        let at = |c: usize| {
+            let factor = f64::from(factors[c % factors.len()]);
+            self.weight_scales[c % self.weight_scales.len()] * factor
+        };
+        self.weight_scales = (0..n).map(at).collect();
+        if offsets.iter().any(|&o| o != 0.0) {
+            self.bias = None;
+        }
+    }
+}
+
+/// Scale, zero point and range of an integer tensor.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Scheme {
+    pub(super) scale: f32,
+    pub(super) zero_point: i32,
+    pub(super) lo: i32,
+    pub(super) hi: i32,
+}
+
+/// Whether the operator is one of [`QUANTIZED`], or refused here with its reason.
+pub(super) fn is_quantized(node: &NodeProto) -> bool {
+    let domain = standard(&node.domain);
+    node.op_type == "DynamicQuantizeLinear" || QUANTIZED.contains(&(domain, node.op_type.as_str()))
+}
+
+fn standard(domain: &str) -> &str {
+    if domain == "ai.onnx" { "" } else { domain }
+}
+
+/// Rewrites the graph; returns what is given for the layers, by node name, or `None` when nothing in it is quantized.
+pub(super) fn rewrite(
+    graph: &mut GraphProto,
+) -> Result<Option<BTreeMap<String, Given>>, ImportError> {
+    if !graph.node.iter().any(is_quantized) {
+        return Ok(None);
+    }
+    let mut rewrite = Rewrite::default();
+    for tensor in &graph.initializer {
+        rewrite
+            .constants
+            .insert(tensor.name.clone(), Constant::File(tensor.clone()));
+    }
+    for input in &mut graph.input {
+        rewrite.declare_input(input);
+    }
+    for node in std::mem::take(&mut graph.node) {
+        rewrite.node(node)?;
+    }
+    for input in &mut graph.input {
+        if rewrite.inputs.get(&input.name) == Some(&true)
+            && let Some(type_proto::Value::TensorType(tensor)) =
+                input.r#type.as_mut().and_then(|t| t.value.as_mut())
+        {
+            tensor.elem_type = DataType::Float as i32;
+        }
+    }
+    let made = |name: &String| rewrite.real.contains_key(name);
+    graph.initializer.retain(|t| !made(&t.name));
+    graph.initializer.append(&mut rewrite.initializers);
+    graph.node = rewrite.nodes;
+    Ok(Some(rewrite.given))
+}
+
+/// The rewriting under way.
+#[derive(Default)]
+struct Rewrite {
+    /// Constants of the file, by name.
+    constants: HashMap<String, Constant>,
+    /// Integer tensors that depend on an input; in the rewritten graph the name holds real numbers.
+    integers: HashMap<String, Scheme>,
+    /// Integer inputs, and whether one was given a scale.
+    inputs: HashMap<String, bool>,
+    /// Real constants that were made from integers.
+    real: HashMap<String, Integers>,
+    initializers: Vec<TensorProto>,
+    nodes: Vec<NodeProto>,
+    given: BTreeMap<String, Given>,
+}
+
+/// An error at a node.
+pub(super) fn refuse(node: &NodeProto, reason: impl Into<String>) -> ImportError {
+    let op = match standard(&node.domain) {
+        "" => node.op_type.clone(),
+        domain => format!("{domain}.{}", node.op_type),
+    };
+    ImportError::Unsupported {
+        node: super::proto::node_name(node),
+        op,
+        reason: reason.into(),
+    }
+}
+
+impl Rewrite {
+    fn declare_input(&mut self, input: &tract_onnx::pb::ValueInfoProto) {
+        let Some(type_proto::Value::TensorType(tensor)) =
+            input.r#type.as_ref().and_then(|t| t.value.as_ref())
+        else {
+            return;
+        };
+        let integer = [DataType::Uint8, DataType::Int8].map(|t| t as i32);
+        if integer.contains(&tensor.elem_type) && !self.constants.contains_key(&input.name) {
+            self.inputs.insert(input.name.clone(), false);
+        }
+    }
+
+    fn node(&mut self, node: NodeProto) -> Result<(), ImportError> {
+        let domain = standard(&node.domain).to_owned();
+        match (domain.as_str(), node.op_type.as_str()) {
+            (_, "DynamicQuantizeLinear") => Err(refuse(
+                &node,
+                "its scale depends on the input, so the meaning of the integers would not be fixed before the proof; quantize the model statically",
+            )),
+            ("", "Constant") => {
+                self.constant(&node)?;
+                self.nodes.push(node);
+                Ok(())
+            }
+            ("" | MICROSOFT, "QuantizeLinear") => self.quantize_linear(node),
+            ("" | MICROSOFT, "DequantizeLinear") => self.dequantize_linear(node),
+            (domain, op) if QUANTIZED.contains(&(domain, op)) => self.integer_operator(node),
+            _ => self.float_operator(node),
+        }
+    }
+
+    /// Remembers the value of a Constant node.
+    fn constant(&mut self, node: &NodeProto) -> Result<(), ImportError> {
+        let value = node.attribute.iter().find(|a| a.name == "value");
+        if let (Some(tensor), Some(name)) = (value.and_then(|a| a.t.as_ref()), node.output.first())
+        {
+            self.constants
+                .insert(name.clone(), Constant::File(tensor.clone()));
+        }
+        let scalar = |name: &str| node.attribute.iter().find(|a| a.name == name);
+        if let (Some(value), Some(name)) = (scalar("value_float"), node.output.first()) {
+            let tensor = constant::floats(name, &[], vec![value.f]);
+            self.constants.insert(name.clone(), Constant::File(tensor));
+        }
+        Ok(())
+    }
+
+    /// QuantizeLinear: integers of a constant, or a mark.
+    fn quantize_linear(&mut self, node: NodeProto) -> Result<(), ImportError> {
+        let [x, output] = [node.input.first(), node.output.first()];
+        let (Some(x), Some(output)) = (x.cloned(), output.cloned()) else {
+            return Err(refuse(&node, "it has no input or no output"));
+        };
+        if let Some(constant) = self.constants.get(&x) {
+            let values = constant.floats(&node, &x)?;
+            let scales = self.scales(&node, 1, 2, attribute(&node, "axis").unwrap_or(1))?;
+            let integers = values.quantize(&node, &scales)?;
+            self.constants.insert(output, Constant::Integers(integers));
+            return Ok(());
+        }
+        let scheme = self.scheme(&node, 1, 2)?;
+        self.mark(&node, node_name(&node), x, output, scheme);
+        Ok(())
+    }
+
+    /// DequantizeLinear: a real constant, or nothing at all.
+    fn dequantize_linear(&mut self, mut node: NodeProto) -> Result<(), ImportError> {
+        let [x, output] = [node.input.first(), node.output.first()];
+        let (Some(x), Some(output)) = (x.cloned(), output.cloned()) else {
+            return Err(refuse(&node, "it has no input or no output"));
+        };
+        if self.constants.contains_key(&x) {
+            let axis = attribute(&node, "axis").unwrap_or(1);
+            let scales = self.scales(&node, 1, 2, axis)?;
+            return self.dequantize(&node, &x, &scales, output);
+        }
+        let scheme = self.scheme(&node, 1, 2)?;
+        let x = self.activation(&node, &x, scheme)?;
+        node.op_type = "Identity".to_owned();
+        node.domain.clear();
+        node.attribute.clear();
+        node.input = vec![x];
+        self.nodes.push(node);
+        Ok(())
+    }
+
+    /// The name of the real tensor that an integer activation stands for; its scale must be the one it was made with.
+    fn activation(
+        &mut self,
+        node: &NodeProto,
+        name: &str,
+        scheme: Scheme,
+    ) -> Result<String, ImportError> {
+        if self.inputs.get(name) == Some(&false) {
+            self.inputs.insert(name.to_owned(), true);
+            self.integers.insert(name.to_owned(), scheme);
+            let marked = format!("{name}.quantized");
+            self.mark(node, marked.clone(), name.to_owned(), marked, scheme);
+        }
+        let reads = if self.inputs.contains_key(name) {
+            format!("{name}.quantized")
+        } else {
+            name.to_owned()
+        };
+        match self.integers.get(name) {
+            Some(made) if *made == scheme => Ok(reads),
+            Some(made) => Err(refuse(
+                node,
+                format!(
+                    "`{name}` is read with scale {} and zero point {}, but was made with {} and {}; expected one quantization of a tensor",
+                    scheme.scale, scheme.zero_point, made.scale, made.zero_point
+                ),
+            )),
+            None => Err(refuse(
+                node,
+                format!("`{name}` is not an integer tensor that an earlier node quantized"),
+            )),
+        }
+    }
+
+    /// Adds a mark that makes the integers `output` of the real tensor `x`.
+    fn mark(&mut self, node: &NodeProto, name: String, x: String, output: String, scheme: Scheme) {
+        let float = |name: &str, value| AttributeProto {
+            name: name.to_owned(),
+            r#type: AttributeType::Float as i32,
+            f: value,
+            ..AttributeProto::default()
+        };
+        let integer = |name: &str, value: i32| AttributeProto {
+            name: name.to_owned(),
+            r#type: AttributeType::Int as i32,
+            i: value.into(),
+            ..AttributeProto::default()
+        };
+        self.nodes.push(NodeProto {
+            input: vec![x],
+            output: vec![output.clone()],
+            name,
+            op_type: mark::NAME.to_owned(),
+            attribute: vec![
+                float("scale", scheme.scale),
+                integer("zero_point", scheme.zero_point),
+                integer("lo", scheme.lo),
+                integer("hi", scheme.hi),
+            ],
+            doc_string: node.doc_string.clone(),
+            ..NodeProto::default()
+        });
+        self.integers.insert(output, scheme);
+    }
+
+    /// An operator on real numbers, or one that keeps the scale of integers.
+    fn float_operator(&mut self, mut node: NodeProto) -> Result<(), ImportError> {
+        let scheme = node
+            .input
+            .iter()
+            .find_map(|i| self.integers.get(i))
+            .copied();
+        let marked = |name: &String| self.integers.contains_key(name);
+        // the first input decides; indices and shapes of the others are not activations
+        let data = if node.op_type == "Concat" {
+            node.input.len()
+        } else {
+            1
+        };
+        let reads_integers = node.input.iter().take(data).any(marked);
+        if let (Some(scheme), true) = (scheme, reads_integers) {
+            self.keep_scale(&mut node, data, scheme)?;
+        } else {
+            self.remember_constants(&node)?;
+        }
+        self.nodes.push(node);
+        Ok(())
+    }
+
+    fn keep_scale(
+        &mut self,
+        node: &mut NodeProto,
+        data: usize,
+        scheme: Scheme,
+    ) -> Result<(), ImportError> {
+        // the outputs of ConvInteger and MatMulInteger are cast before they are scaled
+        let to = attribute(node, "to");
+        let cast = node.op_type == "Cast" && to == Some(DataType::Float as i64);
+        if !(KEEP_SCALE.contains(&node.op_type.as_str()) || cast && scheme == Scheme::UNIT) {
+            return Err(refuse(
+                node,
+                "it reads quantized integers; expected a DequantizeLinear before it",
+            ));
+        }
+        for input in node.input.iter().take(data) {
+            if self.integers.get(input) != Some(&scheme) {
+                return Err(refuse(
+                    node,
+                    "its inputs have different scales or zero points; expected one, or QLinearConcat",
+                ));
+            }
+        }
+        if !cast {
+            for output in &node.output {
+                self.integers.insert(output.clone(), scheme);
+            }
+        }
+        for input in &mut node.input {
+            if self.inputs.contains_key(input.as_str()) {
+                input.push_str(".quantized");
+            }
+        }
+        Ok(())
+    }
+
+    /// Remembers the integers of constant weights and biases by the node that reads them.
+    fn remember_constants(&mut self, node: &NodeProto) -> Result<(), ImportError> {
+        if !["Conv", "ConvTranspose", "Gemm", "MatMul"].contains(&node.op_type.as_str()) {
+            return Ok(());
+        }
+        let integers = |i: usize| node.input.get(i).and_then(|name| self.real.get(name));
+        let Some(weights) = integers(1).or_else(|| integers(0)) else {
+            return Ok(());
+        };
+        let given = Given {
+            weight_scales: weights.scales.iter().map(|&s| s.into()).collect(),
+            bias: integers(2).map(|b| b.values.clone()),
+        };
+        self.remember(node, given)
+    }
+
+    fn remember(&mut self, node: &NodeProto, given: Given) -> Result<(), ImportError> {
+        match self.given.insert(node_name(node), given) {
+            None => Ok(()),
+            Some(_) => Err(refuse(
+                node,
+                "two layers of the quantized model have this name; expected a name for each",
+            )),
+        }
+    }
+}
+
+impl Scheme {
+    /// Integers that stand for themselves.
+    const UNIT: Self = Self {
+        scale: 1.0,
+        zero_point: 0,
+        lo: i32::MIN,
+        hi: i32::MAX,
+    };
+}
+
+/// The node's name, as in messages.
+fn node_name(node: &NodeProto) -> String {
+    super::proto::node_name(node)
+}
+
+/// An integer attribute.
+fn attribute(node: &NodeProto, name: &str) -> Option<i64> {
+    node.attribute.iter().find(|a| a.name == name).map(|a| a.i)
+}
