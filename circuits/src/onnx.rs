@@ -83,8 +83,10 @@ pub enum ImportError {
         /// Shape as the file gives it.
         shape: String,
     },
-    /// An input of another type than float32.
-    #[error("input `{input}` has element type {got}; expected float32")]
+    /// An input of a type that is not read.
+    #[error(
+        "input `{input}` has element type {got}; expected float32, bool, int8 to int64 or uint8"
+    )]
     InputType {
         /// Name of the input.
         input: String,

@@ -200,7 +200,7 @@ fn inverse_root(graph: &FloatGraph, x: usize, factor: usize) -> Option<FloatOp> 
             if constants.is_empty() && spread.inputs.len() == 1 =>
         {
             let rows = nodes[spread.inputs[0]].len();
-            let n = spread.len().checked_div(rows)?;
+            let n = spread.len().checked_div(rows).filter(|&n| n > 0)?;
             let in_rows = index
                 .iter()
                 .enumerate()

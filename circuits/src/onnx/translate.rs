@@ -446,7 +446,7 @@ impl<'a> Translation<'a> {
             };
         }
         if let Some(op) = node.op_as::<Softmax>() {
-            return Ok(self.softmax(node, op, x));
+            return self.softmax(node, op, x);
         }
         if let Some(op) = node.op_as::<RmsNorm>() {
             return self.normalize(node, op, x);

@@ -23,6 +23,8 @@ pub struct Case {
     pub name: String,
     /// Operator it is about; `Op (expanded)` where the operator is spelled with others.
     pub operator: String,
+    /// All operators of the graph, of the standard domain.
+    pub operators: Vec<String>,
     /// Whether every operator in it is claimed.
     pub claimed: bool,
     folder: PathBuf,
@@ -118,6 +120,7 @@ impl Case {
                 _ => format!("{kind}/{short}"),
             },
             operator: operator(&graph, spelled.as_ref()),
+            operators: graph.node.iter().map(|n| n.op_type.clone()).collect(),
             claimed,
             folder: folder.join(name),
             inputs,

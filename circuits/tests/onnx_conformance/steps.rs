@@ -2,15 +2,35 @@
 //!
 //! Each node of the float graph that has a tensor in the model is evaluated on what the integers that it reads stand for, with its weights rounded
 //! to eight bits a channel as the quantizer does. So an error is seen where it is made, and does not have to be told from what inputs already had.
+//! Operators that want their inputs in another encoding are evaluated on what the integers of that encoding stand for, and these are compared with
+//! the ones they were made of.
 
 use crate::verdict::{Outcome, fail};
+use zkinfer_circuits::model::Model;
 use zkinfer_circuits::onnx::{FloatGraph, FloatNode, FloatOp};
 use zkinfer_circuits::ops::Op;
 use zkinfer_circuits::quantize::{Quantized, Range};
-use zkinfer_circuits::tensor::Tensor;
+use zkinfer_circuits::tensor::{Fact, Quantization, Tensor};
 
 /// Float arithmetic on both sides: far below what an integer can be off by.
 const FLOATS: f64 = 1e-3;
+/// A power of a softmax is rounded to 2^-16, a share is one of 4095.
+const POWER_STEPS: f64 = 4095.0 / 65536.0;
+/// The inverse root of a normalization has a relative error below this.
+const ROOT_ERROR: f64 = 1.0 / 8192.0;
+
+/// An operator of the float graph, what it reads, and what it should give.
+struct Place<'a> {
+    node: &'a FloatNode,
+    /// The operator of the model whose output stands for the node's.
+    op: Option<&'a Op>,
+    fact: &'a Fact,
+    quantization: Quantization,
+    reads: Vec<&'a [f64]>,
+    real: Vec<f64>,
+    /// One step of the first tensor that is read, where that was brought to the encoding the operator wants.
+    step: Option<f64>,
+}
 
 /// Checks every tensor of the integer model.
 pub fn check(
@@ -20,7 +40,6 @@ pub fn check(
     tensors: &[Tensor],
 ) -> Result<(), Outcome> {
     let model = &quantized.model;
-    let n_inputs = model.inputs().len();
     let mut values: Vec<Vec<f64>> = Vec::new();
     for (id, node) in graph.nodes.iter().enumerate() {
         let tensor = quantized.tensors[id];
@@ -28,29 +47,156 @@ pub fn check(
             tensor.and_then(|t| Some((t, &model.facts()[t], model.facts()[t].quantization?)));
         if matches!(node.op, FloatOp::Input { .. }) {
             let (tensor, _, q) = fact.ok_or_else(|| fail("an input without a tensor"))?;
-            let data = &tensors[tensor].data;
-            values.push(data.iter().map(|&v| q.dequantize(v)).collect());
+            values.push(dequantized(&tensors[tensor], q));
             continue;
         }
-        let reads: Vec<&[f64]> = node.inputs.iter().map(|&i| &values[i][..]).collect();
-        let real = evaluate(node, &reads);
-        let Some((tensor, fact, q)) = fact else {
-            values.push(real);
+        let own: Vec<&[f64]> = node.inputs.iter().map(|&i| &values[i][..]).collect();
+        let Some((tensor, fact, quantization)) = fact else {
+            values.push(evaluate(node, &own));
             continue;
         };
-        let op = tensor.checked_sub(n_inputs).map(|n| &model.nodes()[n].op);
-        let rounds = matches!(op, Some(Op::Requantize(_) | Op::Table(_)));
-        let mut allowed = vec![f64::from(u8::from(rounds)); real.len()];
-        if let (FloatOp::Unary(_), Some(Op::Requantize(_))) = (&node.op, op) {
-            let range = ranges[node.inputs[0]];
-            widen(node, reads[0], range, q.scale, &real, &mut allowed);
-        }
+        let op = operation(model, tensor);
+        let encoded = encodings(node, model, tensor, &own, tensors)?;
+        let reads: Vec<&[f64]> = match &encoded {
+            Some((_, encoded)) => encoded.iter().map(|v| &v[..]).collect(),
+            None => own,
+        };
+        let real = evaluate(node, &reads);
+        let place = Place {
+            node,
+            op,
+            fact,
+            quantization,
+            reads,
+            real,
+            step: encoded.as_ref().map(|(step, _)| *step),
+        };
+        let allowed = place.allowed(node.inputs.first().map(|&i| ranges[i]));
+        let integers = dequantized(&tensors[tensor], quantization);
+        place.compare(&integers, &allowed)?;
+        values.push(integers);
+    }
+    Ok(())
+}
+
+fn dequantized(tensor: &Tensor, q: Quantization) -> Vec<f64> {
+    tensor.data.iter().map(|&v| q.dequantize(v)).collect()
+}
+
+/// The operator of the model that makes a tensor.
+fn operation(model: &Model, tensor: usize) -> Option<&Op> {
+    let number = tensor.checked_sub(model.inputs().len())?;
+    Some(&model.nodes()[number].op)
+}
+
+/// What the tensors that a node's operator really reads stand for, where they may be others than those of the node's inputs; they must be near.
+fn encodings(
+    node: &FloatNode,
+    model: &Model,
+    tensor: usize,
+    own: &[&[f64]],
+    tensors: &[Tensor],
+) -> Result<Option<(f64, Vec<Vec<f64>>)>, Outcome> {
+    let op = operation(model, tensor);
+    let encodes = matches!(
+        op,
+        Some(
+            Op::Softmax(_)
+                | Op::Normalize(_)
+                | Op::Compare(_)
+                | Op::Gather(_)
+                | Op::Extremum(_)
+                | Op::Select(_)
+        )
+    );
+    if !encodes {
+        return Ok(None);
+    }
+    let read = &model.nodes()[tensor - model.inputs().len()].inputs;
+    let (mut encoded, mut step) = (vec![], None);
+    for (&from, own) in read.iter().zip(own) {
+        let fact = &model.facts()[from];
+        let q = fact.quantization.ok_or_else(|| fail("a read accumulator"))?;
+        let values = dequantized(&tensors[from], q);
         let [lo, hi] = [fact.interval.lo, fact.interval.hi].map(|v| q.dequantize(v));
-        let integers: Vec<f64> = tensors[tensor]
-            .data
-            .iter()
-            .map(|&v| q.dequantize(v))
-            .collect();
+        let far = |(a, b): (&f64, &f64)| (a - b.clamp(lo, hi)).abs() > (1.0 + FLOATS) * q.scale;
+        if values.len() != own.len() || values.iter().zip(*own).any(far) {
+            let name = &node.name;
+            return Err(fail(format!("`{name}` reads values that are another tensor's")));
+        }
+        encoded.push(values);
+        step = step.or(Some(q.scale));
+    }
+    if encoded.len() != own.len() {
+        let (name, got) = (&node.name, encoded.len());
+        return Err(fail(format!("`{name}` reads {got} tensors of {}", own.len())));
+    }
+    Ok(step.map(|step| (step, encoded)))
+}
+
+impl Place<'_> {
+    /// By how many steps each element may differ.
+    fn allowed(&self, range: Option<Range>) -> Vec<f64> {
+        let scale = self.quantization.scale;
+        let len = self.real.len();
+        let mut allowed = match (self.op, &self.node.op) {
+            (Some(Op::Requantize(_) | Op::Table(_) | Op::Rescale(_) | Op::Lookup(_)), _) => {
+                vec![1.0; len]
+            }
+            // constants are rounded to the encoding, everything else has it already
+            (Some(Op::Gather(_)), FloatOp::Gather { constants, .. }) => {
+                vec![if constants.is_empty() { 0.0 } else { 0.5 }; len]
+            }
+            (Some(Op::Softmax(_)), FloatOp::Softmax { n }) => {
+                vec![1.0 + POWER_STEPS * *n as f64; len]
+            }
+            (Some(Op::Normalize(op)), FloatOp::Normalize { n, .. }) => {
+                // ε is rounded to steps of x², and at least one
+                let step = self.reads[0].chunks_exact(*n).flat_map(|row| {
+                    let squares: f64 = row.iter().map(|x| x * x).sum();
+                    let epsilon = self.epsilon_error(op.epsilon) / squares.max(f64::MIN_POSITIVE);
+                    vec![epsilon; *n]
+                });
+                let relative = |(y, epsilon): (&f64, f64)| {
+                    1.0 + y.abs() * (ROOT_ERROR + epsilon.min(1.0)) / scale
+                };
+                self.real.iter().zip(step).map(relative).collect()
+            }
+            _ => vec![0.0; len],
+        };
+        if let (FloatOp::Unary(_), Some(Op::Requantize(_)), Some(range)) =
+            (&self.node.op, self.op, range)
+        {
+            self.widen(range, &mut allowed);
+        }
+        allowed
+    }
+
+    /// By how much Σ x² + n·ε changes because n·ε is a whole number of squared steps, at least 1.
+    fn epsilon_error(&self, steps: u64) -> f64 {
+        let FloatOp::Normalize { n, epsilon } = self.node.op else {
+            return 0.0;
+        };
+        let unit = self.step.unwrap_or(0.0).powi(2);
+        (steps as f64 * unit - epsilon * n as f64).abs().min(unit)
+    }
+
+    /// A function that is taken into a requantization sees an eight-bit value that no tensor holds: what one step of that changes is allowed as
+    /// well.
+    fn widen(&self, range: Range, allowed: &mut [f64]) {
+        let step = (range.hi - range.lo) / 255.0;
+        for sign in [-1.0, 1.0] {
+            let moved: Vec<f64> = self.reads[0].iter().map(|v| v + sign * step).collect();
+            let other = evaluate(self.node, &[&moved]);
+            for (allowed, (a, b)) in allowed.iter_mut().zip(self.real.iter().zip(other)) {
+                *allowed = allowed.max(1.0 + (a - b).abs() / self.quantization.scale);
+            }
+        }
+    }
+
+    fn compare(&self, integers: &[f64], allowed: &[f64]) -> Result<(), Outcome> {
+        let Self { node, fact, real, quantization: q, .. } = self;
+        let [lo, hi] = [fact.interval.lo, fact.interval.hi].map(|v| q.dequantize(v));
         if integers.len() != real.len() {
             let (got, wanted) = (integers.len(), real.len());
             return Err(fail(format!(
@@ -58,7 +204,10 @@ pub fn check(
                 node.name
             )));
         }
-        for (index, (got, wanted)) in integers.iter().zip(&real).enumerate() {
+        for (index, (got, wanted)) in integers.iter().zip(real).enumerate() {
+            if matches!(self.op, Some(Op::Compare(_))) && self.is_tie(index) {
+                continue;
+            }
             let steps = (got - wanted.clamp(lo, hi)).abs() / q.scale;
             // not a number is not near
             if steps.is_nan() || steps > allowed[index] + FLOATS {
@@ -67,48 +216,19 @@ pub fn check(
                 return Err(fail(format!("{place} is {got:.6} for {wanted:.6}: {off}")));
             }
         }
-        values.push(integers);
+        Ok(())
     }
-    Ok(())
-}
 
-/// A function that is taken into a requantization sees an eight-bit value that no tensor holds: what one step of that changes is allowed as well.
-fn widen(node: &FloatNode, x: &[f64], range: Range, scale: f64, real: &[f64], allowed: &mut [f64]) {
-    let step = (range.hi - range.lo) / 255.0;
-    for sign in [-1.0, 1.0] {
-        let moved: Vec<f64> = x.iter().map(|v| v + sign * step).collect();
-        let other = evaluate(node, &[&moved]);
-        for (allowed, (a, b)) in allowed.iter_mut().zip(real.iter().zip(other)) {
-            *allowed = allowed.max(1.0 + (a - b).abs() / scale);
-        }
+    /// Whether float arithmetic cannot tell the operands of a comparison apart although they are encoded differently.
+    fn is_tie(&self, index: usize) -> bool {
+        let (a, b) = (self.reads[0][index], self.reads[1][index]);
+        a != b && (a - b).abs() <= 1e-6 * a.abs().max(b.abs())
     }
 }
 
 /// One node on given values.
 fn evaluate(node: &FloatNode, reads: &[&[f64]]) -> Vec<f64> {
-    let mut nodes = Vec::new();
-    for (number, values) in reads.iter().enumerate() {
-        nodes.push(FloatNode {
-            name: number.to_string(),
-            op: FloatOp::Input { dtype: None },
-            inputs: vec![],
-            shape: vec![values.len()],
-        });
-    }
-    nodes.push(FloatNode {
-        op: rounded(&node.op),
-        inputs: (0..reads.len()).collect(),
-        ..node.clone()
-    });
-    let graph = FloatGraph {
-        nodes,
-        inputs: (0..reads.len()).collect(),
-        outputs: vec![("y".to_owned(), reads.len())],
-    };
-    let sample = reads.iter().map(|x| x.iter().map(|&v| v as f32).collect());
-    graph
-        .evaluate(&sample.collect::<Vec<_>>())
-        .remove(reads.len())
+    rounded(&node.op).evaluate(reads, node.len())
 }
 
 /// The operator with weights of eight bits a channel.

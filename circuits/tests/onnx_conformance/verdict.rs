@@ -4,6 +4,7 @@ use crate::case::{Case, Values};
 use crate::steps;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use tract_onnx::pb::tensor_proto::DataType;
 use zkinfer_circuits::arithmetization::halo2::Halo2Circuit;
 use zkinfer_circuits::arithmetization::r1cs::{Form, R1cs};
 use zkinfer_circuits::constraint::solve;
@@ -17,8 +18,8 @@ use zkinfer_circuits::testing::{Forger, Halo2Forger};
 const SEMANTIC: f64 = 1e-4;
 /// The float graph against the case, relative to the element: the package's own bound, since some of its outputs have four digits.
 const SPREAD: f64 = 1e-3;
-/// Most elements, inputs and outputs together, of a case whose program is solved and checked.
-const MAX_SOLVED: usize = 600;
+/// Why a case with such values is not run.
+pub const TOO_LARGE: &str = "an integer input beyond sixteen bits";
 
 /// What became of a case.
 #[derive(Debug)]
@@ -32,6 +33,8 @@ pub struct Verdict {
 #[derive(Debug)]
 pub enum Outcome {
     Pass {
+        /// Of inputs and outputs together.
+        elements: usize,
         /// The program was solved and its circuits accept the witness.
         circuit: bool,
         /// Largest error of the integer model's outputs against the case, in steps.
@@ -80,9 +83,27 @@ fn run(case: &Case, constant_operands: bool) -> Result<Outcome, Outcome> {
     run.check_semantics()?;
     run.check_integers()?;
     Ok(Outcome::Pass {
-        circuit: run.check_circuit()?,
+        elements: run.elements(),
+        circuit: false,
         steps: run.error(),
     })
+}
+
+/// The verdict on a case that passed, after its circuits were checked too.
+pub fn judge_circuit(case: &Case, constant_operands: bool) -> Outcome {
+    let check = || {
+        let run = Run::new(case, constant_operands)?;
+        run.check_circuit()?;
+        Ok(Outcome::Pass {
+            elements: run.elements(),
+            circuit: true,
+            steps: run.error(),
+        })
+    };
+    match catch_unwind(AssertUnwindSafe(check)) {
+        Ok(Ok(outcome) | Err(outcome)) => outcome,
+        Err(_) => fail("a panic in its circuits"),
+    }
 }
 
 /// A case and everything the pipeline makes of it.
@@ -94,6 +115,10 @@ pub struct Run {
     pub sample: Vec<Vec<f32>>,
     /// The case's outputs.
     pub expected: Vec<Values>,
+    /// The outputs that are whole numbers or truth values.
+    pub whole: Vec<bool>,
+    /// Nothing but whole numbers and truth values goes in.
+    pub whole_inputs: bool,
     /// All tensors of the integer model.
     pub tensors: Vec<Tensor>,
 }
@@ -123,7 +148,8 @@ impl Run {
         let ranges = ranges.map_err(unsupported)?;
         let quantized = quantize::quantize(&graph, &ranges, Visibilities::default());
         let quantized = quantized.map_err(unsupported)?;
-        let inputs = quantized.model.quantize_input(&sample).map_err(fail)?;
+        let inputs = quantized.model.quantize_input(&sample).map_err(unsupported)?;
+        check_types(&quantized, &sample)?;
         let tensors = quantized.model.eval_all(&inputs).map_err(fail)?;
         Ok(Self {
             graph,
@@ -131,6 +157,8 @@ impl Run {
             quantized,
             sample,
             expected,
+            whole: case.output_types().map(is_whole).collect(),
+            whole_inputs: case.input_types().all(is_whole),
             tensors,
         })
     }
@@ -138,12 +166,13 @@ impl Run {
     /// The float graph gives the case's outputs.
     pub fn check_semantics(&self) -> Result<(), Outcome> {
         let values = self.graph.evaluate(&self.sample);
-        for ((name, id), expected) in self.graph.outputs.iter().zip(&self.expected) {
+        let outputs = self.graph.outputs.iter().zip(&self.whole);
+        for (((name, id), whole), expected) in outputs.zip(&self.expected) {
             let finite = expected.data.iter().filter(|v| v.is_finite());
             let largest = finite.fold(0.0f64, |largest, v| largest.max(v.abs()));
             for (index, (got, wanted)) in values[*id].iter().zip(&expected.data).enumerate() {
                 let allowed = (SEMANTIC * largest).max(SPREAD * wanted.abs());
-                let near = (got - wanted).abs() <= allowed;
+                let near = !whole && (got - wanted).abs() <= allowed;
                 if !near && got != wanted {
                     let place = format!("`{name}`[{index}]");
                     return Err(fail(format!("{place} is {got}; ONNX has {wanted}")));
@@ -166,19 +195,43 @@ impl Run {
                 )));
             }
         }
-        steps::check(&self.graph, &self.ranges, &self.quantized, &self.tensors)
+        steps::check(&self.graph, &self.ranges, &self.quantized, &self.tensors)?;
+        self.check_whole()
     }
 
-    /// For a small case, the program gives the same integers, and each of its circuits accepts the honest witness; whether the case is small.
-    pub fn check_circuit(&self) -> Result<bool, Outcome> {
+    /// What is computed on whole numbers alone is exact.
+    fn check_whole(&self) -> Result<(), Outcome> {
+        let model = &self.quantized.model;
+        let outputs = model.outputs().iter().zip(&self.expected);
+        for ((output, expected), whole) in outputs.zip(&self.whole) {
+            let q = model.facts()[output.tensor].quantization;
+            let q = q.ok_or_else(|| fail("an output without a scale"))?;
+            let values = &self.tensors[output.tensor].data;
+            let wrong = |(&v, wanted): (&i64, &f64)| q.dequantize(v) != *wanted;
+            let found = values.iter().zip(&expected.data).position(|pair| wrong(pair));
+            if let (true, true, Some(index)) = (self.whole_inputs, *whole, found) {
+                let (got, wanted) = (q.dequantize(values[index]), expected.data[index]);
+                let place = format!("`{}`[{index}]", output.name);
+                return Err(fail(format!("whole {place} is {got}; ONNX has {wanted}")));
+            }
+        }
+        Ok(())
+    }
+
+    /// Elements of inputs and outputs together.
+    fn elements(&self) -> usize {
+        let model = &self.quantized.model;
+        let inputs = &self.tensors[..model.inputs().len()];
+        let outputs = model.outputs().iter().map(|o| &self.tensors[o.tensor]);
+        inputs.iter().chain(outputs).map(Tensor::len).sum()
+    }
+
+    /// The program gives the same integers, and each of its circuits accepts the honest witness.
+    pub fn check_circuit(&self) -> Result<(), Outcome> {
         let model = &self.quantized.model;
         let inputs = &self.tensors[..model.inputs().len()];
         let outputs = model.outputs().iter().map(|o| &self.tensors[o.tensor]);
         let outputs: Vec<Tensor> = outputs.cloned().collect();
-        let elements = inputs.iter().chain(&outputs).map(Tensor::len);
-        if elements.sum::<usize>() > MAX_SOLVED {
-            return Ok(false);
-        }
         let program = Arc::new(model.synthesize().map_err(fail)?);
         let solved = solve(&program, inputs).map_err(fail)?;
         if solved.outputs(&program) != outputs {
@@ -191,8 +244,7 @@ impl Run {
         }
         let circuit = Halo2Circuit::lower(&program).map_err(fail)?;
         let honest = Halo2Forger::new(&circuit, &solved).check_honest();
-        honest.map_err(fail)?;
-        Ok(true)
+        honest.map_err(fail)
     }
 
     /// Largest error of the integer model's outputs against the case, in steps: what rounding inputs, weights and every tensor costs together.
@@ -209,6 +261,28 @@ impl Run {
         }
         worst
     }
+}
+
+fn is_whole(element: Option<DataType>) -> bool {
+    let real = [
+        DataType::Float,
+        DataType::Double,
+        DataType::Float16,
+        DataType::Bfloat16,
+    ];
+    element.is_some_and(|t| !real.contains(&t))
+}
+
+/// An input of whole numbers is what the case has, or the statement cannot hold it.
+fn check_types(quantized: &Quantized, sample: &[Vec<f32>]) -> Result<(), Outcome> {
+    for (input, values) in quantized.model.inputs().iter().zip(sample) {
+        let [lo, hi] = [input.dtype.min() as f32, input.dtype.max() as f32];
+        let whole = input.quantization.scale == 1.0 && input.quantization.zero_point == 0;
+        if whole && values.iter().any(|v| *v < lo || *v > hi) {
+            return Err(unsupported(TOO_LARGE));
+        }
+    }
+    Ok(())
 }
 
 /// Another sample of what an operator may be given: half of the values; ones for zeros alone, which have no range.

@@ -136,6 +136,8 @@ impl Translation<'_> {
             // whole numbers stay whole only in tables
             return if uniform {
                 self.with_number(node, name, x, first, x_first, shape)
+            } else if matches!(name, "Pow" | "Rem") || (name == "Div" && self.is_integer(node)) {
+                self.by_constant(node, name, x, (constant, x_first), shape)
             } else {
                 let constant = self.constant_tensor(node, x, constant, &shape)?;
                 let operands = if x_first {

@@ -3,6 +3,7 @@
 use super::{Translation, Value};
 use crate::onnx::graph::{FloatOp, Relation};
 use crate::onnx::{Binary, Expression, Function, ImportError};
+use std::collections::BTreeMap;
 use tract_onnx::prelude::{DatumType, Tensor, TypedNode};
 use tract_onnx::tract_core::ops::cast::Cast;
 use tract_onnx::tract_core::ops::element_wise::ElementWiseMiniOp;
@@ -141,6 +142,9 @@ fn binary_function(name: &str, integers: bool) -> Option<(Binary, bool)> {
     })
 }
 
+/// Most different constants, and so functions, of one operator.
+const MAX_CONSTANTS: usize = 64;
+
 /// 1 − x.
 fn negation() -> Expression {
     combine(Binary::Subtract, constant(1.0), Expression::Argument)
@@ -235,6 +239,40 @@ impl Translation<'_> {
         Ok(self.push(node, FloatOp::Unary(function), vec![x], shape))
     }
 
+    /// A binary operator whose constant operand differs by element: a function of the elements of every number that occurs.
+    pub(super) fn by_constant(
+        &mut self,
+        node: &TypedNode,
+        name: &str,
+        x: usize,
+        (constant, x_first): (&Tensor, bool),
+        shape: Vec<usize>,
+    ) -> Result<usize, ImportError> {
+        let values = self.broadcast_values(node, constant, &shape)?;
+        let mut places: BTreeMap<u32, Vec<usize>> = BTreeMap::new();
+        for (place, value) in values.iter().enumerate() {
+            places.entry(value.to_bits()).or_default().push(place);
+        }
+        if places.len() > MAX_CONSTANTS {
+            let got = places.len();
+            let reason =
+                format!("{name} with {got} different constants; expected at most {MAX_CONSTANTS}");
+            return Err(self.unsupported(node, reason));
+        }
+        let (mut parts, mut index, mut start) = (vec![], vec![0; values.len()], 0);
+        for (number, places) in places {
+            let len = places.len();
+            for (i, &place) in places.iter().enumerate() {
+                index[place] = start + i;
+            }
+            start += len;
+            let number = f32::from_bits(number);
+            let part = self.gather(node, vec![x], places, vec![], vec![len])?;
+            parts.push(self.with_number(node, name, part, number, x_first, vec![len])?);
+        }
+        self.gather(node, parts, index, vec![], shape)
+    }
+
     /// A binary operator on two computed tensors, or on one and a constant that differs by element.
     pub(super) fn pairwise(
         &mut self,
@@ -243,6 +281,10 @@ impl Translation<'_> {
         x: [usize; 2],
         shape: Vec<usize>,
     ) -> Result<usize, ImportError> {
+        if matches!(name, "Div" | "DivF") && self.is_integer(node) {
+            let reason = "a quotient of two computed integer tensors; expected one constant";
+            return Err(self.unsupported(node, reason));
+        }
         // an inverse is taken before it is spread
         let (x, name) = match name {
             "Div" => ([x[0], self.inverse(node, x[1])], "Mul"),

@@ -4,6 +4,7 @@ use super::windows::inverse;
 use super::{Translation, Value};
 use crate::onnx::graph::FloatOp;
 use crate::onnx::{Expression, Function, ImportError};
+use crate::tensor::ConvGeometry;
 use tract_onnx::prelude::{Tensor, TypedNode};
 use tract_onnx::tract_core::ops::array::{CumSum, OneHot, Topk};
 use tract_onnx::tract_core::ops::nn::rms_norm::RmsNorm;
@@ -44,14 +45,42 @@ impl Translation<'_> {
         self.transpose(node, y, moved, inverse(&order))
     }
 
-    pub(super) fn softmax(&mut self, node: &TypedNode, op: &Softmax, x: usize) -> usize {
-        let y = self.on_rows(node, x, &op.axes, |n| FloatOp::Softmax { n });
-        if op.kind != SoftmaxKind::LogSoftmax {
-            return y;
+    pub(super) fn softmax(
+        &mut self,
+        node: &TypedNode,
+        op: &Softmax,
+        x: usize,
+    ) -> Result<usize, ImportError> {
+        if op.kind == SoftmaxKind::LogSoftmax {
+            return self.log_softmax(node, &op.axes, x);
         }
-        let shape = self.graph.nodes[y].shape.clone();
-        let logarithm = FloatOp::Unary(Expression::of(Function::Ln));
-        self.push(node, logarithm, vec![y], shape)
+        Ok(self.on_rows(node, x, &op.axes, |n| FloatOp::Softmax { n }))
+    }
+
+    /// d − ln Σ e^d with d = x − max x: the logarithm of a share that is no step of a softmax is still known.
+    fn log_softmax(
+        &mut self,
+        node: &TypedNode,
+        axes: &[usize],
+        x: usize,
+    ) -> Result<usize, ImportError> {
+        let shape = self.graph.nodes[x].shape.clone();
+        let mut reduced = shape.clone();
+        axes.iter().for_each(|&axis| reduced[axis] = 1);
+        let over = |reducer| Reduce {
+            axes: axes.into(),
+            reducer,
+        };
+        let unary = |f| FloatOp::Unary(Expression::of(f));
+        let difference = || FloatOp::Add { signs: [1, -1] };
+        let largest = self.reduce(node, &over(Reducer::Max), x, reduced.clone())?;
+        let largest = self.expand(node, largest, &shape)?;
+        let below = self.push(node, difference(), vec![x, largest], shape.clone());
+        let powers = self.push(node, unary(Function::Exp), vec![below], shape.clone());
+        let sum = self.reduce(node, &over(Reducer::Sum), powers, reduced.clone())?;
+        let logarithm = self.push(node, unary(Function::Ln), vec![sum], reduced);
+        let logarithm = self.expand(node, logarithm, &shape)?;
+        Ok(self.push(node, difference(), vec![below, logarithm], shape))
     }
 
     pub(super) fn normalize(
@@ -65,21 +94,36 @@ impl Translation<'_> {
         Ok(self.on_rows(node, x, &[op.axis], |n| FloatOp::Normalize { n, epsilon }))
     }
 
-    /// A running sum: a product with a triangular matrix of ones.
+    /// A running sum: a sum over windows of n elements that end at each, or start there; without the element itself it is subtracted again.
     pub(super) fn running_sum(&mut self, node: &TypedNode, op: &CumSum, x: usize) -> usize {
-        self.on_rows(node, x, &[op.axis], |n| {
-            let counts = |out: usize, i: usize| {
-                let (out, i) = if op.reverse { (i, out) } else { (out, i) };
-                if op.exclusive { i < out } else { i <= out }
+        let len = self.graph.nodes[x].len();
+        let y = self.on_rows(node, x, &[op.axis], |n| {
+            let pads = match op.reverse {
+                true => [0, 0, 0, n - 1],
+                false => [0, n - 1, 0, 0],
             };
-            let pairs = (0..n).flat_map(|out| (0..n).map(move |i| (out, i)));
-            let weight = |(out, i)| if counts(out, i) { 1.0 } else { 0.0 };
-            FloatOp::MatMul {
-                n_in: n,
-                weights: pairs.map(weight).collect(),
-                bias: vec![0.0; n],
+            let channels = len / n;
+            FloatOp::SumPool {
+                geometry: ConvGeometry {
+                    channels_in: channels,
+                    height: 1,
+                    width: n,
+                    channels_out: channels,
+                    kernel: [1, n],
+                    strides: [1, 1],
+                    pads,
+                    dilations: [1, 1],
+                    groups: channels,
+                },
+                divisors: vec![1],
+                factor: 1.0,
             }
-        })
+        });
+        if !op.exclusive {
+            return y;
+        }
+        let shape = self.graph.nodes[x].shape.clone();
+        self.push(node, FloatOp::Add { signs: [1, -1] }, vec![y, x], shape)
     }
 
     /// The element at `position` of every row.
