@@ -53,6 +53,7 @@ impl Call {
             let statement = Statement {
                 context,
                 public_bytes: self.tensors.clone(),
+                digests: vec![],
             };
             let proof = Proof::from_bytes(key.system, &self.proof).ok()?;
             verify(key, &statement, &proof).ok()

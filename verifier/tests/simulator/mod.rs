@@ -289,6 +289,7 @@ pub fn greatest(layout: &StatementLayout) -> Vec<Fr> {
     Statement {
         context: Context::from_bytes(context).expect("below 2^253"),
         public_bytes: vec![0xff; layout.public_bytes()],
+        digests: vec![],
     }
     .words()
 }

@@ -149,6 +149,7 @@ impl<AccountId, Deposit, BlockNumber> KeyRecord<AccountId, Deposit, BlockNumber>
         Ok(Statement {
             context,
             public_bytes: public_tensors.to_vec(),
+            digests: vec![],
         })
     }
 }

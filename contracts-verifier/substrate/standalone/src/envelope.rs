@@ -54,6 +54,7 @@ pub fn check(envelope: &[u8]) -> Result<(), Refusal> {
     let statement = Statement {
         context: Context::from_bytes(*parts.context)?,
         public_bytes: parts.publics.to_vec(),
+        digests: vec![],
     };
     let proof = Proof::from_bytes(key.system, parts.proof)?;
     verify(&key, &statement, &proof).map_err(|error| match error {

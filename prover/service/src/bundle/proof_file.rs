@@ -165,6 +165,7 @@ impl ProofFile {
             Statement {
                 context,
                 public_bytes,
+                digests: vec![],
             },
             proof,
         ))

@@ -390,6 +390,7 @@ impl LocalGate {
             Statement {
                 context,
                 public_bytes: public_bytes.to_vec(),
+                digests: vec![],
             },
             proof,
         ))
