@@ -4,5 +4,6 @@ mod error;
 pub mod halo2;
 mod interface;
 pub mod r1cs;
+mod sponge;
 
 pub use error::{LowerError, Violation, ZeroDenominator};

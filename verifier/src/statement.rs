@@ -16,8 +16,8 @@ use core::{fmt, str::FromStr};
 use ark_bn254::Fr;
 
 pub use layout::{
-    Dtype, LayoutError, MAX_DIMS, MAX_ELEMENTS, MAX_HASHED_BYTES, MAX_NAME_BYTES,
-    MAX_PUBLIC_BYTES, MAX_TENSORS, Role, StatementLayout, TensorSpec, Visibility,
+    Dtype, LayoutError, MAX_DIMS, MAX_ELEMENTS, MAX_HASHED_BYTES, MAX_NAME_BYTES, MAX_PUBLIC_BYTES,
+    MAX_TENSORS, Role, StatementLayout, TensorSpec, Visibility,
 };
 
 use crate::{

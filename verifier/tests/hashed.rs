@@ -46,7 +46,6 @@ fn the_permutation_has_the_published_answers() {
                 "07748bc6877c9b82c8b98666ee9d0626ec7f5be4205f79ee8528ef1c4a376fc7",
             ],
         ),
-
         (
             2,
             56,
@@ -98,17 +97,30 @@ fn digests_match_the_known_answers() {
             .iter()
             .find(|known| known.name() == *dtype)
             .expect("a dtype");
-        let values: Vec<i64> = values.iter().map(|v| v.parse().expect("a number")).collect();
+        let values: Vec<i64> = values
+            .iter()
+            .map(|v| v.parse().expect("a number"))
+            .collect();
         let position: usize = position.parse().expect("a number");
         let names: Vec<String> = (0..position).map(|i| format!("before {i}")).collect();
         let mut tensors: Vec<_> = names
             .iter()
-            .map(|name| (name.as_str(), Role::Input, Visibility::Private, Dtype::Int8, 1))
+            .map(|name| {
+                (
+                    name.as_str(),
+                    Role::Input,
+                    Visibility::Private,
+                    Dtype::Int8,
+                    1,
+                )
+            })
             .collect();
         tensors.push(("x", role, Visibility::Hashed, dtype, values.len() as u32));
         let layout = layout_of(&tensors);
         assert_eq!(layout.check(), Ok(()));
-        let got = layout.digest_of(position, &values).expect("values of the dtype");
+        let got = layout
+            .digest_of(position, &values)
+            .expect("values of the dtype");
         assert_eq!(got, scalar(&digest[2..]), "{line}");
         assert!(seen.insert(scalar_to_bytes(got)), "no two are equal");
     }
@@ -152,7 +164,10 @@ fn a_hashed_tensor_is_one_word_after_the_public_bytes() {
     assert_eq!(words.len(), 5);
     assert_eq!(words[3], layout.digest_of(0, &values()[0]).expect("hashed"));
     assert_eq!(words[4], layout.digest_of(3, &values()[2]).expect("hashed"));
-    assert_eq!(Statement::from_words(&layout, &words), Ok(statement.clone()));
+    assert_eq!(
+        Statement::from_words(&layout, &words),
+        Ok(statement.clone())
+    );
     let bytes = statement.to_bytes();
     assert_eq!(bytes.len(), 101);
     assert_eq!(

@@ -8,6 +8,7 @@ mod bend;
 mod check;
 mod columns;
 mod cost;
+mod hashed;
 mod linear;
 mod lower;
 mod synthesis;

@@ -8,6 +8,7 @@ mod circuit;
 mod committed;
 mod cost;
 pub mod export;
+mod hashed;
 mod lower;
 mod plain;
 pub mod trace;
@@ -58,7 +59,7 @@ pub struct R1cs {
     pub(crate) groups: Vec<Group>,
     queries: Vec<Query>,
     tables: Vec<RTable>,
-    /// The packed public words after the context, when there are any.
+    /// The words after the context, when there are any: packed public tensors, then digests.
     words: Option<Rid>,
     /// Tensors below this index depend on no challenge and no public word.
     first_phase: usize,

@@ -2,7 +2,7 @@
 
 use super::Fr;
 use halo2curves::ff::{Field, PrimeField};
-use zkinfer_verifier::curve::scalar_to_bytes;
+use zkinfer_verifier::curve::{scalar_from_bytes, scalar_to_bytes};
 
 /// The field element of an integer.
 pub(super) fn fr(x: i64) -> Fr {
@@ -31,4 +31,11 @@ pub(super) fn word(x: zkinfer_verifier::Fr) -> Fr {
     let mut bytes = scalar_to_bytes(x);
     bytes.reverse();
     Option::from(Fr::from_repr(bytes)).expect("the same field, canonically encoded")
+}
+
+/// The inverse of [`word`].
+pub(super) fn scalar(x: Fr) -> zkinfer_verifier::Fr {
+    let mut bytes: [u8; 32] = x.to_repr();
+    bytes.reverse();
+    scalar_from_bytes(&bytes).expect("the same field, canonically encoded")
 }
