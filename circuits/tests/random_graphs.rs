@@ -223,12 +223,10 @@ impl Growing {
 
 fn random_model(seed: u64) -> (Model, StdRng) {
     let mut rng = StdRng::seed_from_u64(seed);
-    let visibility = |rng: &mut StdRng| {
-        if rng.gen_bool(0.5) {
-            Visibility::Public
-        } else {
-            Visibility::Private
-        }
+    let visibility = |rng: &mut StdRng| match rng.gen_range(0..5) {
+        0 | 1 => Visibility::Public,
+        2 | 3 => Visibility::Private,
+        _ => Visibility::Hashed,
     };
     let visibilities = Visibilities {
         input: visibility(&mut rng),

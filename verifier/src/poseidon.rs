@@ -135,7 +135,8 @@ impl Poseidon {
     }
 
     /// One element of `words` under the domain `tag`: the state begins as (tag, 0, …), every permutation follows the addition of the next words to the
-    /// elements after the first, and the second element is the digest. Missing words of the last block are zeros: the tag fixes how many there are.
+    /// elements after the first, and the second element is the digest. Missing words of the last block are zeros: the tag
+    /// fixes how many there are, at least one (without any the digest would be 0 under every tag).
     #[must_use]
     pub fn hash(&self, tag: Fr, words: &[Fr]) -> Fr {
         let mut state = vec![Fr::zero(); self.width];

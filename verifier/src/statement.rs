@@ -23,6 +23,7 @@ pub use layout::{
 use crate::{
     curve::{scalar_from_bytes, scalar_to_bytes},
     keccak256,
+    poseidon::Poseidon,
     transcript::STATEMENT_DOMAIN,
 };
 
@@ -229,11 +230,13 @@ impl Statement {
         }
         let mut public_bytes = Vec::with_capacity(layout.public_bytes().min(MAX_PUBLIC_BYTES));
         let mut digests = Vec::new();
+        let poseidon = (layout.n_hashed() > 0).then(Poseidon::of_tensors);
         for ((position, tensor), values) in layout.bound_tensors().zip(values) {
-            if tensor.visibility == Visibility::Hashed {
-                digests.push(layout.digest_of(position, values)?);
-            } else {
-                append_elements(tensor, values, &mut public_bytes)?;
+            match &poseidon {
+                Some(poseidon) if tensor.visibility == Visibility::Hashed => {
+                    digests.push(layout.digest_by(poseidon, position, values)?);
+                }
+                _ => append_elements(tensor, values, &mut public_bytes)?,
             }
         }
         Ok(Self {

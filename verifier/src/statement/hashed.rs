@@ -5,12 +5,14 @@
 //! Soundness: DESIGN.md#hashed-tensors.
 
 use alloc::vec::Vec;
+use core::hint::black_box;
 
 use ark_bn254::Fr;
+use ark_ff::AdditiveGroup;
 
 use super::{
-    StatementError, StatementLayout, TensorSpec, Visibility, WORD_DATA_BYTES, append_elements,
-    word_of,
+    MAX_HASHED_BYTES, StatementError, StatementLayout, TensorSpec, Visibility, WORD_DATA_BYTES,
+    append_elements, word_of,
 };
 use crate::poseidon::Poseidon;
 
@@ -42,12 +44,13 @@ impl TensorSpec {
     /// # Errors
     /// On a wrong count or an element outside its dtype.
     pub fn hashed_words(&self, values: &[i64]) -> Result<Vec<Fr>, StatementError> {
-        let mut bytes = Vec::new();
+        let mut bytes = Vec::with_capacity(self.len_bytes().min(MAX_HASHED_BYTES));
         append_elements(self, values, &mut bytes)?;
-        Ok(bytes
-            .chunks(self.hashed_word_bytes())
-            .map(word_of)
-            .collect())
+        let words = bytes.chunks(self.hashed_word_bytes()).map(word_of);
+        let words = words.collect();
+        bytes.fill(0);
+        black_box(&bytes);
+        Ok(words)
     }
 }
 
@@ -57,12 +60,26 @@ impl StatementLayout {
     /// # Errors
     /// When the layout has no such tensor, it is not hashed, or the values are not of its shape and dtype.
     pub fn digest_of(&self, position: usize, values: &[i64]) -> Result<Fr, StatementError> {
+        self.digest_by(&Poseidon::of_tensors(), position, values)
+    }
+
+    /// The same with parameters that the caller keeps for many tensors.
+    pub(super) fn digest_by(
+        &self,
+        poseidon: &Poseidon,
+        position: usize,
+        values: &[i64],
+    ) -> Result<Fr, StatementError> {
         let spec = self
             .tensors
             .get(position)
             .filter(|spec| spec.visibility == Visibility::Hashed);
         let spec = spec.ok_or(StatementError::NotHashed { position })?;
-        let words = spec.hashed_words(values)?;
-        Ok(Poseidon::of_tensors().hash(spec.hash_tag(position), &words))
+        let mut words = spec.hashed_words(values)?;
+        let digest = poseidon.hash(spec.hash_tag(position), &words);
+        // the values may be a secret of whoever asks
+        words.fill(Fr::ZERO);
+        black_box(&words);
+        Ok(digest)
     }
 }
