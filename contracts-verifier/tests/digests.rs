@@ -105,7 +105,9 @@ fn contracts_accept_digests_and_refuse_every_changed_byte() {
             let other_proof = simulator.prove(&other, 78);
             assert!(chain.accepts(&Call::new(&other, &other_proof).encode()));
             assert!(!chain.accepts(&Call::new(&other, &proof).encode()));
-            for (at, tensors) in each_byte_changed(&good.tensors, 2) {
+            // a few bytes of the longest, all of the others
+            let stride = 1 + good.tensors.len() / 128;
+            for (at, tensors) in each_byte_changed(&good.tensors, 2).step_by(stride) {
                 let call = Call {
                     tensors,
                     ..good.clone()
