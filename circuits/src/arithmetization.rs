@@ -4,6 +4,7 @@ mod error;
 pub mod halo2;
 mod interface;
 pub mod r1cs;
+mod sponge;
 
 pub use error::{LowerError, Violation, ZeroDenominator};
 pub use interface::Products;

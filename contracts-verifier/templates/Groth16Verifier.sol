@@ -5,12 +5,14 @@ pragma solidity ^0.8.24;
 /// @notice Both entry points return true or revert; they never return false. Pin this contract by its code hash or its
 ///         vkDigest. Proof bytes can be re-randomized by anyone and identify nothing: never use them as an id or a nullifier.
 /// @dev The key is the tail of the contract's own code, in words of 32 bytes, n being the number of statement words:
-///      −α (2), β (4), −γ (4), −δ (4), IC_0..IC_n (2 each), vk digest (1), number of public bytes (1).
+///      −α (2), β (4), −γ (4), −δ (4), IC_0..IC_n (2 each), vk digest (1), number of digests · 2^128 +
+///      number of public bytes (1).
 ///      e(A, B) · e(−α, β) · e(IC_0 + Σ word_i · IC_(i+1), −γ) · e(C, −δ) = 1.
 contract Groth16Verifier {
     /// The calldata is not the canonical ABI encoding of arguments with the lengths that the key fixes.
     error InvalidLength();
-    /// The context is not below 2^253, another word is not below 2^248, or the padding of the last is not zero.
+    /// The context is not below 2^253, a packed word is not below 2^248, the padding of the last is not zero, or a digest is not
+    /// below the order of the scalar field.
     error InvalidWord();
     /// A coordinate of the proof is not below the base-field modulus, or a point of the proof is infinity.
     error InvalidPoint();
@@ -19,13 +21,15 @@ contract Groth16Verifier {
 
     /// The largest coordinate, one less than the modulus of the base field.
     uint256 private constant Q_MAX = 0x30644e72e131a029b85045b68181585d97816a916871ca8d3c208c16d87cfd46;
+    /// The largest digest, one less than the order of the scalar field.
+    uint256 private constant R_MAX = 0x30644e72e131a029b85045b68181585d2833e84879b9709143e1f593f0000000;
     /// Length of an encoded proof: A (2 words), B (4), C (2).
     uint256 private constant PROOF_BYTES = 256;
 
-    /// @notice Checks a proof of a statement given as the bytes of its public tensors.
+    /// @notice Checks a proof of a statement given as the bytes of its public tensors and the digests of its hashed ones.
     /// @param context       253-bit value that binds the proof to a task; recompute it, never take it from the prover.
     /// @param publicTensors The public tensors, concatenated: inputs, then outputs; an element x of a type with minimum m
-    ///                      is x − m in 1, 2 or 4 big-endian bytes.
+    ///                      is x − m in 1, 2 or 4 big-endian bytes. Behind them 32 bytes of the digest of each hashed tensor.
     /// @param proof         A ‖ B ‖ C in the encoding of EIP-197.
     /// @return valid        Always true; an invalid proof reverts.
     function verify(uint256 context, bytes calldata publicTensors, bytes calldata proof)
@@ -41,9 +45,11 @@ contract Groth16Verifier {
             tensors := publicTensors.offset
             body := proof.offset
             // The one canonical encoding: 4 selector, 3 heads, length, data padded to words, length, proof.
-            head := and(add(publicBytes, 31), not(31))
+            // The words that are no packed ones are digests of 32 bytes.
+            head := add(publicBytes, shl(5, sub(words, add(1, div(add(publicBytes, 30), 31)))))
             let wrong := xor(tensors, 0x84)
-            wrong := or(wrong, xor(publicTensors.length, publicBytes))
+            wrong := or(wrong, xor(publicTensors.length, head))
+            head := and(add(head, 31), not(31))
             wrong := or(wrong, xor(body, add(0xa4, head)))
             wrong := or(wrong, xor(proof.length, PROOF_BYTES))
             wrong := or(wrong, xor(calldatasize(), add(body, PROOF_BYTES)))
@@ -59,9 +65,9 @@ contract Groth16Verifier {
             }
 
             // words = [context, 31 bytes of tensors in each, the last padded with zeros on the right], eight at a time:
-            // up to seven words behind the last are overwritten later.
+            // up to seven words behind the last are overwritten later. Then the digests.
             let word := first
-            let end := add(word, shl(5, words))
+            let end := add(word, shl(5, add(1, div(add(publicBytes, 30), 31))))
             mstore(word, context)
             word := add(word, 32)
             for {} lt(word, end) {} {
@@ -76,11 +82,23 @@ contract Groth16Verifier {
                 word := add(word, 0x100)
                 tensors := add(tensors, 248)
             }
-            // Of the last word, keep what is left of the tensors: the calldata behind them is the proof's.
+            // Of the last word, keep what is left of the tensors: the calldata behind them is digests' and the proof's.
             if publicBytes {
-                let spare := shl(3, sub(mul(sub(words, 1), 31), publicBytes))
+                let spare := shl(3, sub(mul(div(add(publicBytes, 30), 31), 31), publicBytes))
                 word := sub(end, 32)
                 mstore(word, shl(spare, shr(spare, mload(word))))
+            }
+            tensors := add(publicTensors.offset, publicBytes)
+            word := end
+            end := add(first, shl(5, words))
+            for {} lt(word, end) {} {
+                if gt(calldataload(tensors), R_MAX) {
+                    mstore(0, 0xd1bf1a92) // InvalidWord()
+                    revert(0x1c, 4)
+                }
+                mstore(word, calldataload(tensors))
+                word := add(word, 32)
+                tensors := add(tensors, 32)
             }
         }
         _check(first, words, body);
@@ -89,7 +107,7 @@ contract Groth16Verifier {
 
     /// @notice Checks a proof of a statement given as its words.
     /// @param words  The context (below 2^253), then the packed public tensors (each below 2^248, the last padded with
-    ///               zeros on the right).
+    ///               zeros on the right), then the digests of hashed tensors (each below the order of the scalar field).
     /// @param proof  A ‖ B ‖ C in the encoding of EIP-197.
     /// @return valid Always true; an invalid proof reverts.
     function verifyProof(uint256[] calldata words, bytes calldata proof) external view returns (bool valid) {
@@ -107,8 +125,9 @@ contract Groth16Verifier {
                 revert(0x1c, 4)
             }
             let start := first
-            let end := add(start, shl(5, count))
-            calldatacopy(start, 0x64, shl(5, count))
+            // Of the packed words; the digests behind them follow.
+            let end := add(start, shl(5, add(1, div(add(publicBytes, 30), 31))))
+            calldatacopy(start, 0x64, sub(end, start))
             // Eight at a time, over zeros behind the last and, for now, in place of the context.
             calldatacopy(end, calldatasize(), 224)
             mstore(start, 0)
@@ -123,8 +142,13 @@ contract Groth16Verifier {
             mstore(start, calldataload(0x64))
             let bad := or(shr(253, mload(start)), shr(248, data))
             // Bits of the last word behind the tensors; none of the context, if there are no tensors.
-            let spare := shl(3, sub(mul(sub(count, 1), 31), publicBytes))
+            let spare := shl(3, sub(mul(div(add(publicBytes, 30), 31), 31), publicBytes))
             bad := or(bad, shl(sub(256, spare), mload(sub(end, 32))))
+            for { let last := add(start, shl(5, count)) } lt(end, last) { end := add(end, 32) } {
+                let digest := calldataload(add(0x64, sub(end, start)))
+                bad := or(bad, gt(digest, R_MAX))
+                mstore(end, digest)
+            }
             if bad {
                 mstore(0, 0xd1bf1a92) // InvalidWord()
                 revert(0x1c, 4)
@@ -150,8 +174,9 @@ contract Groth16Verifier {
             first := mload(0x40)
             // At least one word is allocated here, and the context overwrites it.
             codecopy(first, sub(codesize(), 32), 32)
-            publicBytes := mload(first)
-            words := add(1, div(add(publicBytes, 30), 31))
+            words := mload(first)
+            publicBytes := and(words, 0xffffffffffffffffffffffffffffffff)
+            words := add(add(1, div(add(publicBytes, 30), 31)), shr(128, words))
             mstore(0x40, add(add(first, shl(5, words)), 928))
         }
     }
@@ -231,7 +256,7 @@ contract Groth16Verifier {
 contract Groth16Deployer {
     /// The key was made by one party, who can forge proofs: it may be deployed on chain id 31337 only.
     error DevelopmentKey();
-    /// The key does not have the length its number of public bytes asks for.
+    /// The key does not have the length its numbers of digests and of public bytes ask for.
     error InvalidKey();
 
     /// @param development Whether one party made the key.
@@ -239,11 +264,13 @@ contract Groth16Deployer {
     constructor(bool development, bytes memory key) {
         if (development && block.chainid != 31337) revert DevelopmentKey();
         if (key.length < 576) revert InvalidKey();
-        uint256 publicBytes;
+        uint256 numbers;
         assembly ("memory-safe") {
-            publicBytes := mload(add(key, mload(key)))
+            numbers := mload(add(key, mload(key)))
         }
-        if (publicBytes > 24576 || key.length != 576 + 64 * (1 + (publicBytes + 30) / 31)) revert InvalidKey();
+        (uint256 digests, uint256 publicBytes) = (numbers >> 128, uint128(numbers));
+        if (digests > 24576 || publicBytes > 24576) revert InvalidKey();
+        if (key.length != 576 + 64 * (1 + (publicBytes + 30) / 31 + digests)) revert InvalidKey();
         bytes memory code = bytes.concat(type(Groth16Verifier).runtimeCode, key);
         assembly ("memory-safe") {
             return(add(code, 32), mload(code))

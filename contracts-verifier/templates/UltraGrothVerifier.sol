@@ -5,13 +5,15 @@ pragma solidity ^0.8.24;
 /// @notice Both entry points return true or revert; they never return false. Pin this contract by its code hash or its
 ///         vkDigest. Proof bytes can be re-randomized by anyone and identify nothing: never use them as an id or a nullifier.
 /// @dev The key is the tail of the contract's own code, 28 words of 32 bytes:
-///      −α (2), β (4), −γ (4), −δ1 (4), −δ2 (4), IC_0..IC_3 (2 each), vk digest (1), number of public bytes (1).
+///      −α (2), β (4), −γ (4), −δ1 (4), −δ2 (4), IC_0..IC_3 (2 each), vk digest (1), number of digests · 2^128 +
+///      number of public bytes (1).
 ///      e(A, B) · e(−α, β) · e(IC_0 + ρ·IC_1 + α'·IC_2 + e·IC_3, −γ) · e(C1, −δ1) · e(C2, −δ2) = 1, where
 ///      c_i = keccak256(DOMAIN ‖ vk digest ‖ words ‖ C1 ‖ i) mod r, ρ = c_1, α' = c_2, and e = Σ word_i · α'^i.
 contract UltraGrothVerifier {
     /// The calldata is not the canonical ABI encoding of arguments with the lengths that the key fixes.
     error InvalidLength();
-    /// The context is not below 2^253, another word is not below 2^248, or the padding of the last is not zero.
+    /// The context is not below 2^253, a packed word is not below 2^248, the padding of the last is not zero, or a digest is not
+    /// below the order of the scalar field.
     error InvalidWord();
     /// A coordinate of the proof is not below the base-field modulus, or a point of the proof is infinity.
     error InvalidPoint();
@@ -27,10 +29,10 @@ contract UltraGrothVerifier {
     /// Length of an encoded proof: A (2 words), B (4), C1 (2), C2 (2).
     uint256 private constant PROOF_BYTES = 320;
 
-    /// @notice Checks a proof of a statement given as the bytes of its public tensors.
+    /// @notice Checks a proof of a statement given as the bytes of its public tensors and the digests of its hashed ones.
     /// @param context       253-bit value that binds the proof to a task; recompute it, never take it from the prover.
     /// @param publicTensors The public tensors, concatenated: inputs, then outputs; an element x of a type with minimum m
-    ///                      is x − m in 1, 2 or 4 big-endian bytes.
+    ///                      is x − m in 1, 2 or 4 big-endian bytes. Behind them 32 bytes of the digest of each hashed tensor.
     /// @param proof         A ‖ B ‖ C1 ‖ C2 in the encoding of EIP-197.
     /// @return valid        Always true; an invalid proof reverts.
     function verify(uint256 context, bytes calldata publicTensors, bytes calldata proof)
@@ -46,9 +48,11 @@ contract UltraGrothVerifier {
             tensors := publicTensors.offset
             body := proof.offset
             // The one canonical encoding: 4 selector, 3 heads, length, data padded to words, length, proof.
-            head := and(add(publicBytes, 31), not(31))
+            // The words that are no packed ones are digests of 32 bytes.
+            head := add(publicBytes, shl(5, sub(words, add(1, div(add(publicBytes, 30), 31)))))
             let wrong := xor(tensors, 0x84)
-            wrong := or(wrong, xor(publicTensors.length, publicBytes))
+            wrong := or(wrong, xor(publicTensors.length, head))
+            head := and(add(head, 31), not(31))
             wrong := or(wrong, xor(body, add(0xa4, head)))
             wrong := or(wrong, xor(proof.length, PROOF_BYTES))
             wrong := or(wrong, xor(calldatasize(), add(body, PROOF_BYTES)))
@@ -64,9 +68,9 @@ contract UltraGrothVerifier {
             }
 
             // words = [context, 31 bytes of tensors in each, the last padded with zeros on the right], eight at a time:
-            // up to seven words behind the last are overwritten later.
+            // up to seven words behind the last are overwritten later. Then the digests.
             let word := add(transcript, 0x40)
-            let end := add(word, shl(5, words))
+            let end := add(word, shl(5, add(1, div(add(publicBytes, 30), 31))))
             mstore(word, context)
             word := add(word, 32)
             for {} lt(word, end) {} {
@@ -81,11 +85,23 @@ contract UltraGrothVerifier {
                 word := add(word, 0x100)
                 tensors := add(tensors, 248)
             }
-            // Of the last word, keep what is left of the tensors: the calldata behind them is the proof's.
+            // Of the last word, keep what is left of the tensors: the calldata behind them is digests' and the proof's.
             if publicBytes {
-                let spare := shl(3, sub(mul(sub(words, 1), 31), publicBytes))
+                let spare := shl(3, sub(mul(div(add(publicBytes, 30), 31), 31), publicBytes))
                 word := sub(end, 32)
                 mstore(word, shl(spare, shr(spare, mload(word))))
+            }
+            tensors := add(publicTensors.offset, publicBytes)
+            word := end
+            end := add(add(transcript, 0x40), shl(5, words))
+            for {} lt(word, end) {} {
+                if iszero(lt(calldataload(tensors), R)) {
+                    mstore(0, 0xd1bf1a92) // InvalidWord()
+                    revert(0x1c, 4)
+                }
+                mstore(word, calldataload(tensors))
+                word := add(word, 32)
+                tensors := add(tensors, 32)
             }
         }
         _check(transcript, words, body);
@@ -94,7 +110,7 @@ contract UltraGrothVerifier {
 
     /// @notice Checks a proof of a statement given as its words.
     /// @param words  The context (below 2^253), then the packed public tensors (each below 2^248, the last padded with
-    ///               zeros on the right).
+    ///               zeros on the right), then the digests of hashed tensors (each below the order of the scalar field).
     /// @param proof  A ‖ B ‖ C1 ‖ C2 in the encoding of EIP-197.
     /// @return valid Always true; an invalid proof reverts.
     function verifyProof(uint256[] calldata words, bytes calldata proof) external view returns (bool valid) {
@@ -112,8 +128,9 @@ contract UltraGrothVerifier {
                 revert(0x1c, 4)
             }
             let start := add(transcript, 0x40)
-            let end := add(start, shl(5, count))
-            calldatacopy(start, 0x64, shl(5, count))
+            // Of the packed words; the digests behind them follow.
+            let end := add(start, shl(5, add(1, div(add(publicBytes, 30), 31))))
+            calldatacopy(start, 0x64, sub(end, start))
             // Eight at a time, over zeros behind the last and, for now, in place of the context.
             calldatacopy(end, calldatasize(), 224)
             mstore(start, 0)
@@ -128,8 +145,13 @@ contract UltraGrothVerifier {
             mstore(start, calldataload(0x64))
             let bad := or(shr(253, mload(start)), shr(248, data))
             // Bits of the last word behind the tensors; none of the context, if there are no tensors.
-            let spare := shl(3, sub(mul(sub(count, 1), 31), publicBytes))
+            let spare := shl(3, sub(mul(div(add(publicBytes, 30), 31), 31), publicBytes))
             bad := or(bad, shl(sub(256, spare), mload(sub(end, 32))))
+            for { let last := add(start, shl(5, count)) } lt(end, last) { end := add(end, 32) } {
+                let digest := calldataload(add(0x64, sub(end, start)))
+                bad := or(bad, iszero(lt(digest, R)))
+                mstore(end, digest)
+            }
             if bad {
                 mstore(0, 0xd1bf1a92) // InvalidWord()
                 revert(0x1c, 4)
@@ -154,10 +176,11 @@ contract UltraGrothVerifier {
     function _open() private pure returns (uint256 transcript, uint256 words, uint256 publicBytes) {
         assembly ("memory-safe") {
             transcript := mload(0x40)
-            // vk digest to its place; the number of public bytes stands behind it and is overwritten by the context.
+            // vk digest to its place; the numbers of digests and of public bytes stand behind it and are overwritten by the context.
             codecopy(add(transcript, 0x20), sub(codesize(), 64), 64)
-            publicBytes := mload(add(transcript, 0x40))
-            words := add(1, div(add(publicBytes, 30), 31))
+            words := mload(add(transcript, 0x40))
+            publicBytes := and(words, 0xffffffffffffffffffffffffffffffff)
+            words := add(add(1, div(add(publicBytes, 30), 31)), shr(128, words))
             mstore(transcript, DOMAIN)
             mstore(0x40, add(add(transcript, shl(5, words)), 1280))
         }
@@ -268,7 +291,7 @@ contract UltraGrothVerifier {
 contract UltraGrothDeployer {
     /// The key was made by one party, who can forge proofs: it may be deployed on chain id 31337 only.
     error DevelopmentKey();
-    /// The key does not have 28 words, or announces more than 2^24 public bytes.
+    /// The key does not have 28 words, or announces more than 2^24 public bytes or 2^13 digests.
     error InvalidKey();
 
     /// @param development Whether one party made the key.
@@ -276,11 +299,11 @@ contract UltraGrothDeployer {
     constructor(bool development, bytes memory key) {
         if (development && block.chainid != 31337) revert DevelopmentKey();
         if (key.length != 896) revert InvalidKey();
-        uint256 publicBytes;
+        uint256 numbers;
         assembly ("memory-safe") {
-            publicBytes := mload(add(key, mload(key)))
+            numbers := mload(add(key, mload(key)))
         }
-        if (publicBytes > 1 << 24) revert InvalidKey();
+        if (numbers >> 128 > 1 << 13 || uint128(numbers) > 1 << 24) revert InvalidKey();
         bytes memory code = bytes.concat(type(UltraGrothVerifier).runtimeCode, key);
         assembly ("memory-safe") {
             return(add(code, 32), mload(code))

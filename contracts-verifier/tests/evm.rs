@@ -533,6 +533,7 @@ fn a_statement_of_zeros_is_accepted_like_any_other() {
         let statement = Statement {
             context: zkinfer_verifier::Context::ZERO,
             public_bytes: vec![0; 63],
+            digests: vec![],
         };
         assert!(statement.words().iter().all(|word| *word == Fr::default()));
         let proof = simulator.prove(&statement, 3);

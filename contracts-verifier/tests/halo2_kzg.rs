@@ -505,6 +505,7 @@ fn a_statement_of_zeros_is_accepted_like_any_other() {
     let statement = zkinfer_verifier::Statement {
         context: zkinfer_verifier::Context::ZERO,
         public_bytes: vec![0; 63],
+        digests: vec![],
     };
     let proof = simulator.prove(&statement, 3);
     assert!(Chain::new(&simulator.key).accepts(&calldata_verify(&statement, &proof)));

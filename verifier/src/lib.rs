@@ -3,7 +3,8 @@
 //! | module | question it answers |
 //! |---|---|
 //! | [`system`] | which proof system, and was the key made by one party |
-//! | [`statement`] | what is claimed: context and public tensors, and their packing into field elements |
+//! | [`statement`] | what is claimed: context, public tensors and digests of hashed ones, and their packing into field elements |
+//! | [`poseidon`] | the hash of hashed tensors |
 //! | [`key`] | verifying keys: encoding, digest, linter |
 //! | [`proof`] | proofs: encoding |
 //! | [`transcript`] | the challenges of the committed round and the evaluation of the words |
@@ -23,6 +24,7 @@ pub mod curve;
 mod groth16;
 pub mod halo2_kzg;
 pub mod key;
+pub mod poseidon;
 pub mod proof;
 pub mod snarkjs;
 pub mod statement;

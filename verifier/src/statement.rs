@@ -2,11 +2,12 @@
 //! A proof says: the model of this key, run on the public input tensors shown (and on private ones not shown), gives
 //! the public output tensors shown, and the prover knew the context when it proved.
 //!
-//! words = `[context, packed public tensors]`. The public tensors (inputs, then outputs, in declared order) are
+//! words = `[context, packed public tensors, digests of hashed tensors]`. The public tensors (inputs, then outputs, in declared order) are
 //! concatenated: an element x of a dtype with minimum m is the integer x − m in 1, 2 or 4 big-endian bytes. The bytes are cut
-//! into pieces of 31; each is one big-endian word, the last padded with zero bytes on the right. This is the only place
-//! where the layout is written; provers, contracts and clients call it. Soundness: DESIGN.md#statement.
+//! into pieces of 31; each is one big-endian word, the last padded with zero bytes on the right. A hashed tensor is one word, its digest
+//! ([`hashed`]), in declared order. This is the only place where the layout is written; provers, contracts and clients call it. Soundness: DESIGN.md#statement.
 
+pub mod hashed;
 mod layout;
 
 use alloc::{string::String, vec::Vec};
@@ -15,18 +16,21 @@ use core::{fmt, str::FromStr};
 use ark_bn254::Fr;
 
 pub use layout::{
-    Dtype, LayoutError, MAX_DIMS, MAX_ELEMENTS, MAX_NAME_BYTES, MAX_PUBLIC_BYTES, MAX_TENSORS,
-    Role, StatementLayout, TensorSpec, Visibility,
+    Dtype, LayoutError, MAX_DIMS, MAX_ELEMENTS, MAX_HASHED_BYTES, MAX_NAME_BYTES, MAX_PUBLIC_BYTES,
+    MAX_TENSORS, Role, StatementLayout, TensorSpec, Visibility,
 };
 
 use crate::{
     curve::{scalar_from_bytes, scalar_to_bytes},
     keccak256,
+    poseidon::Poseidon,
     transcript::STATEMENT_DOMAIN,
 };
 
 /// Bytes of public tensors in one word.
 pub const WORD_DATA_BYTES: usize = 31;
+/// Bytes of the digest of a hashed tensor where a statement is bytes.
+pub const DIGEST_BYTES: usize = 32;
 
 /// A 253-bit value the submitter chooses, big-endian; it binds a proof to one task.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -112,23 +116,25 @@ impl FromStr for Context {
     }
 }
 
-/// What one proof claims: the context and the bytes of the public tensors.
+/// What one proof claims: the context, the bytes of the public tensors and the digests of the hashed ones.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Statement {
     /// The value that binds the proof to a task.
     pub context: Context,
     /// The public tensors, concatenated as the module page says.
     pub public_bytes: Vec<u8>,
+    /// The digests of the hashed tensors, in declared order.
+    pub digests: Vec<Fr>,
 }
 
 /// Why values, bytes or words are not a statement of a layout.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum StatementError {
-    /// A wrong number of public tensors.
-    #[error("expected {expected} public tensors, got {got}")]
+    /// A wrong number of public and hashed tensors.
+    #[error("expected {expected} public or hashed tensors, got {got}")]
     Tensors {
-        /// Public tensors of the layout.
+        /// Public and hashed tensors of the layout.
         expected: usize,
         /// Tensors given.
         got: usize,
@@ -171,6 +177,32 @@ pub enum StatementError {
         /// Words given.
         got: usize,
     },
+    /// A wrong number of digests.
+    #[error("expected {expected} digests of hashed tensors, got {got}")]
+    Digests {
+        /// Hashed tensors of the layout.
+        expected: usize,
+        /// Digests given.
+        got: usize,
+    },
+    /// The bytes of a digest are not less than the order of the field.
+    #[error("digest {index} is not less than the order of the scalar field")]
+    NonCanonicalDigest {
+        /// Position among the digests.
+        index: usize,
+    },
+    /// The layout has no hashed tensor there.
+    #[error("tensor {position} of the layout is not a hashed tensor")]
+    NotHashed {
+        /// Position in the layout.
+        position: usize,
+    },
+    /// The values are not those that the statement has the digest of.
+    #[error("tensor `{tensor}`: these values do not have the digest of the statement")]
+    OtherDigest {
+        /// Name of the tensor.
+        tensor: String,
+    },
     /// A word does not have the form the packing gives it.
     #[error("word {index} is not canonical (context below 2^253, data below 2^248, padding zero)")]
     NonCanonicalWord {
@@ -180,7 +212,7 @@ pub enum StatementError {
 }
 
 impl Statement {
-    /// The statement of `values`: the elements of the public tensors, one slice per tensor in the order of the layout.
+    /// The statement of `values`: the elements of the public and of the hashed tensors, one slice per tensor in the order of the layout.
     ///
     /// # Errors
     /// [`StatementError`] on a wrong count or an element outside its dtype.
@@ -189,7 +221,7 @@ impl Statement {
         context: Context,
         values: &[&[i64]],
     ) -> Result<Self, StatementError> {
-        let expected = layout.public_tensors().count();
+        let expected = layout.bound_tensors().count();
         if values.len() != expected {
             return Err(StatementError::Tensors {
                 expected,
@@ -197,30 +229,102 @@ impl Statement {
             });
         }
         let mut public_bytes = Vec::with_capacity(layout.public_bytes().min(MAX_PUBLIC_BYTES));
-        for (tensor, values) in layout.public_tensors().zip(values) {
-            if values.len() != tensor.len() {
-                return Err(StatementError::Elements {
-                    tensor: tensor.name.clone(),
-                    expected: tensor.len(),
-                    got: values.len(),
-                });
-            }
-            let (dtype, skip) = (tensor.dtype, 8 - tensor.dtype.bytes());
-            for (index, &value) in values.iter().enumerate() {
-                if value < dtype.min() || value > dtype.max() {
-                    return Err(StatementError::OutsideDtype {
-                        tensor: tensor.name.clone(),
-                        index,
-                        value,
-                        dtype,
-                    });
+        let mut digests = Vec::new();
+        let poseidon = (layout.n_hashed() > 0).then(Poseidon::of_tensors);
+        for ((position, tensor), values) in layout.bound_tensors().zip(values) {
+            match &poseidon {
+                Some(poseidon) if tensor.visibility == Visibility::Hashed => {
+                    digests.push(layout.digest_by(poseidon, position, values)?);
                 }
-                public_bytes.extend_from_slice(&(value - dtype.min()).to_be_bytes()[skip..]);
+                _ => append_elements(tensor, values, &mut public_bytes)?,
             }
         }
         Ok(Self {
             context,
             public_bytes,
+            digests,
+        })
+    }
+
+    /// The statement whose bytes ([`Self::to_bytes`]) are `bytes`, under `context`.
+    ///
+    /// # Errors
+    /// On a wrong length, and on a digest that is not less than the order of the field.
+    pub fn from_bytes(
+        layout: &StatementLayout,
+        context: Context,
+        bytes: &[u8],
+    ) -> Result<Self, StatementError> {
+        let expected = layout.statement_bytes();
+        if bytes.len() != expected {
+            return Err(StatementError::PublicBytes {
+                expected,
+                got: bytes.len(),
+            });
+        }
+        let (public_bytes, digests) = bytes.split_at(layout.public_bytes().min(bytes.len()));
+        let digests = digests.chunks(DIGEST_BYTES).enumerate();
+        let digests = digests.map(|(index, bytes)| {
+            let digest = <&[u8; 32]>::try_from(bytes)
+                .ok()
+                .and_then(scalar_from_bytes);
+            digest.ok_or(StatementError::NonCanonicalDigest { index })
+        });
+        Ok(Self {
+            context,
+            public_bytes: public_bytes.to_vec(),
+            digests: digests.collect::<Result<_, _>>()?,
+        })
+    }
+
+    /// What the statement shows besides the context, as contracts, files and servers carry it: the public bytes, then 32 big-endian bytes of every digest.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = self.public_bytes.clone();
+        for digest in &self.digests {
+            bytes.extend_from_slice(&scalar_to_bytes(*digest));
+        }
+        bytes
+    }
+
+    /// Whether the statement has the public bytes and the digests of `layout`, as many as there must be.
+    ///
+    /// # Errors
+    /// [`StatementError::PublicBytes`] or [`StatementError::Digests`].
+    pub fn check_lengths(&self, layout: &StatementLayout) -> Result<(), StatementError> {
+        let (expected, got) = (layout.public_bytes(), self.public_bytes.len());
+        if expected != got {
+            return Err(StatementError::PublicBytes { expected, got });
+        }
+        let (expected, got) = (layout.n_hashed(), self.digests.len());
+        if expected != got {
+            return Err(StatementError::Digests { expected, got });
+        }
+        Ok(())
+    }
+
+    /// Accepts exactly if the statement has the digest of these values for the tensor at `position` of the layout.
+    ///
+    /// # Errors
+    /// [`StatementError::OtherDigest`] when it has another; otherwise as [`StatementLayout::digest_of`].
+    pub fn check_revealed(
+        &self,
+        layout: &StatementLayout,
+        position: usize,
+        values: &[i64],
+    ) -> Result<(), StatementError> {
+        self.check_lengths(layout)?;
+        let digest = layout.digest_of(position, values)?;
+        let before = layout.tensors.iter().take(position);
+        let index = before
+            .filter(|tensor| tensor.visibility == Visibility::Hashed)
+            .count();
+        if self.digests.get(index) == Some(&digest) {
+            return Ok(());
+        }
+        let tensor = layout.tensors.get(position);
+        Err(StatementError::OtherDigest {
+            tensor: tensor.map_or_else(String::new, |tensor| tensor.name.clone()),
         })
     }
 
@@ -238,6 +342,8 @@ impl Statement {
         };
         let context = Context::from_bytes(scalar_to_bytes(*first))
             .map_err(|_| StatementError::NonCanonicalWord { index: 0 })?;
+        // every element is the word of one digest
+        let (data, digests) = data.split_at(data.len().saturating_sub(layout.n_hashed()));
         let mut public_bytes = Vec::with_capacity(data.len() * WORD_DATA_BYTES);
         for (i, word) in data.iter().enumerate() {
             let bytes = scalar_to_bytes(*word);
@@ -254,20 +360,18 @@ impl Statement {
         Ok(Self {
             context,
             public_bytes,
+            digests: digests.to_vec(),
         })
     }
 
-    /// The words: the context, then 31 bytes of public tensors in each.
+    /// The words: the context, then 31 bytes of public tensors in each, then the digests.
     #[must_use]
     pub fn words(&self) -> Vec<Fr> {
-        let mut words = Vec::with_capacity(1 + self.public_bytes.len().div_ceil(WORD_DATA_BYTES));
+        let n_data = self.public_bytes.len().div_ceil(WORD_DATA_BYTES);
+        let mut words = Vec::with_capacity(1 + n_data + self.digests.len());
         words.push(self.context.as_fr());
-        for chunk in self.public_bytes.chunks(WORD_DATA_BYTES) {
-            let mut bytes = [0; 32];
-            bytes[1..=chunk.len()].copy_from_slice(chunk);
-            // Below 2^248 < r, so the conversion never takes the default.
-            words.push(scalar_from_bytes(&bytes).unwrap_or_default());
-        }
+        words.extend(self.public_bytes.chunks(WORD_DATA_BYTES).map(word_of));
+        words.extend_from_slice(&self.digests);
         words
     }
 
@@ -324,4 +428,42 @@ impl Statement {
         }
         keccak256(&bytes)
     }
+}
+
+/// Appends the bytes of a tensor's elements.
+fn append_elements(
+    tensor: &TensorSpec,
+    values: &[i64],
+    bytes: &mut Vec<u8>,
+) -> Result<(), StatementError> {
+    if values.len() != tensor.len() {
+        return Err(StatementError::Elements {
+            tensor: tensor.name.clone(),
+            expected: tensor.len(),
+            got: values.len(),
+        });
+    }
+    let (dtype, skip) = (tensor.dtype, 8 - tensor.dtype.bytes());
+    for (index, &value) in values.iter().enumerate() {
+        if value < dtype.min() || value > dtype.max() {
+            return Err(StatementError::OutsideDtype {
+                tensor: tensor.name.clone(),
+                index,
+                value,
+                dtype,
+            });
+        }
+        bytes.extend_from_slice(&(value - dtype.min()).to_be_bytes()[skip..]);
+    }
+    Ok(())
+}
+
+/// At most 31 bytes as one word, padded with zeros on the right.
+fn word_of(data: &[u8]) -> Fr {
+    let mut bytes = [0; 32];
+    for (byte, data) in bytes[1..].iter_mut().zip(data) {
+        *byte = *data;
+    }
+    // Below 2^248 < r, so the conversion never takes the default.
+    scalar_from_bytes(&bytes).unwrap_or_default()
 }

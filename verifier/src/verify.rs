@@ -49,10 +49,7 @@ pub enum VerifyError {
 /// # Errors
 /// [`VerifyError`], which says what was wrong.
 pub fn verify(vk: &VerifyingKey, statement: &Statement, proof: &Proof) -> Result<(), VerifyError> {
-    let (expected, got) = (vk.layout.public_bytes(), statement.public_bytes.len());
-    if expected != got {
-        return Err(StatementError::PublicBytes { expected, got }.into());
-    }
+    statement.check_lengths(&vk.layout)?;
     check_equation(vk, &statement.words(), proof)
 }
 

@@ -139,6 +139,7 @@ fn challenges_match_the_known_answer() {
     let statement = Statement {
         context: Context::from_hex("5").expect("a digit"),
         public_bytes: vec![1, 2, 3],
+        digests: vec![],
     };
     assert_eq!(hex(&statement.digest(&[0x42; 32])), expected[3]);
 }
@@ -169,6 +170,7 @@ fn snarkjs_writes_zero_as_a_digit() {
     let statement = Statement {
         context: Context::ZERO,
         public_bytes: vec![0; 31],
+        digests: vec![],
     };
     let text = snarkjs::public_to_json(&statement).expect("strings serialize");
     assert_eq!(text.split_whitespace().collect::<String>(), r#"["0","0"]"#);

@@ -83,6 +83,7 @@ fn statement(key: &VerifyingKey) -> Statement {
     Statement {
         context: Context::ZERO,
         public_bytes: vec![1; key.layout.public_bytes()],
+        digests: vec![],
     }
 }
 

@@ -403,6 +403,7 @@ fn rejects_values_outside_their_dtype() {
     let shown = Statement {
         context: Context::ZERO,
         public_bytes: vec![0, 7],
+        digests: vec![],
     };
     assert!(matches!(
         shown.tensors(&layout),

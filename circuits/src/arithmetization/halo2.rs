@@ -9,6 +9,7 @@ mod check;
 mod columns;
 mod contract;
 mod cost;
+mod hashed;
 mod linear;
 mod lower;
 mod synthesis;

@@ -2,6 +2,7 @@
 
 use super::LowerError;
 use crate::constraint::{Program, TensorId};
+use ark_bn254::Fr;
 use zkinfer_verifier::{Dtype, Visibility};
 
 /// How products of tensors are lowered.
@@ -52,7 +53,7 @@ pub(super) struct Packed {
     pub(super) min: i64,
 }
 
-/// The words after the context: the public tensors as bytes, 31 to a word.
+/// The words of public tensors after the context: their bytes, 31 to a word.
 ///
 /// # Errors
 /// [`LowerError::Layout`] when a word boundary would cut an element.
@@ -85,4 +86,44 @@ pub(super) fn words(program: &Program) -> Result<Vec<Vec<Packed>>, LowerError> {
         }
     }
     Ok(words)
+}
+
+/// A hashed tensor: one word of the statement, after those of the public tensors.
+#[derive(Clone, Debug)]
+pub(super) struct Hashed {
+    /// The domain of its digest.
+    pub(super) tag: Fr,
+    /// What the hash takes in.
+    pub(super) words: Vec<Vec<Packed>>,
+}
+
+/// The hashed tensors in declared order, packed as [`zkinfer_verifier::statement::hashed`] says: whole elements from the left.
+pub(super) fn hashed(program: &Program) -> Vec<Hashed> {
+    let ids: Vec<TensorId> = program
+        .inputs()
+        .iter()
+        .chain(program.outputs())
+        .copied()
+        .collect();
+    let tensors = program.layout().hashed_tensors();
+    let hashed = tensors.map(|(position, spec)| {
+        let (tensor, bytes) = (ids[position], spec.dtype.bytes());
+        let per_word = spec.hashed_word_bytes() / bytes;
+        let n = program.tensors()[tensor.index()].len();
+        let word = |first: usize| {
+            let elements = first..n.min(first + per_word);
+            let packed = elements.map(|index| Packed {
+                tensor,
+                index,
+                exponent: 8 * (31 - (bytes * (index - first + 1)) as u32),
+                min: spec.dtype.min(),
+            });
+            packed.collect()
+        };
+        Hashed {
+            tag: spec.hash_tag(position),
+            words: (0..n).step_by(per_word).map(word).collect(),
+        }
+    });
+    hashed.collect()
 }

@@ -10,6 +10,7 @@ mod contract;
 mod cost;
 mod damage;
 pub mod export;
+mod hashed;
 mod lower;
 mod plain;
 pub mod trace;
@@ -60,7 +61,7 @@ pub struct R1cs {
     pub(crate) groups: Vec<Group>,
     queries: Vec<Query>,
     tables: Vec<RTable>,
-    /// The packed public words after the context, when there are any.
+    /// The words after the context, when there are any: packed public tensors, then digests.
     words: Option<Rid>,
     /// The tensor of the circuit that stands for each tensor of the program.
     map: Vec<Rid>,

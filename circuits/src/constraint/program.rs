@@ -120,7 +120,11 @@ impl Io {
         Self {
             name: spec.name.clone(),
             role: u8::from(spec.role == Role::Output),
-            visibility: u8::from(spec.visibility == Visibility::Private),
+            visibility: match spec.visibility {
+                Visibility::Public => 0,
+                Visibility::Private => 1,
+                Visibility::Hashed => 2,
+            },
             shape: spec.shape.clone(),
             // every Dtype is in the list
             dtype: DTYPES
@@ -144,8 +148,10 @@ impl Io {
             } else {
                 Role::Input
             },
+            // what is none of these is not what it is written as again
             visibility: match self.visibility {
                 1 => Visibility::Private,
+                2 => Visibility::Hashed,
                 _ => Visibility::Public,
             },
             shape: self.shape.clone(),

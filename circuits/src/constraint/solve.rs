@@ -291,12 +291,12 @@ impl Assignment {
         context: Context,
     ) -> Result<Statement, StatementError> {
         let ids = program.inputs.iter().chain(&program.outputs);
-        let public: Vec<&[i64]> = ids
+        let bound: Vec<&[i64]> = ids
             .zip(&program.layout.tensors)
-            .filter(|(_, spec)| spec.visibility == Visibility::Public)
+            .filter(|(_, spec)| spec.visibility != Visibility::Private)
             .map(|(id, _)| self.tensor(*id))
             .collect();
-        Statement::new(&program.layout, context, &public)
+        Statement::new(&program.layout, context, &bound)
     }
 
     /// Runs one instruction; `Err` is the index of an element that an assertion refuses, if they are to refuse.

@@ -33,6 +33,9 @@ const SAMPLE: usize = 6;
 /// Circuits with more rows are changed at one element of every tensor.
 const LARGE: usize = 4000;
 
+/// The rows of an S-box of the hash, in the order of their groups.
+const SBOX_RULES: [&str; 3] = ["hash square", "hash fourth power", "hash fifth power"];
+
 /// An honest assignment of a circuit, ready to be bent.
 #[derive(Debug)]
 pub struct Forger<'a> {
@@ -451,7 +454,8 @@ impl<'a> Forger<'a> {
     /// Without rows that fold a contraction, what they make is solved for ([`Forger::solved_changes`]); without those that make what
     /// all elements of a row share, the whole row follows ([`Forger::followed_changes`]).
     /// Without the row that ties `α·value`, a lie about a lookup's value keeps the denominator of the true one: the value is
-    /// changed, the fold keeps its honest element and the multiplicities stay.
+    /// changed, the fold keeps its honest element and the multiplicities stay. Without one of the three rows of an S-box of the
+    /// hash, its result is what the other two make of the wire that is free.
     pub fn targeted_changes(&self, group: usize) -> Vec<BTreeMap<usize, Fr>> {
         let c = self.circuit;
         let deleted = &c.groups[group];
@@ -460,6 +464,9 @@ impl<'a> Forger<'a> {
         }
         if deleted.rule == "own pairs" {
             return self.followed_changes(group);
+        }
+        if let Some(at) = SBOX_RULES.iter().position(|rule| *rule == deleted.rule) {
+            return self.sbox_changes(group, at);
         }
         if deleted.rule != "fold" {
             return vec![];
@@ -511,6 +518,82 @@ impl<'a> Forger<'a> {
             changes
         });
         asked.collect()
+    }
+    /// A wire of the last S-box of a stage changed, and its result with it; `group` holds the rows of rule `at`.
+    fn sbox_changes(&self, group: usize, at: usize) -> Vec<BTreeMap<usize, Fr>> {
+        let c = self.circuit;
+        let last = |group: usize| c.groups[group].first_row + c.groups[group].n - 1;
+        let first = group - at;
+        // u·u = u2, u2·u2 = u4, u4·u = v: what is tied stands alone on the C side, and u on the B side of the last
+        let made = (first..first + 3).map(|group| c.row(last(group))[2].clone());
+        let wires: Vec<usize> = made.filter_map(|c| Some(c.first()?.0)).collect();
+        let u = c.row_values(&self.honest)[1][last(first + 2)];
+        let &[square, fourth, fifth] = wires.as_slice() else {
+            return vec![];
+        };
+        let lie = |value: Fr| match at {
+            0 => BTreeMap::from([(square, value), (fifth, value.square() * u)]),
+            1 => BTreeMap::from([(fourth, value), (fifth, value * u)]),
+            _ => BTreeMap::from([(fifth, value)]),
+        };
+        let values = self.changed_values(wires[at]);
+        values.into_iter().map(lie).collect()
+    }
+
+    /// Whether the rows accept the changes under the words of the honest statement: an input, or a digest, that is not what was claimed.
+    pub fn accepts_as_claimed(&self, changes: &BTreeMap<usize, Fr>) -> bool {
+        let c = self.circuit;
+        let forged = match c.form() {
+            Form::Plain => c.fill_plain(self.solved, &self.words, changes),
+            Form::Committed => {
+                let (committed, _) = c.commit_forged(self.solved, self.words[0], changes);
+                c.complete_forged(committed, &self.words, self.rho, self.alpha, changes)
+                    .expect("no denominator vanishes")
+            }
+        };
+        c.check_rows(&forged, None).is_ok()
+    }
+
+    /// Whether the rows accept the honest wires under other words after the context.
+    pub fn accepts_words(&self, words: &[Fr]) -> bool {
+        let c = self.circuit;
+        let forged = match c.form() {
+            Form::Plain => Ok(c.assign_plain(self.solved, words)),
+            Form::Committed => {
+                let committed = c.commit(self.solved, words[0]);
+                c.complete(committed, words, self.rho, self.alpha)
+            }
+        };
+        forged.is_ok_and(|forged| c.check_rows(&forged, None).is_ok())
+    }
+
+    /// The words that the changes amount to.
+    pub fn words_of(&self, changes: &BTreeMap<usize, Fr>) -> Vec<Fr> {
+        let c = self.circuit;
+        c.commit_forged(self.solved, self.words[0], changes).1
+    }
+
+    /// The words of the honest statement.
+    pub fn words(&self) -> &[Fr] {
+        &self.words
+    }
+
+    /// Wires that hold the elements of input `io`, in order.
+    ///
+    /// # Panics
+    /// When there is no such input.
+    pub fn input_wires(&self, io: usize) -> Vec<usize> {
+        let id = self.circuit.program().inputs()[io];
+        let tensors = self.circuit.wire_tensors();
+        tensors
+            .filter(|t| t.value == Some(id))
+            .flat_map(|t| t.start..t.start + t.len)
+            .collect()
+    }
+
+    /// The honest value of a wire.
+    pub fn honest_value(&self, wire: usize) -> Fr {
+        self.value(wire)
     }
 
     /// Whether, without the rows of `group`, the honest tensors prove a statement with another public word.

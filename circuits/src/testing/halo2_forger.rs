@@ -4,7 +4,7 @@ use super::Failure;
 use crate::arithmetization::halo2::{Cells, Fr, Halo2Circuit, Lie, Rule};
 use crate::constraint::{Assignment, Instr, TensorId};
 use halo2curves::ff::Field;
-use zkinfer_verifier::Context;
+use zkinfer_verifier::{Context, Statement};
 
 /// Most elements of one tensor, and most key cells of one step, that are changed one by one.
 const SAMPLE: usize = 6;
@@ -161,6 +161,32 @@ impl<'a> Halo2Forger<'a> {
             }
         }
         all
+    }
+
+    /// A lie about one element of an input: `delta` more than it is.
+    ///
+    /// # Panics
+    /// When there is no such input or element.
+    pub fn input_lie(&self, io: usize, i: usize, delta: i64) -> Halo2Lie {
+        let x = self.circuit.program().inputs()[io];
+        let honest = self.circuit.element(self.solved, x, i);
+        let magnitude = Fr::from(delta.unsigned_abs());
+        let delta = if delta < 0 { -magnitude } else { magnitude };
+        let mut lie = Lie::default();
+        lie.tensors.insert((x.0, i as u32), honest + delta);
+        Halo2Lie(lie)
+    }
+
+    /// Whether the constraints accept the lies together under the words of `statement`.
+    pub fn accepts_as_claimed(&self, lies: &[Halo2Lie], statement: &Statement) -> bool {
+        let mut all = Lie::default();
+        for lie in lies {
+            all.tensors.extend(&lie.0.tensors);
+            all.keys.extend(&lie.0.keys);
+        }
+        let words = Halo2Circuit::instance(&statement.words());
+        let cells = self.circuit.cells_as_claimed(self.solved, &words, &all);
+        self.circuit.check_cells(&cells, None).is_ok()
     }
 
     fn cells(&self, lie: &Lie) -> Cells {

@@ -425,12 +425,10 @@ impl<R: RngCore + 'static> Growing<R> {
 
 /// A model of one to four layers, and the generator as it was left.
 pub fn random_model<R: RngCore + 'static>(mut rng: R) -> (Model, R) {
-    let visibility = |rng: &mut R| {
-        if rng.gen_bool(0.5) {
-            Visibility::Public
-        } else {
-            Visibility::Private
-        }
+    let visibility = |rng: &mut R| match rng.gen_range(0..5) {
+        0 | 1 => Visibility::Public,
+        2 | 3 => Visibility::Private,
+        _ => Visibility::Hashed,
     };
     let visibilities = Visibilities {
         input: visibility(&mut rng),

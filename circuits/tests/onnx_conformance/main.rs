@@ -37,7 +37,21 @@ fn cases_of_claimed_operators_pass() {
     check_circuits(&cases, &mut verdicts);
     let mut complaints = exceptions::complaints(&cases, &verdicts);
     complaints.extend(unproved(&cases, &verdicts));
-    if env::var_os("DUMP").is_some() { for (c,v) in cases.iter().zip(&verdicts) { if let Outcome::Fail(r) | Outcome::Unsupported(r) = &v.outcome { if c.claimed { println!("@@ {}|{}|{}|{}", c.name, c.operator, matches!(v.outcome, Outcome::Fail(_)), r) } } } }
+    if env::var_os("DUMP").is_some() {
+        for (c, v) in cases.iter().zip(&verdicts) {
+            if let Outcome::Fail(r) | Outcome::Unsupported(r) = &v.outcome {
+                if c.claimed {
+                    println!(
+                        "@@ {}|{}|{}|{}",
+                        c.name,
+                        c.operator,
+                        matches!(v.outcome, Outcome::Fail(_)),
+                        r
+                    )
+                }
+            }
+        }
+    }
     check_golden("onnx_conformance.csv", &by_operator(&cases, &verdicts));
     check_golden("onnx_conformance_cases.csv", &by_case(&cases, &verdicts));
     assert!(complaints.is_empty(), "{}", complaints.join("\n"));
@@ -90,13 +104,21 @@ fn unproved(cases: &[Case], verdicts: &[Verdict]) -> Vec<String> {
             proved.extend(case.operators.iter().map(String::as_str));
         }
     }
-    println!("{passing} cases pass, of {} operators with circuits", proved.len());
-    let claimed = SUPPORTED.iter().filter(|op| !proved.contains(**op) && !FIXTURES.contains(op));
+    println!(
+        "{passing} cases pass, of {} operators with circuits",
+        proved.len()
+    );
+    let claimed = SUPPORTED
+        .iter()
+        .filter(|op| !proved.contains(**op) && !FIXTURES.contains(op));
     let mut complaints: Vec<String> = claimed
         .map(|op| format!("{op} is claimed, but no case of it passes with its circuits"))
         .collect();
     if proved.len() < LEAST_OPERATORS {
-        complaints.push(format!("{} operators pass, of {LEAST_OPERATORS}", proved.len()));
+        complaints.push(format!(
+            "{} operators pass, of {LEAST_OPERATORS}",
+            proved.len()
+        ));
     }
     complaints
 }

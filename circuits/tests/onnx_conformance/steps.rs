@@ -116,20 +116,27 @@ fn encodings(
     let (mut encoded, mut step) = (vec![], None);
     for (&from, own) in read.iter().zip(own) {
         let fact = &model.facts()[from];
-        let q = fact.quantization.ok_or_else(|| fail("a read accumulator"))?;
+        let q = fact
+            .quantization
+            .ok_or_else(|| fail("a read accumulator"))?;
         let values = dequantized(&tensors[from], q);
         let [lo, hi] = [fact.interval.lo, fact.interval.hi].map(|v| q.dequantize(v));
         let far = |(a, b): (&f64, &f64)| (a - b.clamp(lo, hi)).abs() > (1.0 + FLOATS) * q.scale;
         if values.len() != own.len() || values.iter().zip(*own).any(far) {
             let name = &node.name;
-            return Err(fail(format!("`{name}` reads values that are another tensor's")));
+            return Err(fail(format!(
+                "`{name}` reads values that are another tensor's"
+            )));
         }
         encoded.push(values);
         step = step.or(Some(q.scale));
     }
     if encoded.len() != own.len() {
         let (name, got) = (&node.name, encoded.len());
-        return Err(fail(format!("`{name}` reads {got} tensors of {}", own.len())));
+        return Err(fail(format!(
+            "`{name}` reads {got} tensors of {}",
+            own.len()
+        )));
     }
     Ok(step.map(|step| (step, encoded)))
 }
@@ -195,7 +202,13 @@ impl Place<'_> {
     }
 
     fn compare(&self, integers: &[f64], allowed: &[f64]) -> Result<(), Outcome> {
-        let Self { node, fact, real, quantization: q, .. } = self;
+        let Self {
+            node,
+            fact,
+            real,
+            quantization: q,
+            ..
+        } = self;
         let [lo, hi] = [fact.interval.lo, fact.interval.hi].map(|v| q.dequantize(v));
         if integers.len() != real.len() {
             let (got, wanted) = (integers.len(), real.len());

@@ -148,7 +148,10 @@ impl Run {
         let ranges = ranges.map_err(unsupported)?;
         let quantized = quantize::quantize(&graph, &ranges, Visibilities::default());
         let quantized = quantized.map_err(unsupported)?;
-        let inputs = quantized.model.quantize_input(&sample).map_err(unsupported)?;
+        let inputs = quantized
+            .model
+            .quantize_input(&sample)
+            .map_err(unsupported)?;
         check_types(&quantized, &sample)?;
         let tensors = quantized.model.eval_all(&inputs).map_err(fail)?;
         Ok(Self {
@@ -208,7 +211,10 @@ impl Run {
             let q = q.ok_or_else(|| fail("an output without a scale"))?;
             let values = &self.tensors[output.tensor].data;
             let wrong = |(&v, wanted): (&i64, &f64)| q.dequantize(v) != *wanted;
-            let found = values.iter().zip(&expected.data).position(|pair| wrong(pair));
+            let found = values
+                .iter()
+                .zip(&expected.data)
+                .position(|pair| wrong(pair));
             if let (true, true, Some(index)) = (self.whole_inputs, *whole, found) {
                 let (got, wanted) = (q.dequantize(values[index]), expected.data[index]);
                 let place = format!("`{}`[{index}]", output.name);

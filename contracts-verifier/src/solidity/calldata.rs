@@ -8,7 +8,7 @@ use zkinfer_verifier::{Proof, Statement, curve::scalar_to_bytes, keccak256};
 /// Calldata of `verify(uint256,bytes,bytes)`.
 #[must_use]
 pub fn calldata_verify(statement: &Statement, proof: &Proof) -> Vec<u8> {
-    let tensors = &statement.public_bytes;
+    let tensors = &statement.to_bytes();
     let padded = tensors.len().next_multiple_of(32);
     let mut data = selector("verify(uint256,bytes,bytes)").to_vec();
     data.extend_from_slice(&statement.context.to_bytes());

@@ -1,5 +1,5 @@
 //! # The key as the contracts read it
-//! groth16, ultragroth: −α ‖ β ‖ −γ ‖ −δ's ‖ IC points ‖ vk digest ‖ number of public bytes, in 32-byte words. The negations are made here,
+//! groth16, ultragroth: −α ‖ β ‖ −γ ‖ −δ's ‖ IC points ‖ vk digest ‖ numbers of digests and of public bytes, in 32-byte words. The negations are made here,
 //! once, so that no contract negates a point that a prover chose. halo2-kzg: [`super::halo2_kzg`].
 
 use ark_bn254::{G1Affine, G2Affine};
@@ -55,10 +55,12 @@ fn groth_words(key: &VerifyingKey, groth: &GrothKey) -> Vec<KeyWord> {
         name: "vk digest".to_owned(),
         bytes: key.digest().to_vec(),
     });
-    let public_bytes = word(key.layout.public_bytes()).to_vec();
+    // 16 bytes each
+    let mut numbers = word(key.layout.public_bytes());
+    numbers[8..16].copy_from_slice(&(key.layout.n_hashed() as u64).to_be_bytes());
     words.push(KeyWord {
-        name: "number of public bytes".to_owned(),
-        bytes: public_bytes,
+        name: "numbers of digests and of public bytes".to_owned(),
+        bytes: numbers.to_vec(),
     });
     words
 }

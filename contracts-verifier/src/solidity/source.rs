@@ -86,6 +86,7 @@ fn about(out: &mut String, key: &VerifyingKey) -> Written {
         let visibility = match tensor.visibility {
             Visibility::Public => "public",
             Visibility::Private => "private, not in the statement",
+            Visibility::Hashed => "hashed, one word of the statement",
         };
         let name = plain(&tensor.name);
         let (role, shape) = (tensor.role, &tensor.shape);

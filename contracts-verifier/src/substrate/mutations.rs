@@ -67,6 +67,7 @@ impl Parts {
         let statement = Statement {
             context,
             public_bytes: self.public_tensors,
+            digests: vec![],
         };
         Proof::from_bytes(original.system, &self.proof)
             .is_ok_and(|proof| verify(original, &statement, &proof).is_ok())

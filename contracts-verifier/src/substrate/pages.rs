@@ -99,6 +99,7 @@ fn tensors(key: &VerifyingKey, margin: &str) -> String {
                 format!("{from}..{at}")
             }
             Visibility::Private => "private".to_owned(),
+            Visibility::Hashed => "hashed".to_owned(),
         };
         let role = format!("{:?}", tensor.role).to_lowercase();
         // Writing to a String does not fail.

@@ -267,6 +267,7 @@ impl Halo2Simulator {
         Statement {
             context: Context::from_bytes(context).expect("shifted below 2^253"),
             public_bytes: public_bytes.collect(),
+            digests: vec![],
         }
     }
 

@@ -27,7 +27,7 @@ impl Call {
     pub fn new(statement: &Statement, proof: &Proof) -> Self {
         Self {
             context: statement.context.to_bytes().to_vec(),
-            tensors: statement.public_bytes.clone(),
+            tensors: statement.to_bytes(),
             proof: proof.to_bytes(),
         }
     }
@@ -50,10 +50,7 @@ impl Call {
     pub fn holds(&self, key: &VerifyingKey) -> bool {
         let native = || {
             let context = Context::from_bytes(self.context.clone().try_into().ok()?).ok()?;
-            let statement = Statement {
-                context,
-                public_bytes: self.tensors.clone(),
-            };
+            let statement = Statement::from_bytes(&key.layout, context, &self.tensors).ok()?;
             let proof = Proof::from_bytes(key.system, &self.proof).ok()?;
             verify(key, &statement, &proof).ok()
         };

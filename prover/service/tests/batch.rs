@@ -266,6 +266,7 @@ fn prove_all_proves_every_sample_in_its_place() {
             let statement = Statement {
                 context: Context::from_bytes(claim.context).unwrap(),
                 public_bytes: claim.publics,
+                digests: vec![],
             };
             let digest = hex::encode(statement.digest(&key.digest()));
             assert_eq!(told["statement_digests"][index], digest);

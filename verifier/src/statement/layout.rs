@@ -6,7 +6,7 @@ use core::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::WORD_DATA_BYTES;
+use super::{DIGEST_BYTES, WORD_DATA_BYTES};
 
 /// Most tensors in a layout: inputs and outputs of 4096 inferences in one proof.
 pub const MAX_TENSORS: usize = 8192;
@@ -16,6 +16,8 @@ pub const MAX_DIMS: usize = 8;
 pub const MAX_NAME_BYTES: usize = 256;
 /// Most bytes of public tensors in a statement.
 pub const MAX_PUBLIC_BYTES: usize = 1 << 24;
+/// Most bytes of hashed tensors behind a statement: each takes about 2.4 rows of a circuit.
+pub const MAX_HASHED_BYTES: usize = 1 << 22;
 /// Most elements of a tensor.
 pub const MAX_ELEMENTS: usize = 1 << 28;
 
@@ -39,6 +41,8 @@ pub enum Visibility {
     Public = 1,
     /// Known to the prover only; nothing outside the proof is tied to it.
     Private = 2,
+    /// The statement has one digest of it: who is told the values can check them, who is not can only guess them.
+    Hashed = 3,
 }
 
 /// The integer type of a tensor's elements.
@@ -73,6 +77,7 @@ impl Visibility {
         match tag {
             1 => Some(Self::Public),
             2 => Some(Self::Private),
+            3 => Some(Self::Hashed),
             _ => None,
         }
     }
@@ -299,6 +304,14 @@ pub enum LayoutError {
         /// Bytes of the layout's public tensors.
         got: usize,
     },
+    /// More than [`MAX_HASHED_BYTES`] bytes of hashed tensors.
+    #[error("at most {max} bytes of hashed tensors, got {got}")]
+    HashedBytes {
+        /// The bound.
+        max: usize,
+        /// Bytes of the layout's hashed tensors.
+        got: usize,
+    },
 }
 
 impl StatementLayout {
@@ -309,6 +322,31 @@ impl StatementLayout {
             .filter(|tensor| tensor.visibility == Visibility::Public)
     }
 
+    /// The tensors that the statement shows or has a digest of, in order, with their positions.
+    pub fn bound_tensors(&self) -> impl Iterator<Item = (usize, &TensorSpec)> {
+        let tensors = self.tensors.iter().enumerate();
+        tensors.filter(|(_, tensor)| tensor.visibility != Visibility::Private)
+    }
+
+    /// The tensors that the statement has a digest of, in order, with their positions.
+    pub fn hashed_tensors(&self) -> impl Iterator<Item = (usize, &TensorSpec)> {
+        self.bound_tensors()
+            .filter(|(_, tensor)| tensor.visibility == Visibility::Hashed)
+    }
+
+    /// Number of hashed tensors.
+    #[must_use]
+    pub fn n_hashed(&self) -> usize {
+        self.hashed_tensors().count()
+    }
+
+    /// Length of what a statement shows besides the context: the public bytes and 32 bytes a digest.
+    #[must_use]
+    pub fn statement_bytes(&self) -> usize {
+        self.public_bytes()
+            .saturating_add(self.n_hashed().saturating_mul(DIGEST_BYTES))
+    }
+
     /// Length of the public tensors in bytes.
     #[must_use]
     pub fn public_bytes(&self) -> usize {
@@ -316,10 +354,10 @@ impl StatementLayout {
             .fold(0, |bytes, tensor| bytes.saturating_add(tensor.len_bytes()))
     }
 
-    /// Number of words: the context and one for every 31 public bytes begun.
+    /// Number of words: the context, one for every 31 public bytes begun, and one for every hashed tensor.
     #[must_use]
     pub fn n_words(&self) -> usize {
-        1 + self.public_bytes().div_ceil(WORD_DATA_BYTES)
+        1 + self.public_bytes().div_ceil(WORD_DATA_BYTES) + self.n_hashed()
     }
 
     /// Checks the bounds, the order and the scales.
@@ -349,6 +387,16 @@ impl StatementLayout {
         if got > MAX_PUBLIC_BYTES {
             return Err(LayoutError::PublicBytes {
                 max: MAX_PUBLIC_BYTES,
+                got,
+            });
+        }
+        let hashed = self.hashed_tensors();
+        let got = hashed.fold(0, |bytes: usize, (_, tensor)| {
+            bytes.saturating_add(tensor.len_bytes())
+        });
+        if got > MAX_HASHED_BYTES {
+            return Err(LayoutError::HashedBytes {
+                max: MAX_HASHED_BYTES,
                 got,
             });
         }

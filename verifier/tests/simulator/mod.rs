@@ -137,8 +137,8 @@ impl Simulator {
         let values: Vec<Vec<i64>> = self
             .key
             .layout
-            .public_tensors()
-            .map(|tensor| {
+            .bound_tensors()
+            .map(|(_, tensor)| {
                 let range = tensor.dtype.min()..=tensor.dtype.max();
                 (0..tensor.len())
                     .map(|_| rng.gen_range(range.clone()))
@@ -258,14 +258,15 @@ pub fn add_modulus(bytes: &[u8], at: usize, modulus: &[u8; 32]) -> Option<Vec<u8
 /// and more, padding that is not zero.
 pub fn non_canonical(layout: &StatementLayout, words: &[Fr]) -> Vec<(usize, Vec<Fr>)> {
     let power = |n: u64| Fr::from(2_u64).pow([n]);
-    let spare = 8 * (31 * (words.len() - 1) - layout.public_bytes()) as u64;
+    let n_packed = words.len() - layout.n_hashed();
+    let spare = 8 * (31 * (n_packed - 1) - layout.public_bytes()) as u64;
     let mut bad = Vec::new();
     let mut push = |i: usize, word: Fr| {
         let mut changed = words.to_vec();
         changed[i] = word;
         bad.push((i, changed));
     };
-    for (i, word) in words.iter().enumerate() {
+    for (i, word) in words[..n_packed].iter().enumerate() {
         let bits = if i == 0 { 253 } else { 248 };
         push(i, power(bits));
         push(i, -Fr::from(1_u64));
@@ -276,7 +277,7 @@ pub fn non_canonical(layout: &StatementLayout, words: &[Fr]) -> Vec<(usize, Vec<
     }
     for bit in [0, spare / 2, spare.saturating_sub(1)] {
         if bit < spare {
-            push(words.len() - 1, words[words.len() - 1] + power(bit));
+            push(n_packed - 1, words[n_packed - 1] + power(bit));
         }
     }
     bad
@@ -289,6 +290,7 @@ pub fn greatest(layout: &StatementLayout) -> Vec<Fr> {
     Statement {
         context: Context::from_bytes(context).expect("below 2^253"),
         public_bytes: vec![0xff; layout.public_bytes()],
+        digests: vec![-Fr::from(1_u64); layout.n_hashed()],
     }
     .words()
 }

@@ -127,6 +127,12 @@ impl Halo2Circuit {
         self.cells(first, words)
     }
 
+    /// The cells of a lying witness under words that somebody claims.
+    pub(crate) fn cells_as_claimed(&self, solved: &Assignment, words: &[Fr], lie: &Lie) -> Cells {
+        let first = self.first_as_claimed(solved, words, lie);
+        self.cells(first, words.to_vec())
+    }
+
     fn cells(&self, first: First, words: Vec<Fr>) -> Cells {
         let challenges = fixed_challenges();
         let second = self.second(&first, &challenges);

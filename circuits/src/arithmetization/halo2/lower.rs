@@ -48,7 +48,7 @@ impl View {
         }
     }
 
-    fn plus(self, constant: Fr) -> Self {
+    pub(super) fn plus(self, constant: Fr) -> Self {
         Self {
             constant: self.constant + constant,
             ..self
@@ -892,7 +892,7 @@ impl<'a> Lowering<'a> {
         Ok(self.differences(step, *a, *b))
     }
 
-    /// Ties every word but the context to the public tensors it packs.
+    /// Ties every word but the context to the public tensors it packs, or to the digest it is.
     fn words(&mut self) -> Result<(), LowerError> {
         let words = interface::words(self.program)?;
         self.room(words.iter().map(Vec::len).sum())?;
@@ -902,6 +902,9 @@ impl<'a> Lowering<'a> {
             let terms: Vec<(Fr, View)> = word.iter().map(|e| (pow2(e.exponent), view(e))).collect();
             // home k + 1 holds word k + 1: `run` made them first
             self.sum_into(statement, &terms, Fr::ZERO, k as u32 + 1, Scale::ONE);
+        }
+        for (k, hashed) in interface::hashed(self.program).iter().enumerate() {
+            self.hash_into(hashed, (1 + words.len() + k) as u32)?;
         }
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 use super::Fr;
 use halo2curves::ff::{Field, PrimeField};
-use zkinfer_verifier::curve::scalar_to_bytes;
+use zkinfer_verifier::curve::{scalar_from_bytes, scalar_to_bytes};
 
 /// 1/c, and 0 for 0.
 pub(crate) fn reciprocal(c: i64) -> Fr {
@@ -36,4 +36,11 @@ pub(super) fn word(x: zkinfer_verifier::Fr) -> Fr {
     let mut bytes = scalar_to_bytes(x);
     bytes.reverse();
     Option::from(Fr::from_repr(bytes)).expect("the same field, canonically encoded")
+}
+
+/// The inverse of [`word`].
+pub(super) fn scalar(x: Fr) -> zkinfer_verifier::Fr {
+    let mut bytes: [u8; 32] = x.to_repr();
+    bytes.reverse();
+    scalar_from_bytes(&bytes).expect("the same field, canonically encoded")
 }

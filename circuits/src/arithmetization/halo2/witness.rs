@@ -2,13 +2,15 @@
 
 use super::table::{KeyFill, LookupTable};
 use super::tape::{HomeFill, Operand, Target};
-use super::values::{fr, pow2, to_i64};
+use super::values::{fr, pow2, scalar, to_i64, word};
 use super::{Fr, Halo2Circuit};
 use crate::arithmetization::interface::{self, Packed};
+use crate::arithmetization::sponge;
 use crate::constraint::{Assignment, Instr, TensorId, bias_at};
 use halo2curves::ff::{BatchInvert, Field};
 use rayon::prelude::*;
 use std::collections::BTreeMap;
+use zeroize::Zeroizing;
 
 /// The cells of the first phase. Holds private values: never shown, overwritten on drop.
 pub(super) struct First {
@@ -228,10 +230,18 @@ impl Halo2Circuit {
         let words = interface::words(&self.program).expect("lowering packed the same words");
         let element =
             |e: &Packed| pow2(e.exponent) * (values[e.tensor.index()][e.index] - fr(e.min));
-        words
-            .iter()
-            .map(|word| word.iter().map(element).sum())
-            .collect()
+        let packed = |word: &Vec<Packed>| word.iter().map(element).sum::<Fr>();
+        let digests = interface::hashed(&self.program).into_iter().map(|hashed| {
+            let words = hashed.words.iter().map(|word| scalar(packed(word)));
+            let words: Zeroizing<Vec<_>> = Zeroizing::new(words.collect());
+            word(sponge::poseidon().hash(hashed.tag, &words))
+        });
+        words.iter().map(packed).chain(digests).collect()
+    }
+
+    /// The first phase of a lying witness under words that somebody claims.
+    pub(super) fn first_as_claimed(&self, solved: &Assignment, words: &[Fr], lie: &Lie) -> First {
+        self.fill(solved, self.recompute(solved, lie), words, lie)
     }
 
     /// Every tensor again, in the field, with the lies in place.

@@ -1,5 +1,6 @@
 //! The parts of a lowered circuit: tensors of wires or of linear expressions, and groups of element-wise rows.
 
+use crate::arithmetization::sponge::AffineMap;
 use crate::constraint::TensorId;
 use ark_bn254::Fr;
 use ark_ff::{One, Zero};
@@ -119,6 +120,8 @@ pub(super) enum Fill {
         b: LinComb,
         plus: LinComb,
     },
+    /// `u⁵` for the rows u of `map`, one after the other: each reads the state and the powers before it.
+    FifthPowers { map: Arc<AffineMap>, state: Rid },
     /// `1 / of`.
     Inverse { of: LinComb },
     /// `num / den`.
@@ -162,6 +165,8 @@ pub(super) enum Node {
         rows: Vec<Vec<(Rid, usize, Fr)>>,
         constants: Vec<Fr>,
     },
+    /// The rows of `map`, whose arguments are the elements of the two tensors, one after the other.
+    Affine { map: Arc<AffineMap>, of: [Rid; 2] },
 }
 
 /// A tensor of the circuit.

@@ -13,7 +13,7 @@ pub struct Cost {
     pub by_node: Vec<(String, usize)>,
     /// Tables with their rows.
     pub tables: Vec<TableCost>,
-    /// Rows that tie public words and challenges.
+    /// Rows that hash, and that tie words and challenges.
     pub statement_rows: usize,
     /// Instance wires.
     pub instance: usize,

@@ -490,7 +490,8 @@ impl<'p> Lowering<'p> {
         );
     }
 
-    /// The public tensors, concatenated as bytes and cut into 31-byte words; `None` when nothing is public.
+    /// The public tensors, concatenated as bytes and cut into 31-byte words, then the digests of the hashed ones; `None` when there
+    /// is neither.
     fn words(&mut self) -> Result<Option<Rid>, LowerError> {
         let mut rows: Vec<Vec<(Rid, usize, Fr)>> = vec![];
         let mut constants: Vec<Fr> = vec![];
@@ -507,6 +508,12 @@ impl<'p> Lowering<'p> {
             }
             rows.push(row);
             constants.push(constant);
+        }
+        for hashed in interface::hashed(self.program) {
+            let state = self.hash(&hashed);
+            class = class.max(self.tensors[state].class);
+            rows.push(vec![(state, 1, Fr::one())]);
+            constants.push(Fr::zero());
         }
         if rows.is_empty() {
             return Ok(None);

@@ -310,6 +310,15 @@ impl<'a> Trace<'a> {
                 let packed = rows.iter().zip(constants).map(row);
                 Value::Field(Zeroizing::new(packed.collect()))
             }
+            Node::Affine { map, of } => {
+                let first = r1cs.tensors[of[0]].len;
+                let argument = |x: usize| match x.checked_sub(first) {
+                    None => self.element(of[0], x, wires),
+                    Some(x) => self.element(of[1], x, wires),
+                };
+                let rows = (0..n).map(|row| map.at(row, argument));
+                Value::Field(Zeroizing::new(rows.collect()))
+            }
         }
     }
 
@@ -416,6 +425,10 @@ impl<'a> Trace<'a> {
                         return Value::Wires(here);
                     }
                 }
+            }
+            Fill::FifthPowers { map, state } => {
+                let powers = map.fifth_powers(|i| self.element(*state, i, before));
+                Value::Field(Zeroizing::new(powers))
             }
             Fill::Count { table } => Value::Integers(self.count(*table, n)),
             Fill::Inverse { .. } | Fill::Quotient { .. } => {

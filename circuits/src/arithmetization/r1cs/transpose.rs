@@ -113,6 +113,19 @@ impl R1cs {
                         }
                     }
                 }
+                Node::Affine { map, of } => {
+                    let first = self.tensors[of[0]].len;
+                    for ((row, constant), g) in map.rows.iter().zip(&map.constants).zip(g.iter()) {
+                        one += *g * constant;
+                        for (x, c) in row {
+                            let (x, i) = match x.checked_sub(first) {
+                                None => (of[0], *x),
+                                Some(i) => (of[1], i),
+                            };
+                            self.weight_of(&mut weight, x)[i] += *g * c;
+                        }
+                    }
+                }
             }
         }
         wires[0] += one;
@@ -196,6 +209,16 @@ impl R1cs {
                 *row.entry(0).or_default() += by * constants[i];
                 for (x, j, c) in &rows[i] {
                     self.expand(*x, *j, by * c, row);
+                }
+            }
+            Node::Affine { map, of } => {
+                *row.entry(0).or_default() += by * map.constants[i];
+                let first = self.tensor(of[0]).len;
+                for (x, c) in &map.rows[i] {
+                    match x.checked_sub(first) {
+                        None => self.expand(of[0], *x, by * c, row),
+                        Some(j) => self.expand(of[1], j, by * c, row),
+                    }
                 }
             }
         }

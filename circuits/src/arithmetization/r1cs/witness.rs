@@ -105,7 +105,8 @@ impl R1cs {
         self.fill_plain(solved, &words, forged)
     }
 
-    fn fill_plain(
+    /// The plain witness under given words, with some wires replaced before dependent values are computed.
+    pub(crate) fn fill_plain(
         &self,
         solved: &Assignment,
         words: &[Fr],
@@ -353,6 +354,10 @@ impl R1cs {
                             .fold(*k, |sum, (x, i, c)| sum + values.0[*x][*i] * c)
                     })
                     .collect(),
+                Node::Affine { map, of } => {
+                    let argument = |x| concatenated(&values.0[of[0]], &values.0[of[1]], x);
+                    (0..tensor.len).map(|row| map.at(row, argument)).collect()
+                }
             };
             values.0.push(v);
         }
@@ -397,6 +402,7 @@ impl R1cs {
                     .map(|((a, b), p)| *a * b + p)
                     .collect()
             }
+            Fill::FifthPowers { map, state } => map.fifth_powers(|i| values[*state][i]),
             Fill::Inverse { of } => inverses(lincomb(values, of, n))?,
             Fill::Quotient { num, den } => {
                 let inverses = inverses(lincomb(values, den, n))?;
@@ -482,6 +488,14 @@ fn inverses(mut of: Vec<Fr>) -> Result<Vec<Fr>, ZeroDenominator> {
     }
     batch_inversion(&mut of);
     Ok(of)
+}
+
+/// Element `i` of two vectors, one after the other.
+fn concatenated(first: &[Fr], second: &[Fr], i: usize) -> Fr {
+    match i.checked_sub(first.len()) {
+        None => first[i],
+        Some(i) => second[i],
+    }
 }
 
 /// Vectors shorter than this are not worth a second thread.

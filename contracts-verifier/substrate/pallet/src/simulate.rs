@@ -189,6 +189,7 @@ pub fn statement(layout: &StatementLayout, seed: u8) -> Statement {
     Statement {
         context: Context::from_bytes(context).unwrap_or_default(),
         public_bytes: vec![seed; layout.public_bytes()],
+        digests: vec![],
     }
 }
 

@@ -99,6 +99,7 @@ fn library(key: &[u8], context: [u8; 32], tensors: &[u8], proof: &[u8]) -> bool 
     let statement = Statement {
         context,
         public_bytes: tensors.to_vec(),
+        digests: vec![],
     };
     Proof::from_bytes(key.system, proof)
         .is_ok_and(|proof| zkinfer_verifier::verify(&key, &statement, &proof).is_ok())

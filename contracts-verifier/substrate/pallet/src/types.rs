@@ -111,8 +111,11 @@ impl<AccountId, Deposit, BlockNumber> KeyRecord<AccountId, Deposit, BlockNumber>
     /// The record of a key that has passed its linter and is within the runtime's bounds, without an owner.
     ///
     /// # Errors
-    /// [`Error::DevelopmentKey`], [`Error::KeyTooCostly`].
+    /// [`Error::DevelopmentKey`], [`Error::KeyTooCostly`], and [`Error::KeyRefused`] for a key with hashed tensors: a call carries public ones only.
     pub fn of<T: Config>(key: &VerifyingKey, key_bytes: usize) -> Result<Self, DispatchError> {
+        if key.layout.n_hashed() > 0 {
+            return Err(Error::<T>::KeyRefused.into());
+        }
         let record = Self::describe(key, key_bytes);
         if record.development && !T::AllowDevelopmentKeys::get() {
             return Err(Error::<T>::DevelopmentKey.into());
@@ -149,6 +152,7 @@ impl<AccountId, Deposit, BlockNumber> KeyRecord<AccountId, Deposit, BlockNumber>
         Ok(Statement {
             context,
             public_bytes: public_tensors.to_vec(),
+            digests: Default::default(),
         })
     }
 }

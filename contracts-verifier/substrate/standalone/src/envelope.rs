@@ -51,10 +51,8 @@ impl Refusal {
 pub fn check(envelope: &[u8]) -> Result<(), Refusal> {
     let parts = Parts::of(envelope).ok_or(Refusal::Envelope)?;
     let key = VerifyingKey::decode(parts.key)?;
-    let statement = Statement {
-        context: Context::from_bytes(*parts.context)?,
-        public_bytes: parts.publics.to_vec(),
-    };
+    let context = Context::from_bytes(*parts.context)?;
+    let statement = Statement::from_bytes(&key.layout, context, parts.publics)?;
     let proof = Proof::from_bytes(key.system, parts.proof)?;
     verify(&key, &statement, &proof).map_err(|error| match error {
         VerifyError::Key(error) => error.into(),

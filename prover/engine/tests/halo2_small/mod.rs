@@ -433,6 +433,7 @@ impl Bundle {
         Statement {
             context: Context::from_bytes(context).expect("below 2^253"),
             public_bytes: (0..n).map(|i| (i as u8).wrapping_mul(seed | 1)).collect(),
+            digests: vec![],
         }
     }
 

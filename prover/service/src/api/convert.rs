@@ -292,10 +292,10 @@ pub(super) fn circuit_filter(m: &proto::ListCircuitsRequest) -> Result<CircuitFi
 }
 
 fn tensor(t: &TensorFacts) -> proto::TensorSpec {
-    let visibility = if t.private {
-        proto::Visibility::Private
-    } else {
-        proto::Visibility::Public
+    let visibility = match (t.hashed, t.private) {
+        (true, _) => proto::Visibility::Hashed,
+        (false, true) => proto::Visibility::Private,
+        (false, false) => proto::Visibility::Public,
     };
     proto::TensorSpec {
         name: t.name.clone(),

@@ -50,6 +50,8 @@ pub enum Shown {
     Public,
     /// Known to the prover only.
     Private,
+    /// In the statement by its digest: who is told the values can check them. Few possible values can be guessed.
+    Hashed,
 }
 
 impl From<Shown> for Visibility {
@@ -57,6 +59,7 @@ impl From<Shown> for Visibility {
         match shown {
             Shown::Public => Self::Public,
             Shown::Private => Self::Private,
+            Shown::Hashed => Self::Hashed,
         }
     }
 }
@@ -121,7 +124,7 @@ pub struct IoTensor {
     pub scale: f64,
     /// The integer that stands for 0.
     pub zero_point: i64,
-    /// "public" or "private".
+    /// "public", "private" or "hashed".
     pub visibility: String,
 }
 
@@ -141,6 +144,7 @@ pub fn io_tensors(layout: &StatementLayout) -> Vec<IoTensor> {
         visibility: match t.visibility {
             Visibility::Public => "public",
             Visibility::Private => "private",
+            Visibility::Hashed => "hashed",
         }
         .to_owned(),
     };

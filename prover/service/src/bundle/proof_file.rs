@@ -1,9 +1,9 @@
-//! `proof.json`: {system, vk_digest, context, publics, proof}; every value but the system is `0x` and lower-case hexadecimal.
+//! `proof.json`: {system, vk_digest, context, publics, digests, proof}, without digests where no tensor is hashed; every value but the system is `0x` and lower-case hexadecimal.
 
 use serde::{Deserialize, Serialize};
 use zkinfer_verifier::{
-    Context, ContextError, Proof, ProofError, ProofSystem, Statement, UnknownName, VerifyError,
-    VerifyingKey,
+    Context, ContextError, Proof, ProofError, ProofSystem, Statement, StatementError, UnknownName,
+    VerifyError, VerifyingKey, curve::scalar_to_bytes,
 };
 
 /// Why a proof.json does not prove what it should.
@@ -53,6 +53,9 @@ pub enum ProofFileError {
     /// The context is not one.
     #[error("context: {0}")]
     Context(#[from] ContextError),
+    /// The digests are not those of a statement of the key.
+    #[error("statement: {0}")]
+    Statement(#[from] StatementError),
     /// The points are not points.
     #[error("proof: {0}")]
     Proof(#[from] ProofError),
@@ -73,6 +76,9 @@ pub struct ProofFile {
     pub context: String,
     /// The bytes of the public tensors.
     pub publics: String,
+    /// The digests of the hashed tensors, in declared order, 32 bytes each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub digests: Vec<String>,
     /// The points.
     pub proof: String,
 }
@@ -114,6 +120,11 @@ impl ProofFile {
             vk_digest: write(vk_digest),
             context: write(&statement.context.to_bytes()),
             publics: write(&statement.public_bytes),
+            digests: statement
+                .digests
+                .iter()
+                .map(|digest| write(&scalar_to_bytes(*digest)))
+                .collect(),
             proof: write(&proof.to_bytes()),
         }
     }
@@ -151,23 +162,25 @@ impl ProofFile {
             });
         }
         let context = Context::from_bytes(read_32("context", &self.context)?)?;
-        let public_bytes = read("publics", &self.publics)?;
+        let mut shown = read("publics", &self.publics)?;
         let expected = vk.layout.public_bytes();
-        if public_bytes.len() != expected {
+        if shown.len() != expected {
             return Err(ProofFileError::Length {
                 field: "publics",
                 expected,
-                got: public_bytes.len(),
+                got: shown.len(),
             });
         }
+        let (expected, got) = (vk.layout.n_hashed(), self.digests.len());
+        if expected != got {
+            return Err(StatementError::Digests { expected, got }.into());
+        }
+        for digest in &self.digests {
+            shown.extend(read_32("digests", digest)?);
+        }
+        let statement = Statement::from_bytes(&vk.layout, context, &shown)?;
         let proof = Proof::from_bytes(system, &read("proof", &self.proof)?)?;
-        Ok((
-            Statement {
-                context,
-                public_bytes,
-            },
-            proof,
-        ))
+        Ok((statement, proof))
     }
 
     /// Decodes and verifies.
@@ -191,6 +204,7 @@ mod tests {
             vk_digest: write(&[1; 32]),
             context: write(&[0; 32]),
             publics: "0x".into(),
+            digests: vec![],
             proof: write(&[2; 256]),
         }
     }

@@ -353,10 +353,10 @@ impl proto::Job {
 /// A circuit as JSON.
 pub(crate) fn circuit_json(c: &proto::Circuit) -> Value {
     let tensor = |t: &proto::TensorSpec| {
-        let visibility = if t.visibility() == proto::Visibility::Private {
-            "private"
-        } else {
-            "public"
+        let visibility = match t.visibility() {
+            proto::Visibility::Private => "private",
+            proto::Visibility::Hashed => "hashed",
+            _ => "public",
         };
         json!({ "name": t.name, "shape": t.shape, "dtype": t.dtype, "visibility": visibility })
     };

@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 use zkinfer_circuits::{Model, quantize::InputFile};
-use zkinfer_verifier::{Context, Role, Statement, TensorSpec, VerifyingKey, Visibility};
+use zkinfer_verifier::{
+    Context, Role, Statement, TensorSpec, VerifyingKey, Visibility, curve::scalar_to_bytes,
+};
 
 use super::{
     CliError, Out,
@@ -128,9 +130,18 @@ pub(crate) fn verify(args: &VerifyArgs, out: Out) -> Result<(), CliError> {
         (Role::Output, expected_output),
     ] {
         let Some(expected) = expected else { continue };
-        let shown = tensors.iter().filter(|(spec, _)| spec.role == role);
-        for ((spec, values), wanted) in shown.zip(&expected) {
-            if values != wanted {
+        let specs = key.vk.layout.tensors.iter().enumerate();
+        for ((position, spec), wanted) in specs.filter(|(_, t)| t.role == role).zip(&expected) {
+            if spec.visibility == Visibility::Hashed {
+                if let Err(e) = statement.check_revealed(&key.vk.layout, position, wanted) {
+                    return invalid(out, &e.to_string());
+                }
+                continue;
+            }
+            let values = tensors.iter().find(|(shown, _)| std::ptr::eq(*shown, spec));
+            if let Some((_, values)) = values
+                && values != wanted
+            {
                 let at = values
                     .iter()
                     .zip(wanted)
@@ -182,13 +193,21 @@ fn print(
         .filter(|t| t.visibility == Visibility::Private)
         .map(|t| t.name.as_str())
         .collect();
+    let digests = vk.layout.hashed_tensors().zip(&statement.digests);
+    let hashed: Vec<(&str, String)> = digests
+        .map(|((_, t), digest)| (t.name.as_str(), hex::encode(scalar_to_bytes(*digest))))
+        .collect();
     let (inputs, outputs) = (shown(Role::Input), shown(Role::Output));
     let digest = hex::encode(statement.digest(&vk.digest()));
-    let value = json!({
+    let mut value = json!({
         "valid": true, "system": vk.system.name(), "setup": vk.setup.name(), "model_id": hex::encode(vk.model_id),
         "vk_digest": hex::encode(vk.digest()), "context": statement.context.to_string(), "statement_digest": digest,
         "inputs": inputs, "outputs": outputs, "private": hidden, "warnings": warnings,
     });
+    if !hashed.is_empty() {
+        let json = |(name, digest): &(&str, String)| json!({ "name": name, "digest": digest });
+        value["hashed"] = hashed.iter().map(json).collect();
+    }
     let mut rows = vec![
         row(
             "valid",
@@ -211,6 +230,11 @@ fn print(
         hidden
             .iter()
             .map(|name| row(format!("private {name}"), "not shown by the statement")),
+    );
+    rows.extend(
+        hashed
+            .iter()
+            .map(|(name, digest)| row(format!("hashed {name}"), format!("digest {digest}"))),
     );
     out.result(&value, &table(&rows));
     for warning in warnings {

@@ -227,6 +227,15 @@ pub struct TensorFacts {
     pub dtype: String,
     /// Whether its values stay out of the statement.
     pub private: bool,
+    /// Whether the statement has a digest of it instead.
+    #[serde(default, skip_serializing_if = "is_not")]
+    pub hashed: bool,
+}
+
+// the signature is serde's
+#[allow(clippy::trivially_copy_pass_by_ref)]
+fn is_not(flag: &bool) -> bool {
+    !*flag
 }
 
 /// A model compiled for one proof system.

@@ -294,7 +294,8 @@ fn tensors(layout: &StatementLayout, role: Role) -> Vec<TensorFacts> {
         name: t.name.clone(),
         shape: t.shape.iter().map(|&d| u64::from(d)).collect(),
         dtype: t.dtype.to_string(),
-        private: t.visibility == Visibility::Private,
+        private: t.visibility != Visibility::Public,
+        hashed: t.visibility == Visibility::Hashed,
     };
     layout
         .tensors
@@ -380,24 +381,20 @@ struct LocalGate {
 impl LocalGate {
     fn read(&self, parts: &ProofParts) -> Result<(Statement, Proof), String> {
         let short = || {
-            "public_values: expected the 32 bytes of the context and the bytes of the public tensors".to_owned()
+            "public_values: expected the 32 bytes of the context, the bytes of the public tensors and the digests of the hashed ones".to_owned()
         };
-        let (context, public_bytes) = parts.public_values.split_at_checked(32).ok_or_else(short)?;
+        let (context, shown) = parts.public_values.split_at_checked(32).ok_or_else(short)?;
         let context = Context::from_bytes(context.try_into().map_err(|_| short())?)
             .map_err(|e| e.to_string())?;
         let proof = Proof::from_bytes(self.vk.system, &parts.proof).map_err(|e| e.to_string())?;
-        Ok((
-            Statement {
-                context,
-                public_bytes: public_bytes.to_vec(),
-            },
-            proof,
-        ))
+        let statement = Statement::from_bytes(&self.vk.layout, context, shown)
+            .map_err(|e| format!("public_values: {e}"))?;
+        Ok((statement, proof))
     }
 }
 
 fn public_values(statement: &Statement) -> Vec<u8> {
-    [&statement.context.to_bytes()[..], &statement.public_bytes].concat()
+    [&statement.context.to_bytes()[..], &statement.to_bytes()].concat()
 }
 
 fn as_bytes(files: SourceTree) -> Vec<(String, Vec<u8>)> {
@@ -426,11 +423,12 @@ impl Gate for LocalGate {
             .map_err(|e| Mismatch::Proof(e.to_string()))?;
         let damaged = || Mismatch::Input("the stored input is damaged".to_owned());
         let inputs: Vec<Tensor> = serde_json::from_slice(input).map_err(|_| damaged())?;
+        let layout = &self.vk.layout;
         let specs = |role| {
-            let tensors = self.vk.layout.tensors.iter();
-            tensors.filter(move |t| t.role == role)
+            let tensors = layout.tensors.iter().enumerate();
+            tensors.filter(move |(_, t)| t.role == role)
         };
-        let hidden = |spec: &TensorSpec| spec.visibility == Visibility::Private;
+        let hidden = |(_, spec): (usize, &TensorSpec)| spec.visibility == Visibility::Private;
         // A proof with a private input holds for whatever input its prover chose: what it shows must be what the job's input gives.
         let outputs = match specs(Role::Input).any(hidden) {
             true => inputs::eval(&self.model, &inputs).map_err(|_| damaged())?,
@@ -440,9 +438,12 @@ impl Gate for LocalGate {
             if !tensors.is_empty() && tensors.len() != specs(role).count() {
                 return Err(damaged());
             }
-            for (spec, tensor) in specs(role).zip(tensors) {
+            for ((position, spec), tensor) in specs(role).zip(tensors) {
                 let values = shown.iter().find(|(shown, _)| std::ptr::eq(*shown, spec));
-                if values.is_some_and(|(_, values)| *values != tensor.data) {
+                let other = values.is_some_and(|(_, values)| *values != tensor.data);
+                let hashed = spec.visibility == Visibility::Hashed;
+                let revealed = || statement.check_revealed(layout, position, &tensor.data);
+                if other || (hashed && revealed().is_err()) {
                     let message = format!("the proof is about another {}", spec.name);
                     return Err(Mismatch::Proof(message));
                 }

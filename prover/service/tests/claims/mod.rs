@@ -77,6 +77,7 @@ impl Judges {
             &Statement {
                 context,
                 public_bytes: claim.publics.clone(),
+                digests: vec![],
             },
             &proof,
         )
@@ -146,6 +147,7 @@ pub fn inference_is_what_was_proved(inferred: &str, key: &VerifyingKey, claim: &
     let statement = Statement {
         context: Context::from_bytes(claim.context).unwrap(),
         public_bytes: claim.publics.clone(),
+        digests: vec![],
     };
     let tensors = statement.tensors(&key.layout).unwrap();
     let outputs: Vec<Value> = tensors

@@ -63,6 +63,7 @@ impl Work for FakeWork {
             shape: vec![1],
             dtype: "int8".into(),
             private,
+            hashed: false,
         };
         Ok(CompileFacts {
             program: [1; 32],
