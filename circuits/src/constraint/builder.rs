@@ -9,6 +9,7 @@ use super::{
     TensorId, Unbound, WireTensor, bias_at,
 };
 use crate::tensor::{Interval, IntervalError};
+use std::collections::HashMap;
 use std::sync::Arc;
 use zkinfer_verifier::{StatementLayout, TensorSpec};
 
@@ -186,6 +187,7 @@ impl Builder {
         };
         self.same_len("combine", n, terms.iter().map(|t| t.1))?;
         self.room_for(n)?;
+        self.count_terms((n as u64).saturating_mul(terms.len() as u64))?;
         let mut intervals = Vec::with_capacity(n);
         for i in 0..n {
             let sum = terms
@@ -372,12 +374,7 @@ impl Builder {
                     hi: f.value(k.hi),
                 })
                 .collect(),
-            Some(values) => {
-                // `check` refused empty values
-                let lo = values.iter().copied().min().unwrap_or(0);
-                let hi = values.iter().copied().max().unwrap_or(0);
-                vec![Interval { lo, hi }; keys.len()].into()
-            }
+            Some(values) => spans_of(f.lo, values, keys),
         };
         let table = TableId(index as u32);
         let id = self.push(Instr::Lookup { table, key }, TensorState::Proved(intervals))?;
@@ -501,6 +498,7 @@ impl Builder {
         };
         self.same_len("hint", len, inputs.iter().copied())?;
         self.room_for(len)?;
+        self.count_terms((len as u64).saturating_mul(inputs.len() as u64))?;
         let inputs = inputs.iter().map(|x| x.id).collect();
         let id = self.push(Instr::Hint { kind, inputs }, TensorState::Hinted(len))?;
         Ok(Hinted { id, len })
@@ -513,6 +511,7 @@ impl Builder {
     pub fn member(&mut self, x: Hinted, of: &[&WireTensor]) -> Result<WireTensor, BuildError> {
         self.same_len("member", x.len, of.iter().copied())?;
         self.room_for(x.len)?;
+        self.count_terms((x.len as u64).saturating_mul(of.len() as u64))?;
         let union = |i: usize| of.iter().map(|c| c.intervals[i]).reduce(|a, b| a.union(&b));
         let intervals: Option<Arc<[Interval]>> = (0..x.len).map(union).collect();
         let Some(intervals) = intervals else {
@@ -671,4 +670,29 @@ impl Builder {
         let decl = self.tensors.get(id.index())?;
         matches!(decl.state, TensorState::Proved(_)).then(|| self.wire(id))
     }
+}
+
+/// Keys of more different intervals than this share the span of the whole table.
+const MAX_SPANS: usize = 64;
+
+/// For every key interval, the span of the values that its keys have. A key is what its interval says also where it is the quotient of a
+/// split: the whole part of a value of a proved interval.
+fn spans_of(first: i64, values: &[i64], keys: &[Interval]) -> Arc<[Interval]> {
+    let last = values.len().saturating_sub(1);
+    let row = |key: i64| (key.saturating_sub(first)).clamp(0, last as i64) as usize;
+    let span = |rows: &[i64]| {
+        // `check` refused empty values
+        let lo = rows.iter().copied().min().unwrap_or(0);
+        let hi = rows.iter().copied().max().unwrap_or(0);
+        Interval { lo, hi }
+    };
+    let mut known: HashMap<Interval, Interval> = HashMap::new();
+    for key in keys {
+        if known.len() > MAX_SPANS {
+            return vec![span(values); keys.len()].into();
+        }
+        let rows = row(key.lo)..=row(key.hi);
+        known.entry(*key).or_insert_with(|| span(&values[rows]));
+    }
+    keys.iter().map(|key| known[key]).collect()
 }

@@ -9,6 +9,8 @@ use zkinfer_verifier::Dtype;
 const MAX_NODES: usize = 1 << 14;
 /// Most inputs and outputs together.
 const MAX_PORTS: usize = 64;
+/// Most tensors that one node reads.
+const MAX_NODE_INPUTS: usize = 1 << 12;
 /// Most elements of one tensor.
 const MAX_TENSOR_LEN: usize = 1 << 26;
 /// Most dimensions of an input or output.
@@ -177,6 +179,12 @@ impl ModelBuilder {
                 name: name.to_owned(),
                 tensor,
                 known,
+            });
+        }
+        if inputs.len() > MAX_NODE_INPUTS {
+            return Err(ModelError::TooMany {
+                what: "inputs of one node",
+                max: MAX_NODE_INPUTS,
             });
         }
         let facts: Vec<&Fact> = inputs.iter().map(|&t| &self.model.facts[t]).collect();

@@ -107,9 +107,10 @@ pub(super) fn rewrite(
     }
     let mut rewrite = Rewrite::default();
     for tensor in &graph.initializer {
-        rewrite
-            .constants
-            .insert(tensor.name.clone(), Constant::File(tensor.clone()));
+        rewrite.constants.insert(
+            tensor.name.clone(),
+            Constant::File(Box::new(tensor.clone())),
+        );
     }
     for input in &mut graph.input {
         rewrite.declare_input(input);
@@ -199,12 +200,13 @@ impl Rewrite {
         if let (Some(tensor), Some(name)) = (value.and_then(|a| a.t.as_ref()), node.output.first())
         {
             self.constants
-                .insert(name.clone(), Constant::File(tensor.clone()));
+                .insert(name.clone(), Constant::File(Box::new(tensor.clone())));
         }
         let scalar = |name: &str| node.attribute.iter().find(|a| a.name == name);
         if let (Some(value), Some(name)) = (scalar("value_float"), node.output.first()) {
             let tensor = constant::floats(name, &[], vec![value.f]);
-            self.constants.insert(name.clone(), Constant::File(tensor));
+            self.constants
+                .insert(name.clone(), Constant::File(Box::new(tensor)));
         }
         Ok(())
     }

@@ -35,7 +35,7 @@ pub(super) fn indices(n: usize) -> Interval {
     // rows are bounded to 2^28 elements
     Interval {
         lo: 0,
-        hi: n.next_power_of_two() as i64 - 1,
+        hi: n.next_power_of_two().max(2) as i64 - 1,
     }
 }
 
@@ -74,8 +74,10 @@ impl Operator for ArgExtremum {
         if self.n == 0 || rows.checked_mul(self.n) != Some(x.len()) {
             return Err(InferError::Attribute("the rows do not make up the input"));
         }
+        // keys are x·N + index
+        let wide = x.interval.max_abs() >= 1 << 46 || self.n > 1 << 20;
         let bits = 64 - x.interval.width().leading_zeros() + self.n.ilog2() + 2;
-        if bits > 47 {
+        if wide || bits > 47 {
             return Err(InferError::Attribute(
                 "a row times its values needs more than 47 bits",
             ));

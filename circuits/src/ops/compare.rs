@@ -131,8 +131,9 @@ impl Operator for Compare {
     fn constrain(&self, b: &mut Builder, x: &[&WireTensor]) -> Result<WireTensor, BuildError> {
         let [left, right] = x else { return Err(ARITY) };
         let [f, g] = self.factors;
-        let constant = g * self.zero_points[1] - f * self.zero_points[0];
-        let difference = b.combine(&[(f, left), (-g, right)], constant)?;
+        let left = b.combine(&[(1, left)], -self.zero_points[0])?;
+        let right = b.combine(&[(1, right)], -self.zero_points[1])?;
+        let difference = b.combine(&[(f, &left), (-g, &right)], 0)?;
         let span = difference.intervals().iter().copied();
         let Some(span) = span.reduce(|a, b| a.union(&b)) else {
             return Err(ARITY);

@@ -58,6 +58,10 @@ impl Operator for Contract {
         };
         let too_large = InferError::Attribute("a size is zero or too large");
         let lengths = self.lengths().ok_or(too_large.clone())?;
+        let products = lengths[2].checked_mul(self.sizes[2]);
+        if products.is_none_or(|n| n > 1 << 34) {
+            return Err(InferError::Attribute("more than 2^34 multiply-accumulates"));
+        }
         if lengths.contains(&0) || lengths.iter().any(|&n| n > crate::tensor::MAX_ELEMENTS) {
             return Err(too_large);
         }

@@ -23,6 +23,25 @@ pub struct Gather {
     pub output: Quantization,
 }
 
+impl Gather {
+    /// Which of tensors of these lengths some element comes from.
+    fn read(&self, lengths: &[usize]) -> Vec<bool> {
+        let mut read = vec![false; lengths.len()];
+        let mut ends = Vec::with_capacity(lengths.len());
+        let mut end = 0usize;
+        for len in lengths {
+            end += len;
+            ends.push(end);
+        }
+        for &i in &self.index {
+            if let Some(read) = read.get_mut(ends.partition_point(|&end| end <= i as usize)) {
+                *read = true;
+            }
+        }
+        read
+    }
+}
+
 impl Operator for Gather {
     const NAME: &'static str = "Gather";
 
@@ -37,12 +56,12 @@ impl Operator for Gather {
     }
 
     fn infer(&self, x: &[&Fact]) -> Result<Fact, InferError> {
-        let Some((first, rest)) = x.split_first() else {
+        if x.is_empty() {
             return Err(InferError::Arity {
                 expected: 1,
                 got: 0,
             });
-        };
+        }
         length("index", volume(&self.shape)?, self.index.len())?;
         // lengths of tensors are bounded, and so is their number
         let tensors: usize = x.iter().map(|x| x.len()).sum();
@@ -50,19 +69,14 @@ impl Operator for Gather {
         if self.index.iter().any(|&i| i as usize >= known) {
             return Err(InferError::Attribute("an index is out of range"));
         }
-        let mut end = 0;
-        let mut read = vec![];
-        for x in std::iter::once(first).chain(rest) {
-            let start = end;
-            end += x.len();
-            if self
-                .index
-                .iter()
-                .any(|&i| (start..end).contains(&(i as usize)))
-            {
-                read.push(x);
-            }
-        }
+        let lengths: Vec<usize> = x.iter().map(|x| x.len()).collect();
+        let read = self.read(&lengths);
+        let read: Vec<&&Fact> = x
+            .iter()
+            .zip(read)
+            .filter(|(_, r)| *r)
+            .map(|(x, _)| x)
+            .collect();
         if read.iter().any(|x| x.quantization.is_none()) {
             return Err(InferError::Accumulator);
         }
@@ -117,9 +131,15 @@ impl Operator for Gather {
             .map(|i| constant(i).map_or(0, i64::from))
             .collect();
         let has_constants = self.index.iter().any(|&i| i as usize >= total);
+        let lengths: Vec<usize> = x.iter().map(|x| x.len()).collect();
+        let read = self.read(&lengths);
         let mut start = 0;
         let mut parts = Vec::with_capacity(x.len());
         for (number, x) in x.iter().enumerate() {
+            if !read[number] && (number > 0 || !has_constants) {
+                start += x.len();
+                continue;
+            }
             let inside = |&i: &u32| match (i as usize).checked_sub(start) {
                 Some(at) if at < x.len() => at as u32,
                 _ => LinearMap::NOTHING,
@@ -130,9 +150,6 @@ impl Operator for Gather {
                 0 if has_constants => constants.clone(),
                 _ => Vec::new(),
             };
-            if (number > 0 || !has_constants) && index.iter().all(|&i| i == LinearMap::NOTHING) {
-                continue;
-            }
             parts.push(b.linear(LinearMap::Gather { index }, x, bias)?);
         }
         match &parts[..] {

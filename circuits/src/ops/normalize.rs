@@ -35,13 +35,17 @@ const ROOT_BITS: u32 = 22;
 
 impl Normalize {
     /// Largest sum of squares, with ε.
-    fn largest(&self, x: &Fact) -> Result<i128, InferError> {
+    fn largest(&self, x: &Fact) -> Result<u128, InferError> {
         let zero = self
             .zero_point
             .checked_neg()
             .ok_or(InferError::Attribute("zero point"))?;
-        let widest = i128::from(x.interval.shift(zero)?.max_abs());
-        Ok(widest * widest * self.n as i128 + i128::from(self.epsilon))
+        let widest = u128::from(x.interval.shift(zero)?.max_abs());
+        // c·r stays inside ±2^62, and nothing below overflows
+        if widest > 1 << 23 || self.n > 1 << 28 {
+            return Err(InferError::Attribute("an element of more than 23 bits"));
+        }
+        Ok(widest * widest * self.n as u128 + u128::from(self.epsilon))
     }
 }
 
@@ -101,7 +105,7 @@ impl Operator for Normalize {
         }
         Ok(Fact {
             shape: self.shape.clone(),
-            // |c|/√v ≤ 1, and r is less than 2^-13 too large
+            // |c|/√v ≤ 1, r is never too large: |y| ≤ 2^14
             interval: Interval {
                 lo: -(1 << 15),
                 hi: (1 << 15) - 1,

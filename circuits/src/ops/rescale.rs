@@ -85,6 +85,10 @@ impl Operator for Rescale {
         for &m in &self.multipliers {
             let scaled = centred.scale(m.into())?.shift(1 << (self.shift - 1))?;
             let y = scaled.shift_right(self.shift);
+            // the gadget takes the least result off before it splits
+            if i128::from(scaled.hi) - (i128::from(y.lo) << self.shift) > 1 << 62 {
+                return Err(InferError::Attribute("the products span more than 2^62"));
+            }
             interval = Some(interval.map_or(y, |all| all.union(&y)));
         }
         let interval = interval.ok_or(InferError::Attribute("no multiplier"))?;

@@ -59,8 +59,10 @@ impl Operator for TopK {
             x.len() / self.n * self.k,
             volume(&self.shape)?,
         )?;
+        // keys are x·N + index
+        let wide = x.interval.max_abs() >= 1 << 46 || self.n > 1 << 20;
         let bits = 64 - x.interval.width().leading_zeros() + self.n.ilog2() + 2;
-        if bits > 47 {
+        if wide || bits > 47 {
             return Err(InferError::Attribute(
                 "a row times its values needs more than 47 bits",
             ));

@@ -58,8 +58,7 @@ pub(super) fn shift(ratios: &[f64], limit: f64) -> Option<u32> {
         .iter()
         .filter(fits)
         .find(|&&shift| at(smallest, shift) >= LEAST_MULTIPLIER);
-    fine.or_else(|| SHIFTS.iter().filter(fits).next_back())
-        .copied()
+    fine.or_else(|| SHIFTS.iter().rfind(fits)).copied()
 }
 
 impl Site<'_> {

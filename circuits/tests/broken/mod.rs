@@ -47,7 +47,7 @@ fn signed(x: [i64; 3]) -> i64 {
 
 /// Round half up of 3·x/4, plus 1, clamped.
 fn requantized(x: [i64; 3]) -> i64 {
-    ((3 * signed(x) + 2 >> 2) + 1).clamp(-1, 2)
+    (((3 * signed(x) + 2) >> 2) + 1).clamp(-1, 2)
 }
 
 fn half(x: [i64; 3]) -> i64 {
@@ -208,7 +208,7 @@ fn requantize_limbs(b: &mut Builder, xs: &[WireTensor]) -> Result<WireTensor, Bu
 }
 
 fn limbs_semantics(x: [i64; 3]) -> i64 {
-    (37 * signed(x) + 64 >> 7).clamp(-1, 1)
+    ((37 * signed(x) + 64) >> 7).clamp(-1, 1)
 }
 
 /// All of them.

@@ -191,10 +191,10 @@ impl Halo2Circuit {
             }
         }
         for (copy, of, step) in &self.home_ties {
-            if on(Rule::Home, *step) {
-                if self.home_value(&c.first, *copy) != self.home_value(&c.first, *of) {
-                    return Err(self.violation(*step, "copy", *copy as usize));
-                }
+            if on(Rule::Home, *step)
+                && self.home_value(&c.first, *copy) != self.home_value(&c.first, *of)
+            {
+                return Err(self.violation(*step, "copy", *copy as usize));
             }
         }
         self.check_tape(c, except)?;
@@ -246,10 +246,10 @@ impl Halo2Circuit {
             }
         }
         for (row, target, step) in &self.tape.ties {
-            if on(Rule::Tie, *step) {
-                if s[*row as usize + 1] != self.target_value(&c.first, s, *target) {
-                    return Err(self.violation(*step, "result", *row as usize));
-                }
+            if on(Rule::Tie, *step)
+                && s[*row as usize + 1] != self.target_value(&c.first, s, *target)
+            {
+                return Err(self.violation(*step, "result", *row as usize));
             }
         }
         Ok(())

@@ -8,7 +8,7 @@ use tract_onnx::pb::{NodeProto, TensorProto};
 /// A constant that an integer operator may read.
 pub(super) enum Constant {
     /// As the file has it.
-    File(TensorProto),
+    File(Box<TensorProto>),
     /// Computed by a QuantizeLinear of a constant.
     Integers(Plain<i32>),
 }

@@ -136,7 +136,7 @@ impl Search<'_> {
         for (k, a) in single.iter().enumerate() {
             for b in single[k + 1..].iter().filter(|b| b.0 != a.0) {
                 count += 1;
-                if count % stride == 0 {
+                if count.is_multiple_of(stride) {
                     all.push(Lies::from([*a, *b]));
                 }
             }
