@@ -328,7 +328,7 @@ fn inputs(seed: u64) -> Vec<i64> {
         1 => (random % 5) as i64 - 2,
         2 => ((random % 9) as i64 - 4) << 16,
         3 => ((random % 9) as i64 - 4) << 24,
-        _ => i64::from(random as u32 as i32) >> (random >> 40) % 30,
+        _ => i64::from(random as u32 as i32) >> ((random >> 40) % 30),
     };
     let constant = seed.is_multiple_of(5);
     let first = next();

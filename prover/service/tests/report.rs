@@ -77,7 +77,10 @@ fn with_node_names(onnx: &[u8], name: &str) -> Vec<u8> {
 }
 
 /// A protobuf message with some of its length-delimited fields replaced.
-fn rewritten(message: &[u8], replace: &mut dyn FnMut(u64, &[u8]) -> Option<Vec<u8>>) -> Vec<u8> {
+/// What takes the place of a field, if anything does.
+type Replace<'a> = &'a mut dyn FnMut(u64, &[u8]) -> Option<Vec<u8>>;
+
+fn rewritten(message: &[u8], replace: Replace<'_>) -> Vec<u8> {
     let mut rest = message;
     let mut out = Vec::new();
     while !rest.is_empty() {

@@ -160,6 +160,7 @@ fn claim(bundle: &Bundle, quote: &Quote) -> String {
     let shown = |shown: Shown| match shown {
         Shown::Public => "public",
         Shown::Private => "private",
+        Shown::Hashed => "shown by their digest",
     };
     let what = match manifest.settings.batch {
         1 => "an input".to_owned(),
