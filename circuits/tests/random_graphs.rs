@@ -86,7 +86,11 @@ fn synthesized(model: &Model, seed: u64) -> Option<Program> {
     match model.synthesize() {
         Ok(program) => Some(program),
         Err(BuildError::TableTooWide { .. }) => None,
-        Err(e) => panic!("seed {seed}: {e}"),
+        Err(e) => {
+            let names = model.nodes().iter().map(|n| &n.name);
+            let nodes: Vec<_> = names.zip(&model.facts()[1..]).collect();
+            panic!("seed {seed}: {e}: {nodes:?}")
+        }
     }
 }
 

@@ -103,7 +103,7 @@ pub(super) fn unpack(
         Ties::First => b.combine(&[(-1, &t)], (1 << bits) - 1)?,
         Ties::Last => t,
     };
-    let value = if (hi - lo + 1).count_ones() == 1 {
+    let value = if hi > lo && (hi - lo + 1).count_ones() == 1 {
         b.combine(&[(1, &q)], lo)?
     } else {
         // the range of q reaches further than the values do
