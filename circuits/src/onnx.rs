@@ -4,6 +4,7 @@
 //! graph of tract to the operators of [`graph`]; `fold` rewrites that graph so that fewer tensors need requantization.
 
 mod collapse;
+mod dialect;
 mod expression;
 mod fold;
 mod function;
@@ -13,8 +14,8 @@ mod translate;
 
 pub use expression::{Binary, Expression, ExpressionError};
 pub use function::Function;
-pub use graph::{FloatGraph, FloatNode, FloatOp, Relation};
 pub(crate) use function::exp_of_fraction;
+pub use graph::{FloatGraph, FloatNode, FloatOp, Relation};
 pub use proto::{MAX_MODEL_BYTES, SUPPORTED};
 
 /// Why a file is not a model that can be compiled.
