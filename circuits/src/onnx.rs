@@ -5,6 +5,7 @@
 //! graph of tract to the operators of [`graph`]; `fold` rewrites that graph so that fewer tensors need requantization.
 
 mod collapse;
+mod dialect;
 mod expression;
 mod fold;
 mod function;

@@ -93,7 +93,10 @@ fn unsupported_operators_name_the_node_and_the_list() {
         &["bitshift_0", "BitShift", "supported are Abs"],
     );
     refuses("unsupported_domain", &["relu_0", "com.example.Relu"]);
-    refuses("conv_3d", &["conv_0", "Conv", "one or two"]);
+    refuses(
+        "batch_norm_training",
+        &["batchnormalization_0", "training_mode = 1"],
+    );
 }
 
 #[test]

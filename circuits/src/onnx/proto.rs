@@ -117,7 +117,9 @@ pub const SUPPORTED: &[&str] = &[
     "Relu",
     "Reshape",
     "Resize",
+    "ReverseSequence",
     "Round",
+    "Scan",
     "ScatterElements",
     "ScatterND",
     "Selu",
@@ -147,6 +149,7 @@ pub const SUPPORTED: &[&str] = &[
     "Transpose",
     "Trilu",
     "Unsqueeze",
+    "Upsample",
     "Where",
     "Xor",
 ];
@@ -213,17 +216,9 @@ pub(super) fn read(bytes: &[u8]) -> Result<Parsed, ImportError> {
     if graph.output.is_empty() {
         return Err(ImportError::Missing("output"));
     }
-    check_operators(graph)?;
+    check_graph(graph)?;
     check_names(graph)?;
     check_order(graph)?;
-    for tensor in &graph.initializer {
-        check_tensor(tensor, &tensor.name)?;
-    }
-    for node in &graph.node {
-        for tensor in node.attribute.iter().filter_map(|a| a.t.as_ref()) {
-            check_tensor(tensor, &node_name(node))?;
-        }
-    }
     let nodes = graph
         .node
         .iter()
@@ -276,6 +271,35 @@ fn check_operators(graph: &GraphProto) -> Result<(), ImportError> {
                 node: node_name(node),
                 op,
             });
+        }
+        if node.op_type == "BatchNormalization"
+            && node
+                .attribute
+                .iter()
+                .any(|a| a.name == "training_mode" && a.i != 0)
+        {
+            return Err(ImportError::Unsupported {
+                node: node_name(node),
+                op: node.op_type.clone(),
+                reason: "training_mode = 1; expected 0".to_owned(),
+            });
+        }
+        for body in node.attribute.iter().filter_map(|a| a.g.as_ref()) {
+            check_graph(body)?;
+        }
+    }
+    Ok(())
+}
+
+/// Checks the operators and the constants of a graph and of the bodies in it.
+fn check_graph(graph: &GraphProto) -> Result<(), ImportError> {
+    check_operators(graph)?;
+    for tensor in &graph.initializer {
+        check_tensor(tensor, &tensor.name)?;
+    }
+    for node in &graph.node {
+        for tensor in node.attribute.iter().filter_map(|a| a.t.as_ref()) {
+            check_tensor(tensor, &node_name(node))?;
         }
     }
     Ok(())

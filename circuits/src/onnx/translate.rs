@@ -4,27 +4,31 @@
 //! are computed by tract's own operators.
 
 mod arithmetic;
+mod contraction;
 mod elementwise;
 mod movement;
+mod resize;
 mod rows;
+mod scan;
+mod volumes;
 mod windows;
 
-use super::ImportError;
 use super::graph::{FloatGraph, FloatNode, FloatOp};
 use super::proto::{Parsed, guarded, node_name, shorten};
 use super::quantized::mark::{self, Mark};
+use super::{ImportError, dialect};
 use crate::tensor::MAX_ELEMENTS;
 use std::sync::Arc;
 use tract_onnx::pb::{ModelProto, ValueInfoProto};
 use tract_onnx::prelude::{
-    DatumType, Framework, InferenceModelExt, IntoArcTensor, IntoTValue, TVec, Tensor, TypedModel,
-    TypedNode,
+    DatumType, Framework, InferenceModelExt, IntoArcTensor, IntoTValue, OutletId, TVec, Tensor,
+    TypedModel, TypedNode,
 };
 use tract_onnx::tract_core::ops::array::{CumSum, Gather, OneHot, Topk};
 use tract_onnx::tract_core::ops::binary::TypedBinOp;
 use tract_onnx::tract_core::ops::cast::Cast;
 use tract_onnx::tract_core::ops::change_axes::AxisOp;
-use tract_onnx::tract_core::ops::cnn::{Conv, MaxPool, SumPool};
+use tract_onnx::tract_core::ops::cnn::{Conv, Deconv, MaxPool, SumPool};
 use tract_onnx::tract_core::ops::einsum::EinSum;
 use tract_onnx::tract_core::ops::element_wise::ElementWiseOp;
 use tract_onnx::tract_core::ops::identity::Identity;
@@ -67,6 +71,7 @@ fn typed(proto: &ModelProto) -> Result<TypedModel, ImportError> {
         let refused =
             |e: tract_onnx::prelude::TractError| ImportError::Parser(shorten(&format!("{e:#}")));
         let mut onnx = tract_onnx::onnx();
+        dialect::register(&mut onnx.op_register);
         onnx.op_register.insert(mark::NAME, mark::build);
         let model = onnx
             .with_ignore_output_shapes(true)
@@ -119,6 +124,10 @@ struct Translation<'a> {
     parsed: &'a Parsed,
     values: Vec<Vec<Value>>,
     graph: FloatGraph,
+    /// What the sources of `model` are.
+    sources: Vec<Value>,
+    /// Name and operator of the ONNX node whose body this is.
+    within: Option<(String, String)>,
 }
 
 impl<'a> Translation<'a> {
@@ -142,11 +151,14 @@ impl<'a> Translation<'a> {
             model,
             parsed,
             values: vec![Vec::new(); model.nodes.len()],
+            sources: graph.inputs.iter().map(|&id| Value::Node(id)).collect(),
             graph,
+            within: None,
         })
     }
 
-    fn run(mut self) -> Result<FloatGraph, ImportError> {
+    /// Translates every node of the model.
+    fn walk(&mut self) -> Result<(), ImportError> {
         let order = self
             .model
             .eval_order()
@@ -155,6 +167,16 @@ impl<'a> Translation<'a> {
             let node = &self.model.nodes[id];
             self.values[id] = self.node(node)?;
         }
+        Ok(())
+    }
+
+    /// What an outlet is, once its node is translated.
+    fn value(&self, outlet: &OutletId) -> Option<Value> {
+        self.values[outlet.node].get(outlet.slot).cloned()
+    }
+
+    fn run(mut self) -> Result<FloatGraph, ImportError> {
+        self.walk()?;
         let outlets = &self.model.outputs;
         for (name, outlet) in self.parsed.outputs.iter().zip(outlets) {
             match self.values[outlet.node].get(outlet.slot) {
@@ -171,6 +193,9 @@ impl<'a> Translation<'a> {
 
     /// Name and operator of the ONNX node that a tract node came from.
     fn origin(&self, node: &TypedNode) -> (String, String) {
+        if let Some(within) = &self.within {
+            return within.clone();
+        }
         let belongs = |name: &str| {
             node.name
                 .strip_prefix(name)
@@ -193,7 +218,7 @@ impl<'a> Translation<'a> {
     }
 
     /// The type of the elements of an outlet.
-    fn datum_type(&self, outlet: Option<&tract_onnx::prelude::OutletId>) -> Option<DatumType> {
+    fn datum_type(&self, outlet: Option<&OutletId>) -> Option<DatumType> {
         let fact = self.model.outlet_fact(*outlet?).ok()?;
         Some(fact.datum_type)
     }
@@ -348,15 +373,16 @@ impl<'a> Translation<'a> {
                 .inputs
                 .iter()
                 .position(|outlet| outlet.node == node.id);
-            let id = position.filter(|&i| i < self.graph.inputs.len());
-            let id = id.ok_or(ImportError::Missing("source of an input"))?;
-            return Ok(vec![Value::Node(self.graph.inputs[id])]);
+            let source = position.and_then(|i| self.sources.get(i)).cloned();
+            return Ok(vec![
+                source.ok_or(ImportError::Missing("source of an input"))?,
+            ]);
         }
-        let value = |outlet: &tract_onnx::prelude::OutletId| {
-            self.values[outlet.node].get(outlet.slot).cloned()
-        };
-        let inputs: Option<Vec<Value>> = node.inputs.iter().map(value).collect();
+        let inputs: Option<Vec<Value>> = node.inputs.iter().map(|o| self.value(o)).collect();
         let inputs = inputs.ok_or_else(|| self.unsupported(node, "it reads a missing output"))?;
+        if let Some(outputs) = self.recurrent(node, &inputs)? {
+            return Ok(outputs);
+        }
         let constants: Option<TVec<_>> = inputs
             .iter()
             .map(|v| match v {
@@ -393,15 +419,18 @@ impl<'a> Translation<'a> {
         {
             return self.conv(node, op, *x, kernel, bias, shape);
         }
-        if let (Some(op), [left, right]) = (node.op_as::<EinSum>(), inputs) {
-            return match (left, right) {
-                (Value::Node(x), Value::Const(w)) => self.einsum(node, op, (0, *x), (1, w), shape),
-                (Value::Const(w), Value::Node(x)) => self.einsum(node, op, (1, *x), (0, w), shape),
-                (Value::Node(a), Value::Node(b)) => self.contract(node, op, [*a, *b], shape),
-                _ => Err(self.unsupported(node, "it cannot be computed at import")),
-            };
+        if let (Some(op), [Value::Node(x), Value::Const(kernel), Value::Const(bias)]) =
+            (node.op_as::<Deconv>(), inputs)
+        {
+            return self.transposed_conv(node, op, *x, kernel, bias, shape);
+        }
+        if let Some(op) = node.op_as::<EinSum>() {
+            return self.contraction(node, op, inputs, shape);
         }
         if let Some(y) = self.moved(node, inputs, shape.clone())? {
+            return Ok(y);
+        }
+        if let Some(y) = self.resized(node, inputs, &shape)? {
             return Ok(y);
         }
         if let (Some(op), [Value::Const(table), Value::Node(index)]) =

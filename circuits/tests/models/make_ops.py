@@ -127,7 +127,7 @@ def main():
     bad("external_data", external)
     bad("missing_input", model("m", [1, 4], [("Gemm", ["x", "nowhere"], {})], {}))
     bad("weights_do_not_fit", model("m", [1, 5], gemm, {"w": w}))
-    bad("conv_3d", model("m", [1, 1, 3, 3, 3], [("Conv", ["x", "w"], {})], {"w": np.ones((1, 1, 2, 2, 2), F)}))
+    bad("batch_norm_training", model("m", [1, 4], [("BatchNormalization", ["x", "s", "s", "s", "s"], dict(training_mode=1))], {"s": np.ones(4, F)}, opset=15))
     bad("always_zero", model("m", [1, 4], [("Gemm", ["x", "w"], {}), ("Clip", ["t0", "", "hi"], {}), ("Relu", ["t1"], {})], {"w": w, "hi": np.array(-1, F)}))
 
 

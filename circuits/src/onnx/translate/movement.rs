@@ -14,7 +14,6 @@ use tract_onnx::tract_core::ops::array::{
     StridedSlice, Tile, Trilu, TypedConcat,
 };
 use tract_onnx::tract_core::ops::downsample::Downsample;
-use tract_onnx::tract_core::ops::nn::resize::{Interpolator, Resize};
 
 /// Numbers are carried by f32, which is exact up to here.
 const MAX_NUMBERED: usize = 1 << 24;
@@ -50,13 +49,7 @@ impl Translation<'_> {
             || node
                 .op_as::<ScatterNd>()
                 .is_some_and(|op| scatters(&op.reduction))
-            || node
-                .op_as::<Resize>()
-                .is_some_and(|op| op.interpolator == Interpolator::Nearest)
-            || matches!(
-                node.op.name().as_ref(),
-                "NearestUpsample" | "ReverseSequence"
-            );
+            || node.op.name() == "NearestUpsample";
         moves.then(|| (node.op.clone(), 0.0))
     }
 

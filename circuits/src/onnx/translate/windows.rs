@@ -1,6 +1,7 @@
 //! Operators over windows: convolutions, pools, and reductions as windows over the last axis.
 
 use super::Translation;
+use super::volumes::{Kernel, window_axes};
 use crate::onnx::ImportError;
 use crate::onnx::graph::FloatOp;
 use crate::tensor::ConvGeometry;
@@ -35,7 +36,7 @@ pub(super) fn inverse(axes: &[usize]) -> Vec<usize> {
 
 impl Translation<'_> {
     /// Runs `layer` on a channels-first view of `x`; it gets (node, batch, channels, space) and the output's channels-first shape.
-    fn with_channels_first(
+    pub(super) fn with_channels_first(
         &mut self,
         node: &TypedNode,
         format: DataFormat,
@@ -161,13 +162,22 @@ impl Translation<'_> {
             shape,
             |t, x, [n, c], space, shape| {
                 let o = spec.output_channels;
-                let geometry =
-                    t.geometry(node, &spec, &space, [n * c, n * o], n * group, &shape)?;
                 let bias = if bias.len() == 1 {
                     vec![bias[0]; o]
                 } else {
                     bias
                 };
+                if space.len() > 2 {
+                    let axes = window_axes(&spec, &space, &shape[shape.len() - space.len()..]);
+                    let kernel = Kernel {
+                        groups: group,
+                        weights,
+                        bias,
+                    };
+                    return t.convolve(node, x, [n, c], &axes, &kernel, shape);
+                }
+                let geometry =
+                    t.geometry(node, &spec, &space, [n * c, n * o], n * group, &shape)?;
                 if weights.len() * n != geometry.weights_len() || bias.len() != o {
                     return Err(t.unsupported(node, "kernel or bias do not fit the channels"));
                 }
@@ -197,6 +207,9 @@ impl Translation<'_> {
             x,
             shape,
             |t, x, [n, c], space, shape| {
+                if space.len() > 2 {
+                    return t.volume_pool(node, &spec, x, (n * c, &space), pool, shape);
+                }
                 let geometry = t.geometry(node, &spec, &space, [n * c, n * c], n * c, &shape)?;
                 let n_taps = geometry.n_taps();
                 let [rows, columns] = geometry.output_size();
@@ -210,66 +223,19 @@ impl Translation<'_> {
                     };
                     (0..rows * columns).map(&mut count).collect::<Vec<u32>>()
                 };
-                if counts.contains(&0) {
-                    return Err(t.unsupported(node, "a window lies on padding alone"));
-                }
+                let out = &shape[shape.len() - space.len()..];
+                let divisors = t.divisors(node, &spec, &space, out, counts, pool)?;
                 let op = match pool {
                     Pool::Max => FloatOp::MaxPool { geometry },
-                    Pool::Sum {
-                        normalize: false, ..
-                    } => FloatOp::SumPool {
+                    Pool::Sum { .. } => FloatOp::SumPool {
                         geometry,
-                        divisors: vec![1],
+                        divisors,
                         factor: 1.0,
                     },
-                    Pool::Sum {
-                        include_pad: true, ..
-                    } => {
-                        t.check_declared_padding(node, &spec, &geometry)?;
-                        FloatOp::SumPool {
-                            geometry,
-                            divisors: vec![n_taps as u32],
-                            factor: 1.0,
-                        }
-                    }
-                    Pool::Sum { .. } => {
-                        let equal = counts.iter().all(|&count| count == counts[0]);
-                        let divisors = if equal { vec![counts[0]] } else { counts };
-                        FloatOp::SumPool {
-                            geometry,
-                            divisors,
-                            factor: 1.0,
-                        }
-                    }
                 };
                 Ok(t.push(node, op, vec![x], shape))
             },
         )
-    }
-
-    /// Refuses means that count padding which only `ceil_mode` adds: there ONNX counts fewer taps.
-    fn check_declared_padding(
-        &self,
-        node: &TypedNode,
-        spec: &PoolSpec,
-        g: &ConvGeometry,
-    ) -> Result<(), ImportError> {
-        use tract_onnx::tract_core::ops::cnn::PaddingSpec;
-        let PaddingSpec::ExplicitOnnxPool(_, after, true) = &spec.padding else {
-            return Ok(());
-        };
-        let declared = match after[..] {
-            [right] => [0, right],
-            [bottom, right] => [bottom, right],
-            _ => [usize::MAX; 2],
-        };
-        if g.pads[2..] == declared {
-            return Ok(());
-        }
-        Err(self.unsupported(
-            node,
-            "ceil_mode = 1 with count_include_pad = 1; expected one of them",
-        ))
     }
 
     /// Sum, mean or maximum over axes: a window over the last axis of a view.

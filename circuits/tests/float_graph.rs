@@ -1,0 +1,148 @@
+//! Operators that the importer spells in others: the float graph of every model of `models/float` against onnxruntime's outputs
+//! (`models/make_float_ops.py` writes both), and the operators that it must have become.
+
+use std::path::{Path, PathBuf};
+use zkinfer_circuits::onnx::{self, FloatGraph, FloatOp};
+use zkinfer_circuits::quantize::input::from_npz;
+
+type Error = Box<dyn std::error::Error>;
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/models/float")
+}
+
+fn import(name: &str) -> Result<FloatGraph, Error> {
+    let bytes = std::fs::read(folder().join(format!("{name}.onnx")))?;
+    Ok(onnx::import(&bytes)?)
+}
+
+/// The largest error of a model on its samples, relative where values are larger than 1.
+fn error(name: &str) -> Result<f64, Error> {
+    let graph = import(name)?;
+    let file = from_npz(&std::fs::read(folder().join(format!("{name}.npz")))?)?;
+    let inputs: Vec<(&str, &[usize])> = graph
+        .inputs
+        .iter()
+        .map(|&id| (graph.nodes[id].name.as_str(), &graph.nodes[id].shape[..]))
+        .collect();
+    let outputs: Vec<(&str, &[usize])> = graph
+        .outputs
+        .iter()
+        .map(|(name, id)| (name.as_str(), &graph.nodes[*id].shape[..]))
+        .collect();
+    let (samples, expected) = (file.samples(&inputs)?, file.samples(&outputs)?);
+    assert_eq!((samples.len(), expected.len()), (2, 2), "{name}");
+    let mut worst = 0f64;
+    for (sample, expected) in samples.iter().zip(expected) {
+        let values = graph.evaluate(sample);
+        for ((_, id), expected) in graph.outputs.iter().zip(expected) {
+            assert_eq!(values[*id].len(), expected.len(), "{name}");
+            for (&got, expected) in values[*id].iter().zip(expected) {
+                let expected = f64::from(expected);
+                // a NaN is an error too
+                let error = (got - expected).abs() / expected.abs().max(1.0);
+                worst = if error <= worst { worst } else { error };
+            }
+        }
+    }
+    Ok(worst)
+}
+
+#[test]
+fn float_graphs_compute_what_onnxruntime_does() -> Result<(), Error> {
+    let mut names: Vec<String> = std::fs::read_dir(folder())?
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        .filter_map(|file| Some(file.strip_suffix(".onnx")?.to_owned()))
+        .collect();
+    names.sort();
+    assert!(names.len() > 70, "{} models", names.len());
+    let mut failures = vec![];
+    for name in &names {
+        match error(name) {
+            Ok(error) if error < 1e-4 => {}
+            Ok(error) => failures.push(format!("{name}: error {error}")),
+            Err(e) => failures.push(format!("{name}: {e}")),
+        }
+    }
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+    Ok(())
+}
+
+/// How many nodes of a model have an operator of this name.
+fn count(name: &str, operator: &str) -> Result<usize, Error> {
+    let graph = import(name)?;
+    let nodes = graph.nodes.iter().filter(|n| n.op.name() == operator);
+    Ok(nodes.count())
+}
+
+#[test]
+fn normalizations_become_one_operator() -> Result<(), Error> {
+    for name in [
+        "layer_norm_last",
+        "layer_norm_inner",
+        "layer_norm_all",
+        "layer_norm_spelled_out",
+        "layer_norm_with_pow",
+        "instance_norm",
+        "group_norm",
+        "rms_norm_last",
+        "rms_norm_inner",
+    ] {
+        assert_eq!(count(name, "RMSNormalization")?, 1, "{name}");
+        let graph = import(name)?;
+        let curved = graph
+            .nodes
+            .iter()
+            .any(|n| matches!(n.op, FloatOp::Unary(_)));
+        assert!(!curved, "{name} keeps a root or a square");
+    }
+    Ok(())
+}
+
+#[test]
+fn windows_of_three_axes_become_windows_of_two() -> Result<(), Error> {
+    for (name, operator) in [
+        ("conv_3d", "Conv"),
+        ("conv_transpose_3d", "Conv"),
+        ("max_pool_3d", "MaxPool"),
+        ("average_pool_3d", "SumPool"),
+    ] {
+        assert_eq!(count(name, operator)?, 1, "{name}");
+    }
+    Ok(())
+}
+
+#[test]
+fn nearest_samples_only_move_elements() -> Result<(), Error> {
+    for name in ["resize_nearest", "resize_nearest_down", "upsample_nearest"] {
+        let graph = import(name)?;
+        let moves = |op: &FloatOp| {
+            matches!(
+                op,
+                FloatOp::Input { .. } | FloatOp::Gather { .. } | FloatOp::Layout { .. }
+            )
+        };
+        assert!(graph.nodes.iter().all(|n| moves(&n.op)), "{name}");
+    }
+    Ok(())
+}
+
+/// Prints the float graph of the models named in `GRAPHS` (paths, separated by commas).
+#[test]
+#[ignore = "prints; set GRAPHS"]
+fn print_graphs() -> Result<(), Error> {
+    for path in std::env::var("GRAPHS")?.split(',') {
+        println!("{path}");
+        let bytes = std::fs::read(path)?;
+        match onnx::import(&bytes) {
+            Err(e) => println!("  {e}"),
+            Ok(graph) => {
+                for (id, node) in graph.nodes.iter().enumerate() {
+                    let (name, op) = (&node.name, node.op.name());
+                    println!("  {id} {name}: {op} {:?} → {:?}", node.inputs, node.shape);
+                }
+            }
+        }
+    }
+    Ok(())
+}

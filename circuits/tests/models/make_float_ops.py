@@ -1,0 +1,191 @@
+#!/usr/bin/env python3
+"""Write float/: small ONNX models for the importer alone, with onnxruntime's outputs.
+
+    python3 make_float_ops.py        # needs numpy, onnx, onnxruntime
+
+float/NAME.onnx with float/NAME.npz: two samples of every input and output, by name. Everything comes from fixed seeds.
+"""
+import os
+for _v in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ.setdefault(_v, "1")
+from pathlib import Path
+import numpy as np
+import onnx
+import onnxruntime as ort
+from onnx import TensorProto, helper, numpy_helper
+
+HERE = Path(__file__).resolve().parent
+F = np.float32
+FLOAT = TensorProto.FLOAT
+
+
+def node(op, ins, outs="y", **attributes):
+    return helper.make_node(op, ins.split(","), outs.split(","), name=op.lower(), **attributes)
+
+
+def model(name, inputs, nodes, inits, outputs, opset):
+    value = lambda n, s: helper.make_tensor_value_info(n, FLOAT, s)
+    graph = helper.make_graph(
+        nodes, name, [value(n, s) for n, s in inputs.items()], [value(n, None) for n in outputs],
+        [numpy_helper.from_array(np.ascontiguousarray(v), k) for k, v in inits.items()])
+    m = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], producer_name="make_float_ops.py")
+    m.ir_version = 8
+    return m
+
+
+def scan_body():
+    nodes = [node("Add", "sum_in,next", "sum_out"), node("Mul", "sum_out,next", "made")]
+    value = lambda n: helper.make_tensor_value_info(n, FLOAT, [2])
+    return helper.make_graph(nodes, "body", [value("sum_in"), value("next")], [value("sum_out"), value("made")])
+
+
+def cases():
+    """name, input shapes, nodes, initializers; then the outputs and the operator set where they differ from y and 17."""
+    r = np.random.default_rng(17)
+    w = lambda *s: (r.standard_normal(s) / np.sqrt(np.prod(s[1:]))).astype(F)
+    i64 = lambda *v: np.array(v, np.int64)
+    f32 = lambda *v: np.array(v, F)
+
+    def up(name, shape, kernel, bias=True, **k):
+        inits = {"w": w(*kernel)}
+        if bias:
+            inits["b"] = w(kernel[1] * k.get("group", 1), 1)[:, 0]
+        return name, {"x": shape}, [node("ConvTranspose", "x,w,b" if bias else "x,w", **k)], inits
+
+    yield up("conv_transpose", [2, 2, 3, 4], (2, 3, 3, 2), strides=[2, 3], pads=[1, 0, 0, 1], output_padding=[1, 2])
+    yield up("conv_transpose_group_dilation", [1, 4, 3, 3], (4, 2, 2, 3), group=2, dilations=[2, 1], bias=False)
+    yield up("conv_transpose_output_shape", [1, 1, 3, 3], (1, 2, 3, 3), strides=[3, 2], output_shape=[10, 8])
+    yield up("conv_transpose_same", [1, 1, 3, 3], (1, 2, 3, 3), strides=[2, 2], auto_pad="SAME_UPPER")
+    yield up("conv_transpose_1d", [1, 2, 5], (2, 3, 4), strides=[2], pads=[1, 2])
+    yield up("conv_transpose_3d", [1, 2, 2, 3, 3], (2, 2, 2, 3, 2), strides=[2, 1, 2], pads=[1, 1, 0, 0, 1, 0])
+    conv3 = lambda **k: [node("Conv", "x,w,b", **k)]
+    yield "conv_3d", {"x": [2, 2, 4, 5, 4]}, conv3(strides=[1, 2, 1], pads=[1, 0, 1, 0, 1, 2]), {"w": w(3, 2, 2, 3, 2), "b": f32(.1, .2, .3)}
+    yield "conv_3d_group_dilation", {"x": [1, 4, 4, 4, 5]}, conv3(group=2, dilations=[2, 1, 2]), {"w": w(2, 2, 2, 2, 2), "b": f32(.1, -.2)}
+    pool = lambda op, **k: [node(op, "x", **k)]
+    yield "max_pool_3d", {"x": [1, 2, 4, 5, 4]}, pool("MaxPool", kernel_shape=[2, 3, 2], strides=[2, 1, 2], pads=[1, 1, 0, 0, 1, 1]), {}
+    yield "max_pool_3d_dilation", {"x": [1, 1, 5, 4, 5]}, pool("MaxPool", kernel_shape=[2, 2, 2], dilations=[2, 1, 3]), {}
+    yield "max_pool_dilation", {"x": [1, 2, 6, 7]}, pool("MaxPool", kernel_shape=[2, 3], dilations=[3, 2], pads=[1, 1, 1, 1]), {}
+    yield "average_pool_3d", {"x": [1, 2, 4, 5, 4]}, pool("AveragePool", kernel_shape=[2, 3, 2], strides=[2, 1, 2], pads=[1, 1, 0, 0, 1, 1]), {}
+    yield "average_pool_3d_include_pad", {"x": [1, 2, 4, 5, 4]}, pool("AveragePool", kernel_shape=[2, 3, 2], strides=[2, 1, 2], pads=[1, 1, 0, 0, 1, 1], count_include_pad=1), {}
+    yield "average_pool_dilation", {"x": [1, 2, 6, 7]}, pool("AveragePool", kernel_shape=[2, 3], dilations=[3, 2]), {}, ["y"], 19
+    yield "average_pool_ceil_include_pad", {"x": [1, 1, 6, 7]}, pool("AveragePool", kernel_shape=[3, 3], strides=[2, 3], pads=[1, 1, 0, 1], ceil_mode=1, count_include_pad=1), {}, ["y"], 19
+    yield "average_pool_3d_ceil_include_pad", {"x": [1, 1, 4, 5, 6]}, pool("AveragePool", kernel_shape=[3, 2, 3], strides=[2, 2, 2], pads=[1, 0, 0, 0, 0, 0], ceil_mode=1, count_include_pad=1), {}, ["y"], 19
+
+    def resized(name, shape, scales=None, sizes=None, opset=18, roi=None, **k):
+        inits = {"r": f32(*roi)} if roi else {}
+        inits |= {"s": f32(*scales)} if scales else {"z": i64(*sizes)}
+        ins = f"x,{'r' if roi else ''},{'s' if scales else ',z'}"
+        return name, {"x": shape}, [node("Resize", ins, **k)], inits, ["y"], opset
+
+    yield resized("resize_nearest", [1, 2, 3, 4], [1, 1, 2, 3], mode="nearest", coordinate_transformation_mode="asymmetric", nearest_mode="floor")
+    yield resized("resize_nearest_down", [1, 2, 5, 7], sizes=[1, 2, 3, 4], mode="nearest")
+    yield resized("resize_nearest_ceil", [1, 2, 3, 4], sizes=[1, 2, 7, 8], mode="nearest", nearest_mode="ceil")
+    yield resized("resize_nearest_axes", [1, 2, 3, 4], scales=[2.5, 1.5], axes=[3, 2], mode="nearest", nearest_mode="round_prefer_ceil")
+    yield resized("resize_linear", [2, 2, 3, 4], [1, 1, 2, 2], mode="linear")
+    yield resized("resize_linear_corners", [1, 3, 3, 4], sizes=[1, 3, 5, 7], mode="linear", coordinate_transformation_mode="align_corners", opset=13)
+    yield resized("resize_linear_down", [1, 2, 4, 6], [1, 1, 0.6, 0.6], mode="linear", antialias=1)
+    yield resized("resize_crop", [1, 1, 4, 4], sizes=[1, 1, 3, 3], roi=[0, 0, .4, .6, 1, 1, 1.2, 1.7], mode="linear", coordinate_transformation_mode="tf_crop_and_resize", extrapolation_value=10.0)
+    yield resized("resize_cubic", [1, 2, 4, 4], [1, 1, 2, 1.5], mode="cubic", cubic_coeff_a=-0.5, exclude_outside=1)
+    yield "resize_10", {"x": [1, 1, 2, 3]}, [node("Resize", "x,s", mode="nearest")], {"s": f32(1, 1, 3, 2)}, ["y"], 10
+    yield "upsample_nearest", {"x": [1, 2, 2, 3]}, [node("Upsample", "x,s", mode="nearest")], {"s": f32(1, 1, 3, 2)}, ["y"], 9
+    yield "upsample_linear", {"x": [1, 2, 2, 3]}, [node("Upsample", "x,s", mode="linear")], {"s": f32(1, 1, 2, 2)}, ["y"], 9
+
+    def recurrent(name, op, gates, x, hidden, directions=1, bias=True, state=(), outs="y", **k):
+        inits = {"w": w(directions, gates * hidden, x[-1]), "r": w(directions, gates * hidden, hidden)}
+        ins = "x,w,r"
+        if bias or state:
+            inits["b"] = (0.3 * r.standard_normal((directions, 2 * gates * hidden))).astype(F)
+            ins += ",b"
+        inputs = {"x": x}
+        if state:
+            ins += "," + ",".join(("",) + state)
+            inputs |= {s: [directions, x[1], hidden] for s in state}
+        return name, inputs, [node(op, ins, outs, hidden_size=hidden, **k)], inits, [o for o in outs.split(",") if o]
+
+    yield recurrent("lstm", "LSTM", 4, [3, 2, 3], 4, outs="y,yh,yc")
+    yield recurrent("lstm_state", "LSTM", 4, [3, 1, 3], 4, state=("h", "c"), outs="y,yh")
+    yield recurrent("lstm_reverse", "LSTM", 4, [4, 1, 2], 3, direction="reverse")
+    yield recurrent("lstm_bidirectional", "LSTM", 4, [3, 2, 2], 3, directions=2, direction="bidirectional", outs="y,yh")
+    yield recurrent("gru", "GRU", 3, [3, 2, 3], 4, outs="y,yh")
+    yield recurrent("gru_linear_before_reset", "GRU", 3, [5, 2, 3], 4, linear_before_reset=1, outs="y,yh")
+    yield recurrent("gru_linear_reverse", "GRU", 3, [5, 1, 3], 4, linear_before_reset=1, bias=False, direction="reverse")
+    yield recurrent("gru_wide", "GRU", 3, [4, 1, 2], 66, linear_before_reset=1, outs=",yh")
+    yield recurrent("rnn", "RNN", 1, [3, 2, 3], 4, state=("h",), outs="y,yh")
+    yield recurrent("rnn_bidirectional", "RNN", 1, [3, 1, 3], 4, directions=2, direction="bidirectional")
+    yield "scan", {"s": [2], "x": [3, 2]}, [node("Scan", "s,x", "last,all", num_scan_inputs=1, body=scan_body())], {}, ["last", "all"]
+    yield "scan_reverse", {"s": [2], "x": [3, 2]}, [node("Scan", "s,x", "last,all", num_scan_inputs=1, scan_input_directions=[1], scan_output_directions=[1], body=scan_body())], {}, ["last", "all"]
+
+    yield "lrn", {"x": [1, 5, 2, 3]}, [node("LRN", "x", size=3, alpha=0.5, beta=0.6, bias=1.5)], {}
+    yield "lrn_even", {"x": [2, 4, 2, 2]}, [node("LRN", "x", size=4, alpha=0.5)], {}
+    yield "lp_pool", {"x": [1, 2, 5, 6]}, pool("LpPool", kernel_shape=[3, 2], strides=[2, 2], pads=[1, 0, 0, 1], p=3), {}
+    yield "lp_pool_2", {"x": [1, 2, 5, 6]}, pool("LpPool", kernel_shape=[2, 2], auto_pad="SAME_UPPER", p=2), {}
+    yield "lp_pool_1d", {"x": [1, 2, 7]}, pool("LpPool", kernel_shape=[3], p=1), {}
+    yield "global_lp_pool", {"x": [1, 2, 3, 4]}, pool("GlobalLpPool", p=3), {}
+    yield "global_lp_pool_2", {"x": [1, 2, 3, 4]}, pool("GlobalLpPool"), {}
+    yield "compress", {"x": [2, 3, 2]}, [node("Compress", "x,c", axis=-2)], {"c": np.array([1, 0, 1], bool)}
+    yield "compress_flat", {"x": [3, 2]}, [node("Compress", "x,c")], {"c": np.array([0, 1, 0, 0, 1], bool)}
+    yield "reverse_sequence", {"x": [4, 3, 2]}, [node("ReverseSequence", "x,l", batch_axis=1, time_axis=0)], {"l": i64(4, 2, 1)}
+    yield "reverse_sequence_batch", {"x": [3, 4]}, [node("ReverseSequence", "x,l", batch_axis=0, time_axis=1)], {"l": i64(1, 4, 3)}
+
+    ein = lambda equation, ins="x": [node("Einsum", ins, equation=equation)]
+    yield "einsum_diagonal", {"x": [2, 3, 3]}, ein("...ii->...i"), {}
+    yield "einsum_trace", {"x": [3, 3]}, ein("ii->"), {}
+    yield "einsum_sum", {"x": [2, 3, 4]}, ein("ijk->kj"), {}
+    yield "einsum_transpose", {"x": [3, 4]}, ein("ij->ji"), {}
+    yield "einsum_batch", {"x": [2, 3, 4], "z": [2, 4, 2]}, ein("bij,bjk->bik", "x,z"), {}
+    yield "einsum_inner", {"x": [5], "z": [5]}, ein("i,i->", "x,z"), {}
+    yield "einsum_lonely", {"x": [2, 3], "z": [3, 4]}, ein("ij,jk->i", "x,z"), {}
+    yield "einsum_lonely_weights", {"x": [2, 3]}, ein("ij,jk->i", "x,w"), {"w": w(3, 4)}
+    yield "einsum_diagonal_product", {"x": [3, 3], "z": [3, 2]}, ein("ii,ij->ij", "x,z"), {}
+    yield "matmul_vectors", {"x": [4], "z": [4]}, [node("MatMul", "x,z")], {}
+    yield "matmul_vector_matrix", {"x": [4], "z": [2, 4, 3]}, [node("MatMul", "x,z")], {}
+    yield "matmul_weights_batch", {"x": [2, 3, 4]}, [node("MatMul", "x,w")], {"w": w(2, 4, 3)}
+    yield "celu", {"x": [2, 5]}, [node("Celu", "x", alpha=2.0)], {}
+    yield "mod_constant", {"x": [2, 4]}, [node("Mod", "x,m", fmod=1)], {"m": f32(0.75)}
+    yield "mean_variance", {"x": [2, 3, 2, 2]}, [node("MeanVarianceNormalization", "x")], {}
+    yield "lp_normalization", {"x": [2, 3, 4]}, [node("LpNormalization", "x", axis=1, p=2)], {}
+    yield "pad_wrap", {"x": [1, 3, 4]}, [node("Pad", "x,p", mode="wrap")], {"p": i64(0, 1, 2, 0, 2, 1)}, ["y"], 19
+    yield "pad_reflect", {"x": [1, 3, 4]}, [node("Pad", "x,p", mode="reflect")], {"p": i64(0, 1, 2, 0, 2, 1)}
+
+    for axis, name in ((-1, "last"), (1, "inner"), (0, "all")):
+        shape = [2, 3, 4]
+        part = shape[axis:]
+        yield f"layer_norm_{name}", {"x": shape}, [node("LayerNormalization", "x,g,b", axis=axis, epsilon=1e-2)], {"g": w(*part) + 1, "b": w(*part)}
+    yield "instance_norm", {"x": [2, 3, 2, 4]}, [node("InstanceNormalization", "x,g,b", epsilon=1e-2)], {"g": f32(1, 2, .5), "b": f32(.1, .2, -.3)}
+    yield "group_norm", {"x": [2, 4, 2, 3]}, [node("GroupNormalization", "x,g,b", num_groups=2, epsilon=1e-2)], {"g": f32(1, 2, .5, -1), "b": f32(.1, .2, -.3, 0)}, ["y"], 21
+    for axis in (-1, 1):
+        part = [2, 3, 4][axis:]
+        yield f"rms_norm_{'last' if axis < 0 else 'inner'}", {"x": [2, 3, 4]}, [node("RMSNormalization", "x,g", axis=axis, epsilon=1e-2)], {"g": w(*part) + 1}, ["y"], 23
+    norm = [node("ReduceMean", "x", "m", axes=[-1]), node("Sub", "x,m", "d"), node("Mul", "d,d", "s"), node("ReduceMean", "s", "v", axes=[-1]),
+            node("Add", "v,e", "ve"), node("Sqrt", "ve", "q"), node("Div", "d,q", "n"), node("Mul", "n,g", "t"), node("Add", "t,b", "y")]
+    yield "layer_norm_spelled_out", {"x": [1, 3, 4]}, norm, {"e": f32(1e-3), "g": w(4, 1)[:, 0], "b": w(4, 1)[:, 0]}, ["y"], 13
+    square = [node("Pow", "d,two", "s") if n.op_type == "Mul" and n.output[0] == "s" else n for n in norm]
+    yield "layer_norm_with_pow", {"x": [1, 3, 4]}, square, {"two": f32(2), "e": f32(1e-3), "g": w(4, 1)[:, 0], "b": w(4, 1)[:, 0]}, ["y"], 13
+
+
+def main():
+    out = HERE / "float"
+    out.mkdir(exist_ok=True)
+    for case in cases():
+        name, inputs, nodes, inits, outputs, opset = (*case, *([["y"], 17][len(case) - 4:]))
+        for i, n in enumerate(nodes):
+            n.name = f"{n.op_type.lower()}_{i}"
+        m = model(name, inputs, nodes, inits, outputs, opset)
+        r = np.random.default_rng(len(name))
+        samples = {n: r.uniform(-1, 2, (2, *s)).astype(F) for n, s in inputs.items()}
+        try:
+            session = ort.InferenceSession(m.SerializeToString(), providers=["CPUExecutionProvider"])
+            results = [session.run(outputs, {n: v[i] for n, v in samples.items()}) for i in range(2)]
+        except Exception as e:
+            from onnx.reference import ReferenceEvaluator
+            print(name, "onnx reference:", str(e)[:120])
+            session = ReferenceEvaluator(m)
+            results = [session.run(outputs, {n: v[i] for n, v in samples.items()}) for i in range(2)]
+        made = {n: np.stack([result[i] for result in results]).astype(F) for i, n in enumerate(outputs)}
+        (out / f"{name}.onnx").write_bytes(m.SerializeToString())
+        np.savez_compressed(out / f"{name}.npz", **samples, **made)
+    print(len(list(out.glob("*.onnx"))), "models")
+
+
+if __name__ == "__main__":
+    main()
