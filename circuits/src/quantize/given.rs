@@ -44,6 +44,14 @@ pub(super) fn nearest(encoding: &Encoding, value: f64) -> i32 {
     integer.clamp(encoding.lo.into(), encoding.hi.into()) as i32
 }
 
+/// The integer that onnxruntime's QLinearAveragePool gives: ties go to even after the zero point was added.
+pub(super) fn nearest_mean(encoding: &Encoding, value: f64) -> i32 {
+    let q = encoding.quantization;
+    let integer = ((value / q.scale + q.zero_point as f64) as f32).round_ties_even();
+    // a sum of integers is a number; clamped to 32 bits before the cast
+    f64::from(integer).clamp(encoding.lo.into(), encoding.hi.into()) as i32
+}
+
 /// The finest shift that no product needs more bits for: the first in order of cost with full precision, else the finest that fits.
 /// `limit` bounds the multipliers.
 pub(super) fn shift(ratios: &[f64], limit: f64) -> Option<u32> {

@@ -508,7 +508,13 @@ impl<'a> Plan<'a> {
         if let (Ok(first), Ok(last)) = ends
             && fact.interval.width() <= MAX_KEYS + 2 * fact.len() as u64
         {
-            let value = |q: i32| given::nearest(&encoding, quantization.dequantize(q.into()));
+            let mean = matches!(graph.nodes[node.inputs[0]].op, FloatOp::SumPool { .. });
+            let nearest = if mean {
+                given::nearest_mean
+            } else {
+                given::nearest
+            };
+            let value = |q: i32| nearest(&encoding, quantization.dequantize(q.into()));
             let table = Table {
                 lo: first,
                 values: (first..=last).map(value).collect(),
