@@ -7,6 +7,7 @@
 use super::max::row_max;
 use super::{bits_for, constants, rows_of, span};
 use crate::constraint::{BuildError, Builder, HintKind, LinearMap, WireTensor};
+use crate::tensor::Interval;
 
 /// Which of several equal largest values is meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,13 +84,39 @@ pub struct Placed {
     pub index: WireTensor,
 }
 
+/// An index, and how far the value beside it is above the least that it can be.
+pub(super) struct Unpacked {
+    pub(super) index: WireTensor,
+    quotient: WireTensor,
+    values: Interval,
+}
+
+impl Unpacked {
+    /// Value and index.
+    pub(super) fn placed(self, b: &mut Builder) -> Result<Placed, BuildError> {
+        let Interval { lo, hi } = self.values;
+        let value = if hi > lo && (hi - lo + 1).count_ones() == 1 {
+            b.combine(&[(1, &self.quotient)], lo)?
+        } else {
+            // the range of the quotient reaches further than the values do
+            let room = b.combine(&[(-1, &self.quotient)], hi - lo)?;
+            let room = b.range(&room, bits_for(hi - lo))?;
+            b.combine(&[(-1, &room)], hi)?
+        };
+        Ok(Placed {
+            value,
+            index: self.index,
+        })
+    }
+}
+
 /// What a key was made of.
 pub(super) fn unpack(
     b: &mut Builder,
     key: &WireTensor,
     n: usize,
     ties: Ties,
-) -> Result<Placed, BuildError> {
+) -> Result<Unpacked, BuildError> {
     let bits = low_bits(n);
     let ends = span(key);
     let (lo, hi) = (ends.lo >> bits, ends.hi >> bits);
@@ -103,13 +130,9 @@ pub(super) fn unpack(
         Ties::First => b.combine(&[(-1, &t)], (1 << bits) - 1)?,
         Ties::Last => t,
     };
-    let value = if hi > lo && (hi - lo + 1).count_ones() == 1 {
-        b.combine(&[(1, &q)], lo)?
-    } else {
-        // the range of q reaches further than the values do
-        let room = b.combine(&[(-1, &q)], hi - lo)?;
-        let room = b.range(&room, bits_for(hi - lo))?;
-        b.combine(&[(-1, &room)], hi)?
-    };
-    Ok(Placed { value, index })
+    Ok(Unpacked {
+        index,
+        quotient: q,
+        values: Interval { lo, hi },
+    })
 }

@@ -43,7 +43,7 @@ pub fn top_k(b: &mut Builder, x: &WireTensor, n: usize, k: usize) -> Result<Plac
         let excess = b.linear(count, &below, vec![(k as i64) - (n as i64)])?;
         b.assert_zero(&excess)?;
     }
-    unpack(b, &v, n, Ties::First)
+    unpack(b, &v, n, Ties::First)?.placed(b)
 }
 
 /// The `k` smallest values of every row, in ascending order, equal ones by index: the largest of −x.
