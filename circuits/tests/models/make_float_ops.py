@@ -3,7 +3,8 @@
 
     python3 make_float_ops.py        # needs numpy, onnx, onnxruntime
 
-float/NAME.onnx with float/NAME.npz: two samples of every input and output, by name. Everything comes from fixed seeds.
+float/NAME.onnx with float/NAME.npz: two samples of every input and output, by name; float/refused/NAME.onnx: what must be refused.
+Everything comes from fixed seeds.
 """
 import os
 for _v in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
@@ -90,17 +91,24 @@ def cases():
     yield "upsample_nearest", {"x": [1, 2, 2, 3]}, [node("Upsample", "x,s", mode="nearest")], {"s": f32(1, 1, 3, 2)}, ["y"], 9
     yield "upsample_linear", {"x": [1, 2, 2, 3]}, [node("Upsample", "x,s", mode="linear")], {"s": f32(1, 1, 2, 2)}, ["y"], 9
 
-    def recurrent(name, op, gates, x, hidden, directions=1, bias=True, state=(), outs="y", **k):
+    def recurrent(name, op, gates, x, hidden, directions=1, bias=True, state=(), outs="y", peepholes=False, lengths=(), **k):
+        """State: the names of the initial states among the inputs, "" for an absent one."""
         inits = {"w": w(directions, gates * hidden, x[-1]), "r": w(directions, gates * hidden, hidden)}
-        ins = "x,w,r"
-        if bias or state:
+        ins = ["x", "w", "r"]
+        if bias or state or peepholes or lengths:
             inits["b"] = (0.3 * r.standard_normal((directions, 2 * gates * hidden))).astype(F)
-            ins += ",b"
+            ins.append("b")
         inputs = {"x": x}
-        if state:
-            ins += "," + ",".join(("",) + state)
-            inputs |= {s: [directions, x[1], hidden] for s in state}
-        return name, inputs, [node(op, ins, outs, hidden_size=hidden, **k)], inits, [o for o in outs.split(",") if o]
+        batch = x[0 if k.get("layout") else 1]
+        if lengths:
+            inits["l"] = np.array(lengths, np.int32)
+        if state or peepholes or lengths:
+            ins += ["l" if lengths else "", *state, *[""] * (2 - len(state) if peepholes else 0)]
+            inputs |= {s: [batch, directions, hidden] if k.get("layout") else [directions, batch, hidden] for s in state if s}
+        if peepholes:
+            inits["p"] = (0.3 * r.standard_normal((directions, 3 * hidden))).astype(F)
+            ins.append("p")
+        return name, inputs, [node(op, ",".join(ins), outs, hidden_size=hidden, **k)], inits, [o for o in outs.split(",") if o]
 
     yield recurrent("lstm", "LSTM", 4, [3, 2, 3], 4, outs="y,yh,yc")
     yield recurrent("lstm_state", "LSTM", 4, [3, 1, 3], 4, state=("h", "c"), outs="y,yh")
@@ -162,6 +170,54 @@ def cases():
     square = [node("Pow", "d,two", "s") if n.op_type == "Mul" and n.output[0] == "s" else n for n in norm]
     yield "layer_norm_with_pow", {"x": [1, 3, 4]}, square, {"two": f32(2), "e": f32(1e-3), "g": w(4, 1)[:, 0], "b": w(4, 1)[:, 0]}, ["y"], 13
 
+    # behind the others, whose seeded weights stay as they are
+    yield recurrent("lstm_cell_only", "LSTM", 4, [3, 2, 3], 4, outs=",,yc")
+    yield recurrent("lstm_last_states", "LSTM", 4, [3, 2, 3], 4, bias=False, outs=",yh,yc", direction="reverse")
+    yield recurrent("lstm_peepholes", "LSTM", 4, [3, 2, 3], 4, peepholes=True, outs="y,,yc")
+    yield recurrent("lstm_bidirectional_state", "LSTM", 4, [3, 2, 3], 4, directions=2, state=("h", "c"), outs="y,yh,yc", direction="bidirectional",
+                    activations=["Sigmoid", "Tanh", "Relu", "Sigmoid", "Relu", "Tanh"])
+    yield recurrent("lstm_cell_state", "LSTM", 4, [2, 2, 3], 4, state=("", "c"), outs="y,yh,yc", lengths=(2, 2))
+    yield recurrent("gru_reverse", "GRU", 3, [3, 2, 3], 4, state=("h",), outs="y,yh", direction="reverse")
+    yield recurrent("gru_bidirectional", "GRU", 3, [3, 2, 3], 4, directions=2, state=("h",), outs="y,yh", direction="bidirectional")
+    yield recurrent("gru_linear_bidirectional", "GRU", 3, [5, 2, 3], 4, directions=2, linear_before_reset=1, outs="y,yh", direction="bidirectional")
+    yield recurrent("gru_linear_short", "GRU", 3, [2, 2, 3], 4, linear_before_reset=1, outs="y,yh")
+    yield recurrent("rnn_reverse", "RNN", 1, [3, 2, 3], 4, state=("h",), outs="y,yh", direction="reverse", activations=["Relu"])
+    yield recurrent("rnn_bidirectional_state", "RNN", 1, [3, 2, 3], 4, directions=2, state=("h",), outs="y,yh", direction="bidirectional")
+    yield recurrent("rnn_batch_first", "RNN", 1, [2, 3, 3], 4, outs="y,yh", layout=1)
+
+
+def refused():
+    """As cases: what must be refused, float/refused/NAME.onnx; nothing is computed."""
+    w = lambda *s: np.full(s, 0.25, F)
+    recur = lambda name, ins="x,w,r", op="LSTM", gates=4, **k: (
+        name, {"x": [3, 2, 3]}, [node(op, ins, hidden_size=2, **k)],
+        {"w": w(1, gates * 2, 3), "r": w(1, gates * 2, 2), "b": w(1, gates * 4), "l": np.array([3, 2], np.int32)})
+    yield recur("lstm_clip", clip=1.0)
+    yield recur("lstm_input_forget", input_forget=1)
+    yield recur("lstm_lengths", "x,w,r,b,l")
+    yield recur("gru_activation", op="GRU", gates=3, activations=["HardSigmoid", "Tanh"])
+    yield recur("rnn_direction", op="RNN", gates=1, direction="bidirectional")
+
+
+def lrn(x, size, alpha, beta=0.75, bias=1.0):
+    """LRN as its definition says: onnxruntime has no even sizes, and onnx's reference reads the batch as the channels."""
+    squares, channels = x.astype(np.float64) ** 2, x.shape[1]
+    before, after = (size - 1) // 2, size // 2
+    sums = np.stack([squares[:, max(0, c - before):min(channels, c + after + 1)].sum(axis=1) for c in range(channels)], axis=1)
+    return (x / (bias + alpha / size * sums) ** beta).astype(F)
+
+
+def computed(m, samples, outputs):
+    """The outputs for each sample, from onnxruntime where it has the operator, else from onnx's reference."""
+    try:
+        session = ort.InferenceSession(m.SerializeToString(), providers=["CPUExecutionProvider"])
+        return [session.run(outputs, sample) for sample in samples]
+    except Exception as e:
+        from onnx.reference import ReferenceEvaluator
+        print(m.graph.name, "onnx reference:", str(e)[:120])
+        session = ReferenceEvaluator(m)
+        return [session.run(outputs, sample) for sample in samples]
+
 
 def main():
     out = HERE / "float"
@@ -173,17 +229,18 @@ def main():
         m = model(name, inputs, nodes, inits, outputs, opset)
         r = np.random.default_rng(len(name))
         samples = {n: r.uniform(-1, 2, (2, *s)).astype(F) for n, s in inputs.items()}
-        try:
-            session = ort.InferenceSession(m.SerializeToString(), providers=["CPUExecutionProvider"])
-            results = [session.run(outputs, {n: v[i] for n, v in samples.items()}) for i in range(2)]
-        except Exception as e:
-            from onnx.reference import ReferenceEvaluator
-            print(name, "onnx reference:", str(e)[:120])
-            session = ReferenceEvaluator(m)
-            results = [session.run(outputs, {n: v[i] for n, v in samples.items()}) for i in range(2)]
+        parts = [{n: v[i] for n, v in samples.items()} for i in range(2)]
+        if name == "lrn_even":
+            results = [[lrn(part["x"], size=4, alpha=0.5)] for part in parts]
+        else:
+            results = computed(m, parts, outputs)
         made = {n: np.stack([result[i] for result in results]).astype(F) for i, n in enumerate(outputs)}
         (out / f"{name}.onnx").write_bytes(m.SerializeToString())
         np.savez_compressed(out / f"{name}.npz", **samples, **made)
+    (out / "refused").mkdir(exist_ok=True)
+    for name, inputs, nodes, inits in refused():
+        m = model(name, inputs, nodes, inits, ["y"], 17)
+        (out / "refused" / f"{name}.onnx").write_bytes(m.SerializeToString())
     print(len(list(out.glob("*.onnx"))), "models")
 
 
