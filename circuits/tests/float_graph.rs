@@ -127,6 +127,30 @@ fn nearest_samples_only_move_elements() -> Result<(), Error> {
     Ok(())
 }
 
+#[test]
+fn recurrent_forms_without_support_are_refused_and_say_what_is_supported() -> Result<(), Error> {
+    for (name, words) in [
+        ("lstm_clip", "a clip is not supported; expected none"),
+        (
+            "lstm_input_forget",
+            "input_forget = 1 is not supported; expected 0",
+        ),
+        (
+            "lstm_lengths",
+            "a sequence of 2 steps of 3; expected all steps",
+        ),
+        ("gru_activation", "expected Sigmoid, Tanh or Relu"),
+        ("rnn_direction", "W has the shape"),
+    ] {
+        let path = folder().join("refused").join(format!("{name}.onnx"));
+        match onnx::import(&std::fs::read(path)?) {
+            Ok(_) => return Err(format!("{name} is accepted").into()),
+            Err(e) => assert!(e.to_string().contains(words), "{name}: {e}"),
+        }
+    }
+    Ok(())
+}
+
 /// Prints the float graph of the models named in `GRAPHS` (paths, separated by commas).
 #[test]
 #[ignore = "prints; set GRAPHS"]

@@ -5,6 +5,8 @@
 //! * Compress and ReverseSequence with fixed conditions and lengths: a gather with fixed indices.
 //! * Pad in the mode wrap: gathers with fixed indices.
 //! * MatMul of two vectors: a contraction.
+//! * LSTM, GRU and RNN: one operator, unrolled by `translate/recurrent`.
+//! * Celu: max(0, x) + α·min(0, exp(x/α) − 1).
 //! * Upsample: the Resize of operator set 10, whose nearest element is the one below.
 
 use tract_onnx::model::{OnnxOpRegister, ParsingContext};
@@ -16,8 +18,10 @@ use tract_onnx::tract_hir::tract_core::ops::cnn::SumPool;
 use tract_onnx::tract_hir::tract_core::ops::math;
 use tract_onnx::tract_hir::tract_core::ops::nn::{DataFormat, Reduce, Reducer};
 
+mod celu;
 mod indices;
 mod pad;
+pub(super) mod recurrent;
 
 /// What a builder returns: the operator, and the names it takes from outer graphs.
 type Built = TractResult<(Box<dyn InferenceOp>, Vec<String>)>;
@@ -33,6 +37,10 @@ pub(super) fn register(operators: &mut OnnxOpRegister) {
     operators.insert("Pad", pad::pad);
     operators.insert("Upsample", upsample);
     operators.insert("Resize", resize);
+    operators.insert("Celu", celu::build);
+    for name in ["LSTM", "GRU", "RNN"] {
+        operators.insert(name, recurrent::build);
+    }
 }
 
 /// tract's own builder of an operator.

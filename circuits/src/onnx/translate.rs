@@ -7,6 +7,7 @@ mod arithmetic;
 mod contraction;
 mod elementwise;
 mod movement;
+mod recurrent;
 mod resize;
 mod rows;
 mod scan;
@@ -363,6 +364,12 @@ impl<'a> Translation<'a> {
         }
     }
 
+    /// Whether a node or the model reads an output.
+    fn is_read(&self, node: &TypedNode, outlet: OutletId) -> bool {
+        let readers = node.outputs.get(outlet.slot).map(|o| o.successors.len());
+        readers.is_some_and(|n| n > 0) || self.model.outputs.contains(&outlet)
+    }
+
     fn node(&mut self, node: &TypedNode) -> Result<Vec<Value>, ImportError> {
         if let Some(konst) = node.op_as::<Const>() {
             return Ok(vec![Value::Const(konst.val().clone())]);
@@ -405,8 +412,9 @@ impl<'a> Translation<'a> {
             let parts = self.top_k(node, op, *x, &k)?;
             return Ok(parts.map(Value::Node).to_vec());
         }
-        if node.outputs.len() != 1 {
-            return Err(self.unsupported(node, "more than one output is used; expected one"));
+        let mut others = (1..node.outputs.len()).map(|slot| OutletId::new(node.id, slot));
+        if others.any(|outlet| self.is_read(node, outlet)) {
+            return Err(self.unsupported(node, "an output beside the first is used; expected one"));
         }
         let id = self.operator(node, &inputs)?;
         Ok(vec![Value::Node(id)])

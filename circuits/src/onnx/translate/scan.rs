@@ -1,22 +1,16 @@
-//! Recurrent operators, unrolled: the body is translated once per step.
+//! Loops, unrolled: the body is translated once per step.
 //!
 //! A state is what the step before made of it; a scanned input is the step's chunk along an axis, from the end where the chunk is
 //! negative; scanned outputs are concatenated.
 
 use super::{Translation, Value};
 use crate::onnx::ImportError;
+use crate::onnx::dialect::recurrent::Recurrent;
 use crate::onnx::graph::FloatGraph;
 use crate::onnx::proto::shorten;
 use std::sync::Arc;
-use tract_onnx::prelude::{
-    Datum, IntoArcTensor, OutletId, SpecialOps, Tensor, TractError, TypedFact, TypedModel,
-    TypedNode,
-};
-use tract_onnx::tract_core::ops::array::Slice;
-use tract_onnx::tract_core::ops::einsum::EinSum;
-use tract_onnx::tract_core::ops::gru_seq::GruSeq;
-use tract_onnx::tract_core::ops::scan::{InputMapping, OutputMapping, Scan, ScanInfo};
-use tract_onnx::tract_core::ops::{TypedOp, math, nn};
+use tract_onnx::prelude::{IntoArcTensor, Tensor, TractError, TypedModel, TypedNode};
+use tract_onnx::tract_core::ops::scan::{InputMapping, Scan, ScanInfo};
 
 /// Most steps of a loop.
 const MAX_STEPS: usize = 4096;
@@ -24,7 +18,7 @@ const MAX_STEPS: usize = 4096;
 /// Most nodes of all steps of a loop together.
 const MAX_UNROLLED: usize = 1 << 16;
 
-fn parser(e: TractError) -> ImportError {
+pub(super) fn parser(e: TractError) -> ImportError {
     ImportError::Parser(shorten(&format!("{e:#}")))
 }
 
@@ -38,28 +32,10 @@ impl Translation<'_> {
         if let Some(op) = node.op_as::<Scan>() {
             return self.unrolled(node, op, inputs).map(Some);
         }
-        let Some(op) = node.op_as::<GruSeq>() else {
-            return Ok(None);
-        };
-        let (Some(x), Some(h)) = (inputs.first(), inputs.last()) else {
-            return Err(self.unsupported(node, "it reads a missing output"));
-        };
-        let weights = inputs[1..inputs.len() - 1].iter();
-        let weights = weights.map(|w| self.fixed(node, w, "a weight").cloned());
-        let weights = weights.collect::<Result<Vec<Tensor>, _>>()?;
-        let sizes = [x, h].map(|v| self.shape_of(v));
-        let body = gru_body(op, &weights, &sizes).map_err(parser)?;
-        let every = ScanInfo::new(1, op.chunk);
-        let y = OutputMapping {
-            scan: op.emit_y.then_some((0, every)),
-            full_dim_hint: None,
-            last_value_slot: Some(1),
-            state: true,
-        };
-        let mapping = vec![InputMapping::Scan(every), InputMapping::State];
-        let scan = Scan::new(body, mapping, vec![y], 0).map_err(parser)?;
-        self.unrolled(node, &scan, &[x.clone(), h.clone()])
-            .map(Some)
+        match node.op_as::<Recurrent>() {
+            Some(op) => self.recurrence(node, op, inputs).map(Some),
+            None => Ok(None),
+        }
     }
 
     pub(super) fn shape_of(&self, value: &Value) -> Vec<usize> {
@@ -88,16 +64,30 @@ impl Translation<'_> {
             steps = Some(n);
         }
         let steps = steps.unwrap_or(0);
-        if op.skip != 0 || !(1..=MAX_STEPS).contains(&steps) {
+        if op.skip != 0 {
+            return Err(self.unsupported(node, "a loop that skips steps"));
+        }
+        self.bounded(node, steps, op.body.nodes.len())?;
+        Ok(steps)
+    }
+
+    /// Refuses a loop of too many steps, or of too many nodes in all its steps.
+    pub(super) fn bounded(
+        &self,
+        node: &TypedNode,
+        steps: usize,
+        body: usize,
+    ) -> Result<(), ImportError> {
+        if !(1..=MAX_STEPS).contains(&steps) {
             let reason = format!("a loop of {steps} steps; expected between 1 and {MAX_STEPS}");
             return Err(self.unsupported(node, reason));
         }
-        let nodes = op.body.nodes.len().saturating_mul(steps);
+        let nodes = body.saturating_mul(steps);
         if nodes > MAX_UNROLLED {
             let reason = format!("its steps have {nodes} nodes together, more than {MAX_UNROLLED}");
             return Err(self.unsupported(node, reason));
         }
-        Ok(steps)
+        Ok(())
     }
 
     fn unrolled(
@@ -158,12 +148,21 @@ impl Translation<'_> {
     }
 
     /// One step: the outputs of the body for these inputs.
-    fn step(
+    pub(super) fn step(
         &mut self,
         node: &TypedNode,
         body: &TypedModel,
         sources: Vec<Value>,
     ) -> Result<Vec<Value>, ImportError> {
+        for (source, value) in body.inputs.iter().zip(&sources) {
+            let expected = body.outlet_fact(*source).map_err(parser)?;
+            let got = self.shape_of(value);
+            if expected.shape.as_concrete() != Some(&got[..]) {
+                let expected = &expected.shape;
+                let reason = format!("a step reads the shape {expected:?} and gets {got:?}");
+                return Err(self.unsupported(node, reason));
+            }
+        }
         let empty = FloatGraph {
             given: None,
             nodes: vec![],
@@ -187,7 +186,7 @@ impl Translation<'_> {
     }
 
     /// The part of a scanned input that a step reads.
-    fn chunk(
+    pub(super) fn chunk(
         &mut self,
         node: &TypedNode,
         input: &Value,
@@ -229,7 +228,7 @@ impl Translation<'_> {
     }
 
     /// What the steps made, side by side along an axis.
-    fn joined(
+    pub(super) fn joined(
         &mut self,
         node: &TypedNode,
         mut parts: Vec<Value>,
@@ -284,80 +283,4 @@ impl Translation<'_> {
             self.gather(node, nodes, index, constants, shape)?,
         ))
     }
-}
-
-/// One step of tract's whole-sequence GRU: gates z, r, n of x·Wᵀ + b and h·Rᵀ + c; h ← n + z·(h − n).
-fn gru_body(
-    op: &GruSeq,
-    weights: &[Tensor],
-    [x, h]: &[Vec<usize>; 2],
-) -> tract_onnx::prelude::TractResult<TypedModel> {
-    let mut body = TypedModel::default();
-    let mut step = x.clone();
-    step[1] = 1;
-    let float = f32::datum_type();
-    let xt = body.add_source("x", TypedFact::dt_shape(float, &step[..]))?;
-    let ht = body.add_source("h", TypedFact::dt_shape(float, &h[..]))?;
-    fn wire(
-        body: &mut TypedModel,
-        name: &str,
-        op: impl Into<Box<dyn TypedOp>>,
-        inputs: &[OutletId],
-    ) -> tract_onnx::prelude::TractResult<OutletId> {
-        Ok(body.wire_node(name, op, inputs)?[0])
-    }
-    let product = || -> tract_onnx::prelude::TractResult<EinSum> {
-        Ok(EinSum {
-            axes: "btk,gk->btg".parse()?,
-            operating_dt: f32::datum_type(),
-            q_params: None,
-        })
-    };
-    let n = op.hidden;
-    let (w, rest) = if op.projected {
-        (None, weights)
-    } else {
-        (weights.first(), weights.get(1..).unwrap_or_default())
-    };
-    let r = rest.first().cloned().unwrap_or_default();
-    let bias = if op.has_bias { rest.get(1) } else { None };
-    let part = |start: usize| -> tract_onnx::prelude::TractResult<Option<Tensor>> {
-        let Some(bias) = bias else { return Ok(None) };
-        let flat = bias.clone().into_shape(&[1, 1, 6 * n])?;
-        Ok(Some(flat.slice(2, start, start + 3 * n)?))
-    };
-    let mut gates = [xt, ht];
-    if let Some(w) = w {
-        let w = body.add_const("w", w.clone())?;
-        gates[0] = wire(&mut body, "xw", product()?, &[xt, w])?;
-        if let Some(bias) = part(0)? {
-            let bias = body.add_const("wb", bias)?;
-            gates[0] = wire(&mut body, "xwb", math::add(), &[gates[0], bias])?;
-        }
-    }
-    let r = body.add_const("r", r)?;
-    gates[1] = wire(&mut body, "hr", product()?, &[ht, r])?;
-    if let Some(bias) = part(3 * n)? {
-        let bias = body.add_const("rb", bias)?;
-        gates[1] = wire(&mut body, "hrb", math::add(), &[gates[1], bias])?;
-    }
-    let mut slices = vec![];
-    for gate in 0..3 {
-        for (side, &from) in gates.iter().enumerate() {
-            let op = Slice::new(2, gate * n, (gate + 1) * n);
-            slices.push(wire(&mut body, &format!("gate{gate}{side}"), op, &[from])?);
-        }
-    }
-    let z = wire(&mut body, "z.sum", math::add(), &slices[0..2])?;
-    let z = wire(&mut body, "z", nn::sigmoid(), &[z])?;
-    let r = wire(&mut body, "r.sum", math::add(), &slices[2..4])?;
-    let r = wire(&mut body, "reset", nn::sigmoid(), &[r])?;
-    let reset = wire(&mut body, "n.reset", math::mul(), &[r, slices[5]])?;
-    let sum = wire(&mut body, "n.sum", math::add(), &[slices[4], reset])?;
-    let new = wire(&mut body, "n", math::tanh(), &[sum])?;
-    let difference = wire(&mut body, "h.difference", math::sub(), &[ht, new])?;
-    let kept = wire(&mut body, "h.kept", math::mul(), &[z, difference])?;
-    let next = wire(&mut body, "h.next", math::add(), &[new, kept])?;
-    body.select_output_outlets(&[next])?;
-    Ok(body)
 }
