@@ -113,6 +113,8 @@ struct Plan<'a> {
     multiplier_errors: Vec<Option<f64>>,
 }
 
+/// Largest whole number that a function gives.
+const MAX_WHOLE: i32 = 1 << 24;
 /// Widest interval of whole numbers that a table is made for.
 const MAX_WHOLE_KEYS: u64 = 1 << 16;
 /// Widest interval of another tensor that a table is made for without requantizing it first.
@@ -242,6 +244,12 @@ impl Plan<'_> {
             let reader = self.graph.nodes.get(reader);
             reader.is_some_and(|node| matches!(node.op, FloatOp::SumPool { .. } | FloatOp::Mul))
         };
+        if let FloatOp::Unary(function) = &self.graph.nodes[id].op
+            && function.is_whole()
+        {
+            // truth values and rounded numbers are themselves
+            return Ok(Encoding::whole(-MAX_WHOLE, MAX_WHOLE));
+        }
         let Range { lo, hi } = self.ranges[id];
         if !self.readers[id].is_empty()
             && self.readers[id].iter().all(precise)
