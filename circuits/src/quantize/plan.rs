@@ -476,9 +476,11 @@ fn whole_values(function: &crate::onnx::Expression, interval: Interval) -> Optio
     for x in interval.lo..=interval.hi {
         // at most 2^16 integers, of at most 32 bits
         let value = function.value(x as f64);
-        if value.fract() != 0.0 || value.abs() >= f64::from(1 << 30) || value.is_nan() {
+        if value.fract() != 0.0 || value.is_nan() {
             return None;
         }
+        // where ONNX would overflow, values end
+        let value = value.clamp(-f64::from((1 << 30) - 1), f64::from((1 << 30) - 1));
         least = least.min(value as i32);
         largest = largest.max(value as i32);
     }

@@ -52,7 +52,8 @@ impl Plan<'_> {
     /// Fifteen bits for the calibrated range, and no bounds.
     pub(super) fn wide_target(&self, id: usize) -> Result<Target, QuantizeError> {
         let Range { lo, hi } = self.ranges[id];
-        let encoding = Encoding::int16(2.0 * lo, 2.0 * hi).map_or_else(|| self.activation(id), Ok)?;
+        let encoding =
+            Encoding::int16(2.0 * lo, 2.0 * hi).map_or_else(|| self.activation(id), Ok)?;
         Ok(Target {
             clamped: encoding,
             activation: None,
