@@ -80,9 +80,31 @@ pub fn check(
         let allowed = place.allowed(node.inputs.first().map(|&i| ranges[i]));
         let integers = dequantized(&tensors[tensor], quantization);
         place.compare(&integers, &allowed)?;
-        values.push(integers);
+        values.push(before_output(graph, model, (id, tensor), tensors).unwrap_or(integers));
     }
     Ok(())
+}
+
+/// What others read of a node that is an output as well and was narrowed for that alone.
+fn before_output(
+    graph: &FloatGraph,
+    model: &Model,
+    (id, tensor): (usize, usize),
+    tensors: &[Tensor],
+) -> Option<Vec<f64>> {
+    let fused = matches!(
+        graph.nodes[id].op,
+        FloatOp::Clamp { .. } | FloatOp::Unary(_) | FloatOp::Quantize { .. }
+    );
+    let is_output = graph.outputs.iter().any(|(_, output)| *output == id);
+    if fused || !is_output || !matches!(operation(model, tensor), Some(Op::Requantize(_))) {
+        return None;
+    }
+    let &[from] = &model.nodes()[tensor - model.inputs().len()].inputs[..] else {
+        return None;
+    };
+    let quantization = model.facts()[from].quantization?;
+    Some(dequantized(&tensors[from], quantization))
 }
 
 fn dequantized(tensor: &Tensor, q: Quantization) -> Vec<f64> {
@@ -123,10 +145,16 @@ fn encodings(
         let far = |(a, b): (&f64, &f64)| {
             (a - b.clamp(lo, hi)).abs() > (1.0 + FLOATS) * q.scale.max(*scale)
         };
-        if values.len() != own.len() || values.iter().zip(*own).any(far) {
-            let name = &node.name;
+        let name = &node.name;
+        if values.len() != own.len() {
+            let (got, wanted) = (values.len(), own.len());
+            return Err(fail(format!("`{name}` reads {got} elements of {wanted}")));
+        }
+        if let Some(at) = values.iter().zip(*own).position(far) {
+            let (got, wanted, step) = (values[at], own[at], q.scale.max(*scale));
             return Err(fail(format!(
-                "`{name}` reads values that are another tensor's"
+                "{} `{name}` reads {got:.6} for {wanted:.6}[{at}] in steps of {step:.6}",
+                node.op.name()
             )));
         }
         encoded.push(values);
