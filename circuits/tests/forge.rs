@@ -109,6 +109,10 @@ fn inputs_outside_their_type_are_refused() {
     }
 }
 
+/// Groups that say what another one says too: the plain form decomposes a table's key by itself, so the range of the low part of an exponent, which is
+/// a key of exactly that range, is there twice.
+const SAID_TWICE: [&str; 1] = ["exp, Plain, limb 0: group 25 (sum of bits)"];
+
 #[test]
 fn every_deleted_constraint_lets_a_forgery_through() {
     let mut idle: Vec<String> = vec![];
@@ -160,6 +164,7 @@ fn every_deleted_constraint_lets_a_forgery_through() {
             }
         }
     }
+    idle.retain(|group| !SAID_TWICE.contains(&group.as_str()));
     assert!(idle.is_empty(), "deleted without any forgery: {idle:#?}");
 }
 

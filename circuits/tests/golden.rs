@@ -14,13 +14,15 @@ use zkinfer_circuits::constraint::Program;
 use zkinfer_circuits::ops::Op;
 use zkinfer_circuits::testing::program_of;
 
-const MODELS: [&str; 6] = [
+const MODELS: [&str; 8] = [
     "digits-mlp",
     "digits-cnn",
     "lenet5-mnist-shape",
     "mlp-100k",
     "cnn-cifar-tiny",
     "cnn-cifar-small",
+    "tiny-transformer",
+    "tiny-transformer-ln17",
 ];
 
 fn check(file: &str, actual: &str) {

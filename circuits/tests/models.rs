@@ -163,6 +163,17 @@ fn cnn_cifar_small_stays_close_to_its_float_model() -> Result<(), Error> {
 }
 
 #[test]
+fn tiny_transformer_stays_close_to_its_float_model() -> Result<(), Error> {
+    check("tiny-transformer", false)
+}
+
+#[test]
+fn tiny_transformer_with_layer_normalization_and_gelu_stays_close_to_its_float_model()
+-> Result<(), Error> {
+    check("tiny-transformer-ln17", false)
+}
+
+#[test]
 fn compiling_twice_gives_the_same_bytes() -> Result<(), Error> {
     let (a, b) = (compiled("digits-cnn")?, compiled("digits-cnn")?);
     assert_eq!(a.model.encode(), b.model.encode());

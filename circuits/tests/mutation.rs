@@ -12,7 +12,7 @@ use std::time::Instant;
 use zkinfer_circuits::arithmetization::halo2::Halo2Circuit;
 use zkinfer_circuits::arithmetization::r1cs::{Form, R1cs};
 use zkinfer_circuits::constraint::Program;
-use zkinfer_circuits::ops::Op;
+use zkinfer_circuits::ops::{Case, Op};
 use zkinfer_circuits::tensor::Tensor;
 use zkinfer_circuits::testing::{Mutations, Subject, delete_each_step, inputs_of, program_of};
 use zkinfer_verifier::TensorSpec;
@@ -128,10 +128,22 @@ fn deleting_any_step_of_any_small_model_is_noticed() {
     assert!(survivors.is_empty(), "{survivors:#?}");
 }
 
+/// Operators made of gadgets that bind one hint by several steps: a lie that breaks one of them only takes several wires. Their row groups are
+/// deleted one by one in `forge.rs` (`LIBRARY`), at parameters where such lies are found.
+const OF_THE_LIBRARY: [&str; 6] = [
+    "ArgMax",
+    "Lookup",
+    "Normalize",
+    "Rescale",
+    "Softmax",
+    "TopK",
+];
+
 #[test]
 fn deleting_any_step_of_any_operator_case_is_noticed() {
     let mut survivors = vec![];
-    for case in Op::cases() {
+    let simple = |case: &Case<Op>| !OF_THE_LIBRARY.contains(&case.op.name());
+    for case in Op::cases().into_iter().filter(simple) {
         let program = program_of(&case).unwrap();
         let mut runs: Vec<_> = case.runs.iter().map(|run| inputs_of(&case, run)).collect();
         runs.extend(spiked(&program, SPIKES));

@@ -55,10 +55,9 @@ fn number(graph: &FloatGraph, id: usize) -> Option<f64> {
     };
     let before: usize = node.inputs.iter().map(|&i| graph.nodes[i].len()).sum();
     let fixed = index.iter().all(|&i| i as usize >= before);
-    match constants[..] {
-        [only] if fixed => Some(only.into()),
-        _ => None,
-    }
+    let first = *constants.first()?;
+    let equal = constants.iter().all(|&c| c == first);
+    (fixed && equal).then_some(first.into())
 }
 
 fn combine(f: Binary, a: Expression, b: Expression) -> Expression {

@@ -266,6 +266,26 @@ impl Expression {
         }
     }
 
+    /// Whether every value is a whole number, whatever the variable is: comparisons, roundings, and what is made of them.
+    pub fn is_whole(&self) -> bool {
+        match self {
+            Self::Argument => false,
+            Self::Constant(c) => c.fract() == 0.0,
+            Self::Apply(f, of) => match f {
+                Function::Floor | Function::Ceil | Function::Round | Function::Sign => true,
+                Function::Abs | Function::Negate | Function::Square => of.is_whole(),
+                _ => false,
+            },
+            Self::Combine(f, a, b) => match f {
+                Binary::Less | Binary::LessOrEqual | Binary::Equal => true,
+                Binary::And | Binary::Or | Binary::Xor => true,
+                Binary::Divide | Binary::Power | Binary::Remainder | Binary::Modulo => false,
+                _ => a.is_whole() && b.is_whole(),
+            },
+            Self::Select(_, then, otherwise) => then.is_whole() && otherwise.is_whole(),
+        }
+    }
+
     /// Whether the expression does not mention the variable.
     pub fn is_constant(&self) -> bool {
         !matches!(self, Self::Argument) && self.operands().all(Self::is_constant)

@@ -54,7 +54,6 @@ pub const SUPPORTED: &[&str] = &[
     "Erf",
     "Exp",
     "Expand",
-    "EyeLike",
     "Flatten",
     "Floor",
     "GRU",
@@ -64,7 +63,6 @@ pub const SUPPORTED: &[&str] = &[
     "Gelu",
     "Gemm",
     "GlobalAveragePool",
-    "GlobalLpPool",
     "GlobalMaxPool",
     "Greater",
     "GreaterOrEqual",
@@ -75,7 +73,6 @@ pub const SUPPORTED: &[&str] = &[
     "Identity",
     "InstanceNormalization",
     "LRN",
-    "LSTM",
     "LayerNormalization",
     "LeakyRelu",
     "Less",
@@ -83,7 +80,6 @@ pub const SUPPORTED: &[&str] = &[
     "Log",
     "LogSoftmax",
     "LpNormalization",
-    "LpPool",
     "MatMul",
     "Max",
     "MaxPool",
@@ -460,8 +456,10 @@ fn check_floats<T: Copy + Into<f64>>(
     } else {
         Box::new(raw.chunks_exact(width).map(decode))
     };
+    // a single number may be a bound, or what a mask is made of; where it is a weight, translation refuses it
+    let bound = |v: f64| len == 1 && v.is_infinite();
     // an f32 weight: a double beyond its range would become infinite
-    let bad = |v: f64| !v.is_finite() || v.abs() > f64::from(f32::MAX);
+    let bad = |v: f64| !bound(v) && (!v.is_finite() || v.abs() > f64::from(f32::MAX));
     match values.by_ref().enumerate().find(|&(_, v)| bad(v)) {
         None => Ok(()),
         Some((index, value)) => Err(ImportError::NonFiniteWeight {

@@ -132,6 +132,8 @@ struct Plan<'a> {
     multiplier_errors: Vec<Option<f64>>,
 }
 
+/// Largest whole number that a function gives.
+const MAX_WHOLE: i32 = 1 << 24;
 /// Widest interval of whole numbers that a table is made for.
 const MAX_WHOLE_KEYS: u64 = 1 << 16;
 /// Widest interval of another tensor that a table is made for without requantizing it first.
@@ -292,6 +294,12 @@ impl<'a> Plan<'a> {
             let reader = self.graph.nodes.get(reader);
             reader.is_some_and(|node| matches!(node.op, FloatOp::SumPool { .. } | FloatOp::Mul))
         };
+        if let FloatOp::Unary(function) = &self.graph.nodes[id].op
+            && function.is_whole()
+        {
+            // truth values and rounded numbers are themselves
+            return Ok(Encoding::whole(-MAX_WHOLE, MAX_WHOLE));
+        }
         let Some(&Range { lo, hi }) = self.ranges.get(id) else {
             return self.activation(id);
         };
@@ -569,7 +577,8 @@ impl<'a> Plan<'a> {
         let node = &self.graph.nodes[id];
         let (fact, _) = self.known(node, tensor)?;
         let whole = self.is_whole(node, tensor)?;
-        let kept = (self.wide[id] || whole) && fact.dtype().is_some();
+        // a word of the statement holds no part of an element, so real numbers are shown in bytes
+        let kept = whole && fact.dtype().is_some();
         let given = self.graph.given.is_some() && fact.interval.max_abs() < 1 << 16;
         if fact.is_int8() || kept || given {
             return Ok(tensor);
@@ -589,9 +598,11 @@ fn whole_values(function: &crate::onnx::Expression, interval: Interval) -> Optio
     for x in interval.lo..=interval.hi {
         // at most 2^16 integers, of at most 32 bits
         let value = function.value(x as f64);
-        if value.fract() != 0.0 || value.abs() >= f64::from(1 << 30) || value.is_nan() {
+        if value.fract() != 0.0 || value.is_nan() {
             return None;
         }
+        // where ONNX would overflow, values end
+        let value = value.clamp(-f64::from((1 << 30) - 1), f64::from((1 << 30) - 1));
         least = least.min(value as i32);
         largest = largest.max(value as i32);
     }

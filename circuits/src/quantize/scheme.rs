@@ -398,7 +398,7 @@ impl Site<'_> {
         let ratios = [ratio(0)?, ratio(1)?];
         let largest = ratios[0].abs().max(ratios[1].abs());
         let fits = |shift: &u32| largest * f64::from(1u32 << shift) <= LARGEST_MULTIPLIER;
-        let shift = [24, 12].into_iter().find(fits);
+        let shift = [24, 22, 20, 18, 16, 14, 12].into_iter().find(fits);
         let shift = shift.ok_or(SchemeError::Multiplier {
             node: self.node.name.clone(),
             ratio: largest,

@@ -31,7 +31,7 @@ use zkinfer_verifier::{ProofSystem, VerifyingKey};
 type Part = fn(&mut Claim) -> &mut [u8];
 
 /// Model, system, and whether continuous integration runs it.
-const MATRIX: [(&str, ProofSystem, bool); 15] = [
+const MATRIX: [(&str, ProofSystem, bool); 18] = [
     ("digits-mlp", ProofSystem::UltraGroth, true),
     ("digits-mlp", ProofSystem::Halo2Kzg, true),
     ("digits-mlp", ProofSystem::Groth16, true),
@@ -47,6 +47,9 @@ const MATRIX: [(&str, ProofSystem, bool); 15] = [
     ("cnn-cifar-tiny", ProofSystem::Halo2Kzg, false),
     ("cnn-cifar-small", ProofSystem::UltraGroth, false),
     ("cnn-cifar-small", ProofSystem::Halo2Kzg, false),
+    ("tiny-transformer", ProofSystem::UltraGroth, true),
+    ("tiny-transformer", ProofSystem::Halo2Kzg, false),
+    ("tiny-transformer-ln17", ProofSystem::UltraGroth, false),
 ];
 
 const CONTEXT: &str = "0x1234";

@@ -265,8 +265,15 @@ impl Translation<'_> {
         let positions: Vec<f32> = (0..op.dim).map(|d| d as f32).collect();
         let which = (0..len).map(|i| total + position(i)).collect();
         let positions = self.gather(node, vec![index], which, positions, shape.clone())?;
+        // a negative index counts from the end
+        let which = (0..len).map(|i| total + position(i)).collect();
+        let before: Vec<f32> = (0..op.dim).map(|d| d as f32 - op.dim as f32).collect();
+        let before = self.gather(node, vec![index], which, before, shape.clone())?;
         let equal = FloatOp::Compare(crate::onnx::graph::Relation::Equal);
-        let equal = self.push(node, equal, vec![index, positions], shape.clone());
+        let ahead = self.push(node, equal.clone(), vec![index, positions], shape.clone());
+        let behind = self.push(node, equal, vec![index, before], shape.clone());
+        let either = FloatOp::Extremum { largest: true };
+        let equal = self.push(node, either, vec![ahead, behind], shape.clone());
         if (off, on) == (0.0, 1.0) {
             return Ok(equal);
         }

@@ -18,19 +18,6 @@ const SQUARE_BITS: f64 = 46.0;
 /// exponentiates it, and an index asks which of two close values is larger. Sums pass the need on to what they add.
 pub(super) fn wide(graph: &FloatGraph) -> Vec<bool> {
     let mut wide = vec![false; graph.nodes.len()];
-    mark(graph, &mut wide);
-    // a sum that ends what was wide until then
-    for (_, id) in &graph.outputs {
-        let node = &graph.nodes[*id];
-        if matches!(node.op, FloatOp::Add { .. }) && node.inputs.iter().any(|&i| wide[i]) {
-            wide[*id] = true;
-        }
-    }
-    mark(graph, &mut wide);
-    wide
-}
-
-fn mark(graph: &FloatGraph, wide: &mut [bool]) {
     for (id, node) in graph.nodes.iter().enumerate().rev() {
         let needs = match node.op {
             FloatOp::Normalize { .. } | FloatOp::Softmax { .. } | FloatOp::ArgExtremum { .. } => {
@@ -46,6 +33,7 @@ fn mark(graph: &FloatGraph, wide: &mut [bool]) {
             node.inputs.iter().for_each(|&input| wide[input] = true);
         }
     }
+    wide
 }
 
 impl Plan<'_> {

@@ -60,7 +60,8 @@ fn changed_maps(map: &LinearMap, x: &[i64]) -> Vec<LinearMap> {
             LinearMap::Scale { factors } => factors[k] += 1,
             LinearMap::Gather { index } => {
                 // another value, if there is one
-                let other = ends.iter().find(|i| x[**i] != x[index[k] as usize]);
+                let now = x.get(index[k] as usize).copied().unwrap_or(0);
+                let other = ends.iter().find(|i| x[**i] != now);
                 index[k] = other.map_or(index[k], |i| *i as u32);
             }
         }
