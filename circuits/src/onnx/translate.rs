@@ -370,6 +370,33 @@ impl<'a> Translation<'a> {
         readers.is_some_and(|n| n > 0) || self.model.outputs.contains(&outlet)
     }
 
+    /// A product with a constant zero, the first state of a recurrence for one: zeros of the output's shape.
+    fn vanishes(
+        &self,
+        node: &TypedNode,
+        inputs: &[Value],
+    ) -> Result<Option<Arc<Tensor>>, ImportError> {
+        let product = node.op_is::<EinSum>()
+            || node
+                .op_as::<TypedBinOp>()
+                .is_some_and(|op| op.0.name() == "Mul");
+        let computed = inputs.iter().any(|v| matches!(v, Value::Node(_)));
+        if !product || !computed || self.is_integer(node) {
+            return Ok(None);
+        }
+        for input in inputs {
+            let Value::Const(tensor) = input else {
+                continue;
+            };
+            if self.floats(node, tensor)?.iter().all(|&v| v == 0.0) {
+                let zeros = Tensor::zero::<f32>(&self.shape(node, 0)?);
+                let zeros = zeros.map_err(|e| ImportError::Parser(shorten(&e.to_string())))?;
+                return Ok(Some(zeros.into_arc_tensor()));
+            }
+        }
+        Ok(None)
+    }
+
     fn node(&mut self, node: &TypedNode) -> Result<Vec<Value>, ImportError> {
         if let Some(konst) = node.op_as::<Const>() {
             return Ok(vec![Value::Const(konst.val().clone())]);
@@ -387,6 +414,9 @@ impl<'a> Translation<'a> {
         }
         let inputs: Option<Vec<Value>> = node.inputs.iter().map(|o| self.value(o)).collect();
         let inputs = inputs.ok_or_else(|| self.unsupported(node, "it reads a missing output"))?;
+        if let Some(zeros) = self.vanishes(node, &inputs)? {
+            return Ok(vec![Value::Const(zeros)]);
+        }
         if let Some(outputs) = self.recurrent(node, &inputs)? {
             return Ok(outputs);
         }

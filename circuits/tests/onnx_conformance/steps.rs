@@ -222,7 +222,9 @@ impl Place<'_> {
     fn widen(&self, range: Range, allowed: &mut [f64]) {
         let step = (range.hi - range.lo) / 255.0;
         for sign in [-1.0, 1.0] {
-            let moved: Vec<f64> = self.reads[0].iter().map(|v| v + sign * step).collect();
+            // inside the range: beyond it a root has no value
+            let moved = |v: &f64| (v + sign * step).clamp(range.lo, range.hi);
+            let moved: Vec<f64> = self.reads[0].iter().map(moved).collect();
             let other = evaluate(self.node, &[&moved]);
             for (allowed, (a, b)) in allowed.iter_mut().zip(self.real.iter().zip(other)) {
                 *allowed = allowed.max(1.0 + (a - b).abs() / self.quantization.scale);

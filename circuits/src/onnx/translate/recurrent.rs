@@ -57,7 +57,7 @@ impl Translation<'_> {
                     }
                 });
             }
-            let body = Body::new(op.cell, direction, &sizes, &full).map_err(parser)?;
+            let body = Body::wired(op.cell, direction, &sizes, &full).map_err(parser)?;
             let full: Vec<Value> = full.into_iter().flatten().collect();
             let along = ScanInfo::new(op.time, if direction.reverse { -1 } else { 1 });
             let made = self.pass(node, &along, &body, &x, full, states)?;
@@ -184,7 +184,7 @@ struct Body {
 
 impl Body {
     /// X_t, W, R, B, P and the states, where present, to the next states.
-    fn new(
+    fn wired(
         cell: Cell,
         direction: &Direction,
         sizes: &Sizes,
