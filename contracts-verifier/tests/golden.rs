@@ -284,6 +284,60 @@ fn every_check_is_what_stops_its_attack() {
     }
 }
 
+/// Forge class 32 for digests: what the comparison with the order of the field stops, in both entry points.
+#[test]
+fn the_order_of_the_field_is_what_stops_aliases_of_digests() {
+    let mut layout = simulator::layout(40);
+    layout.tensors[0].visibility = zkinfer_verifier::Visibility::Hashed;
+    let simulator = simulator::Simulator::new(
+        ProofSystem::Groth16,
+        zkinfer_verifier::Setup::Development,
+        layout,
+        3,
+    );
+    let tree = Solidity {
+        allow_dev_key: true,
+    }
+    .generate(&simulator.key)
+    .expect("a good key");
+    let whole = &tree["ZkinferVerifier.sol"];
+    let statement = simulator.statement(1);
+    let proof = simulator.prove(&statement, 2);
+    let mut call = Call::new(&statement, &proof);
+    let at = call.tensors.len() - 32;
+    call.tensors = add_modulus(&call.tensors, at, &simulator::R).expect("2r < 2^256");
+    let mut words: Vec<Vec<u8>> = statement
+        .words()
+        .iter()
+        .map(|word| scalar_to_bytes(*word).to_vec())
+        .collect();
+    let last = words.last_mut().expect("a digest");
+    *last = add_modulus(last, 0, &simulator::R).expect("2r < 2^256");
+    let accepts = |source: &str, attack: &[u8]| {
+        let mut evm = Evm::new(DEVELOPMENT_CHAIN_ID);
+        let creation = &compile(source, EMBEDDED)["ZkinferVerifier"];
+        let contract = evm.deploy(creation).expect("deploys");
+        evm.call(contract.address, attack).is_ok()
+    };
+    for (check, replacement, attack) in [
+        (
+            "if gt(calldataload(tensors), R_MAX) {",
+            "if 0 {",
+            call.encode(),
+        ),
+        (
+            "bad := or(bad, gt(digest, R_MAX))",
+            "",
+            encode_words(&words, &call.proof),
+        ),
+    ] {
+        let source = whole.replace(check, replacement);
+        assert_ne!(source, *whole, "{check}");
+        assert!(!accepts(whole, &attack), "with {check}");
+        assert!(accepts(&source, &attack), "without {check}");
+    }
+}
+
 #[test]
 fn verifies_nothing_on_a_chain_without_the_precompiles() {
     for system in SYSTEMS {
