@@ -228,7 +228,8 @@ fn what_does_not_belong_together_is_refused() {
     let damaged = made().path("damaged.onnx");
     let bytes = fs::read(model("digits-cnn.onnx")).unwrap();
     fs::write(&damaged, &bytes[..bytes.len() / 2]).unwrap();
-    fails(&mut with(&[samples, &heldout, onnx, &damaged]), 1, "onnx");
+    let with_damaged = &mut with(&[samples, &heldout, onnx, &damaged]);
+    fails(with_damaged, 1, "truncated");
     assert!(!made().path("refused.html").exists(), "nothing is written");
 }
 
@@ -276,15 +277,15 @@ fn a_browser_shows_the_pages() {
             json!({ ".missing": "--samples", ".facts": "halo2-kzg" })
         ),
     ]);
-    let Some(browser) = browser() else { return };
+    let Some(package) = browser() else { return };
     let list = made().path("expected.json");
     fs::write(&list, expected.to_string()).unwrap();
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/report_page.mjs");
     let mut command = Command::new("node");
     command
         .arg(script)
-        .arg(&browser)
-        .arg(browser.join("../../.cache"))
+        .arg(package)
+        .arg(ci_tools().join(".cache"))
         .arg(list);
     if let Some(folder) = env::var_os("ZKINFER_SCREENSHOTS") {
         command.arg(folder);
@@ -295,10 +296,14 @@ fn a_browser_shows_the_pages() {
     println!("{}", told[0]);
 }
 
-/// What `.ci/test` installs. Without it the pages are not looked at, unless the environment asks for that.
+/// Where `.ci/test` installs what comes from npm.
+fn ci_tools() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.ci/node_modules")
+}
+
+/// The browser, where it is installed. Without it the pages are not looked at, unless the environment asks for that.
 fn browser() -> Option<PathBuf> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let package = root.join(".ci/node_modules/@sparticuz/chromium");
+    let package = ci_tools().join("@sparticuz/chromium");
     let usable = package.join("bin/chromium.br").exists()
         && cfg!(all(target_os = "linux", target_arch = "x86_64"));
     if usable {
