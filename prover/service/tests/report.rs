@@ -76,8 +76,11 @@ fn with_node_names(onnx: &[u8], name: &str) -> Vec<u8> {
     })
 }
 
+/// The new value of a field that is replaced, by its number and value.
+type Replace<'a> = dyn FnMut(u64, &[u8]) -> Option<Vec<u8>> + 'a;
+
 /// A protobuf message with some of its length-delimited fields replaced.
-fn rewritten(message: &[u8], replace: &mut dyn FnMut(u64, &[u8]) -> Option<Vec<u8>>) -> Vec<u8> {
+fn rewritten(message: &[u8], replace: &mut Replace<'_>) -> Vec<u8> {
     let mut rest = message;
     let mut out = Vec::new();
     while !rest.is_empty() {
