@@ -76,11 +76,11 @@ fn with_node_names(onnx: &[u8], name: &str) -> Vec<u8> {
     })
 }
 
-/// A protobuf message with some of its length-delimited fields replaced.
-/// What takes the place of a field, if anything does.
-type Replace<'a> = &'a mut dyn FnMut(u64, &[u8]) -> Option<Vec<u8>>;
+/// The new value of a field that is replaced, by its number and value.
+type Replace<'a> = dyn FnMut(u64, &[u8]) -> Option<Vec<u8>> + 'a;
 
-fn rewritten(message: &[u8], replace: Replace<'_>) -> Vec<u8> {
+/// A protobuf message with some of its length-delimited fields replaced.
+fn rewritten(message: &[u8], replace: &mut Replace<'_>) -> Vec<u8> {
     let mut rest = message;
     let mut out = Vec::new();
     while !rest.is_empty() {
@@ -231,7 +231,8 @@ fn what_does_not_belong_together_is_refused() {
     let damaged = made().path("damaged.onnx");
     let bytes = fs::read(model("digits-cnn.onnx")).unwrap();
     fs::write(&damaged, &bytes[..bytes.len() / 2]).unwrap();
-    fails(&mut with(&[samples, &heldout, onnx, &damaged]), 1, "onnx");
+    let with_damaged = &mut with(&[samples, &heldout, onnx, &damaged]);
+    fails(with_damaged, 1, "truncated");
     assert!(!made().path("refused.html").exists(), "nothing is written");
 }
 
@@ -279,15 +280,15 @@ fn a_browser_shows_the_pages() {
             json!({ ".missing": "--samples", ".facts": "halo2-kzg" })
         ),
     ]);
-    let Some(browser) = browser() else { return };
+    let Some(package) = browser() else { return };
     let list = made().path("expected.json");
     fs::write(&list, expected.to_string()).unwrap();
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/report_page.mjs");
     let mut command = Command::new("node");
     command
         .arg(script)
-        .arg(&browser)
-        .arg(browser.join("../../.cache"))
+        .arg(package)
+        .arg(ci_tools().join(".cache"))
         .arg(list);
     if let Some(folder) = env::var_os("ZKINFER_SCREENSHOTS") {
         command.arg(folder);
@@ -298,10 +299,14 @@ fn a_browser_shows_the_pages() {
     println!("{}", told[0]);
 }
 
-/// What `.ci/test` installs. Without it the pages are not looked at, unless the environment asks for that.
+/// Where `.ci/test` installs what comes from npm.
+fn ci_tools() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.ci/node_modules")
+}
+
+/// The browser, where it is installed. Without it the pages are not looked at, unless the environment asks for that.
 fn browser() -> Option<PathBuf> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let package = root.join(".ci/node_modules/@sparticuz/chromium");
+    let package = ci_tools().join("@sparticuz/chromium");
     let usable = package.join("bin/chromium.br").exists()
         && cfg!(all(target_os = "linux", target_arch = "x86_64"));
     if usable {

@@ -163,7 +163,10 @@ async function main() {
     else if (method === "Runtime.exceptionThrown") events.push(`exception: ${params.exceptionDetails.text}`);
     else if (method === "Runtime.consoleAPICalled") events.push(`console.${params.type}`);
     else if (method === "Log.entryAdded") events.push(`${params.entry.level}: ${params.entry.text}`);
-    else if (method === "Page.javascriptDialogOpening") events.push(`dialog: ${params.message}`);
+    else if (method === "Page.javascriptDialogOpening") {
+      events.push(`dialog: ${params.message}`);
+      events.dismiss?.();
+    }
     else if (method === "Network.requestWillBeSent" && !pages.some((page) => params.request.url === pathToFileURL(page.file).href)) {
       // the icon is an empty data URL, so that no browser asks for another
       if (params.request.url !== "data:,") events.push(`request: ${params.request.url.slice(0, 200)}`);
@@ -195,6 +198,7 @@ async function main() {
     const { targetId } = await send("Target.createTarget", { url: "about:blank" });
     const { sessionId } = await send("Target.attachToTarget", { targetId, flatten: true });
     for (const domain of ["Page", "Runtime", "Log", "Network"]) await send(`${domain}.enable`, {}, sessionId);
+    events.dismiss = () => send("Page.handleJavaScriptDialog", { accept: false }, sessionId).catch(() => {});
     for (const page of pages) {
       for (const view of VIEWS) {
         wait(`${page.file}, ${view.width} px, ${view.scheme}`);
