@@ -21,7 +21,7 @@ pub struct Softmax {
     pub shape: Vec<usize>,
     /// Elements of a row.
     pub n: usize,
-    /// e[0] = 2^g down to 0.
+    /// The power of no difference, 2^g, down to 0.
     pub powers: Vec<u32>,
     /// The integer that stands for a share of 1.
     pub one: u32,

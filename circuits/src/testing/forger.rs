@@ -451,8 +451,8 @@ impl<'a> Forger<'a> {
 
     /// Changes that profit from one deleted group although no one or two wires do.
     ///
-    /// Without rows that fold a contraction, what they make is solved for ([`Forger::solved_changes`]); without those that make what
-    /// all elements of a row share, the whole row follows ([`Forger::followed_changes`]).
+    /// Without rows that fold a contraction, what they make is solved for (`solved_changes`); without those that make what
+    /// all elements of a row share, the whole row follows (`followed_changes`).
     /// Without the row that ties `α·value`, a lie about a lookup's value keeps the denominator of the true one: the value is
     /// changed, the fold keeps its honest element and the multiplicities stay. Without one of the three rows of an S-box of the
     /// hash, its result is what the other two make of the wire that is free.
