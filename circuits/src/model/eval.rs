@@ -95,13 +95,7 @@ impl Model {
                 });
             }
             let q = input.quantization;
-            let integer = |&v: &f32| {
-                // as QuantizeLinear: the quotient is a float32 and ties go to even; clamped before the cast
-                let steps = f64::from((f64::from(v) / q.scale) as f32).round_ties_even();
-                (steps + q.zero_point as f64)
-                    .clamp(input.dtype.min() as f64, input.dtype.max() as f64)
-                    as i64
-            };
+            let integer = |&v: &f32| q.quantize(v.into(), input.dtype);
             Ok(Tensor {
                 shape: input.shape.clone(),
                 data: values.iter().map(integer).collect(),

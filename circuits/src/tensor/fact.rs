@@ -19,6 +19,14 @@ impl Quantization {
         self.scale.is_finite() && self.scale > 0.0 && self.zero_point.unsigned_abs() <= 1 << 31
     }
 
+    /// The integer of a type that stands for a real input, as QuantizeLinear has it: the quotient is a float32, ties go to even, and what lies
+    /// beyond the type saturates.
+    pub fn quantize(&self, value: f64, dtype: Dtype) -> i64 {
+        let steps = f64::from((value / self.scale) as f32).round_ties_even();
+        // clamped to the type before the cast
+        (steps + self.zero_point as f64).clamp(dtype.min() as f64, dtype.max() as f64) as i64
+    }
+
     /// The real number that `q` stands for.
     pub fn dequantize(&self, q: i64) -> f64 {
         self.scale * (q - self.zero_point) as f64

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
-use zkinfer_circuits::{Model, quantize::InputFile};
+use zkinfer_circuits::{Model, quantize::InputFile, tensor::Quantization};
 use zkinfer_verifier::{
     Context, Role, Statement, TensorSpec, VerifyingKey, Visibility, curve::scalar_to_bytes,
 };
@@ -331,10 +331,11 @@ fn expected_input(
 
 /// The integer that stands for a real number, as the model's own rule has it.
 fn quantize(spec: &TensorSpec, real: f64) -> i64 {
-    let (min, max) = (spec.dtype.min() as f64, spec.dtype.max() as f64);
-    (real / spec.scale + spec.zero_point as f64)
-        .round()
-        .clamp(min, max) as i64
+    let quantization = Quantization {
+        scale: spec.scale,
+        zero_point: spec.zero_point,
+    };
+    quantization.quantize(real, spec.dtype)
 }
 
 /// The integers of an expected output.
