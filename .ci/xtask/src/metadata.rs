@@ -1,5 +1,6 @@
 //! What `cargo metadata` says: the members of the workspace and everything they depend on.
 
+use std::env;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -21,8 +22,11 @@ pub(crate) struct Package {
 }
 
 /// The repository's root: the folder above `.ci/`.
+///
+/// Cargo says at run time where the package is: the binary itself may have been built in another clone with the same target folder.
 pub(crate) fn repository() -> PathBuf {
-    let manifest = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    let built = || env!("CARGO_MANIFEST_DIR").into();
+    let manifest = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(built));
     manifest.join("../..").canonicalize().unwrap_or(manifest)
 }
 

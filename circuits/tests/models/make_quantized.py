@@ -104,7 +104,7 @@ def write(name, m, x, arrays):
     print(name, x.shape, y.shape, len(np.unique(y)), "values", (OUT / f"{name}.onnx").stat().st_size)
 
 
-# --- one operator each -------------------------------------------------------------------------------------------------
+# One operator each.
 
 class Made:
     """A graph under construction: real x [shape] → quantized tensors → real y."""
