@@ -90,7 +90,11 @@ fn sizes_that_are_only_claimed_are_refused() {
 fn unsupported_operators_name_the_node_and_the_list() {
     refuses(
         "unsupported_op",
-        &["bitshift_0", "BitShift", "supported are Abs"],
+        &[
+            "bitshift_0",
+            "BitShift",
+            "in its place: Mul or Div by a power of two",
+        ],
     );
     refuses("unsupported_domain", &["relu_0", "com.example.Relu"]);
     refuses(

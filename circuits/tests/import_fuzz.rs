@@ -164,8 +164,8 @@ fn mutate_value(value: &mut Value, names: &[Vec<u8>], rng: &mut StdRng) {
 /// Changes one to three fields somewhere in the tree: drops, repeats, exchanges, or gives another value.
 fn mutate_tree(model: &mut Vec<Field>, rng: &mut StdRng) {
     let (mut lists, mut names) = (0usize, vec![b"".to_vec(), b"nowhere".to_vec()]);
-    for op in onnx::SUPPORTED {
-        names.push(op.as_bytes().to_vec());
+    for op in onnx::operators::OPERATORS {
+        names.push(op.name.as_bytes().to_vec());
     }
     each_list(Kind::Model, model, &mut |_, fields| {
         lists += 1;

@@ -11,6 +11,7 @@ pub(super) mod mark;
 mod operators;
 
 use super::ImportError;
+use super::operators::{self as listed, standard};
 use constant::{Constant, Integers};
 use std::collections::{BTreeMap, HashMap};
 use tract_onnx::pb::attribute_proto::AttributeType;
@@ -19,27 +20,6 @@ use tract_onnx::pb::{AttributeProto, GraphProto, NodeProto, TensorProto, type_pr
 
 /// Domain of onnxruntime's own operators.
 const MICROSOFT: &str = "com.microsoft";
-
-/// Operators on integers, by domain; each becomes a float operator and a mark.
-pub const QUANTIZED: &[(&str, &str)] = &[
-    ("", "ConvInteger"),
-    ("", "DequantizeLinear"),
-    ("", "MatMulInteger"),
-    ("", "QLinearConv"),
-    ("", "QLinearMatMul"),
-    ("", "QuantizeLinear"),
-    (MICROSOFT, "DequantizeLinear"),
-    (MICROSOFT, "QGemm"),
-    (MICROSOFT, "QLinearAdd"),
-    (MICROSOFT, "QLinearAveragePool"),
-    (MICROSOFT, "QLinearConcat"),
-    (MICROSOFT, "QLinearGlobalAveragePool"),
-    (MICROSOFT, "QLinearLeakyRelu"),
-    (MICROSOFT, "QLinearMul"),
-    (MICROSOFT, "QLinearSigmoid"),
-    (MICROSOFT, "QLinearSoftmax"),
-    (MICROSOFT, "QuantizeLinear"),
-];
 
 /// Operators that move integers or choose among them, and so keep their scale.
 const KEEP_SCALE: &[&str] = &[
@@ -88,14 +68,10 @@ pub(super) struct Scheme {
     pub(super) hi: i32,
 }
 
-/// Whether the operator is one of [`QUANTIZED`], or refused here with its reason.
+/// Whether the operator is one of [`QUANTIZED`](listed::QUANTIZED), or refused here with its reason.
 pub(super) fn is_quantized(node: &NodeProto) -> bool {
     let domain = standard(&node.domain);
-    node.op_type == "DynamicQuantizeLinear" || QUANTIZED.contains(&(domain, node.op_type.as_str()))
-}
-
-fn standard(domain: &str) -> &str {
-    if domain == "ai.onnx" { "" } else { domain }
+    node.op_type == "DynamicQuantizeLinear" || listed::is_quantized(domain, &node.op_type)
 }
 
 /// Rewrites the graph; returns what is given for the layers, by node name, or `None` when nothing in it is quantized.
@@ -189,7 +165,7 @@ impl Rewrite {
             }
             ("" | MICROSOFT, "QuantizeLinear") => self.quantize_linear(node),
             ("" | MICROSOFT, "DequantizeLinear") => self.dequantize_linear(node),
-            (domain, op) if QUANTIZED.contains(&(domain, op)) => self.integer_operator(node),
+            (domain, op) if listed::is_quantized(domain, op) => self.integer_operator(node),
             _ => self.float_operator(node),
         }
     }

@@ -15,6 +15,7 @@ mod job;
 mod key;
 mod node;
 mod node_admin;
+mod ops;
 mod output;
 mod params;
 mod progress;
@@ -50,6 +51,8 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    /// The ONNX operators that a model may have, what of each is supported, and what it costs on each proof system.
+    Ops(ops::OpsArgs),
     /// Quantize an ONNX model and write a bundle.
     Compile(compile::CompileArgs),
     /// What a bundle's keys and proofs will cost, before any key is made, beside the other proof systems.
@@ -164,6 +167,7 @@ pub fn main() -> ExitCode {
         telemetry::quiet_panics();
     }
     let done = match cli.verb {
+        Verb::Ops(args) => ops::ops(&args, out),
         Verb::Compile(args) => compile::compile(&args, out),
         Verb::Quote(args) => quote::quote(&args, out),
         Verb::Report(args) => report::report(&args, out),

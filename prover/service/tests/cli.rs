@@ -762,6 +762,27 @@ fn snarkjs_files_are_written_for_plain_groth16_only() {
     assert!(!proof.exists());
 }
 
+#[test]
+fn ops_lists_operators_with_costs_and_says_what_to_take_instead() {
+    let text = |arguments: &[&str]| {
+        let output = zkinfer().args(arguments).output().unwrap();
+        assert!(output.status.success());
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let all = text(&["ops"]);
+    assert!(all.contains("ConvTranspose") && all.contains("com.microsoft.QGemm"));
+    let json = passes(zkinfer().args(["ops", "conv"]));
+    let operators = json["operators"].as_array().unwrap();
+    let names: Vec<_> = operators.iter().filter_map(|o| o["name"].as_str()).collect();
+    assert_eq!(names, ["Conv", "ConvTranspose", "ConvInteger", "QLinearConv"]);
+    for system in ["groth16", "ultragroth", "halo2_kzg"] {
+        assert!(operators[0]["rows"][system].as_u64().unwrap() > 0, "{system}");
+    }
+    fails(zkinfer().args(["ops", "BitShift"]), 1, "in its place: Mul or Div");
+    let page = text(&["ops", "--markdown"]);
+    assert_eq!(page, include_str!("../../../circuits/OPERATORS.md"));
+}
+
 /// A GPU that no machine has.
 const NOWHERE: &str = "4096";
 
