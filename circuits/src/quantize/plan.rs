@@ -201,6 +201,11 @@ impl<'a> Plan<'a> {
         Ok(self.tensors[id].ok_or_else(missing)?)
     }
 
+    /// The model tensors that a float node reads.
+    fn tensors_of(&self, node: &FloatNode) -> Result<Vec<usize>, QuantizeError> {
+        node.inputs.iter().map(|&i| self.tensor(i)).collect()
+    }
+
     /// What is known about a model tensor that is no accumulator.
     fn known(
         &self,
@@ -331,11 +336,7 @@ impl<'a> Plan<'a> {
     fn node(&mut self, id: usize) -> Result<(), QuantizeError> {
         let graph = self.graph;
         let node = &graph.nodes[id];
-        let inputs = node
-            .inputs
-            .iter()
-            .map(|&i| self.tensor(i))
-            .collect::<Result<Vec<_>, _>>()?;
+        let inputs = self.tensors_of(node)?;
         let site = self.site(node, &inputs, None)?;
         let kept: Op = match &node.op {
             FloatOp::Input { .. } => return Ok(()),
@@ -344,9 +345,9 @@ impl<'a> Plan<'a> {
             FloatOp::SumPool { .. } => SumPool::import(&site)?.into(),
             FloatOp::Compare(_) => {
                 let inputs = self.comparable(id)?;
-                Compare::import(&self.site(node, &inputs, None)?)
-                    .map(|op| self.builder.node(&node.name, op.into(), &inputs))?
-                    .map(|tensor| self.settle(id, tensor))?;
+                let op = Compare::import(&self.site(node, &inputs, None)?)?.into();
+                let tensor = self.builder.node(&node.name, op, &inputs)?;
+                self.settle(id, tensor);
                 return Ok(());
             }
             FloatOp::Gather { .. } | FloatOp::Extremum { .. } | FloatOp::Select => {
@@ -561,13 +562,7 @@ impl<'a> Plan<'a> {
         target: &Target,
         end: usize,
     ) -> Result<(), QuantizeError> {
-        let plain = FloatNode {
-            op: FloatOp::Clamp {
-                lo: f32::MIN,
-                hi: f32::MAX,
-            },
-            ..self.graph.nodes[id].clone()
-        };
+        let plain = as_it_is(&self.graph.nodes[id]);
         self.requantize(&self.site(&plain, &[tensor], Some(target))?, tensor, end)
     }
 
@@ -589,6 +584,17 @@ impl<'a> Plan<'a> {
         };
         self.requantize_as_it_is(id, tensor, &target, id)?;
         self.tensor(id)
+    }
+}
+
+/// The node that requantizes whatever `node` makes, unchanged.
+fn as_it_is(node: &FloatNode) -> FloatNode {
+    FloatNode {
+        op: FloatOp::Clamp {
+            lo: f32::MIN,
+            hi: f32::MAX,
+        },
+        ..node.clone()
     }
 }
 

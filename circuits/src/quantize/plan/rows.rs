@@ -2,8 +2,8 @@
 
 use super::super::calibrate::Range;
 use super::super::scheme::{Encoding, SchemeError, Target};
-use super::{Plan, QuantizeError};
-use crate::onnx::{FloatGraph, FloatNode, FloatOp};
+use super::{Plan, QuantizeError, as_it_is};
+use crate::onnx::{FloatGraph, FloatOp};
 use crate::ops::{Normalize, Operator, Rescale, Softmax};
 use crate::tensor::Quantization;
 
@@ -55,19 +55,10 @@ impl Plan<'_> {
             zero_point: 0,
         };
         let target = Target {
-            clamped: Encoding {
-                quantization,
-                ..Encoding::whole(i32::MIN / 2, i32::MAX / 2)
-            },
+            clamped: Encoding::boundless(quantization),
             activation: None,
         };
-        let plain = FloatNode {
-            op: FloatOp::Clamp {
-                lo: f32::MIN,
-                hi: f32::MAX,
-            },
-            ..self.graph.nodes[id].clone()
-        };
+        let plain = as_it_is(&self.graph.nodes[id]);
         let op = Rescale::import(&self.site(&plain, &[tensor], Some(&target))?)?;
         Ok(self.builder.node(&plain.name, op.into(), &[tensor])?)
     }
@@ -98,12 +89,7 @@ impl Plan<'_> {
             return Err(SchemeError::Operator { node, op }.into());
         };
         let (fact, quantization) = self.known(node, x)?;
-        let zero = quantization.zero_point;
-        let widest = fact
-            .interval
-            .lo
-            .abs_diff(zero)
-            .max(fact.interval.hi.abs_diff(zero)) as f64;
+        let widest = fact.interval.reach(quantization.zero_point) as f64;
         let room = ((SQUARE_BITS - (n as f64).log2()) / 2.0).floor().exp2();
         let mut x = x;
         if widest > room {
