@@ -1,5 +1,6 @@
 //! Operators that read several tensors at one scale.
 
+use super::super::precision::Precision;
 use super::super::scheme::{Encoding, Target};
 use super::{Plan, QuantizeError, as_it_is};
 use crate::onnx::FloatOp;
@@ -85,7 +86,7 @@ impl Plan<'_> {
             }
             Some(q) => {
                 // constants must lie where the tensors' integers do
-                let own = self.activation(id)?;
+                let own = self.calibrated(id, Precision::Int8)?;
                 let Some(reach) = self.ranges.get(id) else {
                     return Ok(own);
                 };
@@ -97,7 +98,7 @@ impl Plan<'_> {
                 })
             }
             None if self.is_constant(id) && self.has_whole_constants(id) => Ok(whole),
-            None => self.activation(id),
+            None => self.calibrated(id, Precision::Int8),
         }
     }
 

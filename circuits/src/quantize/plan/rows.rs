@@ -1,6 +1,7 @@
 //! Softmax and normalization, and the digits they need.
 
 use super::super::calibrate::Range;
+use super::super::precision::{Precision, Precisions};
 use super::super::scheme::{Encoding, SchemeError, Target};
 use super::{Plan, QuantizeError, as_it_is};
 use crate::onnx::{FloatGraph, FloatOp};
@@ -14,23 +15,27 @@ const MAX_SPAN: f64 = 4096.0;
 /// Bits of n times the largest square of a normalization.
 const SQUARE_BITS: f64 = 46.0;
 
-/// The nodes whose digits beyond eight bits show in what follows: a normalization divides by the size of its input, a softmax
-/// exponentiates it, and an index asks which of two close values is larger. Sums pass the need on to what they add.
-pub(super) fn wide(graph: &FloatGraph) -> Vec<bool> {
-    let mut wide = vec![false; graph.nodes.len()];
+/// The nodes whose digits beyond eight bits show in what follows, each with the nearest node that needs them: a normalization divides by the
+/// size of its input, a softmax exponentiates it, and an index asks which of two close values is larger. Sums pass the need on to what they
+/// add, unless they are to have eight bits.
+pub(super) fn wide(graph: &FloatGraph, precisions: &Precisions) -> Vec<Option<usize>> {
+    let mut wide = vec![None; graph.nodes.len()];
     for (id, node) in graph.nodes.iter().enumerate().rev() {
+        if precisions.of(&node.name) == Some(Precision::Int8) {
+            wide[id] = None;
+        }
         let needs = match node.op {
             FloatOp::Normalize { .. } | FloatOp::Softmax { .. } | FloatOp::ArgExtremum { .. } => {
-                true
+                Some(id)
             }
             FloatOp::Add { .. }
             | FloatOp::SumPool { .. }
             | FloatOp::Layout { .. }
             | FloatOp::Gather { .. } => wide[id],
-            _ => false,
+            _ => None,
         };
-        if needs {
-            node.inputs.iter().for_each(|&input| wide[input] = true);
+        if needs.is_some() {
+            node.inputs.iter().for_each(|&input| wide[input] = needs);
         }
     }
     wide
