@@ -15,13 +15,13 @@ pub mod testing;
 
 pub use constraint::Program;
 pub use model::Model;
-pub use quantize::{Calibration, Report};
+pub use quantize::{Calibration, Precision, Precisions, Report};
 
 use serde::{Deserialize, Serialize};
 use zkinfer_verifier::Visibility;
 
 /// What the caller chooses about a compilation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Settings {
     /// Whether the statement shows the model's inputs. A private input proves little: nothing outside the proof is tied to it.
     pub input: Visibility,
@@ -29,6 +29,8 @@ pub struct Settings {
     pub output: Visibility,
     /// How many inferences one proof is about.
     pub batch: u32,
+    /// The precisions that are not left to the quantizer.
+    pub precisions: Precisions,
 }
 
 impl Default for Settings {
@@ -37,6 +39,7 @@ impl Default for Settings {
             input: Visibility::Public,
             output: Visibility::Public,
             batch: 1,
+            precisions: Precisions::default(),
         }
     }
 }
@@ -96,7 +99,8 @@ pub fn compile(
         input: settings.input,
         output: settings.output,
     };
-    let quantized = quantize::quantize(&graph, &ranges, visibilities)?;
+    let precisions = &settings.precisions;
+    let quantized = quantize::quantize_with(&graph, &ranges, visibilities, precisions)?;
     progress("report", 3, STEPS);
     let report = quantize::report(&graph, &ranges, &quantized, &samples)?;
     progress("synthesize", 4, STEPS);

@@ -111,6 +111,15 @@ impl Encoding {
         }
     }
 
+    /// Any integers of a quantization.
+    pub(super) fn boundless(quantization: Quantization) -> Self {
+        Self {
+            quantization,
+            lo: i32::MIN / 2,
+            hi: i32::MAX / 2,
+        }
+    }
+
     /// Sixteen bits around 0 for values in [lo, hi].
     pub(super) fn int16(lo: f64, hi: f64) -> Option<Self> {
         let scale = lo.abs().max(hi.abs()) / 32767.0;
@@ -513,8 +522,7 @@ impl Site<'_> {
     fn widest(&self) -> Result<u64, SchemeError> {
         let x = self.intervals.first().zip(self.inputs.first());
         let (interval, quantization) = x.ok_or_else(|| self.wrong_operator())?;
-        let centred = (interval.lo.abs_diff(quantization.zero_point))
-            .max(interval.hi.abs_diff(quantization.zero_point));
+        let centred = interval.reach(quantization.zero_point);
         let per_channel = match &self.node.op {
             FloatOp::Conv { weights, bias, .. } | FloatOp::MatMul { weights, bias, .. } => {
                 weights.len() / bias.len().max(1)
@@ -568,8 +576,7 @@ impl Site<'_> {
         let largest = scales[0].max(scales[1]);
         let mut widest = 1u64;
         for (interval, quantization) in self.intervals.iter().zip(&self.inputs) {
-            let ends = [interval.lo, interval.hi].map(|x| x.abs_diff(quantization.zero_point));
-            widest = widest.max(ends[0]).max(ends[1]);
+            widest = widest.max(interval.reach(quantization.zero_point));
         }
         // factors of at most 24 bits, differences of at most 46
         let bits = 24.min(45 - (64 - widest.leading_zeros()).min(44));

@@ -1,6 +1,6 @@
 //! Pad that repeats the tensor: every axis is a gather with fixed indices.
 
-use super::{Built, Gather, original};
+use super::{Built, Gather, fixed_shape, original};
 use tract_onnx::model::ParsingContext;
 use tract_onnx::pb::NodeProto;
 use tract_onnx::tract_hir::internal::*;
@@ -70,11 +70,7 @@ impl Expansion for Wrap {
         model: &mut TypedModel,
         inputs: &[OutletId],
     ) -> TractResult<TVec<OutletId>> {
-        let shape = model.outlet_fact(inputs[0])?.shape.clone();
-        let shape = shape
-            .as_concrete()
-            .context("expected a fixed shape")?
-            .to_vec();
+        let shape = fixed_shape(model, inputs[0])?;
         let values = model.outlet_fact(inputs[1])?.konst.clone();
         let values = values.context("computed pads; expected constants")?;
         let pads = pads(&values, shape.len())?;

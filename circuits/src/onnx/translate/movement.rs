@@ -2,10 +2,9 @@
 //!
 //! Where every element of the output comes from is found by running tract's own operator on the elements' numbers.
 
-use super::{Translation, Value};
+use super::{Translation, Value, refused};
 use crate::onnx::ImportError;
 use crate::onnx::graph::FloatOp;
-use crate::onnx::proto::shorten;
 use std::sync::Arc;
 use tract_onnx::prelude::{IntoTValue, TVec, Tensor, TypedNode, TypedOp, tensor0};
 use tract_onnx::tract_core::ops::array::{Gather, ScatterReduction};
@@ -91,7 +90,7 @@ impl Translation<'_> {
             }
             let numbers: Vec<f32> = (next..next + len).map(|i| i as f32).collect();
             let tensor = Tensor::from_shape(&dims, &numbers);
-            let tensor = tensor.map_err(|e| ImportError::Parser(shorten(&e.to_string())))?;
+            let tensor = tensor.map_err(refused)?;
             numbered.push(tensor.into_tvalue());
             match (input, values) {
                 (Value::Node(x), _) => {
@@ -107,7 +106,7 @@ impl Translation<'_> {
             next += len;
         }
         let moved = op.eval_out_of_plan(numbered);
-        let moved = moved.map_err(|e| ImportError::Parser(shorten(&format!("{e:#}"))))?;
+        let moved = moved.map_err(refused)?;
         let moved = moved.and_then(|m| m.into_iter().next());
         let moved =
             moved.ok_or_else(|| self.unsupported(node, "it cannot be computed at import"))?;

@@ -119,8 +119,11 @@ pub fn tensors_of(model: &Model, report: &Report) -> Vec<Option<usize>> {
                 && fact.len() == n_elements
                 && scale == Some((layer.scale, layer.zero_point))
         };
-        // a layout may have the name, the size and the scale of what it reads; both lists have them in order
-        let tensor = (0..model.facts().len()).find(is_it)?;
+        let all = 0..model.facts().len();
+        let told = layer.tensor.filter(|t| all.contains(t)).filter(is_it);
+        // an earlier version's report does not tell; a layout may have the name, the size and the scale of what it reads, and both lists
+        // have them in order
+        let tensor = told.or_else(|| all.clone().find(is_it))?;
         taken[tensor] = true;
         Some(tensor)
     };
