@@ -197,3 +197,28 @@ fn a_program_that_does_not_split_what_a_word_cuts_is_refused_by_name() {
     }
     assert!(Halo2Circuit::lower(&program).is_err());
 }
+
+/// 2, 12: without any one group of rows of the splits, their ranges or the words, a lie is accepted.
+#[test]
+fn every_deleted_constraint_of_a_cut_element_lets_a_forgery_through() {
+    let program = Arc::new(model(Dtype::Int16, 30, 2).synthesize().unwrap());
+    let solved = solve(&program, &inputs(Dtype::Int16, 30, 2)).unwrap();
+    for form in FORMS {
+        let circuit = R1cs::lower(&program, form).unwrap();
+        let forger = Forger::new(&circuit, &solved);
+        let singles: Vec<_> = forger.single_changes().collect();
+        let (mut seen, mut idle) = (0, vec![]);
+        for (group, rule) in forger.groups() {
+            seen += 1;
+            let mut targeted = forger.targeted_changes(group).into_iter();
+            let found = targeted.any(|lie| forger.accepts(&lie, Some(group)))
+                || singles.iter().any(|lie| forger.accepts(lie, Some(group)))
+                || forger.accepts_other_statement(group);
+            if !found {
+                idle.push((group, rule));
+            }
+        }
+        println!("{form:?}: {seen} groups, idle {idle:?}");
+        assert!(seen > 8 && idle.is_empty(), "{form:?}: idle {idle:?}");
+    }
+}

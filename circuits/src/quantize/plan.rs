@@ -109,6 +109,7 @@ pub fn quantize_with(
         ranges,
         precisions,
         wide: rows::wide(graph, precisions),
+        index: rows::indices(graph),
         readers: graph.readers(),
         builder: ModelBuilder::new(visibilities),
         tensors: vec![None; graph.nodes.len()],
@@ -151,6 +152,8 @@ struct Plan<'a> {
     readers: Vec<Vec<usize>>,
     /// For the nodes whose digits beyond eight bits show in what follows, the nearest node that needs them.
     wide: Vec<Option<usize>>,
+    /// The nodes that choose rows of tables.
+    index: Vec<bool>,
     builder: ModelBuilder,
     tensors: Vec<Option<usize>>,
     done: Vec<bool>,
@@ -213,7 +216,11 @@ impl<'a> Plan<'a> {
         Ok(match dtype {
             Some(dtype) => (dtype, Encoding::whole(0, 0).quantization),
             None => {
-                let encoding = self.activation(id)?;
+                let usual = match self.wide[id] {
+                    Some(_) => Precision::Int16,
+                    None => Precision::Int8,
+                };
+                let encoding = self.calibrated(id, self.chosen(id).unwrap_or(usual))?;
                 let dtype = given::dtype(&encoding).ok_or_else(|| QuantizeError::Integers {
                     tensor: self.graph.nodes[id].name.clone(),
                     lo: encoding.lo,
@@ -342,6 +349,14 @@ impl<'a> Plan<'a> {
             && function.is_whole()
         {
             // truth values and rounded numbers are themselves
+            return Ok(Encoding::whole(-MAX_WHOLE, MAX_WHOLE));
+        }
+        if let FloatOp::Lookup { values, .. } = &self.graph.nodes[id].op
+            && values
+                .iter()
+                .all(|v| v.fract() == 0.0 && v.abs() <= 32767.0)
+        {
+            // labels are themselves
             return Ok(Encoding::whole(-MAX_WHOLE, MAX_WHOLE));
         }
         let Some(&Range { lo, hi }) = self.ranges.get(id) else {

@@ -11,7 +11,9 @@ use std::collections::{BTreeMap, HashMap};
 use tract_onnx::pb::{AttributeProto, NodeProto, attribute_proto::AttributeType};
 
 /// Most nodes of all trees of an ensemble.
-const MAX_NODES: usize = 1 << 20;
+const MAX_NODES: usize = 1 << 17;
+/// Most comparisons from a root to a leaf.
+const MAX_DEPTH: usize = 256;
 /// Operator set of the comparisons and sums that trees become.
 const LEAST_OPERATOR_SET: i64 = 13;
 /// Most weights: leaves times outputs.
@@ -233,6 +235,11 @@ impl Forest {
             self.heights[height].push(inner);
         }
         self.roots = roots.into_iter().map(child).collect();
+        let depth = self.heights.len();
+        if depth > MAX_DEPTH {
+            let reason = format!("a tree of depth {depth}; expected at most {MAX_DEPTH}");
+            return Err(refuse(node, reason));
+        }
         Ok(())
     }
 

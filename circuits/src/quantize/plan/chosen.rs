@@ -147,6 +147,7 @@ impl Plan<'_> {
             | FloatOp::Affine { .. }
             | FloatOp::MatMul { .. }
             | FloatOp::Contract { .. }
+            | FloatOp::Input { .. }
             | FloatOp::Mul
             | FloatOp::Add { .. } => self.read_by(id, self.wide[id]),
             _ => Reason::Exact,

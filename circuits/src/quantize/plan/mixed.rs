@@ -3,22 +3,26 @@
 use super::super::precision::Precision;
 use super::super::scheme::{Encoding, Target};
 use super::{Plan, QuantizeError, as_it_is};
-use crate::onnx::FloatOp;
+use crate::onnx::{FloatGraph, FloatOp};
 use crate::ops::{Extremum, Gather, Op, Operator, Requantize, Select};
 use crate::tensor::Quantization;
 
 /// A comparison with constants is made in steps this much finer than the tensor's.
 const FINER: f64 = 256.0;
 
+/// Whether a node holds constants only.
+pub(super) fn is_constant(graph: &FloatGraph, id: usize) -> bool {
+    let node = &graph.nodes[id];
+    let before: usize = node.inputs.iter().map(|&i| graph.nodes[i].len()).sum();
+    match &node.op {
+        FloatOp::Gather { index, .. } => index.iter().all(|&i| i as usize >= before),
+        _ => false,
+    }
+}
+
 impl Plan<'_> {
-    /// Whether a node holds constants only.
     fn is_constant(&self, id: usize) -> bool {
-        let node = &self.graph.nodes[id];
-        let before: usize = node.inputs.iter().map(|&i| self.graph.nodes[i].len()).sum();
-        match &node.op {
-            FloatOp::Gather { index, .. } => index.iter().all(|&i| i as usize >= before),
-            _ => false,
-        }
+        is_constant(self.graph, id)
     }
 
     /// Whether whole numbers stand for all constants of a gather.
@@ -75,6 +79,9 @@ impl Plan<'_> {
             shared = Some(quantization);
         }
         let whole = Encoding::boundless(Encoding::whole(0, 0).quantization);
+        if self.index[id] {
+            return Ok(whole);
+        }
         let constants = inputs.iter().copied().filter(|&i| self.is_constant(i));
         let fits = constants
             .chain([id])

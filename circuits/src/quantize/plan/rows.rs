@@ -3,6 +3,7 @@
 use super::super::calibrate::Range;
 use super::super::precision::{Precision, Precisions};
 use super::super::scheme::{Encoding, SchemeError, Target};
+use super::mixed::is_constant;
 use super::{Plan, QuantizeError, as_it_is};
 use crate::onnx::{FloatGraph, FloatOp};
 use crate::ops::{Normalize, Operator, Rescale, Softmax};
@@ -38,7 +39,62 @@ pub(super) fn wide(graph: &FloatGraph, precisions: &Precisions) -> Vec<Option<us
             node.inputs.iter().for_each(|&input| wide[input] = needs);
         }
     }
+    let readers = graph.readers();
+    for &id in &graph.inputs {
+        wide[id] = reader_of_digits(graph, &readers, id);
+    }
     wide
+}
+
+/// Factors whose magnitudes are further apart tell features of different units from channels of one image.
+const UNITS: f32 = 16.0;
+
+/// The node that needs an input's digits beyond eight bits: a comparison of features with thresholds, or a scaling of features that have units
+/// of their own, so that the largest of them sets the step of all.
+fn reader_of_digits(graph: &FloatGraph, readers: &[Vec<usize>], id: usize) -> Option<usize> {
+    let mut reached = vec![id];
+    while let Some(at) = reached.pop() {
+        for &reader in &readers[at] {
+            // an output has a reader that is no node
+            let Some(node) = graph.nodes.get(reader) else {
+                continue;
+            };
+            match &node.op {
+                FloatOp::Compare(_) if node.inputs.iter().any(|&i| is_constant(graph, i)) => {
+                    return Some(reader);
+                }
+                FloatOp::Affine { factors, .. } => {
+                    let sizes = factors.iter().map(|f| f.abs()).filter(|f| *f > 0.0);
+                    let (least, most) = sizes.fold((f32::MAX, 0.0f32), |(least, most), f| {
+                        (least.min(f), most.max(f))
+                    });
+                    if most / UNITS > least {
+                        return Some(reader);
+                    }
+                }
+                // readers come later, so this ends
+                FloatOp::Layout { .. } | FloatOp::Gather { .. } => reached.push(reader),
+                _ => {}
+            }
+        }
+    }
+    None
+}
+
+/// The nodes that choose a row of a table: whole numbers, whatever their range.
+pub(super) fn indices(graph: &FloatGraph) -> Vec<bool> {
+    let mut index = vec![false; graph.nodes.len()];
+    for (id, node) in graph.nodes.iter().enumerate().rev() {
+        let chosen = match node.op {
+            FloatOp::Lookup { .. } => &node.inputs[..],
+            FloatOp::Layout { .. } | FloatOp::Gather { .. } if index[id] => &node.inputs[..],
+            // the condition is a truth value
+            FloatOp::Select if index[id] => &node.inputs[1..],
+            _ => &[],
+        };
+        chosen.iter().for_each(|&input| index[input] = true);
+    }
+    index
 }
 
 impl Plan<'_> {
