@@ -18,6 +18,7 @@ pub use model::Model;
 pub use quantize::{Calibration, Precision, Precisions, Report};
 
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use zkinfer_verifier::Visibility;
 
 /// What the caller chooses about a compilation.
@@ -27,6 +28,8 @@ pub struct Settings {
     pub input: Visibility,
     /// Whether the statement shows the model's outputs.
     pub output: Visibility,
+    /// Of inputs and outputs by name, where they differ from the two above.
+    pub visibilities: BTreeMap<String, Visibility>,
     /// How many inferences one proof is about.
     pub batch: u32,
     /// The precisions that are not left to the quantizer.
@@ -38,6 +41,7 @@ impl Default for Settings {
         Self {
             input: Visibility::Public,
             output: Visibility::Public,
+            visibilities: BTreeMap::new(),
             batch: 1,
             precisions: Precisions::default(),
         }
@@ -98,6 +102,7 @@ pub fn compile(
     let visibilities = model::Visibilities {
         input: settings.input,
         output: settings.output,
+        tensors: settings.visibilities.clone(),
     };
     let precisions = &settings.precisions;
     let quantized = quantize::quantize_with(&graph, &ranges, visibilities, precisions)?;

@@ -9,7 +9,7 @@ use zkinfer_circuits::arithmetization::LowerError;
 use zkinfer_circuits::arithmetization::halo2::Halo2Circuit;
 use zkinfer_circuits::arithmetization::r1cs::{Form, R1cs};
 use zkinfer_circuits::constraint::{Builder, Program, solve};
-use zkinfer_circuits::model::{Model, ModelBuilder, Visibilities};
+use zkinfer_circuits::model::{Model, ModelBuilder, ModelError, Visibilities};
 use zkinfer_circuits::ops::{Layout, Op};
 use zkinfer_circuits::tensor::{Quantization, Tensor};
 use zkinfer_circuits::testing::{Forger, Halo2Forger, spec};
@@ -19,7 +19,16 @@ const FORMS: [Form; 2] = [Form::Plain, Form::Committed];
 
 /// A public int8 tensor of `offset` elements and one of `n` elements of another type, both outputs too, the latter in reverse order of its halves.
 fn model(dtype: Dtype, offset: usize, n: usize) -> Model {
-    let mut b = ModelBuilder::new(Visibilities::default());
+    seen(dtype, offset, n, Visibilities::default()).unwrap()
+}
+
+fn seen(
+    dtype: Dtype,
+    offset: usize,
+    n: usize,
+    visibilities: Visibilities,
+) -> Result<Model, ModelError> {
+    let mut b = ModelBuilder::new(visibilities);
     let whole = Quantization {
         scale: 1.0,
         zero_point: 0,
@@ -35,7 +44,7 @@ fn model(dtype: Dtype, offset: usize, n: usize) -> Model {
     let y = b.node("swapped", swapped, &[x]).unwrap();
     b.output("same", first).unwrap();
     b.output("y", y).unwrap();
-    b.finish().unwrap()
+    b.finish()
 }
 
 fn vector(data: Vec<i64>) -> Tensor {
@@ -221,4 +230,64 @@ fn every_deleted_constraint_of_a_cut_element_lets_a_forgery_through() {
         println!("{form:?}: {seen} groups, idle {idle:?}");
         assert!(seen > 8 && idle.is_empty(), "{form:?}: idle {idle:?}");
     }
+}
+
+#[test]
+fn every_tensor_has_its_own_visibility() {
+    use Visibility::{Hashed, Private, Public};
+    let named = |tensors: &[(&str, Visibility)]| Visibilities {
+        output: Private,
+        tensors: tensors
+            .iter()
+            .map(|(name, v)| ((*name).to_owned(), *v))
+            .collect(),
+        ..Visibilities::default()
+    };
+    let model = |tensors: &[(&str, Visibility)]| seen(Dtype::Int16, 3, 16, named(tensors));
+    let mixed = model(&[("x", Hashed), ("y", Public), ("first", Public)]).unwrap();
+    let shown: Vec<_> = mixed
+        .layout()
+        .tensors
+        .iter()
+        .map(|t| t.visibility)
+        .collect();
+    assert_eq!(shown, [Public, Hashed, Private, Public]);
+    assert_eq!(Model::decode(&mixed.encode()).unwrap(), mixed);
+    // what a role has anyway is not written down
+    let usual = model(&[("first", Public), ("same", Private)]).unwrap();
+    assert_eq!(usual.encode(), model(&[]).unwrap().encode());
+    assert_ne!(usual.model_id(), mixed.model_id());
+    let unknown = model(&[("z", Public)]).unwrap_err();
+    assert!(
+        unknown.to_string().contains("`z`") && unknown.to_string().contains("first, x, same, y")
+    );
+    let program = Arc::new(mixed.synthesize().unwrap());
+    let inputs = inputs(Dtype::Int16, 3, 16);
+    let solved = solve(&program, &inputs).unwrap();
+    for form in FORMS {
+        let circuit = R1cs::lower(&program, form).unwrap();
+        let forger = Forger::new(&circuit, &solved);
+        forger.check_honest().unwrap();
+        assert_eq!(
+            forger.words()[1..],
+            statement(&program, &solved).words()[1..]
+        );
+    }
+    let circuit = Halo2Circuit::lower(&program).unwrap();
+    Halo2Forger::new(&circuit, &solved).check_honest().unwrap();
+}
+
+#[test]
+fn models_with_redundant_visibilities_are_not_canonical() {
+    let plain = model(Dtype::Int8, 1, 2).encode();
+    let mut redundant = plain.clone();
+    redundant[8] = 3;
+    // no name; and one that says what the role says
+    redundant.push(0);
+    assert!(Model::decode(&redundant).is_err());
+    redundant.pop();
+    redundant.extend([1, 1, b'x', 0]);
+    assert!(Model::decode(&redundant).is_err());
+    *redundant.last_mut().unwrap() = 1;
+    assert!(Model::decode(&redundant).is_ok());
 }

@@ -21,7 +21,7 @@ impl Model {
             spec(
                 &input.name,
                 Role::Input,
-                self.visibilities.input,
+                self.visibilities.of(Role::Input, &input.name),
                 &input.shape,
                 input.dtype,
                 input.quantization,
@@ -40,7 +40,7 @@ impl Model {
             spec(
                 &output.name,
                 Role::Output,
-                self.visibilities.output,
+                self.visibilities.of(Role::Output, &output.name),
                 &fact.shape,
                 // nor one of another type
                 fact.dtype().unwrap_or(Dtype::Int32),

@@ -41,6 +41,8 @@ use tract_onnx::tract_core::ops::source::TypedSource;
 
 /// Most values that are spelled out for one node: the kernels of a batch, the windows of a pool, a constant that broadcasts.
 const MAX_SPELLED_OUT: usize = 1 << 24;
+/// Most elements that all gathers of a model may have together.
+const MAX_MOVED: usize = 1 << 25;
 
 /// What an outlet of tract's graph is.
 #[derive(Clone, Debug)]
@@ -132,6 +134,8 @@ struct Translation<'a> {
     sources: Vec<Value>,
     /// Name and operator of the ONNX node whose body this is.
     within: Option<(String, String)>,
+    /// Elements of all gathers so far.
+    moved: usize,
 }
 
 impl<'a> Translation<'a> {
@@ -158,6 +162,7 @@ impl<'a> Translation<'a> {
             sources: graph.inputs.iter().map(|&id| Value::Node(id)).collect(),
             graph,
             within: None,
+            moved: 0,
         })
     }
 

@@ -438,6 +438,7 @@ pub fn random_model<R: RngCore + 'static>(mut rng: R) -> (Model, R) {
     let visibilities = Visibilities {
         input: visibility(&mut rng),
         output: visibility(&mut rng),
+        ..Visibilities::default()
     };
     let shape = vec![
         1,

@@ -2,7 +2,7 @@
 //!
 //! Where every element of the output comes from is found by running tract's own operator on the elements' numbers.
 
-use super::{Translation, Value, refused};
+use super::{MAX_MOVED, Translation, Value, refused};
 use crate::onnx::ImportError;
 use crate::onnx::graph::FloatOp;
 use std::sync::Arc;
@@ -105,6 +105,7 @@ impl Translation<'_> {
             }
             next += len;
         }
+        self.room_to_move(node, shape.iter().product())?;
         let moved = op.eval_out_of_plan(numbered);
         let moved = moved.map_err(refused)?;
         let moved = moved.and_then(|m| m.into_iter().next());
@@ -128,6 +129,17 @@ impl Translation<'_> {
         Ok(Some(self.gather(node, tensors, index, constants, shape)?))
     }
 
+    /// Refuses a gather that would be one too many.
+    fn room_to_move(&self, node: &TypedNode, len: usize) -> Result<(), ImportError> {
+        match self.moved.saturating_add(len) <= MAX_MOVED {
+            true => Ok(()),
+            false => {
+                let reason = format!("more than {MAX_MOVED} elements are moved by the model");
+                Err(self.unsupported(node, reason))
+            }
+        }
+    }
+
     /// A node that gathers from tensors and constants; unused constants are left out.
     pub(super) fn gather(
         &mut self,
@@ -145,6 +157,8 @@ impl Translation<'_> {
         if inputs.len() == 1 && index.iter().copied().eq(0..total) {
             return Ok(self.reshape(node, inputs[0], shape));
         }
+        self.room_to_move(node, len)?;
+        self.moved += len;
         let mut names: Vec<Option<u32>> = vec![None; constants.len()];
         let mut kept = vec![];
         let mut renamed = Vec::with_capacity(len);

@@ -41,7 +41,11 @@ pub(super) fn wide(graph: &FloatGraph, precisions: &Precisions) -> Vec<Option<us
     }
     let readers = graph.readers();
     for &id in &graph.inputs {
-        wide[id] = reader_of_digits(graph, &readers, id);
+        wide[id] = match graph.nodes[id].shape[..] {
+            // one row of features
+            [1, _] | [_] => reader_of_digits(graph, &readers, id),
+            _ => None,
+        };
     }
     wide
 }
