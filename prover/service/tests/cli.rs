@@ -620,6 +620,60 @@ fn precisions_are_chosen_by_name_recorded_and_refused_by_name() {
     passes(&mut verify(&to, &proof));
 }
 
+/// A decision tree of scikit-learn: public features, a public label, and shares that the proof does not show.
+#[test]
+fn every_tensor_may_have_a_visibility_of_its_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let to = folder.path().join("bundle");
+    let samples = model("tabular/decision_tree.npz");
+    let compile = |visibilities: &[&str]| {
+        let mut command = zkinfer();
+        let onnx = model("tabular/decision_tree.onnx");
+        command.arg("compile").arg(onnx).arg("-o").arg(&to);
+        command.arg("--calibration").arg(&samples);
+        for visibility in visibilities {
+            command.args(["--visibility", visibility]);
+        }
+        command
+    };
+    for (visibilities, code, words) in [
+        (&["X"][..], 2, "expected TENSOR=public, private or hashed"),
+        (&["X=secret"], 2, "invalid variant"),
+        (&["X=public", "X=private"], 2, "names `X` twice"),
+        (
+            &["Y=private"],
+            1,
+            "expected the name of an input or an output: X, label, probabilities",
+        ),
+    ] {
+        fails(&mut compile(visibilities), code, words);
+        assert!(!to.exists(), "{visibilities:?} left a bundle");
+    }
+    passes(&mut compile(&["probabilities=private"]));
+    let settings = fs::read_to_string(to.join("manifest.json")).unwrap();
+    let settings: serde_json::Value = serde_json::from_str(&settings).unwrap();
+    let recorded = serde_json::json!({"probabilities": "private"});
+    assert_eq!(settings["settings"]["visibilities"], recorded);
+    passes(zkinfer().arg("setup").arg(&to));
+    let proof = folder.path().join("proof.json");
+    let mut prove = zkinfer();
+    prove.arg("prove").arg(&to).arg("--input").arg(&samples);
+    passes(prove.args(["--sample", "3", "-o"]).arg(&proof));
+    let shown = passes(&mut verify(&to, &proof));
+    let outputs = shown["outputs"].as_array().unwrap();
+    assert_eq!(outputs.len(), 1);
+    assert_eq!(outputs[0]["name"], "label");
+    assert!(
+        outputs[0]["real"][0]
+            .as_f64()
+            .is_some_and(|label| [0.0, 1.0, 2.0].contains(&label))
+    );
+    assert_eq!(
+        shown["inputs"][0]["quantized"].as_array().unwrap().len(),
+        13
+    );
+}
+
 #[test]
 fn bad_inputs_are_refused() {
     let folder = tempfile::tempdir().unwrap();
@@ -835,12 +889,25 @@ fn ops_lists_operators_with_costs_and_says_what_to_take_instead() {
     assert!(all.contains("ConvTranspose") && all.contains("com.microsoft.QGemm"));
     let json = passes(zkinfer().args(["ops", "conv"]));
     let operators = json["operators"].as_array().unwrap();
-    let names: Vec<_> = operators.iter().filter_map(|o| o["name"].as_str()).collect();
-    assert_eq!(names, ["Conv", "ConvTranspose", "ConvInteger", "QLinearConv"]);
+    let names: Vec<_> = operators
+        .iter()
+        .filter_map(|o| o["name"].as_str())
+        .collect();
+    assert_eq!(
+        names,
+        ["Conv", "ConvTranspose", "ConvInteger", "QLinearConv"]
+    );
     for system in ["groth16", "ultragroth", "halo2_kzg"] {
-        assert!(operators[0]["rows"][system].as_u64().unwrap() > 0, "{system}");
+        assert!(
+            operators[0]["rows"][system].as_u64().unwrap() > 0,
+            "{system}"
+        );
     }
-    fails(zkinfer().args(["ops", "BitShift"]), 1, "in its place: Mul or Div");
+    fails(
+        zkinfer().args(["ops", "BitShift"]),
+        1,
+        "in its place: Mul or Div",
+    );
     let page = text(&["ops", "--markdown"]);
     assert_eq!(page, include_str!("../../../circuits/OPERATORS.md"));
 }

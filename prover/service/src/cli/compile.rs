@@ -1,10 +1,12 @@
 //! `compile`, `setup`: from a model to a bundle with keys.
 
 use std::{
+    collections::BTreeMap,
     path::{Path, PathBuf},
     time::Duration,
 };
 
+use clap::ValueEnum as _;
 use serde::Deserialize as _;
 use serde_json::{Value, json};
 use zkinfer_circuits::constraint::MAX_BATCH;
@@ -68,6 +70,8 @@ pub(crate) struct CompileArgs {
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = batch_range())]
     batch: u32,
     #[command(flatten)]
+    visibility: VisibilityArgs,
+    #[command(flatten)]
     precision: PrecisionArgs,
     /// Replace an existing bundle.
     #[arg(long)]
@@ -79,6 +83,38 @@ pub(crate) struct CompileArgs {
 /// What `--batch` may be.
 pub(crate) fn batch_range() -> clap::builder::RangedI64ValueParser<u32> {
     clap::value_parser!(u32).range(1..=i64::from(MAX_BATCH))
+}
+
+/// Visibilities of single tensors on the command line.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct VisibilityArgs {
+    /// Whether the statement shows one input or output, where that differs from --input and --output: public, private or hashed. May be given
+    /// more than once.
+    #[arg(long = "visibility", value_name = "TENSOR=VISIBILITY", value_parser = visibility)]
+    visibilities: Vec<(String, Shown)>,
+}
+
+impl VisibilityArgs {
+    /// All of them; a tensor is named once.
+    pub(crate) fn chosen(&self) -> Result<BTreeMap<String, Shown>, CliError> {
+        let mut all = BTreeMap::new();
+        for (tensor, shown) in &self.visibilities {
+            if all.insert(tensor.clone(), *shown).is_some() {
+                let message = format!("--visibility names `{tensor}` twice; expected once");
+                return Err(CliError::usage(message));
+            }
+        }
+        Ok(all)
+    }
+}
+
+/// TENSOR=VISIBILITY; a name may hold an equals sign, a visibility does not.
+fn visibility(text: &str) -> Result<(String, Shown), String> {
+    let (tensor, shown) = text
+        .rsplit_once('=')
+        .filter(|(tensor, _)| !tensor.is_empty())
+        .ok_or_else(|| format!("expected TENSOR=public, private or hashed, got `{text}`"))?;
+    Ok((tensor.to_owned(), Shown::from_str(shown, true)?))
 }
 
 /// Precisions on the command line.
@@ -174,6 +210,7 @@ pub(crate) fn compile(args: &CompileArgs, out: Out) -> Result<(), CliError> {
     let settings = CompileSettings {
         input: args.input,
         output: args.output,
+        visibilities: args.visibility.chosen()?,
         batch: args.batch,
         precisions: args.precision.chosen()?,
     };

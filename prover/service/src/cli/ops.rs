@@ -47,7 +47,13 @@ fn entry(operator: &Operator) -> Value {
 }
 
 fn text(listed: &[(&Operator, operators::Columns)]) -> String {
-    let head = ["operator", "supported", "groth16", "ultragroth", "halo2-kzg"];
+    let head = [
+        "operator",
+        "supported",
+        "groth16",
+        "ultragroth",
+        "halo2-kzg",
+    ];
     let mut rows = vec![head.map(str::to_owned).to_vec()];
     rows.extend(listed.iter().map(|(operator, costs)| {
         let mut row = vec![operator.name.to_owned(), operator.scope.to_owned()];

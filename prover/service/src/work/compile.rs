@@ -46,7 +46,7 @@ impl CompileRequest {
     /// # Errors
     /// What is wrong with it.
     pub fn read_settings(bytes: Option<&[u8]>) -> Result<CompileSettings, String> {
-        let form = "expected {\"input\": \"public\" | \"private\" | \"hashed\", \"output\": the same, \"batch\": number, \"precisions\": {node: \"int8\" | \"int16\"}}";
+        let form = "expected {\"input\": \"public\" | \"private\" | \"hashed\", \"output\": the same, \"visibilities\": {tensor: the same}, \"batch\": number, \"precisions\": {node: \"int8\" | \"int16\"}}";
         let Some(bytes) = bytes else {
             return Ok(CompileSettings::default());
         };

@@ -251,6 +251,11 @@ pub(super) fn compile(
     let wanted = Settings {
         input: settings.input.into(),
         output: settings.output.into(),
+        visibilities: settings
+            .visibilities
+            .iter()
+            .map(|(name, shown)| (name.clone(), (*shown).into()))
+            .collect(),
         batch: settings.batch,
         precisions: settings.precisions.clone(),
     };
