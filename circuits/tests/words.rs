@@ -291,3 +291,75 @@ fn models_with_redundant_visibilities_are_not_canonical() {
     *redundant.last_mut().unwrap() = 1;
     assert!(Model::decode(&redundant).is_ok());
 }
+
+/// Whatever else a program splits, or ranges wider than it must, the words are the verifier's.
+#[test]
+fn other_splits_change_no_word() {
+    let n = 17;
+    let min = Dtype::Int16.min();
+    // shift and bits of every split of the public tensor, and whether another tensor is split alike
+    let programs: [(&[(u32, u32)], bool); 5] = [
+        (&[(8, 48)], false),
+        (&[(8, 9)], true),
+        (&[(8, 48), (8, 8), (3, 17)], false),
+        (&[(7, 9), (8, 17)], true),
+        (&[(1, 31), (8, 24)], true),
+    ];
+    for (splits, alike) in programs {
+        let mut b = Builder::new();
+        b.node("splits");
+        let mut input = |name, visibility| {
+            let io = spec(name, Role::Input, visibility, &[n], Dtype::Int16);
+            b.input(io).unwrap()
+        };
+        let hidden = input("hidden", Visibility::Private);
+        let hashed = input("hashed", Visibility::Hashed);
+        let x = input("x", Visibility::Public);
+        let mut split = |x, splits: &[(u32, u32)]| {
+            let moved = b.combine(&[(1, x)], -min).unwrap();
+            for (shift, bits) in splits {
+                let quotient = b.split(&moved, *shift).unwrap();
+                b.range_unbound(quotient, *bits).unwrap();
+            }
+        };
+        if alike {
+            split(&hidden, splits);
+            split(&hashed, &[(8, 8)]);
+        }
+        split(&x, splits);
+        b.output(
+            &hidden,
+            spec("y", Role::Output, Visibility::Private, &[n], Dtype::Int16),
+        )
+        .unwrap();
+        let program = b.finish().unwrap();
+        let program = Arc::new(Program::decode(&program.encode()).unwrap());
+        let values = inputs(Dtype::Int16, 1, n as usize).swap_remove(1);
+        let solved = solve(&program, &[values.clone(), values.clone(), values]).unwrap();
+        let claimed = statement(&program, &solved);
+        for form in FORMS {
+            let circuit = R1cs::lower(&program, form).unwrap();
+            let forger = Forger::new(&circuit, &solved);
+            forger.check_honest().unwrap();
+            assert_eq!(forger.words()[1..], claimed.words()[1..]);
+            for wire in forger.input_wires(2) {
+                for by in [1u64, 256] {
+                    let lie = BTreeMap::from([(wire, forger.honest_value(wire) + Fr::from(by))]);
+                    assert!(!forger.accepts_as_claimed(&lie), "{form:?} {splits:?}");
+                }
+            }
+        }
+        let circuit = Halo2Circuit::lower(&program).unwrap();
+        let forger = Halo2Forger::new(&circuit, &solved);
+        forger.check_honest().unwrap();
+        for i in 0..n as usize {
+            for by in [1, -1, 256, -256] {
+                let lie = forger.input_lie(2, i, by);
+                assert!(
+                    !forger.accepts_as_claimed(&[lie], &claimed),
+                    "{splits:?} {i} {by}"
+                );
+            }
+        }
+    }
+}

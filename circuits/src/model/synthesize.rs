@@ -1,7 +1,7 @@
 //! Model → constraint program: every operator adds its instructions in turn.
 
 use super::Model;
-use crate::constraint::{BuildError, Builder, Program, WireTensor};
+use crate::constraint::{BuildError, Builder, MAX_BATCH, Program, WireTensor};
 use crate::ops::{Operator, Requantize};
 use crate::tensor::Quantization;
 use std::collections::BTreeSet;
@@ -64,6 +64,10 @@ impl Model {
     pub fn synthesize_batch(&self, n: u32) -> Result<Program, BuildError> {
         match n {
             1 => self.synthesize(),
+            n if !(1..=MAX_BATCH).contains(&n) => Err(BuildError::Batch {
+                max: MAX_BATCH,
+                got: n,
+            }),
             _ => self.build(&self.pools_first(), n)?.batched(n),
         }
     }

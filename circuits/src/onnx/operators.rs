@@ -114,7 +114,7 @@ const MOVES: &str = "all attributes; elements move at no cost";
 const FIXED_MOVES: &str = "by constants; elements move at no cost";
 const REDUCED: &str = "fixed axes, keepdims";
 const SCALES: &str = "int8 and uint8; scales and zero points fixed in the file, per tensor, those of weights per channel too";
-const CLASSES: &str = "NONE, SOFTMAX, LOGISTIC; labels that are texts become their positions";
+const TREES: &str = "one kind of comparison in all trees, every tree a branch at least, depth at most 256; operator set 13; float32 weights";
 const UNROLLED: &str = "unrolled over a fixed length; forward, reverse, bidirectional, layout; Sigmoid, Tanh, Relu; no clip, no shorter sequences";
 
 /// Operators on real numbers, whole numbers and truth values.
@@ -358,19 +358,24 @@ pub const TABULAR: &[Operator] = &[
         "Gather",
     ),
     becomes("ai.onnx.ml.Binarizer", ALL, "Greater"),
-    becomes("ai.onnx.ml.LinearClassifier", CLASSES, "Gemm"),
+    becomes(
+        "ai.onnx.ml.LinearClassifier",
+        "a row of coefficients for every class; NONE, SOFTMAX, LOGISTIC; labels that are texts become their positions",
+        "Gemm",
+    ),
     becomes(
         "ai.onnx.ml.LinearRegressor",
         "NONE, SOFTMAX, LOGISTIC",
         "Gemm",
     ),
     becomes("ai.onnx.ml.Normalizer", "L1 and L2", "LpNormalization"),
-    becomes("ai.onnx.ml.Scaler", ALL, "BatchNormalization"),
-    operator("ai.onnx.ml.TreeEnsembleClassifier", CLASSES),
-    operator(
-        "ai.onnx.ml.TreeEnsembleRegressor",
-        "one kind of comparison in all trees; SUM, AVERAGE, MIN, MAX",
+    becomes(
+        "ai.onnx.ml.Scaler",
+        "offset and scale",
+        "BatchNormalization",
     ),
+    operator("ai.onnx.ml.TreeEnsembleClassifier", TREES),
+    operator("ai.onnx.ml.TreeEnsembleRegressor", TREES),
     becomes(
         "ai.onnx.ml.ZipMap",
         "the tensor, in the order of the labels",

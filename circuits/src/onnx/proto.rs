@@ -6,7 +6,7 @@ use super::quantized::{self, Given};
 use super::tabular;
 use crate::tensor::MAX_ELEMENTS;
 use std::collections::BTreeMap;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use tract_onnx::pb::tensor_proto::{DataLocation, DataType};
 use tract_onnx::pb::{
@@ -87,11 +87,14 @@ pub(super) fn read(bytes: &[u8]) -> Result<Parsed, ImportError> {
         .collect();
     let sets = proto.opset_import.iter();
     let sets = sets.filter(|set| operators::standard(&set.domain).is_empty());
-    tabular::rewrite(graph, sets.map(|set| set.version).max().unwrap_or(1))?;
+    let set = sets.map(|set| set.version).max().unwrap_or(1);
+    let initial: HashSet<String> = graph.initializer.iter().map(|t| t.name.clone()).collect();
+    guarded(|| tabular::rewrite(graph, set))?;
     check_graph(graph)?;
     check_names(graph)?;
     check_order(graph)?;
     let given = quantized::rewrite(graph)?;
+    check_makers(graph, &initial)?;
     let inputs = check_inputs(graph)?;
     let outputs: Vec<String> = graph.output.iter().map(|o| o.name.clone()).collect();
     let known = |name: &String| {
@@ -111,6 +114,26 @@ pub(super) fn read(bytes: &[u8]) -> Result<Parsed, ImportError> {
         given,
         proto,
     })
+}
+
+/// No name is made twice: by an input, an initializer or a node of the file, or by what its nodes were rewritten to. An input may have a
+/// default among the initializers of the file.
+fn check_makers(graph: &GraphProto, initial: &HashSet<String>) -> Result<(), ImportError> {
+    let inputs = graph.input.iter().map(|i| &i.name);
+    let inputs = inputs.filter(|name| !initial.contains(*name));
+    let outputs = graph.node.iter().flat_map(|n| &n.output);
+    let outputs = outputs.filter(|name| !name.is_empty());
+    let made = inputs
+        .chain(graph.initializer.iter().map(|t| &t.name))
+        .chain(outputs);
+    let mut known = HashSet::new();
+    match made.into_iter().find(|name| !known.insert(*name)) {
+        None => Ok(()),
+        Some(name) => Err(ImportError::Parser(format!(
+            "`{}` is made twice; expected another name for every tensor and node",
+            shorten(name)
+        ))),
+    }
 }
 
 /// The node's name, or its first output's where it has none, as the parser does.

@@ -48,6 +48,64 @@ pub(super) fn rewrite(graph: &mut GraphProto, operator_set: i64) -> Result<(), I
     Ok(())
 }
 
+/// The attributes of an operator that are read, or say what cannot matter here: how often a branch is taken, where a missing value goes.
+fn attributes_of(op_type: &str) -> &'static [&'static str] {
+    match op_type {
+        "Binarizer" => &["threshold"],
+        "LinearClassifier" => &[
+            "classlabels_ints",
+            "classlabels_strings",
+            "coefficients",
+            "intercepts",
+            "multi_class",
+            "post_transform",
+        ],
+        "LinearRegressor" => &["coefficients", "intercepts", "post_transform", "targets"],
+        "Normalizer" => &["norm"],
+        "Scaler" => &["offset", "scale"],
+        "TreeEnsembleClassifier" => &[
+            "base_values",
+            "class_ids",
+            "class_nodeids",
+            "class_treeids",
+            "class_weights",
+            "classlabels_int64s",
+            "classlabels_strings",
+            "nodes_falsenodeids",
+            "nodes_featureids",
+            "nodes_hitrates",
+            "nodes_missing_value_tracks_true",
+            "nodes_modes",
+            "nodes_nodeids",
+            "nodes_treeids",
+            "nodes_truenodeids",
+            "nodes_values",
+            "post_transform",
+        ],
+        "TreeEnsembleRegressor" => &[
+            "aggregate_function",
+            "base_values",
+            "n_targets",
+            "nodes_falsenodeids",
+            "nodes_featureids",
+            "nodes_hitrates",
+            "nodes_missing_value_tracks_true",
+            "nodes_modes",
+            "nodes_nodeids",
+            "nodes_treeids",
+            "nodes_truenodeids",
+            "nodes_values",
+            "post_transform",
+            "target_ids",
+            "target_nodeids",
+            "target_treeids",
+            "target_weights",
+        ],
+        "ZipMap" => &["classlabels_int64s", "classlabels_strings"],
+        _ => &[],
+    }
+}
+
 /// What scores become.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum PostTransform {
@@ -75,6 +133,8 @@ impl PostTransform {
 /// The rewriting under way.
 #[derive(Default)]
 struct Rewrite {
+    /// Weights of all trees so far.
+    weights: usize,
     /// Version of ONNX's own operators in the file.
     operator_set: i64,
     nodes: Vec<NodeProto>,
@@ -89,6 +149,19 @@ struct Rewrite {
 
 impl Rewrite {
     fn expand(&mut self, node: &NodeProto) -> Result<(), ImportError> {
+        let read = attributes_of(&node.op_type);
+        let other = node
+            .attribute
+            .iter()
+            .find(|a| !read.contains(&a.name.as_str()));
+        if let (Some(other), false) = (other, read.is_empty()) {
+            let reason = format!(
+                "the attribute {:.40}; expected none but {}",
+                other.name,
+                read.join(", ")
+            );
+            return Err(refuse(node, reason));
+        }
         match node.op_type.as_str() {
             "ArrayFeatureExtractor" => self.array_feature_extractor(node),
             "Binarizer" => self.binarizer(node),
@@ -196,13 +269,21 @@ impl Rewrite {
 
     fn array_feature_extractor(&mut self, node: &NodeProto) -> Result<(), ImportError> {
         let (x, index, y) = (input(node, 0)?, input(node, 1)?, output(node, 0)?);
-        let axis = if self.vectors.contains(x) { 0 } else { -1 };
-        let attributes = vec![integer("axis", axis)];
+        let flat = self.integers(node, "flat", &[1], vec![-1]);
+        let index = self.push(node, ("Reshape", "index"), &[index, &flat], vec![], None);
+        if !self.vectors.contains(x) {
+            let axis = vec![integer("axis", -1)];
+            self.push(node, ("Gather", "features"), &[x, &index], axis, Some(y));
+            return Ok(());
+        }
+        // of a vector, a row
+        let chosen = self.push(node, ("Gather", "chosen"), &[x, &index], vec![], None);
+        let row = self.integers(node, "row", &[2], vec![1, -1]);
         self.push(
             node,
-            ("Gather", "features"),
-            &[x, index],
-            attributes,
+            ("Reshape", "features"),
+            &[&chosen, &row],
+            vec![],
             Some(y),
         );
         Ok(())
@@ -218,29 +299,36 @@ impl Rewrite {
     /// Coefficients of so many rows times x, plus intercepts.
     fn scores(&mut self, node: &NodeProto, rows: usize) -> Result<String, ImportError> {
         let x = input(node, 0)?;
-        let coefficients = floats(node, "coefficients").to_vec();
+        let mut coefficients = floats(node, "coefficients").to_vec();
+        let columns = coefficients.len().checked_div(rows).unwrap_or(0);
+        if columns == 0 || columns.checked_mul(rows) != Some(coefficients.len()) {
+            let got = coefficients.len();
+            let reason = format!(
+                "{got} coefficients; expected as many for each of {rows} classes or targets"
+            );
+            return Err(refuse(node, reason));
+        }
         let mut intercepts = floats(node, "intercepts").to_vec();
         if intercepts.is_empty() {
             intercepts = vec![0.0; rows];
         }
-        let columns = coefficients.len() / rows.max(1);
-        if rows == 0 || columns * rows != coefficients.len() || columns == 0 {
-            let reason = format!(
-                "{} coefficients; expected as many for each of {rows} rows",
-                coefficients.len()
-            );
-            return Err(refuse(node, reason));
-        }
         if intercepts.len() != rows {
-            let reason = format!(
-                "{} intercepts; expected one for each of {rows} classes or targets",
-                intercepts.len()
-            );
+            let got = intercepts.len();
+            let reason =
+                format!("{got} intercepts; expected one for each of {rows} classes or targets");
             return Err(refuse(node, reason));
         }
+        let units = units(&mut coefficients, columns);
+        let x = match units {
+            None => x.to_owned(),
+            Some(units) => {
+                let units = self.floats(node, "units", &[columns], units);
+                self.push(node, ("Mul", "alike"), &[x, &units], vec![], None)
+            }
+        };
         let coefficients = self.floats(node, "coefficients", &[rows, columns], coefficients);
         let intercepts = self.floats(node, "intercepts", &[rows], intercepts);
-        let inputs = [x, &coefficients, &intercepts];
+        let inputs = [&*x, &coefficients, &intercepts];
         Ok(self.push(
             node,
             ("Gemm", "sums"),
@@ -255,7 +343,19 @@ impl Rewrite {
         let targets = usize::try_from(targets.map_or(1, |a| a.i));
         let targets = targets.map_err(|_| refuse(node, "a negative number of targets"))?;
         let sums = self.scores(node, targets)?;
-        self.transformed(node, &sums, output(node, 0)?)
+        self.predicted(node, &sums)
+    }
+
+    /// The output of a regressor.
+    fn predicted(&mut self, node: &NodeProto, sums: &str) -> Result<(), ImportError> {
+        // what it would be of one target is not agreed on
+        if PostTransform::of(node)? != PostTransform::None {
+            return Err(refuse(
+                node,
+                "a post_transform of predictions; expected NONE",
+            ));
+        }
+        self.transformed(node, sums, output(node, 0)?)
     }
 
     fn linear_classifier(&mut self, node: &NodeProto) -> Result<(), ImportError> {
@@ -317,6 +417,34 @@ impl Rewrite {
     }
 }
 
+/// Sizes of coefficients that are further apart tell features of different units.
+const UNITS: f32 = 16.0;
+
+/// Powers of two that take the units out of coefficients, so that eight bits are enough for those of every feature; `None` where they are
+/// alike. The products with the features stay what they are.
+fn units(coefficients: &mut [f32], columns: usize) -> Option<Vec<f32>> {
+    let mut sizes = vec![0.0f32; columns];
+    for (i, c) in coefficients.iter().enumerate() {
+        sizes[i % columns] = sizes[i % columns].max(c.abs());
+    }
+    let found = sizes.iter().filter(|s| **s > 0.0);
+    let least = found.fold(f32::MAX, |least, s| least.min(*s));
+    let most = sizes.iter().fold(0.0f32, |most, s| most.max(*s));
+    if most / UNITS <= least || !most.is_finite() {
+        return None;
+    }
+    // the power of two below, by its bits: no library function, so the same everywhere; far from the ends of float32
+    let power = |s: f32| f32::from_bits(s.clamp(1e-18, 1e18).to_bits() & 0x7f80_0000);
+    let units: Vec<f32> = sizes
+        .iter()
+        .map(|s| if *s > 0.0 { power(*s) } else { 1.0 })
+        .collect();
+    for (i, c) in coefficients.iter_mut().enumerate() {
+        *c /= units[i % columns];
+    }
+    Some(units)
+}
+
 /// The labels of a classifier.
 enum Labels {
     Numbers(Vec<i64>),
@@ -336,13 +464,17 @@ impl Labels {
             ([], n) => Self::Texts(n),
             (numbers, _) => Self::Numbers(numbers.to_vec()),
         };
-        match labels.len() {
-            0 | 1 => Err(refuse(
-                node,
-                "fewer than two labels; expected one for each class",
-            )),
-            _ => Ok(labels),
+        if let Self::Numbers(numbers) = &labels
+            && numbers.iter().any(|n| n.unsigned_abs() >= 1 << 24)
+        {
+            let reason = "labels of 2^24 and more; expected smaller ones, such as their positions";
+            return Err(refuse(node, reason));
         }
+        if labels.len() < 2 {
+            let reason = "fewer than two labels; expected one for each class";
+            return Err(refuse(node, reason));
+        }
+        Ok(labels)
     }
 
     fn len(&self) -> usize {

@@ -355,7 +355,7 @@ impl<'a> Plan<'a> {
         if let FloatOp::Lookup { values, .. } = &self.graph.nodes[id].op
             && values
                 .iter()
-                .all(|v| v.fract() == 0.0 && v.abs() <= 32767.0)
+                .all(|v| v.fract() == 0.0 && v.abs() <= MAX_WHOLE as f32)
         {
             // labels are themselves
             return Ok(Encoding::whole(-MAX_WHOLE, MAX_WHOLE));

@@ -2,21 +2,23 @@
 //!
 //! Every inner node is one comparison of a feature with a constant. From the lowest inner nodes up, each chooses the number of the leaf that its left or
 //! its right subtree chose; the roots' choices are rows of a table of leaf weights, which are summed over the trees. Comparisons and choices are
-//! exact on the quantized features: a proof is about the leaves that these reach.
+//! exact on the quantized features, with thresholds rounded to 1/256 of their step: a proof is about the leaves that these reach.
 
 use super::super::ImportError;
 use super::super::quantized::refuse;
-use super::{Labels, PostTransform, Rewrite, floats, input, integer, integers, output, text};
-use std::collections::{BTreeMap, HashMap};
+use super::{Labels, PostTransform, Rewrite, floats, input, integer, integers, text};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use tract_onnx::pb::{AttributeProto, NodeProto, attribute_proto::AttributeType};
 
 /// Most nodes of all trees of an ensemble.
 const MAX_NODES: usize = 1 << 17;
 /// Most comparisons from a root to a leaf.
 const MAX_DEPTH: usize = 256;
+/// Most choices of a row that are carried from a height to the next, over all heights.
+const MAX_CARRIED: usize = 1 << 22;
 /// Operator set of the comparisons and sums that trees become.
 const LEAST_OPERATOR_SET: i64 = 13;
-/// Most weights: leaves times outputs.
+/// Most weights of all ensembles of a model: leaves times outputs.
 const MAX_WEIGHTS: usize = 1 << 22;
 
 /// What stands below a branch.
@@ -45,6 +47,13 @@ struct Forest {
     roots: Vec<Child>,
     /// By (tree, node), the number of the leaf.
     leaves: HashMap<(i64, i64), usize>,
+}
+
+/// Weights by leaf and output, and which of them are listed.
+struct Weights {
+    values: Vec<f32>,
+    listed: Vec<bool>,
+    outputs: usize,
 }
 
 /// The comparison of a branch, and whether its sides are exchanged.
@@ -158,6 +167,22 @@ impl Forest {
             );
             return Err(refuse(node, reason));
         }
+        let (mut known, roots) = (HashSet::new(), parents.iter().filter(|p| **p == 0).count());
+        let first = (0..n).filter(|&i| known.insert(trees[i]));
+        let first: Vec<usize> = first.collect();
+        if roots != first.len() || first.iter().any(|&i| parents[i] > 0) {
+            let reason = format!(
+                "{roots} roots in {} trees; expected the first node of every tree to be its only root",
+                first.len()
+            );
+            return Err(refuse(node, reason));
+        }
+        if let Some(feature) = inner.iter().map(|i: &Inner| i.feature).find(|f| *f < 0) {
+            return Err(refuse(
+                node,
+                format!("the feature {feature}; expected none below 0"),
+            ));
+        }
         let mut forest = Self {
             relation: "LessOrEqual",
             inner,
@@ -243,13 +268,14 @@ impl Forest {
         Ok(())
     }
 
-    /// Weights by leaf and output, from the lists that begin with `kind`.
+    /// Weights by leaf and output, from the lists that begin with `kind`, of which there may be so many.
     fn weights(
         &self,
         node: &NodeProto,
         kind: &str,
         outputs: usize,
-    ) -> Result<Vec<f32>, ImportError> {
+        most: usize,
+    ) -> Result<Weights, ImportError> {
         let list = |name: &str| integers(node, &format!("{kind}_{name}"));
         let [trees, nodes, ids] = ["treeids", "nodeids", "ids"].map(list);
         let values = floats(node, &format!("{kind}_weights"));
@@ -263,16 +289,20 @@ impl Forest {
             return Err(refuse(node, reason));
         }
         let size = self.leaves.len().checked_mul(outputs);
-        let size = size.filter(|size| *size <= MAX_WEIGHTS).ok_or_else(|| {
+        let size = size.filter(|size| *size <= most).ok_or_else(|| {
+            let leaves = self.leaves.len();
             refuse(
                 node,
                 format!(
-                    "{} leaves with {outputs} weights; expected at most {MAX_WEIGHTS} together",
-                    self.leaves.len()
+                    "{leaves} leaves with {outputs} weights; expected at most {MAX_WEIGHTS} in all"
                 ),
             )
         })?;
-        let mut weights = vec![0.0; size];
+        let mut weights = Weights {
+            values: vec![0.0; size],
+            listed: vec![false; size],
+            outputs,
+        };
         for (i, value) in values.iter().enumerate() {
             let leaf = self.leaves.get(&(trees[i], nodes[i]));
             let output = usize::try_from(ids[i]).ok().filter(|o| *o < outputs);
@@ -283,9 +313,32 @@ impl Forest {
                 );
                 return Err(refuse(node, reason));
             };
-            weights[leaf * outputs + output] += value;
+            let at = leaf * outputs + output;
+            if std::mem::replace(&mut weights.listed[at], true) {
+                let reason = format!(
+                    "two weights of node {} of tree {} for output {output}",
+                    nodes[i], trees[i]
+                );
+                return Err(refuse(node, reason));
+            }
+            weights.values[at] = *value;
         }
         Ok(weights)
+    }
+
+    /// Whether every leaf of some tree has a weight for every output: then every output always has a score.
+    fn always_scores(&self, weights: &Weights) -> bool {
+        let mut scored: HashMap<i64, Vec<bool>> = HashMap::new();
+        for ((tree, _), leaf) in &self.leaves {
+            let all = scored
+                .entry(*tree)
+                .or_insert_with(|| vec![true; weights.outputs]);
+            let listed = &weights.listed[leaf * weights.outputs..];
+            all.iter_mut()
+                .zip(listed)
+                .for_each(|(all, listed)| *all &= listed);
+        }
+        (0..weights.outputs).all(|output| scored.values().any(|all| all[output]))
     }
 }
 
@@ -304,34 +357,44 @@ impl Rewrite {
             .filter(|n| *n > 0);
         let targets = targets.ok_or_else(|| refuse(node, "n_targets below 1"))?;
         let forest = Forest::of(node)?;
-        let weights = forest.weights(node, "target", targets)?;
-        let sums = self.sums(node, &forest, weights, targets)?;
-        self.transformed(node, &sums, output(node, 0)?)
+        let weights = forest.weights(node, "target", targets, self.weights_left())?;
+        let ends = [Some(&b"MIN"[..]), Some(b"MAX")];
+        if ends.contains(&text(node, "aggregate_function")) && !weights.listed.iter().all(|l| *l) {
+            return Err(refuse(
+                node,
+                "leaves without a weight for every target; expected one for MIN and MAX",
+            ));
+        }
+        let sums = self.sums(node, &forest, weights)?;
+        self.predicted(node, &sums)
     }
 
     pub(super) fn tree_classifier(&mut self, node: &NodeProto) -> Result<(), ImportError> {
         let labels = Labels::of(node, "classlabels_int64s")?;
         let forest = Forest::of(node)?;
-        let classes = integers(node, "class_ids");
-        let single =
-            labels.len() == 2 && classes.iter().all(|class| Some(class) == classes.first());
-        if !single {
-            let weights = forest.weights(node, "class", labels.len())?;
-            let sums = self.sums(node, &forest, weights, labels.len())?;
+        if labels.len() > 2 {
+            let weights = forest.weights(node, "class", labels.len(), self.weights_left())?;
+            // a class that no leaf scored would not be compared with the others
+            if floats(node, "base_values").is_empty() && !forest.always_scores(&weights) {
+                return Err(refuse(
+                    node,
+                    "a class without base values that not every leaf of some tree scores",
+                ));
+            }
+            let sums = self.sums(node, &forest, weights)?;
             return self.classified(node, &labels, &sums, &sums);
         }
-        // one score s for two classes
-        let weights = forest.weights(node, "class", 2)?;
-        let column = usize::from(classes.first() == Some(&1));
-        let weights: Vec<f32> = weights.iter().skip(column).step_by(2).copied().collect();
-        let shares = weights.iter().all(|w| *w >= 0.0);
-        if shares && PostTransform::of(node)? != PostTransform::None {
+        // one score s for two classes, as class 0 lists it
+        let weights = forest.weights(node, "class", 1, self.weights_left())?;
+        let shares = weights.values.iter().all(|w| *w >= 0.0);
+        let transform = PostTransform::of(node)?;
+        if transform == PostTransform::Softmax || (shares && transform == PostTransform::Logistic) {
             return Err(refuse(
                 node,
-                "a post_transform of one share for two classes; expected NONE, or weights of both classes",
+                "this post_transform of one score for two classes; expected NONE, or LOGISTIC of scores with signs",
             ));
         }
-        let sums = self.sums(node, &forest, weights, 1)?;
+        let sums = self.sums(node, &forest, weights)?;
         // (1 − s, s) where s is a share, else (−s, s)
         let signs = self.floats(node, "signs", &[2], vec![-1.0, 1.0]);
         let mut both = self.push(node, ("Mul", "both"), &[&sums, &signs], vec![], None);
@@ -342,14 +405,20 @@ impl Rewrite {
         self.classified(node, &labels, &both, &both)
     }
 
+    fn weights_left(&self) -> usize {
+        MAX_WEIGHTS.saturating_sub(self.weights)
+    }
+
     /// Base values plus the sum, mean, least or largest of the leaves' weights.
     fn sums(
         &mut self,
         node: &NodeProto,
         forest: &Forest,
-        weights: Vec<f32>,
-        outputs: usize,
+        Weights {
+            values, outputs, ..
+        }: Weights,
     ) -> Result<String, ImportError> {
+        self.weights += values.len();
         let (reduction, axes_are_input) = match text(node, "aggregate_function") {
             None | Some(b"SUM" | b"AVERAGE") => ("ReduceSum", true),
             Some(b"MIN") => ("ReduceMin", self.operator_set >= 18),
@@ -368,7 +437,7 @@ impl Rewrite {
             return Err(refuse(node, reason));
         }
         let leaves = self.leaves(node, forest)?;
-        let table = self.floats(node, "weights", &[forest.leaves.len(), outputs], weights);
+        let table = self.floats(node, "weights", &[forest.leaves.len(), outputs], values);
         let each = self.push(
             node,
             ("Gather", "each"),
@@ -438,8 +507,17 @@ impl Rewrite {
             None,
         );
         let mut chosen = Chosen::default();
-        let mut first = 0i64;
+        let (mut first, mut carried) = (0i64, 0usize);
         for height in &forest.heights {
+            carried += chosen.place.len();
+            if carried > MAX_CARRIED {
+                let reason = format!(
+                    "trees of depth {} with {} branches",
+                    forest.heights.len(),
+                    order.len()
+                );
+                return Err(refuse(node, reason + "; expected fewer or flatter ones"));
+            }
             self.choose(node, forest, &holds, (first, height), &mut chosen);
             first += height.len() as i64;
         }

@@ -56,8 +56,11 @@ const UNITS: f32 = 16.0;
 /// The node that needs an input's digits beyond eight bits: a comparison of features with thresholds, or a scaling of features that have units
 /// of their own, so that the largest of them sets the step of all.
 fn reader_of_digits(graph: &FloatGraph, readers: &[Vec<usize>], id: usize) -> Option<usize> {
-    let mut reached = vec![id];
+    let (mut reached, mut seen) = (vec![id], vec![false; graph.nodes.len()]);
     while let Some(at) = reached.pop() {
+        if std::mem::replace(&mut seen[at], true) {
+            continue;
+        }
         for &reader in &readers[at] {
             // an output has a reader that is no node
             let Some(node) = graph.nodes.get(reader) else {
@@ -76,7 +79,6 @@ fn reader_of_digits(graph: &FloatGraph, readers: &[Vec<usize>], id: usize) -> Op
                         return Some(reader);
                     }
                 }
-                // readers come later, so this ends
                 FloatOp::Layout { .. } | FloatOp::Gather { .. } => reached.push(reader),
                 _ => {}
             }
