@@ -123,7 +123,13 @@ fn pads_that_no_tensor_has_name_the_node_and_the_bound() {
     // the initializer `p`, and six int64 as its raw data
     let start = file.windows(5).position(|w| w == b"B\x01pJ\x30");
     let start = start.unwrap_or_else(|| panic!("no pads")) + 5;
-    for pad in [i64::MIN, -(1 << 62), -(1 << 24) - 1, (1 << 24) + 1, i64::MAX] {
+    for pad in [
+        i64::MIN,
+        -(1 << 62),
+        -(1 << 24) - 1,
+        (1 << 24) + 1,
+        i64::MAX,
+    ] {
         for at in (start..start + 48).step_by(8) {
             let mut file = file.clone();
             file[at..at + 8].copy_from_slice(&pad.to_le_bytes());
