@@ -122,6 +122,32 @@ fn weights_outside_the_file_are_refused() {
 }
 
 #[test]
+fn pads_that_no_tensor_has_name_the_node_and_the_bound() {
+    let file = read("float/pad_wrap.onnx");
+    // the initializer `p`, and six int64 as its raw data
+    let start = file.windows(5).position(|w| w == b"B\x01pJ\x30");
+    let start = start.unwrap_or_else(|| panic!("no pads")) + 5;
+    for pad in [
+        i64::MIN,
+        -(1 << 62),
+        -(1 << 24) - 1,
+        (1 << 24) + 1,
+        i64::MAX,
+    ] {
+        for at in (start..start + 48).step_by(8) {
+            let mut file = file.clone();
+            file[at..at + 8].copy_from_slice(&pad.to_le_bytes());
+            let error = refusal(&file);
+            assert!(matches!(error, ImportError::Parser(_)), "{error}");
+            let message = error.to_string();
+            for word in ["pad_0", &pad.to_string(), "within ±2^24"] {
+                assert!(message.contains(word), "{message}");
+            }
+        }
+    }
+}
+
+#[test]
 fn inconsistent_graphs_are_refused() {
     refuses("missing_input", &["nowhere"]);
     refuses("weights_do_not_fit", &["not consistent"]);

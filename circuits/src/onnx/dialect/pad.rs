@@ -22,6 +22,9 @@ pub(super) fn pad(context: &ParsingContext<'_>, node: &NodeProto) -> Built {
 #[derive(Clone, Debug)]
 struct Wrap;
 
+/// Most elements that a pad adds or takes away: far below where sizes would overflow.
+const MAX_PAD: i64 = 1 << 24;
+
 /// Elements before and after every axis.
 fn pads(pads: &Tensor, rank: usize) -> TractResult<Vec<(i64, i64)>> {
     let pads = pads.cast_to::<i64>()?;
@@ -31,6 +34,10 @@ fn pads(pads: &Tensor, rank: usize) -> TractResult<Vec<(i64, i64)>> {
         pads.len() == 2 * rank,
         "{} pads for {rank} axes",
         pads.len()
+    );
+    ensure!(
+        pads.iter().all(|pad| (-MAX_PAD..=MAX_PAD).contains(pad)),
+        "pads {pads:?}; expected each within ±2^24"
     );
     Ok((0..rank)
         .map(|axis| (pads[axis], pads[axis + rank]))
