@@ -77,37 +77,28 @@ impl Operator for Clip {
     }
 
     fn cases() -> Vec<Case<Self>> {
-        let fact = Fact {
-            shape: vec![4],
-            interval: Interval { lo: -900, hi: 900 },
-            quantization: Some(Quantization {
-                scale: 0.1,
-                zero_point: 0,
-            }),
-        };
-        let runs = |lo: i64, hi: i64| {
-            [
-                [-900, 900, 0, 1],
-                [lo - 1, lo, hi, hi + 1],
-                [lo + 1, hi - 1, -1, 77],
-            ]
-            .map(|run| vec![Tensor::flat(run.to_vec())])
-            .to_vec()
-        };
-        let case = |name, lo: i32, hi: i32| Case {
+        let case = |name, ends: i64, lo: i32, hi: i32, runs: [[i64; 4]; 2]| Case {
             name,
             op: Self { lo, hi },
-            facts: vec![fact.clone()],
-            runs: runs(lo.into(), hi.into()),
+            facts: vec![Fact {
+                shape: vec![4],
+                interval: Interval {
+                    lo: -ends - 1,
+                    hi: ends,
+                },
+                quantization: Some(Quantization {
+                    scale: 0.1,
+                    zero_point: 0,
+                }),
+            }],
+            runs: runs.map(|run| vec![Tensor::flat(run.to_vec())]).to_vec(),
         };
+        let wide = [[-901, 900, 0, -1], [-129, -128, 127, 128]];
+        let narrow = [[-128, 127, 0, -1], [-6, -5, 99, 100]];
         vec![
-            case("to int8", -128, 127),
-            case("bounds that span no power of two", -5, 300),
-            // the upper bound is beyond the input
-            Case {
-                runs: vec![vec![Tensor::flat(vec![-900, 900, 0, -1])]],
-                ..case("rectified", 0, 1023)
-            },
+            case("to int8", 900, -128, 127, wide),
+            case("bounds that span no power of two", 127, -5, 99, narrow),
+            case("rectified", 900, 0, 1023, wide),
         ]
     }
 }

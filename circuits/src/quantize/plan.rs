@@ -281,6 +281,7 @@ impl<'a> Plan<'a> {
                 _ => None,
             },
             precise: self.graph.given.is_some(),
+            finer: self.finer(node),
         })
     }
 

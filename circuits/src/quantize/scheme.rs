@@ -182,6 +182,8 @@ pub struct Site<'a> {
     pub given: Option<&'a Given>,
     /// Whether multipliers need the precision of float32: the scales on both sides are a quantized file's.
     pub precise: bool,
+    /// Bits by which the input was chosen to be finer than int8.
+    pub finer: u32,
 }
 
 impl Site<'_> {
@@ -311,7 +313,8 @@ impl Site<'_> {
 
     /// Scale of every channel's weights: max|w|/127, but large enough that the bias fits 28 bits and that a step of the
     /// accumulator is at least 2^-14 of an output step. Finer weights could not be seen in the output; the floor keeps the
-    /// multiplier of a channel with small or no weights at 2^10 with the usual shift.
+    /// multiplier of a channel with small or no weights at 2^10 with the usual shift. An input that was chosen to be finer leaves the weights
+    /// what they are for int8.
     fn weight_scales(
         &self,
         weights: &[f32],
@@ -322,7 +325,8 @@ impl Site<'_> {
             return Ok(scales);
         }
         let x = self.input(0)?.scale;
-        let least = self.target()?.clamped.quantization.scale / x / f64::from(1u32 << 14);
+        let unit = (1u64 << (14 + self.finer)) as f64;
+        let least = self.target()?.clamped.quantization.scale / x / unit;
         let scale = |(row, &bias): (&[f32], &f32)| {
             let largest = row
                 .iter()
@@ -694,6 +698,7 @@ mod tests {
             target: Some(&target),
             given: None,
             precise: false,
+            finer: 0,
         };
         let made = site.requantization().expect("representable");
         assert_eq!(made.shift, 24);
@@ -734,6 +739,7 @@ mod tests {
                 target: Some(&target),
                 given: None,
                 precise: false,
+                finer: 0,
             }
             .requantization()
             .map(|r| r.shift)
