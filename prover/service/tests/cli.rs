@@ -559,6 +559,68 @@ fn bad_models_are_refused_and_leave_nothing() {
 }
 
 #[test]
+fn precisions_are_chosen_by_name_recorded_and_refused_by_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let to = folder.path().join("bundle");
+    let chosen = |precisions: &[&str]| {
+        let mut command = compile(&model("digits-mlp.onnx"), &to);
+        for precision in precisions {
+            command.args(["--precision", precision]);
+        }
+        command
+    };
+    for (precisions, code, words) in [
+        (&["n2"][..], 2, "expected NODE=int8 or NODE=int16, got `n2`"),
+        (
+            &["=int8"],
+            2,
+            "expected NODE=int8 or NODE=int16, got `=int8`",
+        ),
+        (
+            &["n2=int4"],
+            2,
+            "expected the precision int8 or int16, got `int4`",
+        ),
+        (&["n2=int8", "n2=int16"], 2, "--precision names `n2` twice"),
+        (&["n22=int16"], 1, "the nearest is `n2`"),
+        (&["a=b=int16"], 1, "precision of `a=b`"),
+        (&["n1=int16"], 1, "choose the precision of `n2`"),
+    ] {
+        fails(&mut chosen(precisions), code, words);
+        assert!(!to.exists(), "{precisions:?} left a bundle");
+    }
+
+    let usual = passes(&mut chosen(&[]));
+    let manifest = || fs::read_to_string(to.join("manifest.json")).unwrap();
+    assert!(!manifest().contains("precisions"), "none is not written");
+    let wide = passes(chosen(&["n2=int16", "n3=int8"]).arg("--force"));
+    assert_ne!(usual["model_id"], wide["model_id"]);
+    let settings: serde_json::Value = serde_json::from_str(&manifest()).unwrap();
+    let recorded = serde_json::json!({"n2": "int16", "n3": "int8"});
+    assert_eq!(settings["settings"]["precisions"], recorded);
+    let layers = wide["report"]["layers"].as_array().unwrap();
+    let relu = layers.iter().find(|layer| layer["name"] == "n2").unwrap();
+    let integers = serde_json::json!({"least": 0, "largest": 32767, "reason": "chosen"});
+    assert_eq!(relu["integers"], integers);
+
+    let shown = chosen(&["n2=int16"]).arg("--force").output().unwrap();
+    let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
+    assert!(
+        shown.contains("n2: int16") && shown.contains("chosen"),
+        "{shown}"
+    );
+    let page = folder.path().join("report.html");
+    passes(zkinfer().arg("report").arg(&to).arg("-o").arg(&page));
+    let page = fs::read_to_string(page).unwrap();
+    assert!(page.contains("n2: int16") && page.contains("int16: chosen"));
+    // a key, a proof and its verification
+    passes(zkinfer().arg("setup").arg(&to));
+    let proof = folder.path().join("proof.json");
+    passes(&mut prove(&to, &proof));
+    passes(&mut verify(&to, &proof));
+}
+
+#[test]
 fn bad_inputs_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let input = folder.path().join("input.json");

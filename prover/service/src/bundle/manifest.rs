@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use zkinfer_circuits::Precisions;
 use zkinfer_verifier::{Role, StatementLayout, Visibility};
 
 /// What may be chosen when a model is compiled.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CompileSettings {
     /// Whether the statement shows the input.
@@ -18,6 +19,9 @@ pub struct CompileSettings {
     /// How many inferences one proof is about.
     #[serde(default = "one", skip_serializing_if = "is_one")]
     pub batch: u32,
+    /// The precisions that are not left to the quantizer.
+    #[serde(default, skip_serializing_if = "Precisions::is_empty")]
+    pub precisions: Precisions,
 }
 
 fn shown() -> Shown {
@@ -38,6 +42,7 @@ impl Default for CompileSettings {
             input: Shown::Public,
             output: Shown::Public,
             batch: one(),
+            precisions: Precisions::default(),
         }
     }
 }

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::{
     CliError, Endpoint, Out,
     client::{Client, call, circuit_json, circuit_state_name, message, refused},
-    compile::{System, batch_range},
+    compile::{PrecisionArgs, System, batch_range},
     output::{bytes, row, table},
     progress::Bar,
 };
@@ -55,6 +55,8 @@ pub(crate) struct CreateArgs {
     /// Inferences that one proof is about.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = batch_range())]
     batch: u32,
+    #[command(flatten)]
+    precision: PrecisionArgs,
     /// Wait until the circuit is ready.
     #[arg(long)]
     wait: bool,
@@ -97,6 +99,7 @@ async fn create(args: CreateArgs, out: Out) -> Result<(), CliError> {
         input: args.input,
         output: args.output,
         batch: args.batch,
+        precisions: args.precision.chosen()?,
     };
     let settings = serde_json::to_vec(&settings).map_err(CliError::failed)?;
     let settings = client.upload(settings, ArtifactKind::Settings).await?;

@@ -89,7 +89,7 @@ pub(crate) fn report(args: &ReportArgs, out: Out) -> Result<(), CliError> {
         identity: identity(args, &bundle)?,
         claim: claim(&bundle, &quote),
         cost: cost(&quote, &program),
-        tensors: facts_of(&model),
+        tensors: facts_of(&model, &calibration),
         outputs: outputs(&model),
         calibration,
         profile,
@@ -183,6 +183,9 @@ fn identity(args: &ReportArgs, bundle: &Bundle) -> Result<Vec<(String, String)>,
         row("compiled by", format!("zkinfer {}", manifest.zkinfer)),
         row("inferences per proof", manifest.settings.batch),
     ];
+    for (node, precision) in manifest.settings.precisions.iter() {
+        rows.push(row("precision chosen", format!("{node}: {precision}")));
+    }
     match &manifest.keys {
         Some(keys) => {
             rows.push(row("keys", &keys.setup));

@@ -252,6 +252,7 @@ pub(super) fn compile(
         input: settings.input.into(),
         output: settings.output.into(),
         batch: settings.batch,
+        precisions: settings.precisions.clone(),
     };
     let compiled =
         zkinfer_circuits::compile(model, &calibration, &wanted, &mut |_, done, total| {
