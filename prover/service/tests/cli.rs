@@ -569,8 +569,8 @@ fn precisions_are_chosen_by_name_recorded_and_refused_by_name() {
         }
         command
     };
-    for (precisions, code, words) in [
-        (&["n2"][..], 2, "expected NODE=int8 or NODE=int16, got `n2`"),
+    let refused: [(&[&str], i32, &str); 7] = [
+        (&["n2"], 2, "expected NODE=int8 or NODE=int16, got `n2`"),
         (
             &["=int8"],
             2,
@@ -585,7 +585,8 @@ fn precisions_are_chosen_by_name_recorded_and_refused_by_name() {
         (&["n22=int16"], 1, "the nearest is `n2`"),
         (&["a=b=int16"], 1, "precision of `a=b`"),
         (&["n1=int16"], 1, "choose the precision of `n2`"),
-    ] {
+    ];
+    for (precisions, code, words) in refused {
         fails(&mut chosen(precisions), code, words);
         assert!(!to.exists(), "{precisions:?} left a bundle");
     }

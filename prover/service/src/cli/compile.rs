@@ -148,7 +148,7 @@ fn precision(text: &str) -> Result<(String, Precision), String> {
         .rsplit_once('=')
         .filter(|(node, _)| !node.is_empty())
         .ok_or_else(|| format!("expected NODE=int8 or NODE=int16, got `{text}`"))?;
-    let precision: Precision = precision.parse().map_err(|e| format!("{e}"))?;
+    let precision = precision.parse::<Precision>().map_err(|e| e.to_string())?;
     Ok((node.to_owned(), precision))
 }
 
