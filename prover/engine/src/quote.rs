@@ -13,7 +13,7 @@ use std::sync::Arc;
 use zkinfer_circuits::arithmetization::LowerError;
 use zkinfer_circuits::arithmetization::halo2::Halo2Cost;
 use zkinfer_circuits::arithmetization::r1cs::Cost;
-use zkinfer_circuits::constraint::{Instr, LinearMap, Program, TensorDecl, TensorId};
+use zkinfer_circuits::constraint::{Instr, Program, TensorDecl, TensorId};
 use zkinfer_params::keys::{PAGE_BYTES, SectionKind};
 use zkinfer_verifier::ProofSystem;
 
@@ -284,7 +284,7 @@ struct ProgramSize {
     bytes: u64,
     /// Elements of all tensors.
     elements: usize,
-    /// Terms of its linear maps.
+    /// Terms of its linear maps and products of its contractions.
     terms: usize,
     /// Words of the statement.
     words: usize,
@@ -292,23 +292,26 @@ struct ProgramSize {
 
 impl ProgramSize {
     fn of(program: &Program) -> Self {
-        let len = |x: &TensorId| program.tensors()[x.index()].len();
-        let terms = program.steps().iter().map(|step| match &step.instr {
-            Instr::Linear { map, x, .. } => match &**map {
-                LinearMap::Dense { n_out, .. } => len(x).saturating_mul(*n_out),
-                LinearMap::Conv { geometry, weights } => {
-                    geometry.output_len() / geometry.channels_out.max(1) * weights.len()
+        let len = |x: TensorId| program.tensors()[x.index()].len();
+        let mut terms = 0usize;
+        for step in program.steps() {
+            match (&step.instr, step.y) {
+                (Instr::Linear { map, .. }, Some(y)) => {
+                    (0..len(y)).for_each(|out| map.row(out, |_, _| terms += 1));
                 }
-                LinearMap::Gather { index } => index.len(),
-                LinearMap::Scale { .. } => len(x),
-            },
-            Instr::Contract { dims, .. } => dims.iter().map(|d| *d as usize).product(),
-            _ => 0,
-        });
+                (Instr::Contract { dims, .. }, _) => {
+                    let products = dims
+                        .iter()
+                        .fold(1usize, |n, d| n.saturating_mul(*d as usize));
+                    terms = terms.saturating_add(products);
+                }
+                _ => {}
+            }
+        }
         Self {
             bytes: program.encode().len() as u64,
             elements: program.tensors().iter().map(TensorDecl::len).sum(),
-            terms: terms.fold(0, usize::saturating_add),
+            terms,
             words: program.layout().n_words(),
         }
     }
