@@ -18,6 +18,7 @@ mod node_admin;
 mod ops;
 mod output;
 mod params;
+mod processor;
 mod progress;
 mod prove;
 mod quote;
@@ -56,7 +57,7 @@ enum Verb {
     /// Quantize an ONNX model and write a bundle.
     Compile(compile::CompileArgs),
     /// What a bundle's keys and proofs will cost, before any key is made, beside the other proof systems.
-    Quote(compile::BundleArg),
+    Quote(quote::QuoteArgs),
     /// Write one HTML page about a bundle: its graph, what each layer costs and how far it is from the float model, histograms, accuracy.
     Report(report::ReportArgs),
     /// Make the keys of a bundle: development keys, or with --srs keys from a ceremony's powers of τ.

@@ -336,13 +336,24 @@ fn reference_strings_come_in_checked_and_make_keys_that_say_where_they_come_from
     list(0);
     let bundle = at("bundle");
     passes(compile(&model("digits-mlp.onnx"), &bundle).args(["--system", "halo2-kzg"]));
-    let quoted = passes(zkinfer().arg("quote").arg(&bundle));
+    let quoted = passes(zkinfer().arg("quote").arg(&bundle).arg("--no-calibration"));
     let k = quoted["domain"].as_u64().unwrap().ilog2();
+    assert_eq!(quoted["rates"]["calibrated"], false);
+    let limbs = |at: usize| quoted["systems"][at]["limb_bits"].as_u64();
+    assert_eq!(limbs(0), None, "groth16 has bits");
+    assert!(limbs(1).is_some() && limbs(2).is_some());
     assert_eq!(quoted["systems"].as_array().unwrap().len(), 3);
     assert!(quoted["recommended"]["reason"].as_str().unwrap().len() > 40);
     let text = zkinfer().arg("quote").arg(&bundle).output().unwrap();
     let text = String::from_utf8(text.stdout).unwrap();
-    for word in ["halo2-kzg *", "ultragroth", "universal", "recommended: "] {
+    for word in [
+        "halo2-kzg *",
+        "ultragroth",
+        "universal",
+        "recommended: ",
+        "measured here on",
+        "limbs of",
+    ] {
         assert!(text.contains(word), "{text}");
     }
 

@@ -175,12 +175,6 @@ impl CompileLimits {
 }
 
 #[derive(Debug, clap::Args)]
-pub(crate) struct BundleArg {
-    /// The bundle folder.
-    pub(crate) bundle: PathBuf,
-}
-
-#[derive(Debug, clap::Args)]
 pub(crate) struct SetupArgs {
     /// The bundle folder.
     bundle: PathBuf,
