@@ -225,6 +225,12 @@ fn exports_of_pytorch_give_the_bytes_of_onnxruntime() -> Result<(), Error> {
     check("torch", |_| true)
 }
 
+#[test]
+#[ignore = "open: fake-quantized exports, a mean by quantize_pt2e and the activations differ or are refused"]
+fn open_exports_of_pytorch_give_the_bytes_of_onnxruntime() -> Result<(), Error> {
+    check("torch_open", |_| true)
+}
+
 /// The refusal of `quantized/bad/NAME.onnx`.
 fn refusal(name: &str) -> Result<CompileError, Error> {
     let bytes = read(&format!("quantized/bad/{name}.onnx"))?;

@@ -220,6 +220,8 @@ MODELS = [
 
 # its last layer stays real: the file gives the output no quantization
 REAL_OUTPUT = ["mlp.pt2e-x86"]
+# `torch_open.txt` lists what is not yet imported, or differs in more than a thousandth of the bytes
+OPEN = ["mlp.qat", "lenet.qat", "residual.qat", "residual.pt2e", "activations"]
 
 
 def export(m, x, opset):
@@ -267,7 +269,9 @@ def main():
             print(name, got.shape, len(np.unique(got)), "values", (OUT / f"{name}.onnx").stat().st_size, "bytes", flush=True)
         except Exception as e:
             print(name, "FAILED", type(e).__name__, str(e)[:600], flush=True)
-    (OUT.parent / "torch.txt").write_text("".join(index))
+    is_open = lambda line: any(line.startswith(f"torch/{name}") for name in OPEN)
+    (OUT.parent / "torch.txt").write_text("".join(v for v in index if not is_open(v)))
+    (OUT.parent / "torch_open.txt").write_text("".join(v for v in index if is_open(v)))
 
 
 if __name__ == "__main__":
