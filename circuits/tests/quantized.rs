@@ -322,7 +322,7 @@ fn an_output_that_the_file_leaves_real_needs_samples() -> Result<(), Error> {
     let refused = compile(&bytes, &none, &Settings::default(), &mut |_, _, _| {});
     let message = refused.err().ok_or("accepted")?.to_string();
     assert!(
-        message.contains("linear_2") && message.contains("expected a QuantizeLinear behind it"),
+        message.contains("node_Gemm_28") && message.contains("expected a QuantizeLinear behind it"),
         "{message}"
     );
     Ok(())
