@@ -3,9 +3,11 @@
 //! * An integer operator (QLinearConv, QGemm, …) becomes its float operator on dequantized tensors, followed by a mark.
 //! * DequantizeLinear of a constant becomes a constant of the real products; its scales and integers are remembered by the
 //!   node that reads it ([`Given`]), and planning takes them back.
+//! * Clip of integers becomes a second mark, with a narrower range.
 //! * QuantizeLinear of an activation becomes a [`mark`](mark::Mark): rounding, saturation and the scale that planning must use.
 //!   DequantizeLinear of its result is the identity: every tensor of the rewritten graph holds real numbers.
 
+mod computed;
 mod constant;
 pub(super) mod mark;
 mod operators;
@@ -121,6 +123,8 @@ struct Rewrite {
     /// Real constants that were made from integers.
     real: HashMap<String, Integers>,
     initializers: Vec<TensorProto>,
+    /// Elements of the constants that were computed.
+    computed: usize,
     nodes: Vec<NodeProto>,
     given: BTreeMap<String, Given>,
 }
@@ -166,6 +170,7 @@ impl Rewrite {
             ("" | MICROSOFT, "QuantizeLinear") => self.quantize_linear(node),
             ("" | MICROSOFT, "DequantizeLinear") => self.dequantize_linear(node),
             (domain, op) if listed::is_quantized(domain, op) => self.integer_operator(node),
+            ("", "Clip") if self.reads_integers(&node) => self.clip(node),
             _ => self.float_operator(node),
         }
     }
@@ -245,7 +250,7 @@ impl Rewrite {
             name.to_owned()
         };
         match self.integers.get(name) {
-            Some(made) if *made == scheme => Ok(reads),
+            Some(made) if made.is_read_as(&scheme) => Ok(reads),
             Some(made) => Err(refuse(
                 node,
                 format!(
@@ -310,6 +315,10 @@ impl Rewrite {
             self.keep_scale(&mut node, data, scheme)?;
         } else {
             self.remember_constants(&node)?;
+            self.follow_constant(&node);
+            if standard(&node.domain).is_empty() {
+                self.compute(&node);
+            }
         }
         self.nodes.push(node);
         Ok(())
@@ -324,6 +333,14 @@ impl Rewrite {
         // the outputs of ConvInteger and MatMulInteger are cast before they are scaled
         let to = attribute(node, "to");
         let cast = node.op_type == "Cast" && to == Some(DataType::Float as i64);
+        // PyTorch casts integers to the type they have
+        let type_of = |t: i64| DataType::try_from(i32::try_from(t).ok()?).ok();
+        let ends = to.and_then(type_of).and_then(constant::range);
+        let fits = ends.is_some_and(|(lo, hi)| lo <= scheme.lo && scheme.hi <= hi);
+        if node.op_type == "Cast" && fits {
+            node.op_type = "Identity".to_owned();
+            node.attribute.clear();
+        }
         if !(KEEP_SCALE.contains(&node.op_type.as_str()) || cast && scheme == Scheme::UNIT) {
             return Err(refuse(
                 node,
@@ -367,6 +384,28 @@ impl Rewrite {
         self.remember(node, given)
     }
 
+    /// Weights that are moved before a layer reads them keep their scales.
+    fn follow_constant(&mut self, node: &NodeProto) {
+        let moved = [
+            "Flatten",
+            "Identity",
+            "Reshape",
+            "Squeeze",
+            "Transpose",
+            "Unsqueeze",
+        ];
+        let made = node.input.first().and_then(|x| self.real.get(x)).cloned();
+        if let (Some(mut made), Some(output)) = (made, node.output.first())
+            && moved.contains(&node.op_type.as_str())
+        {
+            if node.op_type == "Transpose" {
+                // only a bias is read again as integers, and it has one dimension
+                made.values.clear();
+            }
+            self.real.insert(output.clone(), made);
+        }
+    }
+
     fn remember(&mut self, node: &NodeProto, given: Given) -> Result<(), ImportError> {
         match self.given.insert(node_name(node), given) {
             None => Ok(()),
@@ -379,6 +418,12 @@ impl Rewrite {
 }
 
 impl Scheme {
+    /// Whether integers made with this scheme stand for the same numbers in another.
+    fn is_read_as(&self, other: &Self) -> bool {
+        let inside = other.lo <= self.lo && self.hi <= other.hi;
+        self.scale == other.scale && self.zero_point == other.zero_point && inside
+    }
+
     /// Integers that stand for themselves.
     const UNIT: Self = Self {
         scale: 1.0,

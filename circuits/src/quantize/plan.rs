@@ -168,6 +168,8 @@ const MAX_WHOLE: i32 = 1 << 24;
 const MAX_WHOLE_KEYS: u64 = 1 << 16;
 /// Widest interval of another tensor that a table is made for without requantizing it first.
 const MAX_KEYS: u64 = 1 << 9;
+/// Widest interval of sums whose means a table rounds as the file's runtime does.
+const MAX_MEAN_KEYS: u64 = 1 << 14;
 
 impl<'a> Plan<'a> {
     fn settle(&mut self, id: usize, tensor: usize) {
@@ -572,16 +574,22 @@ impl<'a> Plan<'a> {
             i32::try_from(fact.interval.lo),
             i32::try_from(fact.interval.hi),
         );
+        let global = self.global_mean(node.inputs[0], &encoding)?;
+        let usual = MAX_KEYS + 2 * fact.len() as u64;
         if let (Ok(first), Ok(last)) = ends
-            && fact.interval.width() <= MAX_KEYS + 2 * fact.len() as u64
+            && fact.interval.width() <= usual.max(MAX_MEAN_KEYS)
+            && (fact.interval.width() <= usual
+                || global.is_some_and(|ratio| given::has_tie(first..=last, ratio)))
         {
             let mean = matches!(graph.nodes[node.inputs[0]].op, FloatOp::SumPool { .. });
-            let nearest = if mean {
-                given::nearest_mean
-            } else {
-                given::nearest
+            let value = |q: i32| {
+                let real = quantization.dequantize(q.into());
+                match global {
+                    Some(ratio) => given::nearest_global_mean(&encoding, q, ratio),
+                    None if mean => given::nearest_mean(&encoding, real),
+                    None => given::nearest(&encoding, real),
+                }
             };
-            let value = |q: i32| nearest(&encoding, quantization.dequantize(q.into()));
             let table = Table {
                 lo: first,
                 values: (first..=last).map(value).collect(),
@@ -596,6 +604,27 @@ impl<'a> Plan<'a> {
             activation: None,
         };
         self.requantize_as_it_is(id, tensor, &target, id)
+    }
+
+    /// Of a node that is the mean of whole channels, the float32 that onnxruntime multiplies the sum by.
+    fn global_mean(&self, id: usize, encoding: &Encoding) -> Result<Option<f32>, QuantizeError> {
+        let node = &self.graph.nodes[id];
+        let (
+            FloatOp::SumPool {
+                geometry, divisors, ..
+            },
+            Some(&x),
+        ) = (&node.op, node.inputs.first())
+        else {
+            return Ok(None);
+        };
+        let n = geometry.height * geometry.width;
+        let (_, sum) = self.known(node, self.tensor(id)?)?;
+        let (_, x) = self.known(node, self.tensor(x)?)?;
+        let whole = geometry.kernel == [geometry.height, geometry.width] && divisors == &[1];
+        let mean = (sum.scale * n as f64 / x.scale - 1.0).abs() < 1e-9 && sum.zero_point == 0;
+        let ratio = given::global_ratio(x.scale, n, encoding);
+        Ok((whole && mean && ratio.is_finite()).then_some(ratio))
     }
 
     /// `tensor` computes node `id` exactly: narrow it to what its calibration allows, unless it may stay as it is.
