@@ -334,7 +334,7 @@ fn other_splits_change_no_word() {
         .unwrap();
         let program = b.finish().unwrap();
         let program = Arc::new(Program::decode(&program.encode()).unwrap());
-        let values = inputs(Dtype::Int16, 1, n as usize).swap_remove(1);
+        let values = inputs(Dtype::Int16, 1, n).swap_remove(1);
         let solved = solve(&program, &[values.clone(), values.clone(), values]).unwrap();
         let claimed = statement(&program, &solved);
         for form in FORMS {
@@ -352,7 +352,7 @@ fn other_splits_change_no_word() {
         let circuit = Halo2Circuit::lower(&program).unwrap();
         let forger = Halo2Forger::new(&circuit, &solved);
         forger.check_honest().unwrap();
-        for i in 0..n as usize {
+        for i in 0..n {
             for by in [1, -1, 256, -256] {
                 let lie = forger.input_lie(2, i, by);
                 assert!(

@@ -128,6 +128,10 @@ impl Translation<'_> {
         for operand in operands {
             self.fixed(node, operand, "a size, scale or region")?;
         }
+        if shape.iter().product::<usize>() >= MAX_NUMBERED {
+            let reason = format!("an image of {shape:?}; expected fewer than 2^24 elements");
+            return Err(self.unsupported(node, reason));
+        }
         let sampler = Sampler {
             node,
             operands,

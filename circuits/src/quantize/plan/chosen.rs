@@ -32,11 +32,13 @@ impl Plan<'_> {
             if self.chosen(id) == Some(Precision::Int16) {
                 return 8;
             }
-            let keeps = match self.graph.nodes[id].op {
-                FloatOp::Layout { .. } | FloatOp::MaxPool { .. } => true,
-                FloatOp::SumPool { .. } | FloatOp::Gather { .. } => true,
-                _ => false,
-            };
+            let keeps = matches!(
+                self.graph.nodes[id].op,
+                FloatOp::Layout { .. }
+                    | FloatOp::MaxPool { .. }
+                    | FloatOp::SumPool { .. }
+                    | FloatOp::Gather { .. }
+            );
             read = self.graph.nodes[id].inputs.first().copied();
             read = read.filter(|_| keeps);
         }
