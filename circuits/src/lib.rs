@@ -15,20 +15,25 @@ pub mod testing;
 
 pub use constraint::Program;
 pub use model::Model;
-pub use quantize::{Calibration, Report};
+pub use quantize::{Calibration, Precision, Precisions, Report};
 
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use zkinfer_verifier::Visibility;
 
 /// What the caller chooses about a compilation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Settings {
     /// Whether the statement shows the model's inputs. A private input proves little: nothing outside the proof is tied to it.
     pub input: Visibility,
     /// Whether the statement shows the model's outputs.
     pub output: Visibility,
+    /// Of inputs and outputs by name, where they differ from the two above.
+    pub visibilities: BTreeMap<String, Visibility>,
     /// How many inferences one proof is about.
     pub batch: u32,
+    /// The precisions that are not left to the quantizer.
+    pub precisions: Precisions,
 }
 
 impl Default for Settings {
@@ -36,7 +41,9 @@ impl Default for Settings {
         Self {
             input: Visibility::Public,
             output: Visibility::Public,
+            visibilities: BTreeMap::new(),
             batch: 1,
+            precisions: Precisions::default(),
         }
     }
 }
@@ -95,8 +102,10 @@ pub fn compile(
     let visibilities = model::Visibilities {
         input: settings.input,
         output: settings.output,
+        tensors: settings.visibilities.clone(),
     };
-    let quantized = quantize::quantize(&graph, &ranges, visibilities)?;
+    let precisions = &settings.precisions;
+    let quantized = quantize::quantize_with(&graph, &ranges, visibilities, precisions)?;
     progress("report", 3, STEPS);
     let report = quantize::report(&graph, &ranges, &quantized, &samples)?;
     progress("synthesize", 4, STEPS);

@@ -16,15 +16,30 @@ pub use eval::{EvalError, QuantizeInputError};
 use crate::ops::Op;
 use crate::tensor::{Fact, Quantization};
 use serde::{Deserialize, Serialize};
-use zkinfer_verifier::{Dtype, Visibility};
+use std::collections::BTreeMap;
+use zkinfer_verifier::{Dtype, Role, Visibility};
 
 /// Whether the statement shows the inputs and the outputs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Visibilities {
-    /// Of every input.
+    /// Of every input that is not named.
     pub input: Visibility,
-    /// Of every output.
+    /// Of every output that is not named.
     pub output: Visibility,
+    /// Of inputs and outputs by name.
+    pub tensors: BTreeMap<String, Visibility>,
+}
+
+impl Visibilities {
+    /// Of a tensor.
+    #[must_use]
+    pub fn of(&self, role: Role, name: &str) -> Visibility {
+        let usual = match role {
+            Role::Input => self.input,
+            Role::Output => self.output,
+        };
+        self.tensors.get(name).copied().unwrap_or(usual)
+    }
 }
 
 impl Default for Visibilities {
@@ -32,6 +47,7 @@ impl Default for Visibilities {
         Self {
             input: Visibility::Public,
             output: Visibility::Public,
+            tensors: BTreeMap::new(),
         }
     }
 }
@@ -96,8 +112,8 @@ impl Model {
     }
 
     /// Whether inputs and outputs are shown in the statement.
-    pub fn visibilities(&self) -> Visibilities {
-        self.visibilities
+    pub fn visibilities(&self) -> &Visibilities {
+        &self.visibilities
     }
 
     /// Shape, proved interval and quantization of every tensor.

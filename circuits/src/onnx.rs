@@ -1,7 +1,7 @@
 //! ONNX file → float graph.
 //!
 //! `proto` reads the bytes and refuses what must not reach the parser's later stages; `quantized` turns a graph that is already
-//! quantized into real operators between quantization marks; `translate` maps the typed, decluttered
+//! quantized into real operators between quantization marks; `tabular` spells scikit-learn's operators in ONNX's own; `translate` maps the typed, decluttered
 //! graph of tract to the operators of [`graph`]; `fold` rewrites that graph so that fewer tensors need requantization.
 
 mod collapse;
@@ -10,16 +10,18 @@ mod expression;
 mod fold;
 mod function;
 pub mod graph;
+pub mod operators;
 mod proto;
 mod quantized;
+mod tabular;
 mod translate;
 
 pub use expression::{Binary, Expression, ExpressionError};
 pub use function::Function;
 pub(crate) use function::exp_of_fraction;
 pub use graph::{FloatGraph, FloatNode, FloatOp, Relation};
-pub use proto::{MAX_MODEL_BYTES, SUPPORTED};
-pub use quantized::{Given, QUANTIZED};
+pub use proto::MAX_MODEL_BYTES;
+pub use quantized::Given;
 
 /// Why a file is not a model that can be compiled.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -125,12 +127,16 @@ pub enum ImportError {
         value: f64,
     },
     /// An operator outside the list.
-    #[error("node `{node}`: operator {op} is not supported; supported are {}", SUPPORTED.join(", "))]
+    #[error(
+        "node `{node}`: operator {op} is not supported; {instead}; `zkinfer ops` lists what is supported"
+    )]
     UnsupportedOperator {
         /// ONNX node name.
         node: String,
         /// Operator, with its domain unless that is ONNX's own.
         op: String,
+        /// What a model can have in its place.
+        instead: String,
     },
     /// A supported operator used in a way that is not.
     #[error("node `{node}`: {op}: {reason}")]

@@ -8,6 +8,7 @@
 
 mod add;
 mod arg_extremum;
+mod clip;
 mod compare;
 mod contract;
 mod conv;
@@ -29,6 +30,7 @@ mod top_k;
 
 pub use add::Add;
 pub use arg_extremum::ArgExtremum;
+pub use clip::Clip;
 pub use compare::Compare;
 pub use contract::Contract;
 pub use conv::Conv;
@@ -352,4 +354,6 @@ operators!(
     SumPool,
     Table,
     TopK,
+    // at the end: the bytes of a model have the number of an operator in this list
+    Clip,
 );

@@ -9,12 +9,14 @@ mod given;
 pub mod input;
 mod npy;
 mod plan;
+mod precision;
 pub mod profile;
 mod report;
 mod scheme;
 
 pub use calibrate::{Calibration, CalibrationError, Range, ranges};
 pub use input::{InputError, InputFile};
-pub use plan::{QuantizeError, Quantized, quantize};
+pub use plan::{QuantizeError, Quantized, quantize, quantize_with};
+pub use precision::{Integers, Precision, PrecisionError, Precisions, Reason};
 pub use report::{LayerReport, OutputReport, Report, report};
 pub use scheme::{SchemeError, Site, Target};

@@ -84,13 +84,19 @@ fn damaged_files_never_panic() {
 fn sizes_that_are_only_claimed_are_refused() {
     refuses("claims_1_gb", &["`w`", "1073741824", "48"]);
     refuses("huge_input", &["`x`", "elements"]);
+    // found by fuzzing: 187 bytes that took seconds and gigabytes
+    refuses("resize_large", &["Resize", "fewer than 2^24 elements"]);
 }
 
 #[test]
 fn unsupported_operators_name_the_node_and_the_list() {
     refuses(
         "unsupported_op",
-        &["bitshift_0", "BitShift", "supported are Abs"],
+        &[
+            "bitshift_0",
+            "BitShift",
+            "in its place: Mul or Div by a power of two",
+        ],
     );
     refuses("unsupported_domain", &["relu_0", "com.example.Relu"]);
     refuses(
@@ -115,6 +121,32 @@ fn weights_that_are_not_finite_name_the_tensor() {
 #[test]
 fn weights_outside_the_file_are_refused() {
     refuses("external_data", &["`w`", "another file"]);
+}
+
+#[test]
+fn pads_that_no_tensor_has_name_the_node_and_the_bound() {
+    let file = read("float/pad_wrap.onnx");
+    // the initializer `p`, and six int64 as its raw data
+    let start = file.windows(5).position(|w| w == b"B\x01pJ\x30");
+    let start = start.unwrap_or_else(|| panic!("no pads")) + 5;
+    for pad in [
+        i64::MIN,
+        -(1 << 62),
+        -(1 << 24) - 1,
+        (1 << 24) + 1,
+        i64::MAX,
+    ] {
+        for at in (start..start + 48).step_by(8) {
+            let mut file = file.clone();
+            file[at..at + 8].copy_from_slice(&pad.to_le_bytes());
+            let error = refusal(&file);
+            assert!(matches!(error, ImportError::Parser(_)), "{error}");
+            let message = error.to_string();
+            for word in ["pad_0", &pad.to_string(), "within ±2^24"] {
+                assert!(message.contains(word), "{message}");
+            }
+        }
+    }
 }
 
 #[test]

@@ -62,7 +62,7 @@ fn env(name: &str, default: u64) -> u64 {
 fn seeds() -> Vec<(String, Vec<u8>)> {
     let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/models");
     let mut all = vec![];
-    for folder in ["ops", "bad", "."] {
+    for folder in ["ops", "bad", "tabular", "."] {
         for entry in std::fs::read_dir(models.join(folder)).unwrap() {
             let path = entry.unwrap().path();
             let bytes = std::fs::read(&path).unwrap_or_default();
@@ -164,8 +164,8 @@ fn mutate_value(value: &mut Value, names: &[Vec<u8>], rng: &mut StdRng) {
 /// Changes one to three fields somewhere in the tree: drops, repeats, exchanges, or gives another value.
 fn mutate_tree(model: &mut Vec<Field>, rng: &mut StdRng) {
     let (mut lists, mut names) = (0usize, vec![b"".to_vec(), b"nowhere".to_vec()]);
-    for op in onnx::SUPPORTED {
-        names.push(op.as_bytes().to_vec());
+    for op in onnx::operators::OPERATORS {
+        names.push(op.name.as_bytes().to_vec());
     }
     each_list(Kind::Model, model, &mut |_, fields| {
         lists += 1;

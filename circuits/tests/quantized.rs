@@ -1,6 +1,6 @@
 //! Quantized files as they come: the integers of the model against those of onnxruntime, file by file.
 //!
-//! `tests/models/make_quantized.py` writes the files. Every differing byte is counted with its cause: an exact tie, where
+//! `tests/models/make_quantized.py` writes the files, `make_quantized_torch.py` those that PyTorch exports. Every differing byte is counted with its cause: an exact tie, where
 //! onnxruntime rounds to even and its float32 arithmetic may fall to either side; float32 arithmetic close to a tie; or one of these
 //! in an earlier layer. The files `ties_*` have means with many exact ties, and no share is asked of them.
 
@@ -54,9 +54,9 @@ impl Differences {
     }
 }
 
-/// The name of every file, and of the model whose held-out samples it is run on.
-fn index() -> Result<Vec<(String, Option<String>)>, Error> {
-    let text = String::from_utf8(read("quantized/index.txt")?)?;
+/// The name of every file of a list, and of the model whose held-out samples it is run on.
+fn index(list: &str) -> Result<Vec<(String, Option<String>)>, Error> {
+    let text = String::from_utf8(read(&format!("quantized/{list}.txt"))?)?;
     let line = |line: &str| {
         let (name, samples) = line.split_once(' ')?;
         Some((
@@ -176,9 +176,9 @@ fn compare(name: &str, samples: Option<&str>) -> Result<Differences, Error> {
     Ok(differences)
 }
 
-fn check(wanted: impl Fn(&str) -> bool) -> Result<(), Error> {
+fn check(list: &str, wanted: impl Fn(&str) -> bool) -> Result<(), Error> {
     let mut failures = vec![];
-    for (name, samples) in index()?.iter().filter(|(name, _)| wanted(name)) {
+    for (name, samples) in index(list)?.iter().filter(|(name, _)| wanted(name)) {
         match compare(name, samples.as_deref()) {
             Ok(d) => {
                 println!(
@@ -212,12 +212,23 @@ fn is_form(name: &str) -> bool {
 
 #[test]
 fn quantized_models_give_the_bytes_of_onnxruntime() -> Result<(), Error> {
-    check(is_form)
+    check("index", is_form)
 }
 
 #[test]
 fn quantized_operators_give_the_bytes_of_onnxruntime() -> Result<(), Error> {
-    check(|name| !is_form(name))
+    check("index", |name| !is_form(name))
+}
+
+#[test]
+fn exports_of_pytorch_give_the_bytes_of_onnxruntime() -> Result<(), Error> {
+    check("torch", |_| true)
+}
+
+#[test]
+#[ignore = "open: fake-quantized exports, a mean by quantize_pt2e and the activations differ or are refused"]
+fn open_exports_of_pytorch_give_the_bytes_of_onnxruntime() -> Result<(), Error> {
+    check("torch_open", |_| true)
 }
 
 /// The refusal of `quantized/bad/NAME.onnx`.
@@ -232,7 +243,7 @@ fn refusal(name: &str) -> Result<CompileError, Error> {
 
 #[test]
 fn malformed_quantization_is_refused_with_its_place() -> Result<(), Error> {
-    let wanted: [(&str, &[&str]); 15] = [
+    let wanted: [(&str, &[&str]); 18] = [
         ("scale_missing", &["DequantizeLinear_1", "no scale"]),
         ("scale_computed", &["QuantizeLinear_4", "not a constant"]),
         ("scale_zero", &["DequantizeLinear_1", "positive"]),
@@ -274,6 +285,15 @@ fn malformed_quantization_is_refused_with_its_place() -> Result<(), Error> {
             "dynamic",
             &["dynamic", "DynamicQuantizeLinear", "statically"],
         ),
+        (
+            "cast_to_other_range",
+            &["Cast_1", "reads quantized integers"],
+        ),
+        (
+            "clip_leaves_nothing",
+            &["Clip_1", "none of the integers from 0 to 255"],
+        ),
+        ("clip_bound_computed", &["Clip_1", "t0", "not a constant"]),
         ("weights_too_short", &["c4", "expected 84 bytes", "got 81"]),
     ];
     for (name, words) in wanted {
@@ -296,12 +316,26 @@ fn a_float_file_needs_samples() -> Result<(), Error> {
 }
 
 #[test]
+fn an_output_that_the_file_leaves_real_needs_samples() -> Result<(), Error> {
+    let bytes = read("quantized/torch/mlp.pt2e-x86.onnx")?;
+    let none = Calibration::none();
+    let refused = compile(&bytes, &none, &Settings::default(), &mut |_, _, _| {});
+    let message = refused.err().ok_or("accepted")?.to_string();
+    assert!(
+        message.contains("node_Gemm_28") && message.contains("expected a QuantizeLinear behind it"),
+        "{message}"
+    );
+    Ok(())
+}
+
+#[test]
 fn damaged_quantized_files_never_panic() -> Result<(), Error> {
     for name in [
         "qgemm",
         "qlinear_conv_group",
         "matmul_integer",
         "qdq_residual_float_bias",
+        "qdq_computed_bias",
     ] {
         let bytes = read(&format!("quantized/{name}.onnx"))?;
         for i in 0..bytes.len() {

@@ -9,6 +9,7 @@ mod graphs;
 use graphs::{Growing, random_input};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use zkinfer_circuits::arithmetization::halo2::{Halo2Circuit, Plan, Products};
@@ -152,6 +153,42 @@ fn random_graphs_agree_in_every_form_and_refuse_tampering() {
     }
     println!("{} graphs, {forgeries} forgeries refused", seed - first);
     assert!(forgeries > 1000);
+}
+
+/// Writes what the targets in `fuzz/` start from into the folder that SEEDS names.
+#[test]
+#[ignore = "writes files; set SEEDS"]
+fn write_seeds() {
+    let folder = PathBuf::from(std::env::var("SEEDS").unwrap());
+    let write = |target: &str, name: &str, bytes: &[u8]| {
+        let folder = folder.join(target);
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(folder.join(name), bytes).unwrap();
+    };
+    for seed in 0..200 {
+        let (model, mut rng) = random_model(seed);
+        write("decode_model", &format!("graph-{seed}"), &model.encode());
+        if let Some(program) = synthesized(&model, seed) {
+            write(
+                "decode_program",
+                &format!("graph-{seed}"),
+                &program.encode(),
+            );
+        }
+        let drawn: Vec<u8> = (0..512).map(|_| rng.r#gen()).collect();
+        write("random_graph", &format!("drawn-{seed}"), &drawn);
+    }
+    let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/models");
+    for kind in ["ops", "bad", "float", "quantized"] {
+        for entry in std::fs::read_dir(models.join(kind)).unwrap() {
+            let path = entry.unwrap().path();
+            let bytes = std::fs::read(&path).unwrap_or_default();
+            if path.extension().is_some_and(|e| e == "onnx") && bytes.len() < 20_000 {
+                let name = path.file_name().unwrap().to_string_lossy();
+                write("import_onnx", &format!("{kind}-{name}"), &bytes);
+            }
+        }
+    }
 }
 
 /// Inferences in the batches of random graphs.

@@ -363,6 +363,14 @@ impl<C: Curve> FixedBase<C> {
     pub fn new(base: AffineOf<C>, n_scalars: usize) -> Self {
         crate::cpu::fixed_base::tabulate(base, n_scalars)
     }
+
+    /// What the table of [`FixedBase::new`] for `n_scalars` products costs, without making it: the points in it, and the additions of one
+    /// product.
+    #[must_use]
+    pub fn cost(n_scalars: usize) -> (usize, usize) {
+        let (c, n_windows) = crate::cpu::fixed_base::shape(n_scalars);
+        ((n_windows as usize) << (c - 1), n_windows as usize)
+    }
 }
 
 impl<C: Curve> fmt::Debug for FixedBase<C> {

@@ -38,7 +38,7 @@ pub enum LowerError {
     },
     /// A public element of several bytes that a 31-byte word boundary would cut.
     #[error(
-        "public tensor {tensor}: an element would be split over two words; make it int8 or private"
+        "public tensor {tensor}: an element would be split over two words; make it int8, hashed or private"
     )]
     Layout {
         /// Tensor name.

@@ -1,13 +1,18 @@
 //! # Requantize: accumulator to activation, with clamp and activation function fused
 //! Semantics: `y = f(clamp(zero_point + floor((acc·M + 2^(s−1)) / 2^s), lo, hi))`, round half up for both signs.
 //! Constraints: `acc·M + 2^(s−1) + zero_point·2^s = key·2^s + ρ`, `0 ≤ ρ < 2^s`, `(key, y) ∈ T`. Where
-//! keys would pass the rows of a table: the rescaled value, saturated to the domain of f, is the key.
+//! the keys would be more rows than a table may have, or than saturating the elements takes: the rescaled value, saturated to the domain of f, is the key.
 //! Soundness: DESIGN.md#requantize. Cost: counted in tests/golden/cost.csv. Source: gemmlowp-style fixed-point requantization.
 
 use super::rescale::shift_right;
 use super::saturate::saturate;
 use super::span;
 use crate::constraint::{BuildError, Builder, LinearMap, TableFunction, WireTensor};
+
+/// Rows of a table that are always worth it.
+const FEW_ROWS: u64 = 16_384;
+/// Rows that saturating takes for every element, about.
+const SATURATION: u64 = 16;
 
 /// Requantizes `acc` element-wise.
 ///
@@ -44,7 +49,9 @@ pub fn requantize(
         vec![offset],
     )?;
     let keys = span(&scaled).shift_right(shift);
-    if keys.width() > TableFunction::MAX_ROWS {
+    // rows of a table that few elements read would cost more than saturating those elements
+    let worth = FEW_ROWS + SATURATION * acc.len() as u64;
+    if keys.width() > worth.min(TableFunction::MAX_ROWS) {
         let key = shift_right(b, &scaled, shift)?;
         let key = saturate(b, &key, f.lo, f.hi)?;
         return b.lookup(f, &key);

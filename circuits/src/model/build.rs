@@ -3,7 +3,7 @@
 use super::{Input, Model, Node, Output, Visibilities};
 use crate::ops::{InferError, Op};
 use crate::tensor::{Fact, Interval, Quantization};
-use zkinfer_verifier::Dtype;
+use zkinfer_verifier::{Dtype, Visibility};
 
 /// Most operators in a model.
 const MAX_NODES: usize = 1 << 14;
@@ -41,6 +41,14 @@ pub enum ModelError {
         tensor: usize,
         /// Tensors that exist.
         known: usize,
+    },
+    /// A visibility for what is neither an input nor an output.
+    #[error("a visibility for `{tensor}`; expected the name of an input or an output: {known}")]
+    Visibility {
+        /// The name.
+        tensor: String,
+        /// Names that exist.
+        known: String,
     },
     /// An input is empty, too large, or has an impossible scale.
     #[error("input `{input}`: {reason}")]
@@ -245,14 +253,50 @@ impl ModelBuilder {
     /// The finished model.
     ///
     /// # Errors
-    /// When it has no input or no output.
-    pub fn finish(self) -> Result<Model, ModelError> {
+    /// When it has no input or no output, or one that is given a visibility does not exist.
+    pub fn finish(mut self) -> Result<Model, ModelError> {
         if self.model.inputs.is_empty() {
             return Err(ModelError::None("input"));
         }
         if self.model.outputs.is_empty() {
             return Err(ModelError::None("output"));
         }
+        self.settle_visibilities()?;
         Ok(self.model)
+    }
+
+    /// Keeps the visibilities by name that differ from those of the role, so that equal models have equal bytes.
+    fn settle_visibilities(&mut self) -> Result<(), ModelError> {
+        let model = &mut self.model;
+        let inputs = model
+            .inputs
+            .iter()
+            .map(|i| (&i.name, model.visibilities.input));
+        let outputs = model
+            .outputs
+            .iter()
+            .map(|o| (&o.name, model.visibilities.output));
+        let tensors: Vec<(&String, Visibility)> = inputs.chain(outputs).collect();
+        let named = &model.visibilities.tensors;
+        if let Some(unknown) = named
+            .keys()
+            .find(|name| tensors.iter().all(|(t, _)| t != name))
+        {
+            let known: Vec<&str> = tensors.iter().map(|(name, _)| name.as_str()).collect();
+            return Err(ModelError::Visibility {
+                tensor: bounded(unknown),
+                known: known.join(", "),
+            });
+        }
+        let told = |(name, visibility): &(&String, Visibility)| {
+            let differs = tensors
+                .iter()
+                .any(|(t, usual)| t == name && usual != visibility);
+            differs.then(|| ((*name).clone(), *visibility))
+        };
+        let named = named.iter().map(|(name, visibility)| (name, *visibility));
+        let kept = named.filter_map(|named| told(&named)).collect();
+        model.visibilities.tensors = kept;
+        Ok(())
     }
 }

@@ -1,14 +1,19 @@
 //! Canonical bytes of a model, and its identity.
 //!
-//! `MAGIC ‖ version ‖ postcard(inputs, nodes, outputs, visibilities)`. Decoding rebuilds the model through [`ModelBuilder`],
+//! `MAGIC ‖ version ‖ postcard(inputs, nodes, outputs, visibilities of both roles)`, and where tensors have visibilities of their own the next
+//! version and behind it `postcard(visibilities by name)`. Decoding rebuilds the model through [`ModelBuilder`],
 //! and accepts only the bytes that encoding the result gives.
 
 use super::{Input, Model, ModelBuilder, ModelError, Node, Output, Visibilities};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
+use zkinfer_verifier::Visibility;
 
 const MAGIC: &[u8; 8] = b"zkimodel";
 const VERSION: u8 = 2;
+/// Of a model in which tensors have visibilities of their own.
+const VERSION_BY_NAME: u8 = 3;
 /// Separates model digests from every other digest.
 const DOMAIN: &[u8] = b"zkinfer model v2\0";
 /// Most bytes a model may have.
@@ -22,7 +27,9 @@ pub enum DecodeError {
     #[error("not a zkinfer model: the first bytes are not its magic number")]
     Magic,
     /// Written by another version.
-    #[error("the model has format version {got}, this program reads {VERSION}")]
+    #[error(
+        "the model has format version {got}, this program reads {VERSION} and {VERSION_BY_NAME}"
+    )]
     Version {
         /// Version in the file.
         got: u8,
@@ -49,7 +56,7 @@ struct Body<'a> {
     inputs: &'a [Input],
     nodes: &'a [Node],
     outputs: &'a [Output],
-    visibilities: Visibilities,
+    visibilities: [Visibility; 2],
 }
 
 #[derive(Deserialize)]
@@ -57,22 +64,33 @@ struct OwnedBody {
     inputs: Vec<Input>,
     nodes: Vec<Node>,
     outputs: Vec<Output>,
-    visibilities: Visibilities,
+    visibilities: [Visibility; 2],
 }
 
 impl Model {
     /// Canonical bytes.
     pub fn encode(&self) -> Vec<u8> {
         let mut bytes = MAGIC.to_vec();
-        bytes.push(VERSION);
+        let Visibilities {
+            input,
+            output,
+            tensors,
+        } = &self.visibilities;
+        bytes.push(match tensors.is_empty() {
+            true => VERSION,
+            false => VERSION_BY_NAME,
+        });
         let body = Body {
             inputs: &self.inputs,
             nodes: &self.nodes,
             outputs: &self.outputs,
-            visibilities: self.visibilities,
+            visibilities: [*input, *output],
         };
         // sequences of known length and plain numbers: postcard has no failure for them when it writes to a Vec
         bytes.extend(postcard::to_stdvec(&body).unwrap_or_default());
+        if !tensors.is_empty() {
+            bytes.extend(postcard::to_stdvec(tensors).unwrap_or_default());
+        }
         bytes
     }
 
@@ -86,14 +104,23 @@ impl Model {
         }
         let rest = bytes.strip_prefix(MAGIC).ok_or(DecodeError::Magic)?;
         let (&version, rest) = rest.split_first().ok_or(DecodeError::Magic)?;
-        if version != VERSION {
+        if version != VERSION && version != VERSION_BY_NAME {
             return Err(DecodeError::Version { got: version });
         }
-        let (body, left): (OwnedBody, &[u8]) = postcard::take_from_bytes(rest)?;
+        let (body, mut left): (OwnedBody, &[u8]) = postcard::take_from_bytes(rest)?;
+        let mut tensors = BTreeMap::new();
+        if version == VERSION_BY_NAME {
+            (tensors, left) = postcard::take_from_bytes(left)?;
+        }
         if !left.is_empty() {
             return Err(DecodeError::NotCanonical);
         }
-        let mut builder = ModelBuilder::new(body.visibilities);
+        let [input, output] = body.visibilities;
+        let mut builder = ModelBuilder::new(Visibilities {
+            input,
+            output,
+            tensors,
+        });
         for input in body.inputs {
             builder.input(&input.name, input.shape, input.dtype, input.quantization)?;
         }

@@ -1,9 +1,11 @@
 //! Model → constraint program: every operator adds its instructions in turn.
 
 use super::Model;
-use crate::constraint::{BuildError, Builder, Program, WireTensor};
+use crate::constraint::{BuildError, Builder, MAX_BATCH, Program, WireTensor};
 use crate::ops::{Operator, Requantize};
 use crate::tensor::Quantization;
+use std::collections::BTreeSet;
+use zkinfer_verifier::statement::WORD_DATA_BYTES;
 use zkinfer_verifier::{Dtype, Role, StatementLayout, TensorSpec, Visibility};
 
 impl Model {
@@ -19,7 +21,7 @@ impl Model {
             spec(
                 &input.name,
                 Role::Input,
-                self.visibilities.input,
+                self.visibilities.of(Role::Input, &input.name),
                 &input.shape,
                 input.dtype,
                 input.quantization,
@@ -38,7 +40,7 @@ impl Model {
             spec(
                 &output.name,
                 Role::Output,
-                self.visibilities.output,
+                self.visibilities.of(Role::Output, &output.name),
                 &fact.shape,
                 // nor one of another type
                 fact.dtype().unwrap_or(Dtype::Int32),
@@ -52,7 +54,7 @@ impl Model {
     /// # Errors
     /// When a compile-time bound of a gadget does not hold; the error names the ONNX node.
     pub fn synthesize(&self) -> Result<Program, BuildError> {
-        self.build(&vec![None; self.nodes.len()])
+        self.build(&vec![None; self.nodes.len()], 1)
     }
 
     /// The program whose solutions are exactly `n` evaluations of the model, in order; [`Model::synthesize`] when `n` is 1.
@@ -62,17 +64,53 @@ impl Model {
     pub fn synthesize_batch(&self, n: u32) -> Result<Program, BuildError> {
         match n {
             1 => self.synthesize(),
-            _ => self.build(&self.pools_first())?.batched(n),
+            n if !(1..=MAX_BATCH).contains(&n) => Err(BuildError::Batch {
+                max: MAX_BATCH,
+                got: n,
+            }),
+            _ => self.build(&self.pools_first(), n)?.batched(n),
         }
     }
 
-    /// `first[p]`: node p comes before an earlier node, which then is what stands there.
-    fn build(&self, first: &[Option<(usize, Requantize)>]) -> Result<Program, BuildError> {
+    /// For every input and output, how many low bytes of its elements the ends of words cut off, in a statement of so many copies.
+    fn cuts(&self, copies: u32) -> Vec<BTreeSet<usize>> {
+        let specs = self.layout().tensors;
+        let mut cuts = vec![BTreeSet::new(); specs.len()];
+        let mut byte = 0usize;
+        for part in [0..self.inputs.len(), self.inputs.len()..specs.len()] {
+            for io in (0..copies).flat_map(|_| part.clone()) {
+                let spec = &specs[io];
+                if spec.visibility != Visibility::Public {
+                    continue;
+                }
+                let bytes = spec.dtype.bytes();
+                // after as many elements as a word has bytes all repeats: both numbers are coprime
+                for index in 0..spec.len().min(WORD_DATA_BYTES) {
+                    let end = (byte % WORD_DATA_BYTES + index * bytes) % WORD_DATA_BYTES + bytes;
+                    if end > WORD_DATA_BYTES {
+                        cuts[io].insert(end - WORD_DATA_BYTES);
+                    }
+                }
+                byte = byte.saturating_add(spec.len_bytes());
+            }
+        }
+        cuts
+    }
+
+    /// `first[p]`: node p comes before an earlier node, which then is what stands there. The statement will have `copies` of it.
+    fn build(
+        &self,
+        first: &[Option<(usize, Requantize)>],
+        copies: u32,
+    ) -> Result<Program, BuildError> {
         let mut b = Builder::new();
         let mut wires: Vec<WireTensor> = Vec::with_capacity(self.facts.len());
-        for input in self.input_specs() {
+        let cuts = self.cuts(copies);
+        for (input, cuts) in self.input_specs().zip(&cuts) {
             b.node(&input.name);
-            wires.push(b.input(input)?);
+            let x = b.input(input.clone())?;
+            split_at(&mut b, &x, &input, cuts)?;
+            wires.push(x);
         }
         let overtaken = |i: usize| first.iter().flatten().any(|(r, _)| *r == i);
         for (i, (node, first)) in self.nodes.iter().zip(first).enumerate() {
@@ -93,12 +131,33 @@ impl Model {
                 None => y,
             });
         }
-        for (output, spec) in self.outputs.iter().zip(self.output_specs()) {
+        let outputs = self.outputs.iter().zip(self.output_specs());
+        for ((output, spec), cuts) in outputs.zip(&cuts[self.inputs.len()..]) {
             b.node(&output.name);
-            b.output(&wires[output.tensor], spec)?;
+            let y = &wires[output.tensor];
+            split_at(&mut b, y, &spec, cuts)?;
+            b.output(y, spec)?;
         }
         b.finish()
     }
+}
+
+/// Splits `x − min` after so many low bytes, for the words that end inside an element.
+fn split_at(
+    b: &mut Builder,
+    x: &WireTensor,
+    spec: &TensorSpec,
+    cuts: &BTreeSet<usize>,
+) -> Result<(), BuildError> {
+    if cuts.is_empty() {
+        return Ok(());
+    }
+    let bytes = b.combine(&[(1, x)], -spec.dtype.min())?;
+    for low in cuts {
+        let high = b.split(&bytes, 8 * *low as u32)?;
+        b.range_unbound(high, 8 * (spec.dtype.bytes() - low) as u32)?;
+    }
+    Ok(())
 }
 
 fn spec(

@@ -18,6 +18,8 @@ use tract_onnx::tract_hir::tract_core::ops::cnn::SumPool;
 use tract_onnx::tract_hir::tract_core::ops::math;
 use tract_onnx::tract_hir::tract_core::ops::nn::{DataFormat, Reduce, Reducer};
 
+use std::sync::LazyLock;
+
 mod celu;
 mod indices;
 mod pad;
@@ -35,7 +37,7 @@ pub(super) fn register(operators: &mut OnnxOpRegister) {
     operators.insert("ReverseSequence", indices::reverse_sequence);
     operators.insert("MatMul", matmul);
     operators.insert("Pad", pad::pad);
-    operators.insert("Upsample", upsample);
+    operators.insert("Upsample", resize_10);
     operators.insert("Resize", resize);
     operators.insert("Celu", celu::build);
     for name in ["LSTM", "GRU", "RNN"] {
@@ -45,10 +47,44 @@ pub(super) fn register(operators: &mut OnnxOpRegister) {
 
 /// tract's own builder of an operator.
 fn original(context: &ParsingContext<'_>, node: &NodeProto) -> Built {
-    let operators = tract_onnx::onnx().op_register.0;
-    let builder = operators.get(&node.op_type);
+    static OPERATORS: LazyLock<OnnxOpRegister> = LazyLock::new(|| tract_onnx::onnx().op_register);
+    let builder = OPERATORS.0.get(&node.op_type);
     let builder = builder.with_context(|| format!("no operator {}", node.op_type))?;
     builder(context, node)
+}
+
+/// An attribute that is a text.
+fn text(name: &str, value: &str) -> AttributeProto {
+    AttributeProto {
+        name: name.into(),
+        r#type: attribute_proto::AttributeType::String.into(),
+        s: value.into(),
+        ..AttributeProto::default()
+    }
+}
+
+/// The rules of an operator whose one output has the type and shape of its first input.
+fn same_as_first<'r, 'p: 'r>(
+    s: &mut Solver<'r>,
+    inputs: &'p [TensorProxy],
+    outputs: &'p [TensorProxy],
+    arity: usize,
+) -> InferenceResult {
+    check_input_arity(inputs, arity)?;
+    check_output_arity(outputs, 1)?;
+    s.equals(&outputs[0].datum_type, &inputs[0].datum_type)?;
+    s.equals(&outputs[0].shape, &inputs[0].shape)
+}
+
+/// The shape of a tensor, which must be fixed.
+fn fixed_shape(model: &TypedModel, x: OutletId) -> TractResult<Vec<usize>> {
+    let shape = model.outlet_fact(x)?.shape.as_concrete();
+    Ok(shape.context("expected a fixed shape")?.to_vec())
+}
+
+/// A constant that meets tensors of a rank element by element.
+fn number(model: &mut TypedModel, name: String, value: f32, rank: usize) -> TractResult<OutletId> {
+    model.add_const(name, tensor0(value).broadcast_into_rank(rank)?)
 }
 
 /// `node` as a Resize of operator set 10.
@@ -56,12 +92,7 @@ fn resize_10(context: &ParsingContext<'_>, node: &NodeProto) -> Built {
     ensure!(node.input.len() == 2, "expected a tensor and scales");
     let mut node = node.clone();
     node.op_type = "Resize".into();
-    node.attribute.push(AttributeProto {
-        name: "nearest_mode".into(),
-        r#type: attribute_proto::AttributeType::String.into(),
-        s: b"floor".to_vec(),
-        ..AttributeProto::default()
-    });
+    node.attribute.push(text("nearest_mode", "floor"));
     let mut context = context.clone();
     context.onnx_operator_set_version = 10;
     original(&context, &node)
@@ -88,17 +119,8 @@ fn matmul(context: &ParsingContext<'_>, node: &NodeProto) -> Built {
     }
     let mut node = node.clone();
     node.op_type = "Einsum".into();
-    node.attribute.push(AttributeProto {
-        name: "equation".into(),
-        r#type: attribute_proto::AttributeType::String.into(),
-        s: b"i,i->".to_vec(),
-        ..AttributeProto::default()
-    });
+    node.attribute.push(text("equation", "i,i->"));
     original(context, &node)
-}
-
-fn upsample(context: &ParsingContext<'_>, node: &NodeProto) -> Built {
-    resize_10(context, node)
 }
 
 fn resize(context: &ParsingContext<'_>, node: &NodeProto) -> Built {
@@ -176,8 +198,7 @@ fn power(
     exponent: f32,
 ) -> TractResult<OutletId> {
     let rank = model.outlet_fact(x)?.rank();
-    let exponent = tensor0(exponent).broadcast_into_rank(rank)?;
-    let exponent = model.add_const(format!("{name}.exponent"), exponent)?;
+    let exponent = number(model, format!("{name}.exponent"), exponent, rank)?;
     Ok(model.wire_node(name, math::pow(), &[x, exponent])?[0])
 }
 
@@ -291,10 +312,7 @@ impl Expansion for LocalResponse {
         inputs: &'p [TensorProxy],
         outputs: &'p [TensorProxy],
     ) -> InferenceResult {
-        check_input_arity(inputs, 1)?;
-        check_output_arity(outputs, 1)?;
-        s.equals(&outputs[0].datum_type, &inputs[0].datum_type)?;
-        s.equals(&outputs[0].shape, &inputs[0].shape)
+        same_as_first(s, inputs, outputs, 1)
     }
 
     fn wire(
@@ -303,11 +321,7 @@ impl Expansion for LocalResponse {
         model: &mut TypedModel,
         inputs: &[OutletId],
     ) -> TractResult<TVec<OutletId>> {
-        let shape = model.outlet_fact(inputs[0])?.shape.clone();
-        let shape = shape
-            .as_concrete()
-            .context("expected a fixed shape")?
-            .to_vec();
+        let shape = fixed_shape(model, inputs[0])?;
         ensure!(shape.len() >= 2, "rank {}; expected channels", shape.len());
         let dims = |dims: &[usize]| dims.iter().map(|d| d.to_dim()).collect::<TVec<TDim>>();
         let rest: usize = shape[2..].iter().product();
@@ -323,13 +337,10 @@ impl Expansion for LocalResponse {
         let sums = model.wire_node(format!("{prefix}.sum"), sum, &rows)?;
         let merge = AxisOp::Reshape(0, dims(&planes), dims(&shape));
         let sums = model.wire_node(format!("{prefix}.sums"), merge, &sums)?;
-        let number = |model: &mut TypedModel, name: &str, value: f32| {
-            let value = tensor0(value).broadcast_into_rank(shape.len())?;
-            model.add_const(format!("{prefix}.{name}"), value)
-        };
-        let scale = number(model, "alpha", self.alpha / self.size as f32)?;
+        let (alpha, rank) = (self.alpha / self.size as f32, shape.len());
+        let scale = number(model, format!("{prefix}.alpha"), alpha, rank)?;
         let scaled = model.wire_node(format!("{prefix}.scaled"), math::mul(), &[sums[0], scale])?;
-        let bias = number(model, "bias", self.bias)?;
+        let bias = number(model, format!("{prefix}.bias"), self.bias, rank)?;
         let base = model.wire_node(format!("{prefix}.base"), math::add(), &[scaled[0], bias])?;
         let factor = power(model, format!("{prefix}.factor"), base[0], -self.beta)?;
         model.wire_node(prefix, math::mul(), &[inputs[0], factor])

@@ -4,7 +4,7 @@
 //!   batch normalization, scaled means, biases written as Add.
 //! * An affine function that follows a Layout moves before it where its channels stay the same.
 //! * A clamp that follows a MaxPool, a Layout or another clamp moves before it: both commute, and the clamp then fuses with
-//!   the requantization of the layer before. So does a quantization mark, and a mark behind or beside an equal one is dropped.
+//!   the requantization of the layer before. So does a quantization mark; two with the same scale are one.
 //! * Nothing else passes a mark: it is where the file says what the integers are.
 
 use super::graph::{FloatGraph, FloatNode, FloatOp};
@@ -232,7 +232,44 @@ fn hoist_clamp(graph: &mut FloatGraph) -> bool {
     false
 }
 
-/// Moves a quantization mark before a MaxPool or Layout, and drops one behind or beside an equal one.
+/// A mark behind another as one, where both have the same scale and zero point.
+fn narrower(first: &FloatOp, second: &FloatOp) -> Option<FloatOp> {
+    let &FloatOp::Quantize {
+        scale,
+        zero_point,
+        lo,
+        hi,
+    } = first
+    else {
+        return None;
+    };
+    let &FloatOp::Quantize {
+        scale: same_scale,
+        zero_point: same_zero_point,
+        lo: least,
+        hi: largest,
+    } = second
+    else {
+        return None;
+    };
+    let same = scale == same_scale && zero_point == same_zero_point && least <= largest;
+    same.then(|| FloatOp::Quantize {
+        scale,
+        zero_point,
+        lo: lo.clamp(least, largest),
+        hi: hi.clamp(least, largest),
+    })
+}
+
+/// Whether a mark says what the integers of a model input are: all of their type.
+fn reads_input(graph: &FloatGraph, mark: usize) -> bool {
+    let inputs = &graph.nodes[mark].inputs;
+    inputs
+        .iter()
+        .any(|&i| matches!(graph.nodes[i].op, FloatOp::Input { .. }))
+}
+
+/// Moves a quantization mark before a MaxPool or Layout, makes one of two with the same scale, and drops one beside an equal one.
 fn hoist_quantize(graph: &mut FloatGraph) -> bool {
     let readers = graph.readers();
     for id in 0..graph.nodes.len() {
@@ -245,7 +282,10 @@ fn hoist_quantize(graph: &mut FloatGraph) -> bool {
         if readers[id].is_empty() {
             continue;
         }
-        if graph.nodes[from].op == graph.nodes[id].op {
+        if let Some(one) = narrower(&graph.nodes[from].op, &graph.nodes[id].op)
+            && (one == graph.nodes[from].op || readers[from] == [id] && !reads_input(graph, from))
+        {
+            graph.nodes[from].op = one;
             bypass(graph, id, from);
             return true;
         }

@@ -1,10 +1,12 @@
 //! The bytes of an ONNX file, parsed and refused early: everything that the later stages would take at its word.
 
 use super::ImportError;
+use super::operators;
 use super::quantized::{self, Given};
+use super::tabular;
 use crate::tensor::MAX_ELEMENTS;
 use std::collections::BTreeMap;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use tract_onnx::pb::tensor_proto::{DataLocation, DataType};
 use tract_onnx::pb::{
@@ -15,143 +17,6 @@ use zkinfer_verifier::Dtype;
 
 /// Most bytes a model file may have.
 pub const MAX_MODEL_BYTES: usize = 512 << 20;
-
-/// The ONNX operators that can occur in a model.
-pub const SUPPORTED: &[&str] = &[
-    "Abs",
-    "Acos",
-    "Acosh",
-    "Add",
-    "And",
-    "ArgMax",
-    "ArgMin",
-    "Asin",
-    "Asinh",
-    "Atan",
-    "Atanh",
-    "AveragePool",
-    "BatchNormalization",
-    "Cast",
-    "CastLike",
-    "Ceil",
-    "Celu",
-    "Clip",
-    "Compress",
-    "Concat",
-    "Constant",
-    "ConstantOfShape",
-    "Conv",
-    "ConvTranspose",
-    "Cos",
-    "Cosh",
-    "CumSum",
-    "DepthToSpace",
-    "Div",
-    "Dropout",
-    "Einsum",
-    "Elu",
-    "Equal",
-    "Erf",
-    "Exp",
-    "Expand",
-    "Flatten",
-    "Floor",
-    "GRU",
-    "Gather",
-    "GatherElements",
-    "GatherND",
-    "Gelu",
-    "Gemm",
-    "GlobalAveragePool",
-    "GlobalLpPool",
-    "GlobalMaxPool",
-    "Greater",
-    "GreaterOrEqual",
-    "GroupNormalization",
-    "HardSigmoid",
-    "HardSwish",
-    "Hardmax",
-    "Identity",
-    "InstanceNormalization",
-    "LRN",
-    "LSTM",
-    "LayerNormalization",
-    "LeakyRelu",
-    "Less",
-    "LessOrEqual",
-    "Log",
-    "LogSoftmax",
-    "LpNormalization",
-    "LpPool",
-    "MatMul",
-    "Max",
-    "MaxPool",
-    "Mean",
-    "MeanVarianceNormalization",
-    "Min",
-    "Mish",
-    "Mod",
-    "Mul",
-    "Neg",
-    "Not",
-    "OneHot",
-    "Or",
-    "PRelu",
-    "Pad",
-    "Pow",
-    "RMSNormalization",
-    "RNN",
-    "Range",
-    "Reciprocal",
-    "ReduceL1",
-    "ReduceL2",
-    "ReduceLogSum",
-    "ReduceLogSumExp",
-    "ReduceMax",
-    "ReduceMean",
-    "ReduceMin",
-    "ReduceProd",
-    "ReduceSum",
-    "ReduceSumSquare",
-    "Relu",
-    "Reshape",
-    "Resize",
-    "ReverseSequence",
-    "Round",
-    "Scan",
-    "ScatterElements",
-    "ScatterND",
-    "Selu",
-    "Shape",
-    "Shrink",
-    "Sigmoid",
-    "Sign",
-    "Sin",
-    "Sinh",
-    "Size",
-    "Slice",
-    "Softmax",
-    "Softplus",
-    "Softsign",
-    "SpaceToDepth",
-    "Split",
-    "Sqrt",
-    "Squeeze",
-    "Sub",
-    "Sum",
-    "Swish",
-    "Tan",
-    "Tanh",
-    "ThresholdedRelu",
-    "Tile",
-    "TopK",
-    "Transpose",
-    "Trilu",
-    "Unsqueeze",
-    "Upsample",
-    "Where",
-    "Xor",
-];
 
 /// Name, shape and, unless it is of floats, type of an input.
 pub(super) type ParsedInput = (String, Vec<usize>, Option<Dtype>);
@@ -215,15 +80,21 @@ pub(super) fn read(bytes: &[u8]) -> Result<Parsed, ImportError> {
     if graph.output.is_empty() {
         return Err(ImportError::Missing("output"));
     }
-    check_graph(graph)?;
-    check_names(graph)?;
-    check_order(graph)?;
     let nodes = graph
         .node
         .iter()
         .map(|n| (node_name(n), n.op_type.clone()))
         .collect();
+    let sets = proto.opset_import.iter();
+    let sets = sets.filter(|set| operators::standard(&set.domain).is_empty());
+    let set = sets.map(|set| set.version).max().unwrap_or(1);
+    let initial: HashSet<String> = graph.initializer.iter().map(|t| t.name.clone()).collect();
+    guarded(|| tabular::rewrite(graph, set))?;
+    check_graph(graph)?;
+    check_names(graph)?;
+    check_order(graph)?;
     let given = quantized::rewrite(graph)?;
+    check_makers(graph, &initial)?;
     let inputs = check_inputs(graph)?;
     let outputs: Vec<String> = graph.output.iter().map(|o| o.name.clone()).collect();
     let known = |name: &String| {
@@ -245,6 +116,26 @@ pub(super) fn read(bytes: &[u8]) -> Result<Parsed, ImportError> {
     })
 }
 
+/// No name is made twice: by an input, an initializer or a node of the file, or by what its nodes were rewritten to. An input may have a
+/// default among the initializers of the file.
+fn check_makers(graph: &GraphProto, initial: &HashSet<String>) -> Result<(), ImportError> {
+    let inputs = graph.input.iter().map(|i| &i.name);
+    let inputs = inputs.filter(|name| !initial.contains(*name));
+    let outputs = graph.node.iter().flat_map(|n| &n.output);
+    let outputs = outputs.filter(|name| !name.is_empty());
+    let made = inputs
+        .chain(graph.initializer.iter().map(|t| &t.name))
+        .chain(outputs);
+    let mut known = HashSet::new();
+    match made.into_iter().find(|name| !known.insert(*name)) {
+        None => Ok(()),
+        Some(name) => Err(ImportError::Parser(format!(
+            "`{}` is made twice; expected another name for every tensor and node",
+            shorten(name)
+        ))),
+    }
+}
+
 /// The node's name, or its first output's where it has none, as the parser does.
 pub(super) fn node_name(node: &NodeProto) -> String {
     if node.name.is_empty() {
@@ -254,22 +145,30 @@ pub(super) fn node_name(node: &NodeProto) -> String {
     }
 }
 
+fn unsupported_operator(node: &NodeProto, domain: &str) -> ImportError {
+    let op = match domain {
+        "" => node.op_type.clone(),
+        domain => format!("{domain}.{}", node.op_type),
+    };
+    let instead = match operators::alternative(&op) {
+        Some(instead) => format!("in its place: {instead}"),
+        None => "nothing comes near it".to_owned(),
+    };
+    ImportError::UnsupportedOperator {
+        node: shorten(&node_name(node)),
+        op: shorten(&op),
+        instead,
+    }
+}
+
 fn check_operators(graph: &GraphProto) -> Result<(), ImportError> {
     for node in &graph.node {
         if quantized::is_quantized(node) {
             continue;
         }
-        let standard = node.domain.is_empty() || node.domain == "ai.onnx";
-        if !standard || !SUPPORTED.contains(&node.op_type.as_str()) {
-            let op = if standard {
-                node.op_type.clone()
-            } else {
-                format!("{}.{}", node.domain, node.op_type)
-            };
-            return Err(ImportError::UnsupportedOperator {
-                node: node_name(node),
-                op,
-            });
+        let domain = operators::standard(&node.domain);
+        if !operators::is_supported(domain, &node.op_type) {
+            return Err(unsupported_operator(node, domain));
         }
         if node.op_type == "BatchNormalization"
             && node

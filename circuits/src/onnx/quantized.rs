@@ -3,14 +3,17 @@
 //! * An integer operator (QLinearConv, QGemm, …) becomes its float operator on dequantized tensors, followed by a mark.
 //! * DequantizeLinear of a constant becomes a constant of the real products; its scales and integers are remembered by the
 //!   node that reads it ([`Given`]), and planning takes them back.
+//! * Clip of integers becomes a second mark, with a narrower range.
 //! * QuantizeLinear of an activation becomes a [`mark`](mark::Mark): rounding, saturation and the scale that planning must use.
 //!   DequantizeLinear of its result is the identity: every tensor of the rewritten graph holds real numbers.
 
+mod computed;
 mod constant;
 pub(super) mod mark;
 mod operators;
 
 use super::ImportError;
+use super::operators::{self as listed, standard};
 use constant::{Constant, Integers};
 use std::collections::{BTreeMap, HashMap};
 use tract_onnx::pb::attribute_proto::AttributeType;
@@ -19,27 +22,6 @@ use tract_onnx::pb::{AttributeProto, GraphProto, NodeProto, TensorProto, type_pr
 
 /// Domain of onnxruntime's own operators.
 const MICROSOFT: &str = "com.microsoft";
-
-/// Operators on integers, by domain; each becomes a float operator and a mark.
-pub const QUANTIZED: &[(&str, &str)] = &[
-    ("", "ConvInteger"),
-    ("", "DequantizeLinear"),
-    ("", "MatMulInteger"),
-    ("", "QLinearConv"),
-    ("", "QLinearMatMul"),
-    ("", "QuantizeLinear"),
-    (MICROSOFT, "DequantizeLinear"),
-    (MICROSOFT, "QGemm"),
-    (MICROSOFT, "QLinearAdd"),
-    (MICROSOFT, "QLinearAveragePool"),
-    (MICROSOFT, "QLinearConcat"),
-    (MICROSOFT, "QLinearGlobalAveragePool"),
-    (MICROSOFT, "QLinearLeakyRelu"),
-    (MICROSOFT, "QLinearMul"),
-    (MICROSOFT, "QLinearSigmoid"),
-    (MICROSOFT, "QLinearSoftmax"),
-    (MICROSOFT, "QuantizeLinear"),
-];
 
 /// Operators that move integers or choose among them, and so keep their scale.
 const KEEP_SCALE: &[&str] = &[
@@ -88,14 +70,10 @@ pub(super) struct Scheme {
     pub(super) hi: i32,
 }
 
-/// Whether the operator is one of [`QUANTIZED`], or refused here with its reason.
+/// Whether the operator is one of [`QUANTIZED`](listed::QUANTIZED), or refused here with its reason.
 pub(super) fn is_quantized(node: &NodeProto) -> bool {
     let domain = standard(&node.domain);
-    node.op_type == "DynamicQuantizeLinear" || QUANTIZED.contains(&(domain, node.op_type.as_str()))
-}
-
-fn standard(domain: &str) -> &str {
-    if domain == "ai.onnx" { "" } else { domain }
+    node.op_type == "DynamicQuantizeLinear" || listed::is_quantized(domain, &node.op_type)
 }
 
 /// Rewrites the graph; returns what is given for the layers, by node name, or `None` when nothing in it is quantized.
@@ -145,6 +123,8 @@ struct Rewrite {
     /// Real constants that were made from integers.
     real: HashMap<String, Integers>,
     initializers: Vec<TensorProto>,
+    /// Elements of the constants that were computed.
+    computed: usize,
     nodes: Vec<NodeProto>,
     given: BTreeMap<String, Given>,
 }
@@ -189,7 +169,8 @@ impl Rewrite {
             }
             ("" | MICROSOFT, "QuantizeLinear") => self.quantize_linear(node),
             ("" | MICROSOFT, "DequantizeLinear") => self.dequantize_linear(node),
-            (domain, op) if QUANTIZED.contains(&(domain, op)) => self.integer_operator(node),
+            (domain, op) if listed::is_quantized(domain, op) => self.integer_operator(node),
+            ("", "Clip") if self.reads_integers(&node) => self.clip(node),
             _ => self.float_operator(node),
         }
     }
@@ -269,7 +250,7 @@ impl Rewrite {
             name.to_owned()
         };
         match self.integers.get(name) {
-            Some(made) if *made == scheme => Ok(reads),
+            Some(made) if made.is_read_as(&scheme) => Ok(reads),
             Some(made) => Err(refuse(
                 node,
                 format!(
@@ -334,6 +315,10 @@ impl Rewrite {
             self.keep_scale(&mut node, data, scheme)?;
         } else {
             self.remember_constants(&node)?;
+            self.follow_constant(&node);
+            if standard(&node.domain).is_empty() {
+                self.compute(&node);
+            }
         }
         self.nodes.push(node);
         Ok(())
@@ -348,6 +333,14 @@ impl Rewrite {
         // the outputs of ConvInteger and MatMulInteger are cast before they are scaled
         let to = attribute(node, "to");
         let cast = node.op_type == "Cast" && to == Some(DataType::Float as i64);
+        // PyTorch casts integers to the type they have
+        let type_of = |t: i64| DataType::try_from(i32::try_from(t).ok()?).ok();
+        let ends = to.and_then(type_of).and_then(constant::range);
+        let fits = ends.is_some_and(|(lo, hi)| lo <= scheme.lo && scheme.hi <= hi);
+        if node.op_type == "Cast" && fits {
+            node.op_type = "Identity".to_owned();
+            node.attribute.clear();
+        }
         if !(KEEP_SCALE.contains(&node.op_type.as_str()) || cast && scheme == Scheme::UNIT) {
             return Err(refuse(
                 node,
@@ -391,6 +384,28 @@ impl Rewrite {
         self.remember(node, given)
     }
 
+    /// Weights that are moved before a layer reads them keep their scales.
+    fn follow_constant(&mut self, node: &NodeProto) {
+        let moved = [
+            "Flatten",
+            "Identity",
+            "Reshape",
+            "Squeeze",
+            "Transpose",
+            "Unsqueeze",
+        ];
+        let made = node.input.first().and_then(|x| self.real.get(x)).cloned();
+        if let (Some(mut made), Some(output)) = (made, node.output.first())
+            && moved.contains(&node.op_type.as_str())
+        {
+            if node.op_type == "Transpose" {
+                // only a bias is read again as integers, and it has one dimension
+                made.values.clear();
+            }
+            self.real.insert(output.clone(), made);
+        }
+    }
+
     fn remember(&mut self, node: &NodeProto, given: Given) -> Result<(), ImportError> {
         match self.given.insert(node_name(node), given) {
             None => Ok(()),
@@ -403,6 +418,12 @@ impl Rewrite {
 }
 
 impl Scheme {
+    /// Whether integers made with this scheme stand for the same numbers in another.
+    fn is_read_as(&self, other: &Self) -> bool {
+        let inside = other.lo <= self.lo && self.hi <= other.hi;
+        self.scale == other.scale && self.zero_point == other.zero_point && inside
+    }
+
     /// Integers that stand for themselves.
     const UNIT: Self = Self {
         scale: 1.0,

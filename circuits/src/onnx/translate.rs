@@ -23,7 +23,7 @@ use std::sync::Arc;
 use tract_onnx::pb::{ModelProto, ValueInfoProto};
 use tract_onnx::prelude::{
     DatumType, Framework, InferenceModelExt, IntoArcTensor, IntoTValue, OutletId, TVec, Tensor,
-    TypedModel, TypedNode,
+    TractError, TypedModel, TypedNode,
 };
 use tract_onnx::tract_core::ops::array::{CumSum, Gather, OneHot, Topk};
 use tract_onnx::tract_core::ops::binary::TypedBinOp;
@@ -41,6 +41,8 @@ use tract_onnx::tract_core::ops::source::TypedSource;
 
 /// Most values that are spelled out for one node: the kernels of a batch, the windows of a pool, a constant that broadcasts.
 const MAX_SPELLED_OUT: usize = 1 << 24;
+/// Most elements that all gathers of a model may have together.
+const MAX_MOVED: usize = 1 << 25;
 
 /// What an outlet of tract's graph is.
 #[derive(Clone, Debug)]
@@ -69,8 +71,6 @@ pub(super) fn translate(parsed: Parsed) -> Result<FloatGraph, ImportError> {
 /// The typed, decluttered graph.
 fn typed(proto: &ModelProto) -> Result<TypedModel, ImportError> {
     guarded(|| {
-        let refused =
-            |e: tract_onnx::prelude::TractError| ImportError::Parser(shorten(&format!("{e:#}")));
         let mut onnx = tract_onnx::onnx();
         dialect::register(&mut onnx.op_register);
         onnx.op_register.insert(mark::NAME, mark::build);
@@ -84,6 +84,11 @@ fn typed(proto: &ModelProto) -> Result<TypedModel, ImportError> {
             .and_then(TypedModel::into_decluttered)
             .map_err(refused)
     })
+}
+
+/// What tract says against a model.
+fn refused(e: TractError) -> ImportError {
+    ImportError::Parser(shorten(&format!("{e:#}")))
 }
 
 /// The first node that the parser cannot be given without a panic, by bisection.
@@ -129,6 +134,8 @@ struct Translation<'a> {
     sources: Vec<Value>,
     /// Name and operator of the ONNX node whose body this is.
     within: Option<(String, String)>,
+    /// Elements of all gathers so far.
+    moved: usize,
 }
 
 impl<'a> Translation<'a> {
@@ -155,15 +162,13 @@ impl<'a> Translation<'a> {
             sources: graph.inputs.iter().map(|&id| Value::Node(id)).collect(),
             graph,
             within: None,
+            moved: 0,
         })
     }
 
     /// Translates every node of the model.
     fn walk(&mut self) -> Result<(), ImportError> {
-        let order = self
-            .model
-            .eval_order()
-            .map_err(|e| ImportError::Parser(shorten(&e.to_string())))?;
+        let order = self.model.eval_order().map_err(refused)?;
         for id in order {
             let node = &self.model.nodes[id];
             self.values[id] = self.node(node)?;
@@ -390,7 +395,7 @@ impl<'a> Translation<'a> {
             };
             if self.floats(node, tensor)?.iter().all(|&v| v == 0.0) {
                 let zeros = Tensor::zero::<f32>(&self.shape(node, 0)?);
-                let zeros = zeros.map_err(|e| ImportError::Parser(shorten(&e.to_string())))?;
+                let zeros = zeros.map_err(refused)?;
                 return Ok(Some(zeros.into_arc_tensor()));
             }
         }
@@ -429,7 +434,7 @@ impl<'a> Translation<'a> {
             .collect();
         if let Some(constants) = constants {
             let folded = node.op.eval_out_of_plan(constants);
-            let folded = folded.map_err(|e| ImportError::Parser(shorten(&format!("{e:#}"))))?;
+            let folded = folded.map_err(refused)?;
             let folded =
                 folded.ok_or_else(|| self.unsupported(node, "it cannot be computed at import"))?;
             return Ok(folded

@@ -52,6 +52,25 @@ pub(super) fn nearest_mean(encoding: &Encoding, value: f64) -> i32 {
     f64::from(integer).clamp(encoding.lo.into(), encoding.hi.into()) as i32
 }
 
+/// The integer that onnxruntime's QLinearGlobalAveragePool gives for a sum of integers: a float32 product, whose ties go to even before
+/// the zero point is added.
+pub(super) fn nearest_global_mean(encoding: &Encoding, sum: i32, ratio: f32) -> i32 {
+    let steps = f64::from((sum as f32 * ratio).round_ties_even());
+    let integer = steps + encoding.quantization.zero_point as f64;
+    // a product of finite numbers; clamped to 32 bits before the cast
+    integer.clamp(encoding.lo.into(), encoding.hi.into()) as i32
+}
+
+/// Whether the mean of one of these sums lies between two integers: only there do rules of rounding differ.
+pub(super) fn has_tie(mut sums: std::ops::RangeInclusive<i32>, ratio: f32) -> bool {
+    sums.any(|sum| (sum as f32 * ratio).fract().abs() == 0.5)
+}
+
+/// What a sum of `n` integers of scale `x` is multiplied with for their mean, as onnxruntime computes it.
+pub(super) fn global_ratio(x: f64, n: usize, encoding: &Encoding) -> f32 {
+    x as f32 / (encoding.quantization.scale as f32 * n as f32)
+}
+
 /// The finest shift that no product needs more bits for: the first in order of cost with full precision, else the finest that fits.
 /// `limit` bounds the multipliers.
 pub(super) fn shift(ratios: &[f64], limit: f64) -> Option<u32> {
@@ -145,6 +164,25 @@ mod tests {
         assert_eq!(shift(&[100.0, 1e-5]), Some(24));
         assert_eq!(shift(&[1e-9]), Some(48));
         assert_eq!(shift(&[200.0]), None);
+    }
+
+    #[test]
+    fn means_of_whole_channels_are_rounded_before_their_zero_point() {
+        let encoding = Encoding {
+            quantization: Quantization {
+                scale: 0.5,
+                zero_point: 3,
+            },
+            lo: 0,
+            hi: 255,
+        };
+        let ratio = global_ratio(0.5, 16, &encoding);
+        let means = [8, 24, 25, -8, -24, -25, -1000, 100_000];
+        let integers = means.map(|sum| nearest_global_mean(&encoding, sum, ratio));
+        assert_eq!(integers, [3, 5, 5, 3, 1, 1, 0, 255]);
+        assert!(has_tie(0..=100, ratio));
+        assert!(!has_tie(0..=7, ratio));
+        assert!(!has_tie(-1000..=1000, global_ratio(0.5, 49, &encoding)));
     }
 
     #[test]

@@ -5,11 +5,13 @@
 //! operators that mix tensors (Gather, Max, Where) bring them to one. Sums stay exact and wide until an accumulator or a model output needs
 //! them. Truth values, indices and other whole numbers have scale 1 and stay exact.
 
+mod chosen;
 mod mixed;
 mod rows;
 
 use super::calibrate::Range;
 use super::given;
+use super::precision::{Integers, Precision, PrecisionError, Precisions};
 use super::scheme::{Encoding, SchemeError, Site, Target, activation, whole_factors};
 use crate::model::{Model, ModelBuilder, ModelError, Visibilities};
 use crate::onnx::{FloatGraph, FloatNode, FloatOp};
@@ -55,6 +57,9 @@ pub enum QuantizeError {
         /// Largest integer.
         hi: i32,
     },
+    /// A precision cannot be as it was chosen.
+    #[error(transparent)]
+    Precision(#[from] PrecisionError),
     /// A scale does not fit.
     #[error(transparent)]
     Scheme(#[from] SchemeError),
@@ -72,6 +77,8 @@ pub struct Quantized {
     pub tensors: Vec<Option<usize>>,
     /// For every float node, the largest relative error of the multipliers that end in it.
     pub multiplier_errors: Vec<Option<f64>>,
+    /// For every float node, the integers of its model tensor; `None` where there is none.
+    pub integers: Vec<Option<Integers>>,
 }
 
 /// Quantizes a float graph; `ranges` is empty where there are no samples, and then the file must give every quantization.
@@ -83,10 +90,26 @@ pub fn quantize(
     ranges: &[Range],
     visibilities: Visibilities,
 ) -> Result<Quantized, QuantizeError> {
+    quantize_with(graph, ranges, visibilities, &Precisions::default())
+}
+
+/// The same, with the precisions of some nodes chosen by the caller.
+///
+/// # Errors
+/// See [`QuantizeError`].
+pub fn quantize_with(
+    graph: &FloatGraph,
+    ranges: &[Range],
+    visibilities: Visibilities,
+    precisions: &Precisions,
+) -> Result<Quantized, QuantizeError> {
+    precisions.check(graph)?;
     let mut plan = Plan {
         graph,
         ranges,
-        wide: rows::wide(graph),
+        precisions,
+        wide: rows::wide(graph, precisions),
+        index: rows::indices(graph),
         readers: graph.readers(),
         builder: ModelBuilder::new(visibilities),
         tensors: vec![None; graph.nodes.len()],
@@ -106,24 +129,31 @@ pub fn quantize(
         if !plan.done[id] {
             plan.node(id)?;
         }
+        plan.brought_to_chosen(id)?;
     }
     for (name, id) in &graph.outputs {
         let tensor = plan.output(*id)?;
         plan.builder.output(name, tensor)?;
     }
+    plan.check_chosen()?;
+    let integers = (0..graph.nodes.len()).map(|id| plan.integers(id)).collect();
     Ok(Quantized {
         model: plan.builder.finish()?,
         tensors: plan.tensors,
         multiplier_errors: plan.multiplier_errors,
+        integers,
     })
 }
 
 struct Plan<'a> {
     graph: &'a FloatGraph,
     ranges: &'a [Range],
+    precisions: &'a Precisions,
     readers: Vec<Vec<usize>>,
-    /// The nodes whose digits beyond eight bits show in what follows.
-    wide: Vec<bool>,
+    /// For the nodes whose digits beyond eight bits show in what follows, the nearest node that needs them.
+    wide: Vec<Option<usize>>,
+    /// The nodes that choose rows of tables.
+    index: Vec<bool>,
     builder: ModelBuilder,
     tensors: Vec<Option<usize>>,
     done: Vec<bool>,
@@ -138,6 +168,8 @@ const MAX_WHOLE: i32 = 1 << 24;
 const MAX_WHOLE_KEYS: u64 = 1 << 16;
 /// Widest interval of another tensor that a table is made for without requantizing it first.
 const MAX_KEYS: u64 = 1 << 9;
+/// Widest interval of sums whose means a table rounds as the file's runtime does.
+const MAX_MEAN_KEYS: u64 = 1 << 14;
 
 impl<'a> Plan<'a> {
     fn settle(&mut self, id: usize, tensor: usize) {
@@ -151,8 +183,13 @@ impl<'a> Plan<'a> {
         encoding(id).or_else(|| encoding(self.sole_reader(id)?))
     }
 
-    /// The encoding that the file gives a node, or the int8 encoding of its calibrated range.
+    /// The encoding that the file gives a node, or that of its calibrated range in the bits chosen for it, which are eight otherwise.
     fn activation(&self, id: usize) -> Result<Encoding, QuantizeError> {
+        self.calibrated(id, self.chosen(id).unwrap_or(Precision::Int8))
+    }
+
+    /// The encoding that the file gives a node, or that of its calibrated range.
+    fn calibrated(&self, id: usize, precision: Precision) -> Result<Encoding, QuantizeError> {
         if let Some(encoding) = self.given(id) {
             return Ok(encoding);
         }
@@ -161,7 +198,11 @@ impl<'a> Plan<'a> {
                 tensor: self.graph.nodes[id].name.clone(),
             });
         };
-        activation(lo, hi).ok_or_else(|| QuantizeError::DegenerateRange {
+        let encoding = match precision {
+            Precision::Int8 => activation(lo, hi),
+            Precision::Int16 => Encoding::int16(lo, hi),
+        };
+        encoding.ok_or_else(|| QuantizeError::DegenerateRange {
             tensor: self.graph.nodes[id].name.clone(),
             lo,
             hi,
@@ -177,7 +218,11 @@ impl<'a> Plan<'a> {
         Ok(match dtype {
             Some(dtype) => (dtype, Encoding::whole(0, 0).quantization),
             None => {
-                let encoding = self.activation(id)?;
+                let usual = match self.wide[id] {
+                    Some(_) => Precision::Int16,
+                    None => Precision::Int8,
+                };
+                let encoding = self.calibrated(id, self.chosen(id).unwrap_or(usual))?;
                 let dtype = given::dtype(&encoding).ok_or_else(|| QuantizeError::Integers {
                     tensor: self.graph.nodes[id].name.clone(),
                     lo: encoding.lo,
@@ -199,6 +244,11 @@ impl<'a> Plan<'a> {
     fn tensor(&self, id: usize) -> Result<usize, QuantizeError> {
         let missing = || self.missing(&self.graph.nodes[id]);
         Ok(self.tensors[id].ok_or_else(missing)?)
+    }
+
+    /// The model tensors that a float node reads.
+    fn tensors_of(&self, node: &FloatNode) -> Result<Vec<usize>, QuantizeError> {
+        node.inputs.iter().map(|&i| self.tensor(i)).collect()
     }
 
     /// What is known about a model tensor that is no accumulator.
@@ -240,6 +290,7 @@ impl<'a> Plan<'a> {
                 _ => None,
             },
             precise: self.graph.given.is_some(),
+            finer: self.finer(node),
         })
     }
 
@@ -271,14 +322,17 @@ impl<'a> Plan<'a> {
             end = next;
         }
         let (lo, hi) = bounds.unwrap_or((f32::NEG_INFINITY, f32::INFINITY));
-        let clamped = self.activation(end)?.between(lo.into(), hi.into());
+        let mut clamped = self.activation(end)?;
         let mut activation = None;
         if let Some(next) = self.sole_reader(end)
             && let FloatOp::Unary(function) = &nodes[next].op
         {
+            // the rows of a table are for eight bits
+            clamped = self.calibrated(end, Precision::Int8)?;
             activation = Some((function.clone(), self.result(next)?));
             end = next;
         }
+        let clamped = clamped.between(lo.into(), hi.into());
         Ok((
             Target {
                 clamped,
@@ -288,7 +342,7 @@ impl<'a> Plan<'a> {
         ))
     }
 
-    /// The encoding of what a table makes: wider than int8 where all readers add, multiply or average it.
+    /// The encoding of what a table makes: wider than int8 where all readers multiply or average it, or where that is chosen.
     fn result(&self, id: usize) -> Result<Encoding, QuantizeError> {
         let precise = |&reader: &usize| {
             let reader = self.graph.nodes.get(reader);
@@ -300,10 +354,19 @@ impl<'a> Plan<'a> {
             // truth values and rounded numbers are themselves
             return Ok(Encoding::whole(-MAX_WHOLE, MAX_WHOLE));
         }
+        if let FloatOp::Lookup { values, .. } = &self.graph.nodes[id].op
+            && values
+                .iter()
+                .all(|v| v.fract() == 0.0 && v.abs() <= MAX_WHOLE as f32)
+        {
+            // labels are themselves
+            return Ok(Encoding::whole(-MAX_WHOLE, MAX_WHOLE));
+        }
         let Some(&Range { lo, hi }) = self.ranges.get(id) else {
             return self.activation(id);
         };
-        if !self.readers[id].is_empty()
+        if self.chosen(id).is_none()
+            && !self.readers[id].is_empty()
             && self.readers[id].iter().all(precise)
             && let Some(encoding) = Encoding::int16(lo, hi)
         {
@@ -331,11 +394,7 @@ impl<'a> Plan<'a> {
     fn node(&mut self, id: usize) -> Result<(), QuantizeError> {
         let graph = self.graph;
         let node = &graph.nodes[id];
-        let inputs = node
-            .inputs
-            .iter()
-            .map(|&i| self.tensor(i))
-            .collect::<Result<Vec<_>, _>>()?;
+        let inputs = self.tensors_of(node)?;
         let site = self.site(node, &inputs, None)?;
         let kept: Op = match &node.op {
             FloatOp::Input { .. } => return Ok(()),
@@ -344,9 +403,9 @@ impl<'a> Plan<'a> {
             FloatOp::SumPool { .. } => SumPool::import(&site)?.into(),
             FloatOp::Compare(_) => {
                 let inputs = self.comparable(id)?;
-                Compare::import(&self.site(node, &inputs, None)?)
-                    .map(|op| self.builder.node(&node.name, op.into(), &inputs))?
-                    .map(|tensor| self.settle(id, tensor))?;
+                let op = Compare::import(&self.site(node, &inputs, None)?)?.into();
+                let tensor = self.builder.node(&node.name, op, &inputs)?;
+                self.settle(id, tensor);
                 return Ok(());
             }
             FloatOp::Gather { .. } | FloatOp::Extremum { .. } | FloatOp::Select => {
@@ -390,14 +449,16 @@ impl<'a> Plan<'a> {
             FloatOp::Clamp { .. } => {
                 let (target, end) = self.target(id)?;
                 self.take_in(id, end);
-                return self.requantize(&self.site(node, &inputs, Some(&target))?, inputs[0], end);
+                let site = self.site(node, &inputs, Some(&target))?;
+                return self.requantize_chosen(&site, inputs[0], end);
             }
             FloatOp::Add { .. } if self.is_exact_sum(id, &inputs)? => Add::import(&site)?.into(),
             FloatOp::Conv { .. }
             | FloatOp::Affine { .. }
             | FloatOp::MatMul { .. }
             | FloatOp::Add { .. } => {
-                let (target, end) = match self.wide[id] {
+                let wide = self.wide[id].is_some() && self.chosen(id).is_none();
+                let (target, end) = match wide {
                     true => (self.wide_target(id)?, id),
                     false => self.target(id)?,
                 };
@@ -409,14 +470,14 @@ impl<'a> Plan<'a> {
                 };
                 let accumulator = self.builder.node(&node.name, op, &inputs)?;
                 self.take_in(id, end);
-                if self.wide[id] {
+                if wide {
                     let op = Rescale::import(&site)?.into();
                     let tensor = self.builder.node(&node.name, op, &[accumulator])?;
                     self.multiplier_errors[id] = Some(site.multiplier_error()?);
                     self.settle(id, tensor);
                     return Ok(());
                 }
-                return self.requantize(&site, accumulator, end);
+                return self.requantize_chosen(&site, accumulator, end);
             }
         };
         let tensor = self.builder.node(&node.name, kept, &inputs)?;
@@ -444,7 +505,7 @@ impl<'a> Plan<'a> {
             self.known(node, *right)?.1.scale,
         ];
         let whole = self.is_whole(node, *left)? && self.is_whole(node, *right)?;
-        Ok(whole || (self.wide[id] && whole_factors(scales).is_some()))
+        Ok(whole || (self.needs_digits(id) && whole_factors(scales).is_some()))
     }
 
     /// A function of one tensor: a table of its integers, or of the int8 it is requantized to.
@@ -471,7 +532,7 @@ impl<'a> Plan<'a> {
                 hi: 0,
             }
         } else {
-            self.activation(node.inputs[0])?
+            self.calibrated(node.inputs[0], Precision::Int8)?
         };
         let target = Target {
             clamped,
@@ -513,16 +574,22 @@ impl<'a> Plan<'a> {
             i32::try_from(fact.interval.lo),
             i32::try_from(fact.interval.hi),
         );
+        let global = self.global_mean(node.inputs[0], &encoding)?;
+        let usual = MAX_KEYS + 2 * fact.len() as u64;
         if let (Ok(first), Ok(last)) = ends
-            && fact.interval.width() <= MAX_KEYS + 2 * fact.len() as u64
+            && fact.interval.width() <= usual.max(MAX_MEAN_KEYS)
+            && (fact.interval.width() <= usual
+                || global.is_some_and(|ratio| given::has_tie(first..=last, ratio)))
         {
             let mean = matches!(graph.nodes[node.inputs[0]].op, FloatOp::SumPool { .. });
-            let nearest = if mean {
-                given::nearest_mean
-            } else {
-                given::nearest
+            let value = |q: i32| {
+                let real = quantization.dequantize(q.into());
+                match global {
+                    Some(ratio) => given::nearest_global_mean(&encoding, q, ratio),
+                    None if mean => given::nearest_mean(&encoding, real),
+                    None => given::nearest(&encoding, real),
+                }
             };
-            let value = |q: i32| nearest(&encoding, quantization.dequantize(q.into()));
             let table = Table {
                 lo: first,
                 values: (first..=last).map(value).collect(),
@@ -539,18 +606,40 @@ impl<'a> Plan<'a> {
         self.requantize_as_it_is(id, tensor, &target, id)
     }
 
+    /// Of a node that is the mean of whole channels, the float32 that onnxruntime multiplies the sum by.
+    fn global_mean(&self, id: usize, encoding: &Encoding) -> Result<Option<f32>, QuantizeError> {
+        let node = &self.graph.nodes[id];
+        let (
+            FloatOp::SumPool {
+                geometry, divisors, ..
+            },
+            Some(&x),
+        ) = (&node.op, node.inputs.first())
+        else {
+            return Ok(None);
+        };
+        let n = geometry.height * geometry.width;
+        let (_, sum) = self.known(node, self.tensor(id)?)?;
+        let (_, x) = self.known(node, self.tensor(x)?)?;
+        let whole = geometry.kernel == [geometry.height, geometry.width] && divisors == &[1];
+        let mean = (sum.scale * n as f64 / x.scale - 1.0).abs() < 1e-9 && sum.zero_point == 0;
+        let ratio = given::global_ratio(x.scale, n, encoding);
+        Ok((whole && mean && ratio.is_finite()).then_some(ratio))
+    }
+
     /// `tensor` computes node `id` exactly: narrow it to what its calibration allows, unless it may stay as it is.
     fn narrowed(&mut self, id: usize, tensor: usize) -> Result<(), QuantizeError> {
         let node = &self.graph.nodes[id];
         let (fact, _) = self.known(node, tensor)?;
-        let keeps = self.is_whole(node, tensor)? || self.wide[id];
+        let keeps = self.is_whole(node, tensor)? || self.needs_digits(id);
         if keeps && fact.interval.max_abs() < 1 << 31 {
             self.settle(id, tensor);
             return Ok(());
         }
         let (target, end) = self.target(id)?;
         self.take_in(id, end);
-        self.requantize_as_it_is(id, tensor, &target, end)
+        let plain = as_it_is(node);
+        self.requantize_chosen(&self.site(&plain, &[tensor], Some(&target))?, tensor, end)
     }
 
     /// Requantizes a tensor whatever made it.
@@ -561,13 +650,7 @@ impl<'a> Plan<'a> {
         target: &Target,
         end: usize,
     ) -> Result<(), QuantizeError> {
-        let plain = FloatNode {
-            op: FloatOp::Clamp {
-                lo: f32::MIN,
-                hi: f32::MAX,
-            },
-            ..self.graph.nodes[id].clone()
-        };
+        let plain = as_it_is(&self.graph.nodes[id]);
         self.requantize(&self.site(&plain, &[tensor], Some(target))?, tensor, end)
     }
 
@@ -580,15 +663,27 @@ impl<'a> Plan<'a> {
         // a word of the statement holds no part of an element, so real numbers are shown in bytes
         let kept = whole && fact.dtype().is_some();
         let given = self.graph.given.is_some() && fact.interval.max_abs() < 1 << 16;
-        if fact.is_int8() || kept || given {
+        let chosen = self.chosen(id).is_some() && fact.dtype().is_some();
+        if fact.is_int8() || kept || given || chosen {
             return Ok(tensor);
         }
         let target = Target {
-            clamped: self.activation(id)?,
+            clamped: self.calibrated(id, Precision::Int8)?,
             activation: None,
         };
         self.requantize_as_it_is(id, tensor, &target, id)?;
         self.tensor(id)
+    }
+}
+
+/// The node that requantizes whatever `node` makes, unchanged.
+fn as_it_is(node: &FloatNode) -> FloatNode {
+    FloatNode {
+        op: FloatOp::Clamp {
+            lo: f32::MIN,
+            hi: f32::MAX,
+        },
+        ..node.clone()
     }
 }
 

@@ -3,6 +3,7 @@
 use super::calibrate::Range;
 use super::input::Sample;
 use super::plan::Quantized;
+use super::precision::{Integers, Reason};
 use crate::model::EvalError;
 use crate::onnx::FloatGraph;
 use rayon::prelude::*;
@@ -30,6 +31,28 @@ pub struct LayerReport {
     pub mean_error: f64,
     /// Largest |dequantized − float|.
     pub max_error: f64,
+    /// Its integers, and why there are so many; `None` in a report of an earlier version.
+    #[serde(default)]
+    pub integers: Option<Integers>,
+    /// Its number in the model: inputs first, then one tensor per node; `None` in a report of an earlier version.
+    #[serde(default)]
+    pub tensor: Option<usize>,
+}
+
+impl LayerReport {
+    /// The type of the integers and, where it is not the usual one, the reason; a dash in a report of an earlier version.
+    pub fn integers_and_why(&self) -> (String, String) {
+        match &self.integers {
+            None => ("-".to_owned(), String::new()),
+            Some(integers) => {
+                let why = match &integers.reason {
+                    Reason::Usual => String::new(),
+                    reason => reason.to_string(),
+                };
+                (integers.type_name(), why)
+            }
+        }
+    }
 }
 
 /// One model output.
@@ -137,6 +160,8 @@ pub fn report(
             multiplier_error: quantized.multiplier_errors[id],
             mean_error: errors.sum / count(id),
             max_error: errors.max,
+            integers: quantized.integers[id].clone(),
+            tensor: Some(tensor),
         });
     }
     let output = |(number, (name, id)): (usize, &(String, usize))| {
@@ -175,20 +200,30 @@ impl fmt::Display for Report {
         )?;
         writeln!(
             f,
-            "{:<20} {:<8} {:>22} {:>11} {:>5} {:>10} {:>10} {:>10}",
-            "tensor", "op", "range", "scale", "zero", "mean err", "max err", "mult. err"
+            "{:<20} {:<8} {:>22} {:>8} {:>11} {:>5} {:>10} {:>10} {:>10}  why",
+            "tensor",
+            "op",
+            "range",
+            "integers",
+            "scale",
+            "zero",
+            "mean err",
+            "max err",
+            "mult. err"
         )?;
         for layer in &self.layers {
             let range = format!("[{:.4}, {:.4}]", layer.range[0], layer.range[1]);
             let multiplier = layer
                 .multiplier_error
                 .map_or("-".to_owned(), |e| format!("{e:.1e}"));
+            let (integers, why) = layer.integers_and_why();
             writeln!(
                 f,
-                "{:<20} {:<8} {:>22} {:>11.4e} {:>5} {:>10.2e} {:>10.2e} {:>10}",
+                "{:<20} {:<8} {:>22} {:>8} {:>11.4e} {:>5} {:>10.2e} {:>10.2e} {:>10}  {why}",
                 layer.name,
                 layer.op,
                 range,
+                integers,
                 layer.scale,
                 layer.zero_point,
                 layer.mean_error,

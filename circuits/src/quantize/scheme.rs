@@ -111,6 +111,15 @@ impl Encoding {
         }
     }
 
+    /// Any integers of a quantization.
+    pub(super) fn boundless(quantization: Quantization) -> Self {
+        Self {
+            quantization,
+            lo: i32::MIN / 2,
+            hi: i32::MAX / 2,
+        }
+    }
+
     /// Sixteen bits around 0 for values in [lo, hi].
     pub(super) fn int16(lo: f64, hi: f64) -> Option<Self> {
         let scale = lo.abs().max(hi.abs()) / 32767.0;
@@ -173,6 +182,8 @@ pub struct Site<'a> {
     pub given: Option<&'a Given>,
     /// Whether multipliers need the precision of float32: the scales on both sides are a quantized file's.
     pub precise: bool,
+    /// Bits by which the input was chosen to be finer than int8.
+    pub finer: u32,
 }
 
 impl Site<'_> {
@@ -302,7 +313,8 @@ impl Site<'_> {
 
     /// Scale of every channel's weights: max|w|/127, but large enough that the bias fits 28 bits and that a step of the
     /// accumulator is at least 2^-14 of an output step. Finer weights could not be seen in the output; the floor keeps the
-    /// multiplier of a channel with small or no weights at 2^10 with the usual shift.
+    /// multiplier of a channel with small or no weights at 2^10 with the usual shift. An input that was chosen to be finer leaves the weights
+    /// what they are for int8.
     fn weight_scales(
         &self,
         weights: &[f32],
@@ -313,7 +325,8 @@ impl Site<'_> {
             return Ok(scales);
         }
         let x = self.input(0)?.scale;
-        let least = self.target()?.clamped.quantization.scale / x / f64::from(1u32 << 14);
+        let unit = (1u64 << (14 + self.finer)) as f64;
+        let least = self.target()?.clamped.quantization.scale / x / unit;
         let scale = |(row, &bias): (&[f32], &f32)| {
             let largest = row
                 .iter()
@@ -513,8 +526,7 @@ impl Site<'_> {
     fn widest(&self) -> Result<u64, SchemeError> {
         let x = self.intervals.first().zip(self.inputs.first());
         let (interval, quantization) = x.ok_or_else(|| self.wrong_operator())?;
-        let centred = (interval.lo.abs_diff(quantization.zero_point))
-            .max(interval.hi.abs_diff(quantization.zero_point));
+        let centred = interval.reach(quantization.zero_point);
         let per_channel = match &self.node.op {
             FloatOp::Conv { weights, bias, .. } | FloatOp::MatMul { weights, bias, .. } => {
                 weights.len() / bias.len().max(1)
@@ -568,8 +580,7 @@ impl Site<'_> {
         let largest = scales[0].max(scales[1]);
         let mut widest = 1u64;
         for (interval, quantization) in self.intervals.iter().zip(&self.inputs) {
-            let ends = [interval.lo, interval.hi].map(|x| x.abs_diff(quantization.zero_point));
-            widest = widest.max(ends[0]).max(ends[1]);
+            widest = widest.max(interval.reach(quantization.zero_point));
         }
         // factors of at most 24 bits, differences of at most 46
         let bits = 24.min(45 - (64 - widest.leading_zeros()).min(44));
@@ -687,6 +698,7 @@ mod tests {
             target: Some(&target),
             given: None,
             precise: false,
+            finer: 0,
         };
         let made = site.requantization().expect("representable");
         assert_eq!(made.shift, 24);
@@ -727,6 +739,7 @@ mod tests {
                 target: Some(&target),
                 given: None,
                 precise: false,
+                finer: 0,
             }
             .requantization()
             .map(|r| r.shift)

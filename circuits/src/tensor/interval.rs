@@ -64,6 +64,11 @@ impl Interval {
         self.lo.unsigned_abs().max(self.hi.unsigned_abs())
     }
 
+    /// Largest distance of an integer inside from `centre`.
+    pub fn reach(&self, centre: i64) -> u64 {
+        self.lo.abs_diff(centre).max(self.hi.abs_diff(centre))
+    }
+
     /// Smallest interval that holds both.
     pub fn union(&self, other: &Self) -> Self {
         Self {

@@ -8,8 +8,8 @@ use rand::{Rng, RngCore};
 use zkinfer_circuits::model::{Model, ModelBuilder, Visibilities};
 use zkinfer_circuits::onnx::Relation;
 use zkinfer_circuits::ops::{
-    Add, ArgExtremum, Compare, Contract, Conv, Extremum, Gather, Layout, MatMul, MaxPool, Mul,
-    Normalize, Op, Requantize, Rescale, Select, Softmax, SumPool, Table, TopK,
+    Add, ArgExtremum, Clip, Compare, Contract, Conv, Extremum, Gather, Layout, MatMul, MaxPool,
+    Mul, Normalize, Op, Requantize, Rescale, Select, Softmax, SumPool, Table, TopK,
 };
 use zkinfer_circuits::tensor::{ConvGeometry, Quantization, Tensor};
 use zkinfer_verifier::{Dtype, Visibility};
@@ -151,7 +151,7 @@ impl<R: RngCore + 'static> Growing<R> {
             (&["Softmax", "Requantize"], Self::softmax),
             (&["TopK"], Self::best),
             (&["ArgMax"], Self::place),
-            (&["Normalize", "Rescale", "Requantize"], Self::finer),
+            (&["Normalize", "Rescale", "Clip", "Requantize"], Self::finer),
         ]
     }
 
@@ -369,7 +369,12 @@ impl<R: RngCore + 'static> Growing<R> {
             scale: 0.5,
         };
         let rescaled = self.push(Op::Rescale(rescale), &[rows]);
-        self.requantize(rescaled, 1, 1);
+        let clip = Clip {
+            lo: -self.rng.gen_range(0..2000),
+            hi: self.rng.gen_range(0..2000),
+        };
+        let clipped = self.push(Op::Clip(clip), &[rescaled]);
+        self.requantize(clipped, 1, 1);
     }
 
     fn best(&mut self) {
@@ -433,6 +438,7 @@ pub fn random_model<R: RngCore + 'static>(mut rng: R) -> (Model, R) {
     let visibilities = Visibilities {
         input: visibility(&mut rng),
         output: visibility(&mut rng),
+        ..Visibilities::default()
     };
     let shape = vec![
         1,

@@ -258,6 +258,19 @@ def operators():
     a = m.node("Mul", [m.node("Cast", [a], to=TensorProto.FLOAT), m.const(np.array(0.0117 * 0.0071, F))])
     yield "conv_integer", m.finish(m.quantize(a, 0.061, 127), 0.061, 127)
 
+    # what PyTorch's exporter leaves to the runtime: zero points, scales and integers of a bias; a cast to the same type, a clip to seven bits
+    m = Made([3, 12], *x)
+    a = m.node("Cast", [m.node("Clip", [m.x, "", m.const(127, np.uint8)])], to=TensorProto.UINT8)
+    a = m.dequantize(a, *x)
+    w_scale = m.node("Cast", [m.const(channels(7), np.float64)], to=TensorProto.FLOAT)
+    w = m.node("DequantizeLinear", [m.const(s8(7, 12)), w_scale, m.node("Cast", [m.const(zeros(7), np.int64)], to=TensorProto.INT8)], axis=0)
+    b_scale = m.node("Mul", [w_scale, m.node("Identity", [m.const(x[0], F)])])
+    b = m.node("Cast", [m.node("Div", [m.const(0.3 * r.standard_normal(7), F), b_scale])], to=TensorProto.INT32)
+    zero = m.node("ConstantOfShape", [m.node("Shape", [b_scale])], value=helper.make_tensor("zero", TensorProto.INT64, [1], [0]))
+    b = m.node("DequantizeLinear", [b, b_scale, m.node("Cast", [zero], to=TensorProto.INT32)], axis=0)
+    m.node("Gemm", [a, w, b], transB=1)
+    yield "qdq_computed_bias", m.finish(m.quantize(f"t{len(m.nodes) - 1}", *y), *y)
+
 
 def refused():
     """Files that must be refused, each with one thing wrong."""
@@ -302,6 +315,16 @@ def refused():
     m.nodes = [helper.make_node("DynamicQuantizeLinear", ["x"], ["q", "s", "z"], name="dynamic")]
     m.node("DequantizeLinear", ["q", "s", "z"])
     yield "dynamic", m.model()
+
+    def between(op, *bounds, **attributes):
+        """An operator on integers, before they are read as real numbers."""
+        m = Made([1, 12], *x)
+        out = m.node(op, [m.x, *[b if isinstance(b, str) else m.const(b, np.uint8) for b in bounds]], **attributes)
+        return m.finish(out, *x)
+
+    yield "cast_to_other_range", between("Cast", to=TensorProto.INT8)
+    yield "clip_leaves_nothing", between("Clip", 200, 100)
+    yield "clip_bound_computed", between("Clip", "t0")
 
     def short(m):
         m.graph.initializer[3].raw_data = m.graph.initializer[3].raw_data[:-3]

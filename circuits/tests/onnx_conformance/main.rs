@@ -13,6 +13,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod case;
+mod costs;
 mod exceptions;
 mod steps;
 mod verdict;
@@ -26,7 +27,7 @@ use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
 use verdict::{Outcome, Run, Verdict};
-use zkinfer_circuits::onnx::SUPPORTED;
+use zkinfer_circuits::onnx::operators::{self, OPERATORS};
 
 #[test]
 fn cases_of_claimed_operators_pass() {
@@ -37,8 +38,19 @@ fn cases_of_claimed_operators_pass() {
     check_circuits(&cases, &mut verdicts);
     let mut complaints = exceptions::complaints(&cases, &verdicts);
     complaints.extend(unproved(&cases, &verdicts));
-    check_golden("onnx_conformance.csv", &by_operator(&cases, &verdicts));
-    check_golden("onnx_conformance_cases.csv", &by_case(&cases, &verdicts));
+    let golden = |name: &str| format!("tests/golden/{name}");
+    check_golden(
+        &golden("onnx_conformance.csv"),
+        &by_operator(&cases, &verdicts),
+    );
+    check_golden(
+        &golden("onnx_conformance_cases.csv"),
+        &by_case(&cases, &verdicts),
+    );
+    check_golden(
+        "src/onnx/operators/costs.csv",
+        &costs::table(&cases, &verdicts),
+    );
     assert!(complaints.is_empty(), "{}", complaints.join("\n"));
 }
 
@@ -80,9 +92,6 @@ fn check_circuits(cases: &[Case], verdicts: &mut [Verdict]) {
 /// Least number of operators that pass.
 const LEAST_OPERATORS: usize = 75;
 
-/// Claimed operators without a case in the package: held against onnxruntime in `float_graph.rs`.
-const FIXTURES: [&str; 1] = ["GlobalLpPool"];
-
 /// The claimed operators that are in no case that passes with its circuits checked; and whether there are enough of the others.
 fn unproved(cases: &[Case], verdicts: &[Verdict]) -> Vec<String> {
     let mut proved = BTreeSet::new();
@@ -100,10 +109,9 @@ fn unproved(cases: &[Case], verdicts: &[Verdict]) -> Vec<String> {
         "{passing} cases pass, of {} operators with circuits",
         proved.len()
     );
-    let fixture = |op: &&&str| FIXTURES.contains(*op);
-    let claimed = SUPPORTED
-        .iter()
-        .filter(|op| !proved.contains(**op) && !fixture(op));
+    let fixture = |op: &&str| costs::FIXTURES.iter().any(|(fixture, _)| fixture == op);
+    let names = OPERATORS.iter().map(|operator| operator.name);
+    let claimed = names.filter(|op| !proved.contains(op) && !fixture(op));
     let mut complaints: Vec<String> = claimed
         .map(|op| format!("{op} is claimed, but no case of it passes with its circuits"))
         .collect();
@@ -114,6 +122,12 @@ fn unproved(cases: &[Case], verdicts: &[Verdict]) -> Vec<String> {
         ));
     }
     complaints
+}
+
+/// The page that `zkinfer ops` prints, too: the costs in it are those of the build, which [`cases_of_claimed_operators_pass`] compares.
+#[test]
+fn the_page_of_operators_is_current() {
+    check_golden("OPERATORS.md", &operators::page());
 }
 
 /// The checks can fail: an output of the case, an integer, a verdict is changed.
@@ -259,9 +273,7 @@ fn short(text: &str) -> String {
 }
 
 fn check_golden(file: &str, actual: &str) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/golden")
-        .join(file);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
     if env::var_os("UPDATE_GOLDEN").is_some() {
         fs::write(&path, actual).unwrap();
     }

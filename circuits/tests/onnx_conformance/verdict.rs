@@ -175,6 +175,7 @@ impl Run {
             let hidden = Visibilities {
                 input: Visibility::Private,
                 output: Visibility::Private,
+                ..Visibilities::default()
             };
             quantized = quantize::quantize(&graph, &ranges, hidden).map_err(unsupported)?;
         }

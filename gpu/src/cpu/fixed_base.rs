@@ -21,14 +21,19 @@ const SCALARS_PER_TASK: usize = 1 << 10;
 /// Widest window: 2^13 points of every window are tabulated, 10 MiB in G1.
 const MAX_WINDOW_BITS: u32 = 14;
 
-/// Tabulates the windows of `base`, wide enough that the table is cheap beside `n_scalars` products.
-pub(crate) fn tabulate<C: Curve>(base: AffineOf<C>, n_scalars: usize) -> FixedBase<C> {
+/// Bits of a window, and windows, of a table for about `n_scalars` products.
+pub(crate) fn shape(n_scalars: usize) -> (u32, u32) {
     let c = n_scalars
         .max(2)
         .ilog2()
         .saturating_sub(1)
         .clamp(4, MAX_WINDOW_BITS);
-    let n_windows = Fr::MODULUS_BIT_SIZE.div_ceil(c);
+    (c, Fr::MODULUS_BIT_SIZE.div_ceil(c))
+}
+
+/// Tabulates the windows of `base`, wide enough that the table is cheap beside `n_scalars` products.
+pub(crate) fn tabulate<C: Curve>(base: AffineOf<C>, n_scalars: usize) -> FixedBase<C> {
+    let (c, n_windows) = shape(n_scalars);
     let mut starts = Vec::with_capacity(n_windows as usize);
     let mut start: Projective<C::Config> = base.into_group();
     for _ in 0..n_windows {

@@ -17,6 +17,8 @@ pub(super) mod buckets;
 mod scalars;
 mod weigh;
 
+pub(super) use self::scalars::additions;
+
 use ark_bn254::Fr;
 use ark_ec::AdditiveGroup;
 use rayon::prelude::*;

@@ -39,6 +39,12 @@ impl Cpu {
     pub fn has_lanes() -> bool {
         G1::lanes().is_some()
     }
+
+    /// Additions of points that a multiplication by `n` scalars of full size takes: what a cost model counts.
+    #[must_use]
+    pub fn additions(n: usize) -> usize {
+        msm::additions(n)
+    }
 }
 
 /// A device that is this machine's CPU.

@@ -41,7 +41,7 @@ use zkinfer_verifier::{ProofSystem, VerifyingKey};
 use crate::backend::{Backend, KeySource, Progress, Prover};
 use crate::error::{PrepareError, SetupError};
 
-pub(crate) use library::size;
+pub(crate) use library::{Size, size};
 
 /// The backend of halo2-kzg.
 #[derive(Debug)]

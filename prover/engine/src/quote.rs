@@ -1,62 +1,36 @@
 //! # Quote: what a key and a proof will cost, before any key
 //!
-//! Rows, domain and key bytes are exact. Memory, seconds and gas are estimates from the constants below; DESIGN.md says on
-//! what they were measured.
+//! Rows, domain, key bytes and proof bytes are exact: they are counted in the circuit. Seconds are counts of the circuit (`r1cs`, `halo2`)
+//! times [`Rates`], stored ones or measured ones; memory is counted too. Where the constants come from: DESIGN.md#estimates.
+
+mod calibrate;
+mod halo2;
+mod r1cs;
+mod rates;
 
 use std::sync::Arc;
 
 use zkinfer_circuits::arithmetization::LowerError;
-use zkinfer_circuits::arithmetization::halo2::{Halo2Circuit, Halo2Cost};
-use zkinfer_circuits::arithmetization::r1cs::{Cost, Form, R1cs};
-use zkinfer_circuits::constraint::Program;
+use zkinfer_circuits::arithmetization::halo2::Halo2Cost;
+use zkinfer_circuits::arithmetization::r1cs::Cost;
+use zkinfer_circuits::constraint::{Instr, Program, TensorDecl, TensorId};
 use zkinfer_params::keys::{PAGE_BYTES, SectionKind};
 use zkinfer_verifier::ProofSystem;
 
+pub use calibrate::calibrate;
+pub use rates::{Kernel, Rates, Work};
+
 use crate::backend::form_of;
-use crate::halo2_kzg;
-use crate::qap::Qap;
 
-/// Prover memory: a fixed part, then bytes for each point of the domain and each wire.
-const RAM_BASE: u64 = 30 << 20;
-const RAM_PER_POINT: u64 = 96;
-const RAM_PER_WIRE: u64 = 90;
-/// Core-microseconds of one proof: a fixed part, a point of the domain (transforms, and the quotient's multiplication), a wire, a
-/// row of a table (full-size terms of two multiplications).
-const PROVE_MICROS: f64 = 6_000.0;
-const PROVE_MICROS_PER_POINT: f64 = 1.8;
-const PROVE_MICROS_PER_WIRE: f64 = 0.5;
-const PROVE_MICROS_PER_TABLE_ROW: f64 = 5.0;
-/// Core-microseconds of a set-up: for each G1 and each G2 point.
-const SETUP_MICROS_PER_G1: f64 = 3.4;
-const SETUP_MICROS_PER_G2: f64 = 8.0;
-/// Gas of execution: the pairing and what surrounds it, a public input of plain Groth16, a word of UltraGroth.
-const GAS_GROTH16: u64 = 183_100;
-const GAS_PER_PUBLIC: u64 = 6_640;
-const GAS_ULTRAGROTH: u64 = 237_600;
-const GAS_PER_WORD: u64 = 100;
-
-/// Prover memory of halo2-kzg: a fixed part, then bytes for each row and each row of a column.
-const HALO2_RAM_BASE: u64 = 12 << 20;
-const HALO2_RAM_PER_ROW: u64 = 1_400;
-const HALO2_RAM_PER_CELL: u64 = 95;
-/// Core-microseconds of one proof: a fixed part, a row of the domain, and a row of a committed polynomial.
-const HALO2_PROVE_MICROS: f64 = 240_000.0;
-const HALO2_PROVE_MICROS_PER_ROW: f64 = 30.0;
-const HALO2_PROVE_MICROS_PER_CELL: f64 = 7.0;
-/// Core-microseconds of a set-up from a trapdoor: a fixed part, a row, and a row of a fixed or permuted column.
-const HALO2_SETUP_MICROS: f64 = 80_000.0;
-const HALO2_SETUP_MICROS_PER_ROW: f64 = 10.0;
-const HALO2_SETUP_MICROS_PER_CELL: f64 = 4.0;
-/// Gas of execution of a key contract with the reusable verifier: the pairing and what surrounds it, a commitment, an evaluation, a
-/// word. The specialised contract takes about a ninth less.
-const GAS_HALO2: u64 = 146_000;
-const GAS_PER_COMMITMENT: u64 = 6_700;
-const GAS_PER_EVALUATION: u64 = 600;
-const GAS_PER_HALO2_WORD: u64 = 210;
 /// Gas of a transaction before execution, of a byte of calldata that is not zero, and of the call's own words.
 const GAS_TRANSACTION: u64 = 21_000;
 const GAS_PER_BYTE: u64 = 16;
 const GAS_CALL: u64 = 1_500;
+/// What a process that proves holds before it has a circuit: the program's own pages, most of it.
+const RAM_BASE: u64 = 26 << 20;
+/// Of every thread: the buffers of a multiplication, in bytes for each term up to so many terms.
+const RAM_PER_TERM: u64 = 296;
+const MAX_TERMS: u64 = 1 << 14;
 
 /// Why there is no quote.
 #[derive(Debug, thiserror::Error)]
@@ -116,20 +90,36 @@ pub struct Quote {
     pub key_bytes: u64,
     /// Bytes of a proof.
     pub proof_bytes: usize,
-    /// Peak memory of a prover, estimated, without the mapped key.
+    /// Most memory that is resident in a process that loads the key and makes one proof, estimated: its own and the key's mapped pages,
+    /// what `/usr/bin/time -v zkinfer prove` shows.
     pub ram_bytes: u64,
-    /// Core-seconds of a set-up, estimated; divide by the number of cores.
-    pub setup_core_seconds: f64,
-    /// Core-seconds of a proof, estimated; divide by the number of cores.
-    pub prove_core_seconds: f64,
-    /// Seconds of a set-up on this machine's threads.
+    /// What a set-up is made of.
+    pub setup: Work,
+    /// What loading a key is made of.
+    pub load: Work,
+    /// What the first proof of a process is made of.
+    pub prove: Work,
+    /// Seconds of a set-up on the rates' threads.
     pub setup_seconds: f64,
-    /// Seconds of a proof on this machine's threads.
+    /// Seconds of loading a key, before the first proof of a process.
+    pub load_seconds: f64,
+    /// Seconds of the first proof of a process.
     pub prove_seconds: f64,
     /// Gas of execution of an on-chain verification, estimated, without calldata and the base fee.
     pub gas: u64,
     /// Gas of the whole transaction, estimated: execution, calldata and the base fee.
     pub transaction_gas: u64,
+}
+
+impl Quote {
+    /// The quote with the seconds of other rates.
+    #[must_use]
+    pub fn priced(mut self, rates: &Rates) -> Self {
+        self.setup_seconds = self.setup.seconds(rates);
+        self.load_seconds = self.load.seconds(rates);
+        self.prove_seconds = self.prove.seconds(rates);
+        self
+    }
 }
 
 /// What a circuit is made of, by its arithmetization.
@@ -155,16 +145,35 @@ impl CircuitCost {
             Self::Halo2(cost) => &cost.by_node,
         }
     }
+
+    /// Bits of the limbs that ranges are cut into, as the cost model chose them; `None` where ranges are single bits.
+    #[must_use]
+    pub fn limb_bits(&self) -> Option<u32> {
+        let bits = match self {
+            Self::R1cs { cost, .. } => cost.limb_bits,
+            Self::Halo2(cost) => cost.limb_bits,
+        };
+        (bits != 0).then_some(bits)
+    }
+
+    /// Rows of all lookup tables, that of the limbs included.
+    #[must_use]
+    pub fn table_rows(&self) -> usize {
+        match self {
+            Self::R1cs { cost, .. } => cost.tables.iter().map(|table| table.rows).sum(),
+            Self::Halo2(cost) => cost.table_rows,
+        }
+    }
 }
 
-/// Lowers `program` for `system` and says what its keys and proofs will cost.
+/// Lowers `program` for `system` and says what its keys and proofs will cost, at the reference machine's rates: see [`Quote::priced`].
 ///
 /// # Errors
 /// [`QuoteError`] when the program has no circuit of the system's form.
 pub fn quote(program: &Arc<Program>, system: ProofSystem) -> Result<Quote, QuoteError> {
     match form_of(system) {
-        Some(form) => quote_r1cs(program, system, form),
-        None => quote_halo2(program, system),
+        Some(form) => r1cs::quote(program, system, form),
+        None => halo2::quote(program, system),
     }
 }
 
@@ -181,7 +190,16 @@ pub struct Comparison {
     pub reason: String,
 }
 
-/// Quotes every system and recommends one.
+impl Comparison {
+    /// The comparison with the seconds of other rates; the recommendation stays, which the reference machine's rates decided.
+    #[must_use]
+    pub fn priced(mut self, rates: &Rates) -> Self {
+        self.quotes = self.quotes.into_iter().map(|q| q.priced(rates)).collect();
+        self
+    }
+}
+
+/// Quotes every system at the reference machine's rates and recommends one.
 ///
 /// # Errors
 /// [`QuoteError::None`] when no system has a circuit for the program.
@@ -248,114 +266,9 @@ fn recommend(quotes: &[Quote]) -> Option<(ProofSystem, String)> {
     }
 }
 
-fn quote_halo2(program: &Arc<Program>, system: ProofSystem) -> Result<Quote, QuoteError> {
-    let circuit = Halo2Circuit::lower(program)?;
-    let cost = circuit.cost();
-    let size = halo2_kzg::size(&circuit.synthesis());
-    let domain = 1usize << circuit.k();
-    let cells = |columns: usize| (domain * columns) as f64;
-    let prove_core_seconds = (HALO2_PROVE_MICROS
-        + cells(1) * HALO2_PROVE_MICROS_PER_ROW
-        + cells(size.n_points) * HALO2_PROVE_MICROS_PER_CELL)
-        / 1e6;
-    let setup_core_seconds = (HALO2_SETUP_MICROS
-        + cells(1) * HALO2_SETUP_MICROS_PER_ROW
-        + cells(size.n_fixed + size.n_permuted) * HALO2_SETUP_MICROS_PER_CELL)
-        / 1e6;
-    let columns = (size.n_advice + 2 * (size.n_fixed + size.n_permuted)) as u64;
-    let gas = GAS_HALO2
-        + GAS_PER_COMMITMENT * size.n_commitments as u64
-        + GAS_PER_EVALUATION * size.n_evals as u64
-        + GAS_PER_HALO2_WORD * cost.n_words as u64;
-    let threads = rayon::current_num_threads() as f64;
-    let proof_bytes = size.proof_bytes();
-    Ok(Quote {
-        system,
-        trust: SetupTrust::of(system),
-        rows: cost.tape_rows.max(cost.lookup_rows).max(cost.table_rows),
-        domain,
-        key_bytes: sections_end(&[
-            (SectionKind::Monomial, domain),
-            (SectionKind::Lagrange, domain),
-            (SectionKind::PointsG2, 1),
-        ]),
-        proof_bytes,
-        ram_bytes: HALO2_RAM_BASE
-            + domain as u64 * (HALO2_RAM_PER_ROW + columns * HALO2_RAM_PER_CELL),
-        setup_core_seconds,
-        prove_core_seconds,
-        setup_seconds: setup_core_seconds / threads,
-        prove_seconds: prove_core_seconds / threads,
-        gas,
-        transaction_gas: transaction(gas, proof_bytes, cost.n_words),
-        circuit: CircuitCost::Halo2(cost),
-    })
-}
-
 /// Gas of a transaction whose calldata is a proof and the statement's words.
 fn transaction(gas: u64, proof_bytes: usize, n_words: usize) -> u64 {
     gas + GAS_TRANSACTION + GAS_CALL + GAS_PER_BYTE * (proof_bytes as u64 + 31 * n_words as u64)
-}
-
-fn quote_r1cs(
-    program: &Arc<Program>,
-    system: ProofSystem,
-    form: Form,
-) -> Result<Quote, QuoteError> {
-    let r1cs = R1cs::lower(program, form)?;
-    let rows = r1cs.n_rows().saturating_add(r1cs.n_instance());
-    let qap = Qap::new(&r1cs).ok_or(LowerError::TooLarge { rows })?;
-    let (domain, wires) = (qap.n(), r1cs.n_wires());
-    let n_words = program.layout().n_words();
-    let cost = r1cs.cost();
-    let table_rows: usize = cost.tables.iter().map(|table| table.rows).sum();
-    let prove_core_seconds = (PROVE_MICROS
-        + domain as f64 * PROVE_MICROS_PER_POINT
-        + wires as f64 * PROVE_MICROS_PER_WIRE
-        + table_rows as f64 * PROVE_MICROS_PER_TABLE_ROW)
-        / 1e6;
-    let g1_points = (2 * wires + r1cs.n_committed() + r1cs.n_private() + domain) as f64;
-    let setup_core_seconds =
-        (g1_points * SETUP_MICROS_PER_G1 + wires as f64 * SETUP_MICROS_PER_G2) / 1e6;
-    let threads = rayon::current_num_threads() as f64;
-    let gas = match form {
-        Form::Plain => GAS_GROTH16 + GAS_PER_PUBLIC * n_words as u64,
-        Form::Committed => GAS_ULTRAGROTH + GAS_PER_WORD * n_words as u64,
-    };
-    let proof_bytes = system.proof_bytes().unwrap_or_default();
-    Ok(Quote {
-        system,
-        trust: SetupTrust::of(system),
-        rows: qap.rows_used(),
-        domain,
-        key_bytes: key_bytes(&r1cs, domain, system),
-        proof_bytes,
-        ram_bytes: RAM_BASE + domain as u64 * RAM_PER_POINT + wires as u64 * RAM_PER_WIRE,
-        setup_core_seconds,
-        prove_core_seconds,
-        setup_seconds: setup_core_seconds / threads,
-        prove_seconds: prove_core_seconds / threads,
-        gas,
-        transaction_gas: transaction(gas, proof_bytes, n_words),
-        circuit: CircuitCost::R1cs { cost, wires },
-    })
-}
-
-fn key_bytes(r1cs: &R1cs, domain: usize, system: ProofSystem) -> u64 {
-    let wires = r1cs.n_wires();
-    let mut sections = vec![
-        (SectionKind::PointsG1, 2 + system.n_deltas()),
-        (SectionKind::PointsG2, 2),
-        (SectionKind::A, wires),
-        (SectionKind::B1, wires),
-        (SectionKind::B2, wires),
-    ];
-    if system == ProofSystem::UltraGroth {
-        sections.push((SectionKind::D1, r1cs.n_committed()));
-    }
-    sections.push((SectionKind::D2, r1cs.n_private()));
-    sections.push((SectionKind::H, domain));
-    sections_end(&sections)
 }
 
 /// The header page, then every section from a page boundary; the last one is not padded.
@@ -363,4 +276,49 @@ fn sections_end(sections: &[(SectionKind, usize)]) -> u64 {
     sections.iter().fold(PAGE_BYTES, |end, (kind, count)| {
         end.next_multiple_of(PAGE_BYTES) + *count as u64 * kind.point_bytes()
     })
+}
+
+/// What of a program costs the same in every system.
+struct ProgramSize {
+    /// Bytes of its encoding.
+    bytes: u64,
+    /// Elements of all tensors.
+    elements: usize,
+    /// Terms of its linear maps and products of its contractions.
+    terms: usize,
+    /// Words of the statement.
+    words: usize,
+}
+
+impl ProgramSize {
+    fn of(program: &Program) -> Self {
+        let len = |x: TensorId| program.tensors()[x.index()].len();
+        let mut terms = 0usize;
+        for step in program.steps() {
+            match (&step.instr, step.y) {
+                (Instr::Linear { map, .. }, Some(y)) => {
+                    (0..len(y)).for_each(|out| map.row(out, |_, _| terms += 1));
+                }
+                (Instr::Contract { dims, .. }, _) => {
+                    let products = dims
+                        .iter()
+                        .fold(1usize, |n, d| n.saturating_mul(*d as usize));
+                    terms = terms.saturating_add(products);
+                }
+                _ => {}
+            }
+        }
+        Self {
+            bytes: program.encode().len() as u64,
+            elements: program.tensors().iter().map(TensorDecl::len).sum(),
+            terms,
+            words: program.layout().n_words(),
+        }
+    }
+}
+
+/// Memory of a process that proves, whatever the system.
+fn ram_of_process(n_terms: usize) -> u64 {
+    let threads = rayon::current_num_threads() as u64;
+    RAM_BASE + RAM_PER_TERM * threads * MAX_TERMS.min(n_terms as u64)
 }

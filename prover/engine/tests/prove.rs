@@ -5,12 +5,19 @@ mod small;
 use std::fs;
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use ark_bn254::Bn254;
 use ark_groth16::{Groth16, prepare_verifying_key};
 use small::{Bundle, context, dense, input, layers, products_of_rows, rng};
+use zkinfer_circuits::arithmetization::r1cs::export::write_r1cs;
+use zkinfer_circuits::arithmetization::r1cs::{Form, R1cs};
 use zkinfer_circuits::tensor::Tensor;
-use zkinfer_engine::{Phase, PrepareError, ProveError, SetupError, Silent, quote};
+use zkinfer_engine::quote::{Kernel, Rates, calibrate};
+use zkinfer_engine::{
+    CircuitCost, Phase, PrepareError, ProveError, SetupError, Silent, compare, quote,
+};
+use zkinfer_gpu::Cpu;
 use zkinfer_params::dev_setup::Trapdoor;
 use zkinfer_params::keys::{KeyOpenError, KeySink, KeyWriter, ProvingKeyFile, SectionKind};
 use zkinfer_verifier::{Proof, ProofSystem, Statement, verify};
@@ -408,5 +415,49 @@ fn a_quote_knows_the_key_bytes_exactly_and_what_the_proof_needs() {
             assert!(quoted.rows <= quoted.domain && quoted.domain.is_power_of_two());
             assert!(quoted.ram_bytes > 0 && quoted.prove_seconds > 0.0 && quoted.gas > 150_000);
         }
+    }
+}
+
+#[test]
+fn a_quote_counts_the_constraints_of_the_exported_circuit() {
+    for program in [dense(5), layers(40, 2)] {
+        let quoted = quote(&program, ProofSystem::Groth16).expect("a quote");
+        let CircuitCost::R1cs { cost, wires } = &quoted.circuit else {
+            panic!("groth16 proves an R1CS");
+        };
+        let circuit = R1cs::lower(&program, Form::Plain).expect("a circuit");
+        let mut file = Vec::new();
+        write_r1cs(&circuit, &mut file).expect("written");
+        // Magic, version, number of sections; kind and length of the header; the field's size and modulus; then numbers of 4 and 8 bytes.
+        let number = |at: usize| {
+            file[at..]
+                .iter()
+                .take(4)
+                .rev()
+                .fold(0, |n, b| n << 8 | usize::from(*b))
+        };
+        let counts = 12 + 12 + 4 + 32;
+        assert_eq!(number(counts), *wires);
+        assert_eq!(number(counts + 4 * 4 + 8), cost.rows);
+    }
+}
+
+#[test]
+fn other_rates_change_the_seconds_and_not_the_recommendation() {
+    let reference = compare(&layers(40, 2)).expect("quotes");
+    let begun = Instant::now();
+    let clock = || begun.elapsed();
+    let rates = calibrate(&Cpu, Duration::ZERO, &clock, &mut |_| ()).expect("the CPU works");
+    assert!(rates.took().is_some() && Rates::reference().took().is_none());
+    assert!(Kernel::ALL.iter().all(|kernel| rates.of(*kernel) > 0.0));
+    let here = reference.clone().priced(&rates);
+    assert_eq!(
+        (here.recommended, &here.reason),
+        (reference.recommended, &reference.reason)
+    );
+    for (here, reference) in here.quotes.iter().zip(&reference.quotes) {
+        assert_ne!(here.prove_seconds, reference.prove_seconds);
+        assert_eq!(here.ram_bytes, reference.ram_bytes);
+        assert_eq!(here.clone().priced(&Rates::reference()), *reference);
     }
 }

@@ -12,6 +12,7 @@ use zkinfer_circuits::constraint::{Builder, LinearMap, Program, TableFunction};
 use zkinfer_circuits::gadgets::requantize::requantize;
 use zkinfer_circuits::tensor::ConvGeometry;
 use zkinfer_circuits::testing::spec;
+use zkinfer_engine::quote::Rates;
 use zkinfer_engine::{CircuitCost, Phase, Progress, Silent, quote};
 use zkinfer_verifier::{Dtype, ProofSystem, Role, Visibility};
 
@@ -141,6 +142,7 @@ fn conv_net(rows: usize, seed: u64) -> Arc<Program> {
 
 fn measure_program(system: ProofSystem, program: Arc<Program>) {
     let quoted = quote(&program, system).expect("a quote");
+    let rates = Rates::reference();
     println!();
     let (wires, committed) = match &quoted.circuit {
         CircuitCost::R1cs { cost, wires } => (*wires, cost.committed),
@@ -163,9 +165,9 @@ fn measure_program(system: ProofSystem, program: Arc<Program>) {
         clock = (Instant::now(), cpu_seconds());
     };
     let bundle = Bundle::watched(program, system, 1, &Sparse::default());
-    lap("setup", quoted.setup_core_seconds);
+    lap("setup", quoted.setup.core_seconds(&rates));
     let prover = bundle.prover();
-    lap("prepare", 0.0);
+    lap("prepare", quoted.load.core_seconds(&rates));
     // Forgets the set-up's peak, where the kernel allows it.
     let _ = fs::write("/proc/self/clear_refs", "5");
     println!("  quoted {} MiB", quoted.ram_bytes >> 20);
@@ -177,7 +179,7 @@ fn measure_program(system: ProofSystem, program: Arc<Program>) {
             _ => prover.prove(&one, &mut rng(round), &Silent),
         }
         .expect("a proof");
-        lap("prove", quoted.prove_core_seconds);
+        lap("prove", quoted.prove.core_seconds(&rates));
     }
 }
 

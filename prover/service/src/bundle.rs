@@ -188,7 +188,7 @@ impl Bundle {
             system: compiled.system.name().to_owned(),
             model_id: hex::encode(compiled.model_id),
             program_digest: hex::encode(compiled.program_digest),
-            settings: compiled.settings,
+            settings: compiled.settings.clone(),
             keys: None,
             files: contents
                 .iter()

@@ -15,8 +15,10 @@ mod job;
 mod key;
 mod node;
 mod node_admin;
+mod ops;
 mod output;
 mod params;
+mod processor;
 mod progress;
 mod prove;
 mod quote;
@@ -50,10 +52,12 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    /// The ONNX operators that a model may have, what of each is supported, and what it costs on each proof system.
+    Ops(ops::OpsArgs),
     /// Quantize an ONNX model and write a bundle.
     Compile(compile::CompileArgs),
     /// What a bundle's keys and proofs will cost, before any key is made, beside the other proof systems.
-    Quote(compile::BundleArg),
+    Quote(quote::QuoteArgs),
     /// Write one HTML page about a bundle: its graph, what each layer costs and how far it is from the float model, histograms, accuracy.
     Report(report::ReportArgs),
     /// Make the keys of a bundle: development keys, or with --srs keys from a ceremony's powers of τ.
@@ -164,6 +168,7 @@ pub fn main() -> ExitCode {
         telemetry::quiet_panics();
     }
     let done = match cli.verb {
+        Verb::Ops(args) => ops::ops(&args, out),
         Verb::Compile(args) => compile::compile(&args, out),
         Verb::Quote(args) => quote::quote(&args, out),
         Verb::Report(args) => report::report(&args, out),

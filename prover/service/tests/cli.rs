@@ -336,13 +336,24 @@ fn reference_strings_come_in_checked_and_make_keys_that_say_where_they_come_from
     list(0);
     let bundle = at("bundle");
     passes(compile(&model("digits-mlp.onnx"), &bundle).args(["--system", "halo2-kzg"]));
-    let quoted = passes(zkinfer().arg("quote").arg(&bundle));
+    let quoted = passes(zkinfer().arg("quote").arg(&bundle).arg("--no-calibration"));
     let k = quoted["domain"].as_u64().unwrap().ilog2();
+    assert_eq!(quoted["rates"]["calibrated"], false);
+    let limbs = |at: usize| quoted["systems"][at]["limb_bits"].as_u64();
+    assert_eq!(limbs(0), None, "groth16 has bits");
+    assert!(limbs(1).is_some() && limbs(2).is_some());
     assert_eq!(quoted["systems"].as_array().unwrap().len(), 3);
     assert!(quoted["recommended"]["reason"].as_str().unwrap().len() > 40);
     let text = zkinfer().arg("quote").arg(&bundle).output().unwrap();
     let text = String::from_utf8(text.stdout).unwrap();
-    for word in ["halo2-kzg *", "ultragroth", "universal", "recommended: "] {
+    for word in [
+        "halo2-kzg *",
+        "ultragroth",
+        "universal",
+        "recommended: ",
+        "measured here on",
+        "limbs of",
+    ] {
         assert!(text.contains(word), "{text}");
     }
 
@@ -559,6 +570,123 @@ fn bad_models_are_refused_and_leave_nothing() {
 }
 
 #[test]
+fn precisions_are_chosen_by_name_recorded_and_refused_by_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let to = folder.path().join("bundle");
+    let chosen = |precisions: &[&str]| {
+        let mut command = compile(&model("digits-mlp.onnx"), &to);
+        for precision in precisions {
+            command.args(["--precision", precision]);
+        }
+        command
+    };
+    let refused: [(&[&str], i32, &str); 7] = [
+        (&["n2"], 2, "expected NODE=int8 or NODE=int16, got `n2`"),
+        (
+            &["=int8"],
+            2,
+            "expected NODE=int8 or NODE=int16, got `=int8`",
+        ),
+        (
+            &["n2=int4"],
+            2,
+            "expected the precision int8 or int16, got `int4`",
+        ),
+        (&["n2=int8", "n2=int16"], 2, "--precision names `n2` twice"),
+        (&["n22=int16"], 1, "the nearest is `n2`"),
+        (&["a=b=int16"], 1, "precision of `a=b`"),
+        (&["n1=int16"], 1, "choose the precision of `n2`"),
+    ];
+    for (precisions, code, words) in refused {
+        fails(&mut chosen(precisions), code, words);
+        assert!(!to.exists(), "{precisions:?} left a bundle");
+    }
+
+    let usual = passes(&mut chosen(&[]));
+    let manifest = || fs::read_to_string(to.join("manifest.json")).unwrap();
+    assert!(!manifest().contains("precisions"), "none is not written");
+    let wide = passes(chosen(&["n2=int16", "n3=int8"]).arg("--force"));
+    assert_ne!(usual["model_id"], wide["model_id"]);
+    let settings: serde_json::Value = serde_json::from_str(&manifest()).unwrap();
+    let recorded = serde_json::json!({"n2": "int16", "n3": "int8"});
+    assert_eq!(settings["settings"]["precisions"], recorded);
+    let layers = wide["report"]["layers"].as_array().unwrap();
+    let relu = layers.iter().find(|layer| layer["name"] == "n2").unwrap();
+    let integers = serde_json::json!({"least": 0, "largest": 32767, "reason": "chosen"});
+    assert_eq!(relu["integers"], integers);
+
+    let shown = chosen(&["n2=int16"]).arg("--force").output().unwrap();
+    let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
+    assert!(
+        shown.contains("n2: int16") && shown.contains("chosen"),
+        "{shown}"
+    );
+    let page = folder.path().join("report.html");
+    passes(zkinfer().arg("report").arg(&to).arg("-o").arg(&page));
+    let page = fs::read_to_string(page).unwrap();
+    assert!(page.contains("n2: int16") && page.contains("int16: chosen"));
+    // a key, a proof and its verification
+    passes(zkinfer().arg("setup").arg(&to));
+    let proof = folder.path().join("proof.json");
+    passes(&mut prove(&to, &proof));
+    passes(&mut verify(&to, &proof));
+}
+
+/// A decision tree of scikit-learn: public features, a public label, and shares that the proof does not show.
+#[test]
+fn every_tensor_may_have_a_visibility_of_its_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let to = folder.path().join("bundle");
+    let samples = model("tabular/decision_tree.npz");
+    let compile = |visibilities: &[&str]| {
+        let mut command = zkinfer();
+        let onnx = model("tabular/decision_tree.onnx");
+        command.arg("compile").arg(onnx).arg("-o").arg(&to);
+        command.arg("--calibration").arg(&samples);
+        for visibility in visibilities {
+            command.args(["--visibility", visibility]);
+        }
+        command
+    };
+    for (visibilities, code, words) in [
+        (&["X"][..], 2, "expected TENSOR=public, private or hashed"),
+        (&["X=secret"], 2, "invalid variant"),
+        (&["X=public", "X=private"], 2, "names `X` twice"),
+        (
+            &["Y=private"],
+            1,
+            "expected the name of an input or an output: X, label, probabilities",
+        ),
+    ] {
+        fails(&mut compile(visibilities), code, words);
+        assert!(!to.exists(), "{visibilities:?} left a bundle");
+    }
+    passes(&mut compile(&["probabilities=private"]));
+    let settings = fs::read_to_string(to.join("manifest.json")).unwrap();
+    let settings: serde_json::Value = serde_json::from_str(&settings).unwrap();
+    let recorded = serde_json::json!({"probabilities": "private"});
+    assert_eq!(settings["settings"]["visibilities"], recorded);
+    passes(zkinfer().arg("setup").arg(&to));
+    let proof = folder.path().join("proof.json");
+    let mut prove = zkinfer();
+    prove.arg("prove").arg(&to).arg("--input").arg(&samples);
+    passes(prove.args(["--sample", "3", "-o"]).arg(&proof));
+    let shown = passes(&mut verify(&to, &proof));
+    let outputs = shown["outputs"].as_array().unwrap();
+    assert_eq!(outputs.len(), 1);
+    assert_eq!(outputs[0]["name"], "label");
+    assert!(
+        outputs[0]["real"][0]
+            .as_f64()
+            .is_some_and(|label| [0.0, 1.0, 2.0].contains(&label))
+    );
+    assert_eq!(
+        shown["inputs"][0]["quantized"].as_array().unwrap().len(),
+        13
+    );
+}
+
+#[test]
 fn bad_inputs_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let input = folder.path().join("input.json");
@@ -760,6 +888,40 @@ fn snarkjs_files_are_written_for_plain_groth16_only() {
         "--system groth16",
     );
     assert!(!proof.exists());
+}
+
+#[test]
+fn ops_lists_operators_with_costs_and_says_what_to_take_instead() {
+    let text = |arguments: &[&str]| {
+        let output = zkinfer().args(arguments).output().unwrap();
+        assert!(output.status.success());
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let all = text(&["ops"]);
+    assert!(all.contains("ConvTranspose") && all.contains("com.microsoft.QGemm"));
+    let json = passes(zkinfer().args(["ops", "conv"]));
+    let operators = json["operators"].as_array().unwrap();
+    let names: Vec<_> = operators
+        .iter()
+        .filter_map(|o| o["name"].as_str())
+        .collect();
+    assert_eq!(
+        names,
+        ["Conv", "ConvTranspose", "ConvInteger", "QLinearConv"]
+    );
+    for system in ["groth16", "ultragroth", "halo2_kzg"] {
+        assert!(
+            operators[0]["rows"][system].as_u64().unwrap() > 0,
+            "{system}"
+        );
+    }
+    fails(
+        zkinfer().args(["ops", "BitShift"]),
+        1,
+        "in its place: Mul or Div",
+    );
+    let page = text(&["ops", "--markdown"]);
+    assert_eq!(page, include_str!("../../../circuits/OPERATORS.md"));
 }
 
 /// A GPU that no machine has.

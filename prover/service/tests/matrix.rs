@@ -18,7 +18,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use claims::{Claim, Judges, inference_is_what_was_proved, passes, refused, zkinfer};
+use claims::{
+    Claim, Judges, exactly_as_quoted, inference_is_what_was_proved, passes, refused, zkinfer,
+};
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -117,6 +119,12 @@ impl Case {
                 .arg(&calibration)
                 .args(["--system", system.name()]),
         );
+        let quoted = passes(
+            zkinfer("quote")
+                .arg(&bundle)
+                .args(["--no-calibration", "--json"]),
+        );
+        let quoted: Value = serde_json::from_str(&quoted).unwrap();
         let (_, setup) = timed(|| passes(zkinfer("setup").arg(&bundle)));
         let inferred = passes(
             zkinfer("infer")
@@ -180,6 +188,7 @@ impl Case {
         );
 
         let key = VerifyingKey::decode(&fs::read(bundle.join("verifying.key")).unwrap()).unwrap();
+        exactly_as_quoted(&quoted, &bundle, &key, &honest);
         inference_is_what_was_proved(&inferred, &key, &honest);
         let creation = creation_code(&key, true).unwrap();
         assert!(

@@ -186,7 +186,12 @@ fn samples_alone_give_histograms_and_accuracy_of_the_integer_model() {
 #[test]
 fn rows_of_halo2_add_up() {
     let told = passes(&mut report("halo2", "rows.html"));
-    let quoted = passes(zkinfer().arg("quote").arg(made().path("halo2")));
+    let quoted = passes(
+        zkinfer()
+            .arg("quote")
+            .arg(made().path("halo2"))
+            .arg("--no-calibration"),
+    );
     let number = |field: &str| quoted[field].as_u64().unwrap();
     assert_eq!(
         told["rows"].as_u64().unwrap(),

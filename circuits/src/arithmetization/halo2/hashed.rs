@@ -57,7 +57,12 @@ impl Lowering<'_> {
         for element in word {
             let view: View = self.views[element.tensor.index()][element.index];
             let offset = view.plus(-fr(element.min));
-            self.add_view(NO_STEP, Mode::Keep, pow2(element.exponent), offset);
+            self.add_view(
+                NO_STEP,
+                Mode::Keep,
+                pow2(element.exponent) * fr(element.scale),
+                offset,
+            );
         }
         self.tape.last()
     }

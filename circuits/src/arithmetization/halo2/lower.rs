@@ -899,7 +899,10 @@ impl<'a> Lowering<'a> {
         let statement = super::tape::NO_STEP as usize;
         for (k, word) in words.iter().enumerate() {
             let view = |e: &Packed| self.views[e.tensor.index()][e.index].plus(-fr(e.min));
-            let terms: Vec<(Fr, View)> = word.iter().map(|e| (pow2(e.exponent), view(e))).collect();
+            let terms: Vec<(Fr, View)> = word
+                .iter()
+                .map(|e| (pow2(e.exponent) * fr(e.scale), view(e)))
+                .collect();
             // home k + 1 holds word k + 1: `run` made them first
             self.sum_into(statement, &terms, Fr::ZERO, k as u32 + 1, Scale::ONE);
         }

@@ -228,8 +228,9 @@ impl Halo2Circuit {
     /// The words after the context, as the tape computes them.
     fn pack(&self, values: &[Vec<Fr>]) -> Vec<Fr> {
         let words = interface::words(&self.program).expect("lowering packed the same words");
-        let element =
-            |e: &Packed| pow2(e.exponent) * (values[e.tensor.index()][e.index] - fr(e.min));
+        let element = |e: &Packed| {
+            pow2(e.exponent) * fr(e.scale) * (values[e.tensor.index()][e.index] - fr(e.min))
+        };
         let packed = |word: &Vec<Packed>| word.iter().map(element).sum::<Fr>();
         let digests = interface::hashed(&self.program).into_iter().map(|hashed| {
             let words = hashed.words.iter().map(|word| scalar(packed(word)));

@@ -33,7 +33,7 @@ impl Lowering<'_> {
                 for element in word {
                     let x = self.rid(element.tensor);
                     class = class.max(self.tensors[x].class);
-                    let weight = pow2(element.exponent);
+                    let weight = pow2(element.exponent) * int(element.scale);
                     *constant -= weight * int(element.min);
                     row.push((x, element.index, weight));
                 }

@@ -1,6 +1,6 @@
 //! Celu: tract's reader leaves the factor α out.
 
-use super::{Built, math};
+use super::{Built, math, number, same_as_first};
 use tract_onnx::model::ParsingContext;
 use tract_onnx::pb::NodeProto;
 use tract_onnx::tract_hir::internal::*;
@@ -31,10 +31,7 @@ impl Expansion for Celu {
         inputs: &'p [TensorProxy],
         outputs: &'p [TensorProxy],
     ) -> InferenceResult {
-        check_input_arity(inputs, 1)?;
-        check_output_arity(outputs, 1)?;
-        s.equals(&outputs[0].datum_type, &inputs[0].datum_type)?;
-        s.equals(&outputs[0].shape, &inputs[0].shape)
+        same_as_first(s, inputs, outputs, 1)
     }
 
     fn wire(
@@ -44,12 +41,10 @@ impl Expansion for Celu {
         inputs: &[OutletId],
     ) -> TractResult<TVec<OutletId>> {
         let rank = model.outlet_fact(inputs[0])?.rank();
-        let number = |model: &mut TypedModel, name: &str, value: f32| {
-            let value = tensor0(value).broadcast_into_rank(rank)?;
-            model.add_const(format!("{prefix}.{name}"), value)
-        };
-        let alpha = number(model, "alpha", self.alpha)?;
-        let (zero, one) = (number(model, "zero", 0.0)?, number(model, "one", 1.0)?);
+        let mut constant =
+            |name: &str, value: f32| number(model, format!("{prefix}.{name}"), value, rank);
+        let alpha = constant("alpha", self.alpha)?;
+        let (zero, one) = (constant("zero", 0.0)?, constant("one", 1.0)?);
         let mut wire = |name: &str, op: Box<dyn TypedOp>, operands: &[OutletId]| {
             let wired = model.wire_node(format!("{prefix}.{name}"), op, operands)?;
             TractResult::Ok(wired[0])

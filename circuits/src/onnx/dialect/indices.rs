@@ -1,6 +1,6 @@
 //! Operators that choose elements by fixed indices.
 
-use super::{Built, Gather};
+use super::{Built, Gather, fixed_shape, same_as_first};
 use tract_onnx::model::ParsingContext;
 use tract_onnx::pb::NodeProto;
 use tract_onnx::tract_hir::internal::*;
@@ -127,10 +127,7 @@ impl Expansion for ReverseSequence {
         inputs: &'p [TensorProxy],
         outputs: &'p [TensorProxy],
     ) -> InferenceResult {
-        check_input_arity(inputs, 2)?;
-        check_output_arity(outputs, 1)?;
-        s.equals(&outputs[0].datum_type, &inputs[0].datum_type)?;
-        s.equals(&outputs[0].shape, &inputs[0].shape)
+        same_as_first(s, inputs, outputs, 2)
     }
 
     fn wire(
@@ -144,11 +141,7 @@ impl Expansion for ReverseSequence {
         let lengths = lengths.cast_to::<i64>()?;
         let lengths = lengths.to_plain_array_view::<i64>()?;
         let lengths: Vec<i64> = lengths.iter().copied().collect();
-        let shape = model.outlet_fact(inputs[0])?.shape.clone();
-        let shape = shape
-            .as_concrete()
-            .context("expected a fixed shape")?
-            .to_vec();
+        let shape = fixed_shape(model, inputs[0])?;
         ensure!(shape.len() >= 2, "rank {}; expected two axes", shape.len());
         let (batch, time) = (shape[self.batch], i64::try_from(shape[self.time])?);
         ensure!(

@@ -1,6 +1,6 @@
 //! Pad that repeats the tensor: every axis is a gather with fixed indices.
 
-use super::{Built, Gather, original};
+use super::{Built, Gather, fixed_shape, original};
 use tract_onnx::model::ParsingContext;
 use tract_onnx::pb::NodeProto;
 use tract_onnx::tract_hir::internal::*;
@@ -22,6 +22,9 @@ pub(super) fn pad(context: &ParsingContext<'_>, node: &NodeProto) -> Built {
 #[derive(Clone, Debug)]
 struct Wrap;
 
+/// Most elements that a pad adds or takes away: far below where sizes would overflow.
+const MAX_PAD: i64 = 1 << 24;
+
 /// Elements before and after every axis.
 fn pads(pads: &Tensor, rank: usize) -> TractResult<Vec<(i64, i64)>> {
     let pads = pads.cast_to::<i64>()?;
@@ -31,6 +34,10 @@ fn pads(pads: &Tensor, rank: usize) -> TractResult<Vec<(i64, i64)>> {
         pads.len() == 2 * rank,
         "{} pads for {rank} axes",
         pads.len()
+    );
+    ensure!(
+        pads.iter().all(|pad| (-MAX_PAD..=MAX_PAD).contains(pad)),
+        "pads {pads:?}; expected each within ±2^24"
     );
     Ok((0..rank)
         .map(|axis| (pads[axis], pads[axis + rank]))
@@ -70,11 +77,7 @@ impl Expansion for Wrap {
         model: &mut TypedModel,
         inputs: &[OutletId],
     ) -> TractResult<TVec<OutletId>> {
-        let shape = model.outlet_fact(inputs[0])?.shape.clone();
-        let shape = shape
-            .as_concrete()
-            .context("expected a fixed shape")?
-            .to_vec();
+        let shape = fixed_shape(model, inputs[0])?;
         let values = model.outlet_fact(inputs[1])?.konst.clone();
         let values = values.context("computed pads; expected constants")?;
         let pads = pads(&values, shape.len())?;

@@ -51,7 +51,7 @@ pub(super) fn floats(name: &str, shape: &[i64], values: Vec<f32>) -> TensorProto
 }
 
 /// Least and largest value of an integer type that quantization uses.
-fn range(dtype: DataType) -> Option<(i32, i32)> {
+pub(super) fn range(dtype: DataType) -> Option<(i32, i32)> {
     match dtype {
         DataType::Uint8 => Some((0, 255)),
         DataType::Int8 => Some((-128, 127)),
@@ -62,8 +62,26 @@ fn range(dtype: DataType) -> Option<(i32, i32)> {
     }
 }
 
+/// The values of a float tensor whose length was checked; doubles are rounded.
+pub(super) fn real_of(tensor: &TensorProto) -> Vec<f32> {
+    let raw = &tensor.raw_data;
+    let double = tensor.data_type == DataType::Double as i32;
+    match (double, raw.is_empty()) {
+        (false, true) => tensor.float_data.clone(),
+        (true, true) => tensor.double_data.iter().map(|&v| v as f32).collect(),
+        (false, false) => raw
+            .chunks_exact(4)
+            .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
+            .collect(),
+        (true, false) => raw
+            .chunks_exact(8)
+            .map(|b| f64::from_le_bytes([b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7]]) as f32)
+            .collect(),
+    }
+}
+
 /// The integers of a tensor whose length was checked.
-fn integers(tensor: &TensorProto) -> Option<Vec<i32>> {
+pub(super) fn integers(tensor: &TensorProto) -> Option<Vec<i32>> {
     let dtype = DataType::try_from(tensor.data_type).ok()?;
     let (lo, hi) = range(dtype)?;
     if tensor.raw_data.is_empty() {
@@ -100,18 +118,9 @@ impl Constant {
         if tensor.data_type != DataType::Float as i32 {
             return Err(wrong());
         }
-        let values = if tensor.raw_data.is_empty() {
-            tensor.float_data.clone()
-        } else {
-            tensor
-                .raw_data
-                .chunks_exact(4)
-                .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
-                .collect()
-        };
         Ok(Plain {
             shape: tensor.dims.clone(),
-            values,
+            values: real_of(tensor),
             dtype: DataType::Float,
         })
     }
@@ -203,7 +212,7 @@ impl Plain<f32> {
 
 impl Rewrite {
     /// The values of a constant operand.
-    fn operand<'a>(
+    pub(super) fn operand<'a>(
         &'a self,
         node: &'a NodeProto,
         i: usize,

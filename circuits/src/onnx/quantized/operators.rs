@@ -234,6 +234,51 @@ impl Rewrite {
         Ok(())
     }
 
+    /// Whether the first operand is a tensor of quantized integers.
+    pub(super) fn reads_integers(&self, node: &NodeProto) -> bool {
+        let made = node.input.first().and_then(|x| self.integers.get(x));
+        made.is_some_and(|&scheme| scheme != Scheme::UNIT)
+    }
+
+    /// Clip of integers: what PyTorch writes for activations of seven bits.
+    pub(super) fn clip(&mut self, node: NodeProto) -> Result<(), ImportError> {
+        let [x, output] = [node.input.first(), node.output.first()].map(|name| name.cloned());
+        let (Some(x), Some(output)) = (x, output) else {
+            return Err(refuse(&node, "it has no input or no output"));
+        };
+        let Some(made) = self.integers.get(&x).copied() else {
+            return Err(refuse(&node, format!("`{x}` is no tensor of integers")));
+        };
+        let bound = |i: usize, end: i32| -> Result<i32, ImportError> {
+            if node.input.get(i).is_none_or(|name| name.is_empty()) {
+                return Ok(end);
+            }
+            let (name, constant) = self.operand(&node, i, "bound")?;
+            match constant.integers(&node, name)?.values[..] {
+                [bound] => Ok(bound),
+                _ => Err(refuse(
+                    &node,
+                    format!("its bound `{name}` is not one integer"),
+                )),
+            }
+        };
+        let scheme = Scheme {
+            lo: made.lo.max(bound(1, made.lo)?),
+            hi: made.hi.min(bound(2, made.hi)?),
+            ..made
+        };
+        if scheme.lo > scheme.hi {
+            let reason = format!(
+                "it leaves none of the integers from {} to {}",
+                made.lo, made.hi
+            );
+            return Err(refuse(&node, reason));
+        }
+        let x = self.activation(&node, &x, made)?;
+        self.mark(&node, node_name(&node), x, output, scheme);
+        Ok(())
+    }
+
     fn binary(&mut self, node: NodeProto, op: &str) -> Result<(), ImportError> {
         let inputs = vec![self.real_operand(&node, 0)?, self.real_operand(&node, 3)?];
         let scheme = self.scheme(&node, 6, 7)?;

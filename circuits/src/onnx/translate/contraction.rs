@@ -1,19 +1,14 @@
 //! Contractions, brought to products: every operand has each of its axes once, and an axis that only one operand has and the
 //! result has not is summed before.
 
-use super::{Translation, Value};
+use super::{Translation, Value, refused};
 use crate::onnx::ImportError;
 use crate::onnx::graph::FloatOp;
-use crate::onnx::proto::shorten;
 use crate::tensor::{ConvGeometry, MAX_ELEMENTS};
-use tract_onnx::prelude::{IntoArcTensor, IntoTValue, TVec, Tensor, TractError, TypedNode};
+use tract_onnx::prelude::{IntoArcTensor, IntoTValue, TVec, Tensor, TypedNode};
 use tract_onnx::tract_core::ops::EvalOp;
 use tract_onnx::tract_core::ops::einsum::EinSum;
 use tract_onnx::tract_core::ops::nn::{Reduce, Reducer};
-
-fn parser(e: TractError) -> ImportError {
-    ImportError::Parser(shorten(&format!("{e:#}")))
-}
 
 /// The letters of an operand's axes in order, or of the result's.
 fn letters(op: &EinSum, operand: Option<usize>) -> Vec<char> {
@@ -44,7 +39,7 @@ fn einsum(op: &EinSum, operands: &[Vec<char>], result: &[char]) -> Result<EinSum
     let result: String = result.iter().collect();
     let axes = format!("{}->{result}", operands.join(","));
     Ok(EinSum {
-        axes: axes.parse().map_err(parser)?,
+        axes: axes.parse().map_err(refused)?,
         operating_dt: op.operating_dt,
         q_params: None,
     })
@@ -150,7 +145,7 @@ impl Translation<'_> {
         let turned = einsum(op, std::slice::from_ref(&in_w), &ordered)?;
         let mut constant = TVec::new();
         constant.push(w.clone().into_tvalue());
-        let turned = turned.eval_out_of_plan(constant).map_err(parser)?;
+        let turned = turned.eval_out_of_plan(constant).map_err(refused)?;
         let turned = turned.and_then(|made| made.into_iter().next());
         let turned = turned.ok_or(ImportError::Missing("value of a constant contraction"))?;
         let weights = self.weights(node, &turned)?;
@@ -202,7 +197,7 @@ impl Translation<'_> {
                 let op = einsum(op, &[letters.to_vec()], keep)?;
                 let mut inputs = TVec::new();
                 inputs.push(tensor.clone().into_tvalue());
-                let made = op.eval_out_of_plan(inputs).map_err(parser)?;
+                let made = op.eval_out_of_plan(inputs).map_err(refused)?;
                 let made = made.and_then(|made| made.into_iter().next());
                 let made = made.ok_or(ImportError::Missing("value of a constant contraction"))?;
                 return Ok(Value::Const(made.into_arc_tensor()));

@@ -181,8 +181,10 @@ impl Translation<'_> {
         } else if op.to == DatumType::Bool {
             let zero = combine(Binary::Equal, argument(), constant(0.0));
             Some(combine(Binary::Subtract, constant(1.0), zero))
-        } else if op.to.is_integer() {
-            let whole = from.is_some_and(|t| t.is_integer() || t == DatumType::Bool);
+        } else if op.to.is_integer() || op.to == DatumType::TDim {
+            // what tract makes of int64 where it may become a size
+            let whole = [DatumType::Bool, DatumType::TDim];
+            let whole = from.is_some_and(|t| t.is_integer() || whole.contains(&t));
             let negative = combine(Binary::Less, argument(), constant(0.0));
             let cut = Expression::Select(
                 Box::new(negative),

@@ -2,10 +2,9 @@
 //!
 //! Where every element of the output comes from is found by running tract's own operator on the elements' numbers.
 
-use super::{Translation, Value};
+use super::{MAX_MOVED, Translation, Value, refused};
 use crate::onnx::ImportError;
 use crate::onnx::graph::FloatOp;
-use crate::onnx::proto::shorten;
 use std::sync::Arc;
 use tract_onnx::prelude::{IntoTValue, TVec, Tensor, TypedNode, TypedOp, tensor0};
 use tract_onnx::tract_core::ops::array::{Gather, ScatterReduction};
@@ -91,7 +90,7 @@ impl Translation<'_> {
             }
             let numbers: Vec<f32> = (next..next + len).map(|i| i as f32).collect();
             let tensor = Tensor::from_shape(&dims, &numbers);
-            let tensor = tensor.map_err(|e| ImportError::Parser(shorten(&e.to_string())))?;
+            let tensor = tensor.map_err(refused)?;
             numbered.push(tensor.into_tvalue());
             match (input, values) {
                 (Value::Node(x), _) => {
@@ -106,8 +105,9 @@ impl Translation<'_> {
             }
             next += len;
         }
+        self.room_to_move(node, shape.iter().product())?;
         let moved = op.eval_out_of_plan(numbered);
-        let moved = moved.map_err(|e| ImportError::Parser(shorten(&format!("{e:#}"))))?;
+        let moved = moved.map_err(refused)?;
         let moved = moved.and_then(|m| m.into_iter().next());
         let moved =
             moved.ok_or_else(|| self.unsupported(node, "it cannot be computed at import"))?;
@@ -129,6 +129,17 @@ impl Translation<'_> {
         Ok(Some(self.gather(node, tensors, index, constants, shape)?))
     }
 
+    /// Refuses a gather that would be one too many.
+    fn room_to_move(&self, node: &TypedNode, len: usize) -> Result<(), ImportError> {
+        match self.moved.saturating_add(len) <= MAX_MOVED {
+            true => Ok(()),
+            false => {
+                let reason = format!("more than {MAX_MOVED} elements are moved by the model");
+                Err(self.unsupported(node, reason))
+            }
+        }
+    }
+
     /// A node that gathers from tensors and constants; unused constants are left out.
     pub(super) fn gather(
         &mut self,
@@ -146,6 +157,8 @@ impl Translation<'_> {
         if inputs.len() == 1 && index.iter().copied().eq(0..total) {
             return Ok(self.reshape(node, inputs[0], shape));
         }
+        self.room_to_move(node, len)?;
+        self.moved += len;
         let mut names: Vec<Option<u32>> = vec![None; constants.len()];
         let mut kept = vec![];
         let mut renamed = Vec::with_capacity(len);

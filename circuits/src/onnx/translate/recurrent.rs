@@ -2,8 +2,7 @@
 //!
 //! A body maps X_t, the weights and the states, all matrices, to the next states. Steps and directions are put together by gathers.
 
-use super::scan::parser;
-use super::{Translation, Value};
+use super::{Translation, Value, refused};
 use crate::onnx::ImportError;
 use crate::onnx::dialect::recurrent::{Activation, Cell, Direction, Recurrent, Sizes};
 use tract_onnx::prelude::{
@@ -49,7 +48,7 @@ impl Translation<'_> {
                 states.push(match of(input) {
                     None => {
                         let zero = Tensor::zero::<f32>(&[sizes.batch, sizes.hidden]);
-                        Value::Const(zero.map_err(parser)?.into_arc_tensor())
+                        Value::Const(zero.map_err(refused)?.into_arc_tensor())
                     }
                     Some(value) => {
                         let columns = vec![sizes.hidden];
@@ -57,7 +56,7 @@ impl Translation<'_> {
                     }
                 });
             }
-            let body = Body::wired(op.cell, direction, &sizes, &full).map_err(parser)?;
+            let body = Body::wired(op.cell, direction, &sizes, &full).map_err(refused)?;
             let full: Vec<Value> = full.into_iter().flatten().collect();
             let along = ScanInfo::new(op.time, if direction.reverse { -1 } else { 1 });
             let made = self.pass(node, &along, &body, &x, full, states)?;
@@ -128,8 +127,8 @@ impl Translation<'_> {
         Ok(match value {
             Value::Node(x) => Value::Node(self.reshape(node, *x, shape)),
             Value::Const(tensor) => {
-                let tensor = tensor.cast_to::<f32>().map_err(parser)?.into_owned();
-                let tensor = tensor.into_shape(&shape).map_err(parser)?;
+                let tensor = tensor.cast_to::<f32>().map_err(refused)?.into_owned();
+                let tensor = tensor.into_shape(&shape).map_err(refused)?;
                 Value::Const(tensor.into_arc_tensor())
             }
         })

@@ -4,10 +4,9 @@
 //! map of every plane, found by running tract's operator on the unit vectors of a plane; the plane is the trailing axes from the
 //! first that changes its size. Where a sample lies outside the image and takes a constant, the operator's value at zero shows it.
 
-use super::{Translation, Value};
+use super::{Translation, Value, refused};
 use crate::onnx::ImportError;
 use crate::onnx::graph::FloatOp;
-use crate::onnx::proto::shorten;
 use tract_onnx::prelude::{IntoTValue, TVec, Tensor, TypedNode};
 use tract_onnx::tract_core::ops::nn::resize;
 
@@ -36,9 +35,7 @@ struct Sampler<'a> {
 
 impl Sampler<'_> {
     fn run(&self, values: &[f32]) -> Result<Vec<f32>, ImportError> {
-        let parser =
-            |e: tract_onnx::prelude::TractError| ImportError::Parser(shorten(&format!("{e:#}")));
-        let x = Tensor::from_shape(&self.from, values).map_err(parser)?;
+        let x = Tensor::from_shape(&self.from, values).map_err(refused)?;
         let mut inputs: TVec<_> = TVec::new();
         inputs.push(x.into_tvalue());
         for operand in self.operands {
@@ -47,10 +44,10 @@ impl Sampler<'_> {
             };
             inputs.push(fixed.clone().into_tvalue());
         }
-        let y = self.node.op.eval_out_of_plan(inputs).map_err(parser)?;
+        let y = self.node.op.eval_out_of_plan(inputs).map_err(refused)?;
         let y = y.and_then(|y| y.into_iter().next());
         let y = y.ok_or(ImportError::Missing("output of a Resize"))?;
-        let view = y.to_plain_array_view::<f32>().map_err(parser)?;
+        let view = y.to_plain_array_view::<f32>().map_err(refused)?;
         Ok(view.iter().copied().collect())
     }
 }
@@ -130,6 +127,10 @@ impl Translation<'_> {
         };
         for operand in operands {
             self.fixed(node, operand, "a size, scale or region")?;
+        }
+        if shape.iter().product::<usize>() >= MAX_NUMBERED {
+            let reason = format!("an image of {shape:?}; expected fewer than 2^24 elements");
+            return Err(self.unsupported(node, reason));
         }
         let sampler = Sampler {
             node,

@@ -3,13 +3,12 @@
 //! A state is what the step before made of it; a scanned input is the step's chunk along an axis, from the end where the chunk is
 //! negative; scanned outputs are concatenated.
 
-use super::{Translation, Value};
+use super::{Translation, Value, refused};
 use crate::onnx::ImportError;
 use crate::onnx::dialect::recurrent::Recurrent;
 use crate::onnx::graph::FloatGraph;
-use crate::onnx::proto::shorten;
 use std::sync::Arc;
-use tract_onnx::prelude::{IntoArcTensor, Tensor, TractError, TypedModel, TypedNode};
+use tract_onnx::prelude::{IntoArcTensor, Tensor, TypedModel, TypedNode};
 use tract_onnx::tract_core::ops::scan::{InputMapping, Scan, ScanInfo};
 
 /// Most steps of a loop.
@@ -17,10 +16,6 @@ const MAX_STEPS: usize = 4096;
 
 /// Most nodes of all steps of a loop together.
 const MAX_UNROLLED: usize = 1 << 16;
-
-pub(super) fn parser(e: TractError) -> ImportError {
-    ImportError::Parser(shorten(&format!("{e:#}")))
-}
 
 impl Translation<'_> {
     /// The outputs of a recurrent operator; `None` for any other.
@@ -155,7 +150,7 @@ impl Translation<'_> {
         sources: Vec<Value>,
     ) -> Result<Vec<Value>, ImportError> {
         for (source, value) in body.inputs.iter().zip(&sources) {
-            let expected = body.outlet_fact(*source).map_err(parser)?;
+            let expected = body.outlet_fact(*source).map_err(refused)?;
             let got = self.shape_of(value);
             if expected.shape.as_concrete() != Some(&got[..]) {
                 let expected = &expected.shape;
@@ -176,11 +171,12 @@ impl Translation<'_> {
             graph: std::mem::replace(&mut self.graph, empty),
             sources,
             within: Some(self.origin(node)),
+            moved: self.moved,
         };
         let walked = inner.walk();
         let values = body.outputs.iter().map(|outlet| inner.value(outlet));
         let values: Option<Vec<Value>> = values.collect();
-        self.graph = inner.graph;
+        (self.graph, self.moved) = (inner.graph, inner.moved);
         walked?;
         values.ok_or(ImportError::Missing("output of a loop"))
     }
@@ -202,7 +198,7 @@ impl Translation<'_> {
         };
         match input {
             Value::Const(tensor) => {
-                let part = tensor.slice(axis, start, start + chunk).map_err(parser)?;
+                let part = tensor.slice(axis, start, start + chunk).map_err(refused)?;
                 Ok(Value::Const(part.into_arc_tensor()))
             }
             Value::Node(x) => {
@@ -245,7 +241,7 @@ impl Translation<'_> {
             })
             .collect();
         if let Some(fixed) = fixed {
-            let all = Tensor::stack_tensors(info.axis, &fixed).map_err(parser)?;
+            let all = Tensor::stack_tensors(info.axis, &fixed).map_err(refused)?;
             return Ok(Value::Const(all.into_arc_tensor()));
         }
         let mut shape = self.shape_of(&parts[0]);

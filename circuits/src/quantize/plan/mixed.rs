@@ -1,23 +1,28 @@
 //! Operators that read several tensors at one scale.
 
+use super::super::precision::Precision;
 use super::super::scheme::{Encoding, Target};
-use super::{Plan, QuantizeError};
-use crate::onnx::{FloatNode, FloatOp};
+use super::{Plan, QuantizeError, as_it_is};
+use crate::onnx::{FloatGraph, FloatOp};
 use crate::ops::{Extremum, Gather, Op, Operator, Requantize, Select};
 use crate::tensor::Quantization;
 
 /// A comparison with constants is made in steps this much finer than the tensor's.
 const FINER: f64 = 256.0;
 
+/// Whether a node holds constants only.
+pub(super) fn is_constant(graph: &FloatGraph, id: usize) -> bool {
+    let node = &graph.nodes[id];
+    let before: usize = node.inputs.iter().map(|&i| graph.nodes[i].len()).sum();
+    match &node.op {
+        FloatOp::Gather { index, .. } => index.iter().all(|&i| i as usize >= before),
+        _ => false,
+    }
+}
+
 impl Plan<'_> {
-    /// Whether a node holds constants only.
     fn is_constant(&self, id: usize) -> bool {
-        let node = &self.graph.nodes[id];
-        let before: usize = node.inputs.iter().map(|&i| self.graph.nodes[i].len()).sum();
-        match &node.op {
-            FloatOp::Gather { index, .. } => index.iter().all(|&i| i as usize >= before),
-            _ => false,
-        }
+        is_constant(self.graph, id)
     }
 
     /// Whether whole numbers stand for all constants of a gather.
@@ -32,33 +37,30 @@ impl Plan<'_> {
     /// Gather, Max, Min, Where: all that is mixed is brought to one encoding, which is then the result's.
     pub(super) fn mixed(&mut self, id: usize) -> Result<(), QuantizeError> {
         let node = &self.graph.nodes[id];
-        let chosen = match node.op {
-            // the condition is not mixed
-            FloatOp::Select => &node.inputs[1..],
-            _ => &node.inputs[..],
-        };
+        // the condition of a selection is not mixed
+        let (kept, chosen) = node.inputs.split_at(match node.op {
+            FloatOp::Select => 1,
+            _ => 0,
+        });
         let encoding = self.common(id, chosen)?;
+        if let FloatOp::Gather { .. } = node.op {
+            return self.gathered(id, encoding);
+        }
+        let site = self.site(node, &self.tensors_of(node)?, None)?;
         let op: Op = match node.op {
-            FloatOp::Gather { .. } => return self.gathered(id, encoding),
-            FloatOp::Extremum { .. } => {
-                Extremum::import(&self.site(node, &self.tensors_of(node)?, None)?)?.into()
-            }
-            _ => Select::import(&self.site(node, &self.tensors_of(node)?, None)?)?.into(),
+            FloatOp::Select => Select::import(&site)?.into(),
+            _ => Extremum::import(&site)?.into(),
         };
-        let mut tensors = match node.op {
-            FloatOp::Select => vec![self.tensor(node.inputs[0])?],
-            _ => vec![],
-        };
+        let mut tensors = kept
+            .iter()
+            .map(|&input| self.tensor(input))
+            .collect::<Result<Vec<_>, _>>()?;
         for &input in chosen {
             tensors.push(self.encoded(input, encoding)?);
         }
         let tensor = self.builder.node(&node.name, op, &tensors)?;
         self.settle(id, tensor);
         Ok(())
-    }
-
-    fn tensors_of(&self, node: &FloatNode) -> Result<Vec<usize>, QuantizeError> {
-        node.inputs.iter().map(|&i| self.tensor(i)).collect()
     }
 
     /// The encoding that a node's inputs share, if they do; else the node's own.
@@ -76,36 +78,34 @@ impl Plan<'_> {
             same &= shared.is_none_or(|q| q == quantization);
             shared = Some(quantization);
         }
-        let whole = Encoding::whole(i32::MIN / 2, i32::MAX / 2);
+        let whole = Encoding::boundless(Encoding::whole(0, 0).quantization);
+        if self.index[id] {
+            return Ok(whole);
+        }
         let constants = inputs.iter().copied().filter(|&i| self.is_constant(i));
         let fits = constants
             .chain([id])
             .all(|i| self.has_whole_constants(i) || !self.has_constants(i));
         match shared.filter(|_| same) {
             Some(q) if q == whole.quantization && fits => Ok(whole),
-            Some(q) if !self.has_constants(id) && computed.len() == inputs.len() => Ok(Encoding {
-                quantization: q,
-                ..whole
-            }),
+            Some(q) if !self.has_constants(id) && computed.len() == inputs.len() => {
+                Ok(Encoding::boundless(q))
+            }
             Some(q) => {
                 // constants must lie where the tensors' integers do
-                let own = self.activation(id)?;
+                let own = self.calibrated(id, Precision::Int8)?;
                 let Some(reach) = self.ranges.get(id) else {
                     return Ok(own);
                 };
                 let inside = |v: f64| (v / q.scale + q.zero_point as f64).abs() <= 32768.0;
-                let as_it_is = Encoding {
-                    quantization: q,
-                    ..whole
-                };
                 Ok(if inside(reach.lo) && inside(reach.hi) {
-                    as_it_is
+                    Encoding::boundless(q)
                 } else {
                     own
                 })
             }
             None if self.is_constant(id) && self.has_whole_constants(id) => Ok(whole),
-            None => self.activation(id),
+            None => self.calibrated(id, Precision::Int8),
         }
     }
 
@@ -146,13 +146,7 @@ impl Plan<'_> {
             self.builder
                 .node(&node.name, Gather::import(&site)?.into(), &[from])?
         } else {
-            let plain = FloatNode {
-                op: FloatOp::Clamp {
-                    lo: f32::MIN,
-                    hi: f32::MAX,
-                },
-                ..node.clone()
-            };
+            let plain = as_it_is(node);
             let site = self.site(&plain, &[tensor], Some(&target))?;
             self.builder
                 .node(&node.name, Requantize::import(&site)?.into(), &[tensor])?
@@ -197,13 +191,10 @@ impl Plan<'_> {
                 tensors.push(tensor);
                 continue;
             }
-            let fine = Encoding {
-                quantization: Quantization {
-                    scale: quantization.scale / FINER,
-                    zero_point: 0,
-                },
-                ..Encoding::whole(i32::MIN / 2, i32::MAX / 2)
-            };
+            let fine = Encoding::boundless(Quantization {
+                scale: quantization.scale / FINER,
+                zero_point: 0,
+            });
             tensors.push(self.encoded(input, fine)?);
         }
         Ok(tensors)

@@ -1,9 +1,11 @@
 //! Softmax and normalization, and the digits they need.
 
 use super::super::calibrate::Range;
+use super::super::precision::{Precision, Precisions};
 use super::super::scheme::{Encoding, SchemeError, Target};
-use super::{Plan, QuantizeError};
-use crate::onnx::{FloatGraph, FloatNode, FloatOp};
+use super::mixed::is_constant;
+use super::{Plan, QuantizeError, as_it_is};
+use crate::onnx::{FloatGraph, FloatOp};
 use crate::ops::{Normalize, Operator, Rescale, Softmax};
 use crate::tensor::Quantization;
 
@@ -14,26 +16,91 @@ const MAX_SPAN: f64 = 4096.0;
 /// Bits of n times the largest square of a normalization.
 const SQUARE_BITS: f64 = 46.0;
 
-/// The nodes whose digits beyond eight bits show in what follows: a normalization divides by the size of its input, a softmax
-/// exponentiates it, and an index asks which of two close values is larger. Sums pass the need on to what they add.
-pub(super) fn wide(graph: &FloatGraph) -> Vec<bool> {
-    let mut wide = vec![false; graph.nodes.len()];
+/// The nodes whose digits beyond eight bits show in what follows, each with the nearest node that needs them: a normalization divides by the
+/// size of its input, a softmax exponentiates it, and an index asks which of two close values is larger. Sums pass the need on to what they
+/// add, unless they are to have eight bits.
+pub(super) fn wide(graph: &FloatGraph, precisions: &Precisions) -> Vec<Option<usize>> {
+    let mut wide = vec![None; graph.nodes.len()];
     for (id, node) in graph.nodes.iter().enumerate().rev() {
+        if precisions.of(&node.name) == Some(Precision::Int8) {
+            wide[id] = None;
+        }
         let needs = match node.op {
             FloatOp::Normalize { .. } | FloatOp::Softmax { .. } | FloatOp::ArgExtremum { .. } => {
-                true
+                Some(id)
             }
             FloatOp::Add { .. }
             | FloatOp::SumPool { .. }
             | FloatOp::Layout { .. }
             | FloatOp::Gather { .. } => wide[id],
-            _ => false,
+            _ => None,
         };
-        if needs {
-            node.inputs.iter().for_each(|&input| wide[input] = true);
+        if needs.is_some() {
+            node.inputs.iter().for_each(|&input| wide[input] = needs);
         }
     }
+    let readers = graph.readers();
+    for &id in &graph.inputs {
+        wide[id] = match graph.nodes[id].shape[..] {
+            // one row of features
+            [1, _] | [_] => reader_of_digits(graph, &readers, id),
+            _ => None,
+        };
+    }
     wide
+}
+
+/// Factors whose magnitudes are further apart tell features of different units from channels of one image.
+const UNITS: f32 = 16.0;
+
+/// The node that needs an input's digits beyond eight bits: a comparison of features with thresholds, or a scaling of features that have units
+/// of their own, so that the largest of them sets the step of all.
+fn reader_of_digits(graph: &FloatGraph, readers: &[Vec<usize>], id: usize) -> Option<usize> {
+    let (mut reached, mut seen) = (vec![id], vec![false; graph.nodes.len()]);
+    while let Some(at) = reached.pop() {
+        if std::mem::replace(&mut seen[at], true) {
+            continue;
+        }
+        for &reader in &readers[at] {
+            // an output has a reader that is no node
+            let Some(node) = graph.nodes.get(reader) else {
+                continue;
+            };
+            match &node.op {
+                FloatOp::Compare(_) if node.inputs.iter().any(|&i| is_constant(graph, i)) => {
+                    return Some(reader);
+                }
+                FloatOp::Affine { factors, .. } => {
+                    let sizes = factors.iter().map(|f| f.abs()).filter(|f| *f > 0.0);
+                    let (least, most) = sizes.fold((f32::MAX, 0.0f32), |(least, most), f| {
+                        (least.min(f), most.max(f))
+                    });
+                    if most / UNITS > least {
+                        return Some(reader);
+                    }
+                }
+                FloatOp::Layout { .. } | FloatOp::Gather { .. } => reached.push(reader),
+                _ => {}
+            }
+        }
+    }
+    None
+}
+
+/// The nodes that choose a row of a table: whole numbers, whatever their range.
+pub(super) fn indices(graph: &FloatGraph) -> Vec<bool> {
+    let mut index = vec![false; graph.nodes.len()];
+    for (id, node) in graph.nodes.iter().enumerate().rev() {
+        let chosen = match node.op {
+            FloatOp::Lookup { .. } => &node.inputs[..],
+            FloatOp::Layout { .. } | FloatOp::Gather { .. } if index[id] => &node.inputs[..],
+            // the condition is a truth value
+            FloatOp::Select if index[id] => &node.inputs[1..],
+            _ => &[],
+        };
+        chosen.iter().for_each(|&input| index[input] = true);
+    }
+    index
 }
 
 impl Plan<'_> {
@@ -55,19 +122,10 @@ impl Plan<'_> {
             zero_point: 0,
         };
         let target = Target {
-            clamped: Encoding {
-                quantization,
-                ..Encoding::whole(i32::MIN / 2, i32::MAX / 2)
-            },
+            clamped: Encoding::boundless(quantization),
             activation: None,
         };
-        let plain = FloatNode {
-            op: FloatOp::Clamp {
-                lo: f32::MIN,
-                hi: f32::MAX,
-            },
-            ..self.graph.nodes[id].clone()
-        };
+        let plain = as_it_is(&self.graph.nodes[id]);
         let op = Rescale::import(&self.site(&plain, &[tensor], Some(&target))?)?;
         Ok(self.builder.node(&plain.name, op.into(), &[tensor])?)
     }
@@ -98,12 +156,7 @@ impl Plan<'_> {
             return Err(SchemeError::Operator { node, op }.into());
         };
         let (fact, quantization) = self.known(node, x)?;
-        let zero = quantization.zero_point;
-        let widest = fact
-            .interval
-            .lo
-            .abs_diff(zero)
-            .max(fact.interval.hi.abs_diff(zero)) as f64;
+        let widest = fact.interval.reach(quantization.zero_point) as f64;
         let room = ((SQUARE_BITS - (n as f64).log2()) / 2.0).floor().exp2();
         let mut x = x;
         if widest > room {

@@ -113,14 +113,18 @@ pub fn tensors_of(model: &Model, report: &Report) -> Vec<Option<usize>> {
                 Some(node) => &model.nodes()[node].name,
             };
             let fact = &model.facts()[tensor];
-            let scale = fact.quantization.map(|q| (q.scale, q.zero_point));
-            !taken[tensor]
-                && *name == layer.name
-                && fact.len() == n_elements
-                && scale == Some((layer.scale, layer.zero_point))
+            // text keeps a number to a unit of its last place or so
+            let near = |scale: f64| (scale - layer.scale).abs() <= 1e-12 * scale;
+            let quantization = fact.quantization;
+            let alike =
+                quantization.is_some_and(|q| near(q.scale) && q.zero_point == layer.zero_point);
+            !taken[tensor] && *name == layer.name && fact.len() == n_elements && alike
         };
-        // a layout may have the name, the size and the scale of what it reads; both lists have them in order
-        let tensor = (0..model.facts().len()).find(is_it)?;
+        let all = 0..model.facts().len();
+        let told = layer.tensor.filter(|t| all.contains(t)).filter(is_it);
+        // an earlier version's report does not tell; a layout may have the name, the size and the scale of what it reads, and both lists
+        // have them in order
+        let tensor = told.or_else(|| all.clone().find(is_it))?;
         taken[tensor] = true;
         Some(tensor)
     };

@@ -97,17 +97,7 @@ impl Class {
 
     /// The best width of windows and the additions it takes.
     pub(super) fn best(&self) -> (u32, usize) {
-        let cost = |c: u32| {
-            let windows = windows(self.bits, c);
-            let buckets: usize = windows.iter().map(|window| window.n_buckets).sum();
-            (c, windows.len() * self.len() + BUCKET_COST * buckets)
-        };
-        let one_window = (self.bits <= MAX_WINDOW_BITS).then_some(self.bits + 1);
-        (2..=MAX_WINDOW_BITS)
-            .chain(one_window)
-            .map(cost)
-            .min_by_key(|(_, cost)| *cost)
-            .unwrap_or_else(|| cost(MAX_WINDOW_BITS))
+        best(self.bits, self.len())
     }
 
     /// The additions into buckets that windows of c bits share.
@@ -217,6 +207,26 @@ fn windows(bits: u32, c: u32) -> Vec<Window> {
             }
         })
         .collect()
+}
+
+/// The best width of windows for `n` scalars of `bits` bits, and the additions it takes.
+fn best(bits: u32, n: usize) -> (u32, usize) {
+    let cost = |c: u32| {
+        let windows = windows(bits, c);
+        let buckets: usize = windows.iter().map(|window| window.n_buckets).sum();
+        (c, windows.len() * n + BUCKET_COST * buckets)
+    };
+    let one_window = (bits <= MAX_WINDOW_BITS).then_some(bits + 1);
+    (2..=MAX_WINDOW_BITS)
+        .chain(one_window)
+        .map(cost)
+        .min_by_key(|(_, cost)| *cost)
+        .unwrap_or_else(|| cost(MAX_WINDOW_BITS))
+}
+
+/// Additions that a multiplication of `n` scalars of full size takes without a table.
+pub(crate) fn additions(n: usize) -> usize {
+    best(CLASS_BITS[6], n).1
 }
 
 /// Additions of weighing the buckets that windows of c bits share.

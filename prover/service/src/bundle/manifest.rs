@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use zkinfer_circuits::Precisions;
 use zkinfer_verifier::{Role, StatementLayout, Visibility};
 
 /// What may be chosen when a model is compiled.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CompileSettings {
     /// Whether the statement shows the input.
@@ -15,9 +16,15 @@ pub struct CompileSettings {
     /// Whether the statement shows the output.
     #[serde(default = "shown")]
     pub output: Shown,
+    /// Whether it shows tensors that differ from the two above, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub visibilities: BTreeMap<String, Shown>,
     /// How many inferences one proof is about.
     #[serde(default = "one", skip_serializing_if = "is_one")]
     pub batch: u32,
+    /// The precisions that are not left to the quantizer.
+    #[serde(default, skip_serializing_if = "Precisions::is_empty")]
+    pub precisions: Precisions,
 }
 
 fn shown() -> Shown {
@@ -37,7 +44,9 @@ impl Default for CompileSettings {
         Self {
             input: Shown::Public,
             output: Shown::Public,
+            visibilities: BTreeMap::new(),
             batch: one(),
+            precisions: Precisions::default(),
         }
     }
 }
@@ -52,6 +61,17 @@ pub enum Shown {
     Private,
     /// In the statement by its digest: who is told the values can check them. Few possible values can be guessed.
     Hashed,
+}
+
+impl Shown {
+    /// In words.
+    pub(crate) const fn words(self) -> &'static str {
+        match self {
+            Self::Public => "public",
+            Self::Private => "private",
+            Self::Hashed => "shown by their digest",
+        }
+    }
 }
 
 impl From<Shown> for Visibility {

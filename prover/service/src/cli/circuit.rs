@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::{
     CliError, Endpoint, Out,
     client::{Client, call, circuit_json, circuit_state_name, message, refused},
-    compile::{System, batch_range},
+    compile::{PrecisionArgs, System, VisibilityArgs, batch_range},
     output::{bytes, row, table},
     progress::Bar,
 };
@@ -55,6 +55,10 @@ pub(crate) struct CreateArgs {
     /// Inferences that one proof is about.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = batch_range())]
     batch: u32,
+    #[command(flatten)]
+    visibility: VisibilityArgs,
+    #[command(flatten)]
+    precision: PrecisionArgs,
     /// Wait until the circuit is ready.
     #[arg(long)]
     wait: bool,
@@ -96,7 +100,9 @@ async fn create(args: CreateArgs, out: Out) -> Result<(), CliError> {
     let settings = CompileSettings {
         input: args.input,
         output: args.output,
+        visibilities: args.visibility.chosen()?,
         batch: args.batch,
+        precisions: args.precision.chosen()?,
     };
     let settings = serde_json::to_vec(&settings).map_err(CliError::failed)?;
     let settings = client.upload(settings, ArtifactKind::Settings).await?;

@@ -1,12 +1,17 @@
 //! `compile`, `setup`: from a model to a bundle with keys.
 
 use std::{
+    collections::BTreeMap,
     path::{Path, PathBuf},
     time::Duration,
 };
 
+use clap::ValueEnum as _;
+use serde::Deserialize as _;
 use serde_json::{Value, json};
 use zkinfer_circuits::constraint::MAX_BATCH;
+use zkinfer_circuits::quantize::LayerReport;
+use zkinfer_circuits::{Precision, Precisions};
 use zkinfer_verifier::{ProofSystem, Setup};
 
 use super::{
@@ -64,6 +69,10 @@ pub(crate) struct CompileArgs {
     /// Inferences that one proof is about: they share the lookup tables, the weights and the verification.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = batch_range())]
     batch: u32,
+    #[command(flatten)]
+    visibility: VisibilityArgs,
+    #[command(flatten)]
+    precision: PrecisionArgs,
     /// Replace an existing bundle.
     #[arg(long)]
     force: bool,
@@ -74,6 +83,73 @@ pub(crate) struct CompileArgs {
 /// What `--batch` may be.
 pub(crate) fn batch_range() -> clap::builder::RangedI64ValueParser<u32> {
     clap::value_parser!(u32).range(1..=i64::from(MAX_BATCH))
+}
+
+/// Visibilities of single tensors on the command line.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct VisibilityArgs {
+    /// Whether the statement shows one input or output, where that differs from --input and --output: public, private or hashed. May be given
+    /// more than once.
+    #[arg(long = "visibility", value_name = "TENSOR=VISIBILITY", value_parser = visibility)]
+    visibilities: Vec<(String, Shown)>,
+}
+
+impl VisibilityArgs {
+    /// All of them; a tensor is named once.
+    pub(crate) fn chosen(&self) -> Result<BTreeMap<String, Shown>, CliError> {
+        let mut all = BTreeMap::new();
+        for (tensor, shown) in &self.visibilities {
+            if all.insert(tensor.clone(), *shown).is_some() {
+                let message = format!("--visibility names `{tensor}` twice; expected once");
+                return Err(CliError::usage(message));
+            }
+        }
+        Ok(all)
+    }
+}
+
+/// TENSOR=VISIBILITY; a name may hold an equals sign, a visibility does not.
+fn visibility(text: &str) -> Result<(String, Shown), String> {
+    let (tensor, shown) = text
+        .rsplit_once('=')
+        .filter(|(tensor, _)| !tensor.is_empty())
+        .ok_or_else(|| format!("expected TENSOR=public, private or hashed, got `{text}`"))?;
+    Ok((tensor.to_owned(), Shown::from_str(shown, true)?))
+}
+
+/// Precisions on the command line.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct PrecisionArgs {
+    /// Bits of a node's result, where the quantizer shall not choose them: int8 or int16, by the name that the accuracy report gives the node.
+    /// May be given more than once.
+    #[arg(long = "precision", value_name = "NODE=TYPE", value_parser = precision)]
+    precisions: Vec<(String, Precision)>,
+}
+
+impl PrecisionArgs {
+    /// All of them; a node is named once.
+    pub(crate) fn chosen(&self) -> Result<Precisions, CliError> {
+        let mut all = Precisions::default();
+        for (node, precision) in &self.precisions {
+            if let Some(before) = all.choose(node, *precision) {
+                let message = format!(
+                    "--precision names `{node}` twice: expected one precision, got {before} and {precision}"
+                );
+                return Err(CliError::usage(message));
+            }
+        }
+        Ok(all)
+    }
+}
+
+/// NODE=TYPE; a name may hold an equals sign, a type does not.
+fn precision(text: &str) -> Result<(String, Precision), String> {
+    let (node, precision) = text
+        .rsplit_once('=')
+        .filter(|(node, _)| !node.is_empty())
+        .ok_or_else(|| format!("expected NODE=int8 or NODE=int16, got `{text}`"))?;
+    let precision = precision.parse::<Precision>().map_err(|e| e.to_string())?;
+    Ok((node.to_owned(), precision))
 }
 
 /// Bounds of the compile process.
@@ -96,12 +172,6 @@ impl CompileLimits {
             timeout: Duration::from_secs(self.compile_timeout),
         })
     }
-}
-
-#[derive(Debug, clap::Args)]
-pub(crate) struct BundleArg {
-    /// The bundle folder.
-    pub(crate) bundle: PathBuf,
 }
 
 #[derive(Debug, clap::Args)]
@@ -134,7 +204,9 @@ pub(crate) fn compile(args: &CompileArgs, out: Out) -> Result<(), CliError> {
     let settings = CompileSettings {
         input: args.input,
         output: args.output,
+        visibilities: args.visibility.chosen()?,
         batch: args.batch,
+        precisions: args.precision.chosen()?,
     };
     let bar = Bar::new("compile");
     let bundle = compile_to(
@@ -215,6 +287,9 @@ fn text(bundle: &Bundle, report: &Value, took: f64) -> String {
         row("compiled in", seconds(took)),
         row("samples compared", &report["samples"]),
     ];
+    for (node, precision) in manifest.settings.precisions.iter() {
+        rows.push(row("precision chosen", format!("{node}: {precision}")));
+    }
     for output in report["outputs"].as_array().into_iter().flatten() {
         let name = output["name"].as_str().unwrap_or_default();
         let share = 100.0 * output["argmax_agreement"].as_f64().unwrap_or(f64::NAN);
@@ -225,7 +300,7 @@ fn text(bundle: &Bundle, report: &Value, took: f64) -> String {
         ));
     }
     let mut text = table(&rows);
-    text += "\nlayer errors against the float model (largest, mean):\n";
+    text += "\nlayers: integers, errors against the float model (largest, mean), range, and why there are more than eight bits:\n";
     for layer in report["layers"].as_array().into_iter().flatten() {
         let number = |field: &str| layer[field].as_f64().unwrap_or(f64::NAN);
         let (name, op) = (
@@ -237,8 +312,10 @@ fn text(bundle: &Bundle, report: &Value, took: f64) -> String {
             layer["range"][0].as_f64().unwrap_or(0.0),
             layer["range"][1].as_f64().unwrap_or(0.0)
         );
+        let told = LayerReport::deserialize(layer).map(|l| l.integers_and_why());
+        let (integers, why) = told.unwrap_or_default();
         text += &format!(
-            "  {op:<20} {name:<32} {:>10.5} {:>10.5}  range {range}\n",
+            "  {op:<20} {name:<32} {integers:>8} {:>10.5} {:>10.5}  range {range}  {why}\n",
             number("max_error"),
             number("mean_error")
         );

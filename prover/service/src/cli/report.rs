@@ -33,7 +33,7 @@ use super::{
     progress::Bar,
 };
 use crate::{
-    bundle::{self, Bundle, Shown},
+    bundle::{self, Bundle},
     config,
     store::Digest,
     work::{ProfileRequest, local, run_profile},
@@ -89,7 +89,7 @@ pub(crate) fn report(args: &ReportArgs, out: Out) -> Result<(), CliError> {
         identity: identity(args, &bundle)?,
         claim: claim(&bundle, &quote),
         cost: cost(&quote, &program),
-        tensors: facts_of(&model),
+        tensors: facts_of(&model, &calibration),
         outputs: outputs(&model),
         calibration,
         profile,
@@ -157,21 +157,20 @@ fn outputs(model: &Model) -> Vec<(String, usize)> {
 /// What a proof is about.
 fn claim(bundle: &Bundle, quote: &Quote) -> String {
     let manifest = bundle.manifest();
-    let shown = |shown: Shown| match shown {
-        Shown::Public => "public",
-        Shown::Private => "private",
-        Shown::Hashed => "shown by their digest",
-    };
     let what = match manifest.settings.batch {
         1 => "an input".to_owned(),
         n => format!("{n} inputs"),
     };
+    let own = manifest.settings.visibilities.iter();
+    let own: String = own
+        .map(|(name, shown)| format!(", {name} {}", shown.words()))
+        .collect();
     format!(
-        "A proof of {} shows that this integer model gave its output for {what}: inputs {}, outputs {}. It says nothing about the float \
+        "A proof of {} shows that this integer model gave its output for {what}: inputs {}, outputs {}{own}. It says nothing about the float \
          model; how close the two are is below.",
         bytes(quote.proof_bytes as u64),
-        shown(manifest.settings.input),
-        shown(manifest.settings.output),
+        manifest.settings.input.words(),
+        manifest.settings.output.words(),
     )
 }
 
@@ -183,6 +182,9 @@ fn identity(args: &ReportArgs, bundle: &Bundle) -> Result<Vec<(String, String)>,
         row("compiled by", format!("zkinfer {}", manifest.zkinfer)),
         row("inferences per proof", manifest.settings.batch),
     ];
+    for (node, precision) in manifest.settings.precisions.iter() {
+        rows.push(row("precision chosen", format!("{node}: {precision}")));
+    }
     match &manifest.keys {
         Some(keys) => {
             rows.push(row("keys", &keys.setup));

@@ -46,7 +46,7 @@ impl CompileRequest {
     /// # Errors
     /// What is wrong with it.
     pub fn read_settings(bytes: Option<&[u8]>) -> Result<CompileSettings, String> {
-        let form = "expected {\"input\": \"public\" | \"private\", \"output\": \"public\" | \"private\", \"batch\": number}";
+        let form = "expected {\"input\": \"public\" | \"private\" | \"hashed\", \"output\": the same, \"visibilities\": {tensor: the same}, \"batch\": number, \"precisions\": {node: \"int8\" | \"int16\"}}";
         let Some(bytes) = bytes else {
             return Ok(CompileSettings::default());
         };
@@ -82,7 +82,7 @@ pub fn run_child(
     let order = Order {
         model: folder.absolute(&request.model)?,
         calibration: folder.absolute(&request.calibration)?,
-        settings: request.settings,
+        settings: request.settings.clone(),
         backend: request.backend,
         memory_bytes: limits.memory_bytes,
     };
@@ -130,7 +130,7 @@ fn compile(order: &Order, bundle: &Path) -> Result<CompileFacts, WorkError> {
     super::local::compile(
         &model,
         &calibration,
-        order.settings,
+        order.settings.clone(),
         super::served(order.backend),
         bundle,
         &mut child::tell,

@@ -251,7 +251,13 @@ pub(super) fn compile(
     let wanted = Settings {
         input: settings.input.into(),
         output: settings.output.into(),
+        visibilities: settings
+            .visibilities
+            .iter()
+            .map(|(name, shown)| (name.clone(), (*shown).into()))
+            .collect(),
         batch: settings.batch,
+        precisions: settings.precisions.clone(),
     };
     let compiled =
         zkinfer_circuits::compile(model, &calibration, &wanted, &mut |_, done, total| {
@@ -284,7 +290,8 @@ pub(super) fn compile(
         program: program.digest(),
         inputs: tensors(&layout, Role::Input),
         outputs: tensors(&layout, Role::Output),
-        ram_bytes: quote.ram_bytes + quote.key_bytes,
+        // An estimate; a lease's limit must not stop an honest proof.
+        ram_bytes: quote.ram_bytes + quote.ram_bytes / 4,
         estimated_prove_ms: (quote.prove_seconds * 1000.0) as u64,
     })
 }

@@ -11,6 +11,7 @@ use std::process::{Command, Output};
 use serde_json::{Value, json};
 use zkinfer_contracts::creation_code;
 use zkinfer_contracts::evm::{Deployed, Evm, EvmError};
+use zkinfer_params::keys::{ProvingKeyFile, SectionKind};
 use zkinfer_verifier::{Context, Proof, Statement, VerifyingKey, verify};
 
 /// A proof and what it claims, as bytes that may be lies.
@@ -162,6 +163,50 @@ pub fn inference_is_what_was_proved(inferred: &str, key: &VerifyingKey, claim: &
         .map(|output| output["quantized"].clone())
         .collect();
     assert_eq!(quantized, outputs);
+}
+
+/// What the quote says exactly is so: in the key on disk, the verifying key and the proof.
+#[track_caller]
+pub fn exactly_as_quoted(quoted: &Value, bundle: &Path, key: &VerifyingKey, claim: &Claim) {
+    let path = bundle.join("proving.key");
+    let bytes = fs::metadata(&path).unwrap().len();
+    assert_eq!(count(quoted, "proving_key_bytes"), bytes);
+    assert_eq!(count(quoted, "proof_bytes"), claim.proof.len() as u64);
+    let file = ProvingKeyFile::open(&path).unwrap();
+    let points = |kind| file.section(kind).unwrap().count;
+    let (rows, domain) = (count(quoted, "rows"), count(quoted, "domain"));
+    if let Some(groth) = key.groth() {
+        assert_eq!(points(SectionKind::A), count(quoted, "wires"));
+        assert_eq!(points(SectionKind::H), domain);
+        // Beside the constraints there is one row for each instance wire.
+        let constraints = count(quoted, "constraints");
+        assert_eq!(rows, constraints + groth.ic.len() as u64);
+        let parts = |list: &str| -> u64 {
+            let list = quoted[list].as_array().unwrap().iter();
+            list.map(|part| part["rows"].as_u64().unwrap()).sum()
+        };
+        let parts = parts("by_layer") + parts("tables") + count(quoted, "statement_rows");
+        assert_eq!(parts, constraints);
+        assert_eq!(domain, rows.next_power_of_two());
+    } else {
+        assert_eq!(points(SectionKind::Monomial), domain);
+        assert!(rows <= domain);
+        let protocol = key.halo2_kzg().unwrap();
+        assert_eq!(
+            protocol.fixed.len() as u64,
+            count(&quoted["columns"], "fixed")
+        );
+        assert_eq!(
+            protocol.sigma.len() as u64,
+            count(&quoted["columns"], "permuted")
+        );
+    }
+}
+
+/// A number of a JSON value.
+#[track_caller]
+pub fn count(value: &Value, field: &str) -> u64 {
+    value[field].as_u64().unwrap()
 }
 
 fn says_yes(output: &[u8]) -> bool {

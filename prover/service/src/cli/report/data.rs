@@ -1,8 +1,8 @@
 //! What the page shows, gathered before anything is drawn.
 
 use zkinfer_circuits::Model;
-use zkinfer_circuits::quantize::Report;
 use zkinfer_circuits::quantize::profile::{Profile, TensorError, tensors_of};
+use zkinfer_circuits::quantize::{Integers, Report};
 use zkinfer_circuits::tensor::Quantization;
 
 /// Everything on the page.
@@ -66,10 +66,12 @@ pub(crate) struct TensorFacts {
     pub(crate) interval: [i64; 2],
     /// What the integers stand for; `None` for an accumulator with a scale for each channel.
     pub(crate) quantization: Option<Quantization>,
+    /// Why there are so many integers, where the accuracy report says it.
+    pub(crate) integers: Option<Integers>,
 }
 
-/// The tensors of a model.
-pub(crate) fn facts_of(model: &Model) -> Vec<TensorFacts> {
+/// The tensors of a model, with what its accuracy report says of them.
+pub(crate) fn facts_of(model: &Model, report: &Report) -> Vec<TensorFacts> {
     let inputs = model.inputs().iter().map(|i| (&i.name, "Input", vec![]));
     let nodes = model.nodes().iter();
     let nodes = nodes.map(|n| (&n.name, n.op.name(), n.inputs.clone()));
@@ -83,9 +85,16 @@ pub(crate) fn facts_of(model: &Model) -> Vec<TensorFacts> {
                 shape: fact.shape.clone(),
                 interval: [fact.interval.lo, fact.interval.hi],
                 quantization: fact.quantization,
+                integers: None,
             }
         };
-    named.map(tensor).collect()
+    let mut tensors: Vec<TensorFacts> = named.map(tensor).collect();
+    for (layer, tensor) in report.layers.iter().zip(tensors_of(model, report)) {
+        if let Some(tensor) = tensor {
+            tensors[tensor].integers.clone_from(&layer.integers);
+        }
+    }
+    tensors
 }
 
 /// For every tensor how far it is from the float model: on the samples of the profile, or as the accuracy report says.

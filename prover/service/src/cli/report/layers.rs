@@ -166,6 +166,7 @@ mod tests {
             shape: vec![1],
             interval: [0, 1],
             quantization: None,
+            integers: None,
         }
     }
 

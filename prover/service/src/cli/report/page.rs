@@ -7,6 +7,7 @@ use super::graph::{MAX_BOXES, Marks, graph};
 use super::layers::{Layer, layers, rows_of_no_layer};
 use super::text::{count, escape, percent, real, shape, shortened, whole};
 use zkinfer_circuits::quantize::profile::{Histogram, TensorError};
+use zkinfer_circuits::quantize::{Integers, Reason};
 
 /// Most layers in the table; those beyond share the line that is numbered after the last.
 pub(super) const MAX_TABLE_ROWS: usize = 4000;
@@ -218,7 +219,7 @@ fn layer_table(page: &Page, layers: &[Layer], marks: Marks) -> String {
             names(layer),
             barred("cost", layer.rows as f64 / most_rows, &count(layer.rows)),
             percent(layer.rows as f64 / total),
-            escape(&layer.op),
+            escape(&layer.op) + &integers_of(layer, &page.tensors),
             last.map_or(String::new(), |t| shape(&t.shape)),
         );
     }
@@ -243,6 +244,22 @@ fn layer_table(page: &Page, layers: &[Layer], marks: Marks) -> String {
          <tfoot><tr><th scope=\"row\">total</th><td class=\"n\">{}</td><td class=\"n\">100 %</td><td></td><td></td><td></td><td></td></tr></tfoot></table>",
         count(page.cost.total())
     )
+}
+
+/// A line for each of a layer's first tensors that have not the usual integers: their type, and why.
+fn integers_of(layer: &Layer, tensors: &[TensorFacts]) -> String {
+    let facts = layer.tensors.iter().filter_map(|&t| tensors.get(t));
+    let told = facts.filter_map(|facts| facts.integers.as_ref());
+    let line = |integers: &Integers| {
+        let why = integers.reason.to_string();
+        format!(
+            "<br><small>{}: {}</small>",
+            integers.type_name(),
+            escape(&why)
+        )
+    };
+    let unusual = told.filter(|integers| integers.reason != Reason::Usual);
+    unusual.take(8).map(line).collect()
 }
 
 /// All names of a layer, where a line may break.
@@ -394,6 +411,15 @@ mod tests {
             quantization: Some(Quantization {
                 scale: 0.5,
                 zero_point: 3,
+            }),
+            integers: Some(Integers {
+                least: -128,
+                largest: 4000,
+                reason: Reason::ReadBy {
+                    op: name.to_owned(),
+                    node: name.to_owned(),
+                    through_sums: true,
+                },
             }),
         };
         let error = TensorError {
