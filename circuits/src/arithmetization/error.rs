@@ -36,9 +36,9 @@ pub enum LowerError {
         /// Limit.
         max: usize,
     },
-    /// A public element of several bytes that a 31-byte word boundary would cut.
+    /// A public element of several bytes that a 31-byte word boundary cuts, in a program that does not split it there.
     #[error(
-        "public tensor {tensor}: an element would be split over two words; make it int8, hashed or private"
+        "public tensor {tensor}: an element lies in two words, and the program does not split it; expected a program as a model makes it"
     )]
     Layout {
         /// Tensor name.

@@ -363,11 +363,7 @@ pub const TABULAR: &[Operator] = &[
         "a row of coefficients for every class; NONE, SOFTMAX, LOGISTIC; labels that are texts become their positions",
         "Gemm",
     ),
-    becomes(
-        "ai.onnx.ml.LinearRegressor",
-        "NONE, SOFTMAX, LOGISTIC",
-        "Gemm",
-    ),
+    becomes("ai.onnx.ml.LinearRegressor", "no post_transform", "Gemm"),
     becomes("ai.onnx.ml.Normalizer", "L1 and L2", "LpNormalization"),
     becomes(
         "ai.onnx.ml.Scaler",

@@ -660,7 +660,7 @@ impl<'a> Plan<'a> {
         let node = &self.graph.nodes[id];
         let (fact, _) = self.known(node, tensor)?;
         let whole = self.is_whole(node, tensor)?;
-        // a word of the statement holds no part of an element, so real numbers are shown in bytes
+        // real numbers are shown in bytes unless more is chosen
         let kept = whole && fact.dtype().is_some();
         let given = self.graph.given.is_some() && fact.interval.max_abs() < 1 << 16;
         let chosen = self.chosen(id).is_some() && fact.dtype().is_some();
