@@ -83,11 +83,13 @@ struct Size {
 impl Size {
     /// The powers of τ in both forms, and what loading computes.
     fn setup(&self) -> Work {
-        self.fixed_part().and(&[
-            (Kernel::Power, 2.0 * self.n as f64),
-            (Kernel::Product, 13.0 * self.n as f64),
-            (Kernel::Serial, 1_300_000.0),
-        ])
+        self.fixed_part()
+            .and(&[
+                (Kernel::Power, 2.0 * self.n as f64),
+                (Kernel::Product, 13.0 * self.n as f64),
+                (Kernel::Serial, 1_300_000.0),
+            ])
+            .times(1.2)
     }
 
     /// The fixed part, and checks of every point of the key.
@@ -130,5 +132,6 @@ impl Size {
             (Kernel::Product, (18.0 * fixed + 350.0) * n),
             (Kernel::Serial, 500_000.0),
         ])
+        .times(1.08)
     }
 }

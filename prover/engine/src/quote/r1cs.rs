@@ -23,6 +23,8 @@ use crate::qap::Qap;
 const RAM_PER_POINT: u64 = 118;
 const RAM_PER_WIRE: u64 = 34;
 const RAM_PER_PROGRAM_BYTE: u64 = 50;
+/// Products of field elements in the time in which a byte of a key is written and synchronized.
+const WRITTEN_BYTE: f64 = 0.11;
 /// Weights of rows that one task computes.
 const WEIGHTS_PER_TASK: usize = 1 << 12;
 /// Gas of execution: the pairing and what surrounds it, a public input of plain Groth16, a word of UltraGroth.
@@ -126,7 +128,8 @@ impl Size {
             (Kernel::Product, 0.6 * self.program.terms as f64),
             (Kernel::Product, 0.3 * self.key_bytes as f64),
             (Kernel::Serial, HASHED_BYTE * self.key_bytes as f64),
-            (Kernel::Serial, 600_000.0),
+            (Kernel::Serial, WRITTEN_BYTE * self.key_bytes as f64),
+            (Kernel::Serial, 3_600_000.0),
         ])
     }
 
@@ -156,8 +159,12 @@ impl Size {
             (Kernel::AddG1, 3.0 * bound + 3.0 * self.committed as f64),
             (Kernel::AddG2, bound),
             (Kernel::Product, 1.7 * bound),
-            (Kernel::Serial, 240_000.0),
+            (Kernel::Serial, 540_000.0),
         ])
+        .times(match self.committed {
+            0 => 1.15,
+            _ => 1.1,
+        })
     }
 }
 

@@ -165,6 +165,12 @@ impl Work {
         self
     }
 
+    /// So many times all of it: what a whole process spends beside its kernels, in page faults, allocation and scheduling.
+    pub(super) fn times(mut self, factor: f64) -> Self {
+        self.0.iter_mut().for_each(|count| *count *= factor);
+        self
+    }
+
     /// Operations of a kernel.
     #[must_use]
     pub fn count(&self, kernel: Kernel) -> f64 {
