@@ -129,7 +129,7 @@ impl Size {
             (Kernel::Product, 0.3 * self.key_bytes as f64),
             (Kernel::Serial, HASHED_BYTE * self.key_bytes as f64),
             (Kernel::Serial, WRITTEN_BYTE * self.key_bytes as f64),
-            (Kernel::Serial, 3_600_000.0),
+            (Kernel::Serial, 2_900_000.0),
         ])
     }
 
