@@ -108,12 +108,15 @@ impl VisibilityArgs {
     }
 }
 
-/// TENSOR=VISIBILITY; a name may hold an equals sign, a visibility does not.
+/// NAME=VALUE; a name may hold an equals sign, a value does not.
+fn assigned<'a>(text: &'a str, expected: &str) -> Result<(&'a str, &'a str), String> {
+    let split = text.rsplit_once('=').filter(|(name, _)| !name.is_empty());
+    split.ok_or_else(|| format!("expected {expected}, got `{text}`"))
+}
+
+/// TENSOR=VISIBILITY.
 fn visibility(text: &str) -> Result<(String, Shown), String> {
-    let (tensor, shown) = text
-        .rsplit_once('=')
-        .filter(|(tensor, _)| !tensor.is_empty())
-        .ok_or_else(|| format!("expected TENSOR=public, private or hashed, got `{text}`"))?;
+    let (tensor, shown) = assigned(text, "TENSOR=public, private or hashed")?;
     Ok((tensor.to_owned(), Shown::from_str(shown, true)?))
 }
 
@@ -142,12 +145,9 @@ impl PrecisionArgs {
     }
 }
 
-/// NODE=TYPE; a name may hold an equals sign, a type does not.
+/// NODE=TYPE.
 fn precision(text: &str) -> Result<(String, Precision), String> {
-    let (node, precision) = text
-        .rsplit_once('=')
-        .filter(|(node, _)| !node.is_empty())
-        .ok_or_else(|| format!("expected NODE=int8 or NODE=int16, got `{text}`"))?;
+    let (node, precision) = assigned(text, "NODE=int8 or NODE=int16")?;
     let precision = precision.parse::<Precision>().map_err(|e| e.to_string())?;
     Ok((node.to_owned(), precision))
 }
