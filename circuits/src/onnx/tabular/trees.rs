@@ -28,13 +28,12 @@ enum Child {
     Inner(usize),
 }
 
-/// An inner node: where the comparison holds, what `yes` chooses.
+/// An inner node: it chooses what the first child chooses where the comparison holds, else what the second one does.
 #[derive(Clone, Copy, Debug)]
 struct Inner {
     feature: i64,
     threshold: f32,
-    yes: Child,
-    no: Child,
+    below: [Child; 2],
 }
 
 /// The trees of an operator, without their order.
@@ -156,8 +155,7 @@ impl Forest {
             inner.push(Inner {
                 feature: features[i],
                 threshold: values[i],
-                yes: Child::Leaf(0),
-                no: Child::Leaf(0),
+                below: [Child::Leaf(0); 2],
             });
         }
         if let Some(i) = parents.iter().position(|parents| *parents > 1) {
@@ -219,7 +217,7 @@ impl Forest {
             {
                 relations.push(relation);
                 order.extend(below);
-                (self.inner[inner].yes, self.inner[inner].no) = (child(below[0]), child(below[1]));
+                self.inner[inner].below = below.map(child);
             }
         }
         if order.len() != listed.len() {
@@ -248,11 +246,11 @@ impl Forest {
             let Listed::Inner { inner, .. } = listed[i] else {
                 continue;
             };
-            let above = |child: Child| match child {
+            let [yes, no] = self.inner[inner].below.map(|child| match child {
                 Child::Leaf(_) => 0,
                 Child::Inner(below) => heights[below] + 1,
-            };
-            let height = above(self.inner[inner].yes).max(above(self.inner[inner].no));
+            });
+            let height = yes.max(no);
             heights[inner] = height;
             if self.heights.len() <= height {
                 self.heights.resize(height + 1, vec![]);
@@ -549,19 +547,17 @@ impl Rewrite {
     ) {
         let is_leaf = |child: Child| matches!(child, Child::Leaf(_));
         let mut made: Vec<String> = chosen.tensor.clone().into_iter().collect();
-        for kinds in [(true, true), (true, false), (false, true), (false, false)] {
+        for leaves in [[true, true], [true, false], [false, true], [false, false]] {
             let places = (first..).zip(height);
             let of_kind: Vec<(i64, usize)> = places
                 .map(|(at, i)| (at, *i))
-                .filter(|(_, i)| {
-                    (is_leaf(forest.inner[*i].yes), is_leaf(forest.inner[*i].no)) == kinds
-                })
+                .filter(|(_, i)| forest.inner[*i].below.map(is_leaf) == leaves)
                 .collect();
             let Some((start, _)) = of_kind.first() else {
                 continue;
             };
-            let part =
-                |what: &str| format!("{what}.{start}.{}{}", u8::from(kinds.0), u8::from(kinds.1));
+            let [yes, no] = leaves.map(u8::from);
+            let part = |what: &str| format!("{what}.{start}.{yes}{no}");
             let n = of_kind.len();
             let at = self.integers(
                 node,
@@ -578,18 +574,16 @@ impl Rewrite {
                 None,
             );
             let mut sides = vec![];
-            for (name, side) in [
-                ("yes", Inner::yes as fn(&Inner) -> Child),
-                ("no", Inner::no),
-            ] {
-                let numbers = of_kind.iter().map(|(_, i)| match side(&forest.inner[*i]) {
-                    Child::Leaf(leaf) => leaf as i64,
-                    // lower inner nodes were placed before
-                    Child::Inner(below) => chosen.place.get(&below).copied().unwrap_or(0),
-                });
+            for (side, name) in ["yes", "no"].into_iter().enumerate() {
+                let numbers = of_kind
+                    .iter()
+                    .map(|(_, i)| match forest.inner[*i].below[side] {
+                        Child::Leaf(leaf) => leaf as i64,
+                        // lower inner nodes were placed before
+                        Child::Inner(below) => chosen.place.get(&below).copied().unwrap_or(0),
+                    });
                 let numbers = numbers.collect();
-                let leaf = if name == "yes" { kinds.0 } else { kinds.1 };
-                sides.push(if leaf {
+                sides.push(if leaves[side] {
                     self.integers(node, &part(name), &[1, n], numbers)
                 } else {
                     let index = self.integers(node, &part(name), &[n], numbers);
@@ -618,15 +612,5 @@ impl Rewrite {
                 ))
             }
         };
-    }
-}
-
-impl Inner {
-    fn yes(&self) -> Child {
-        self.yes
-    }
-
-    fn no(&self) -> Child {
-        self.no
     }
 }
