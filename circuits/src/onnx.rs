@@ -22,6 +22,7 @@ pub(crate) use function::exp_of_fraction;
 pub use graph::{FloatGraph, FloatNode, FloatOp, Relation};
 pub use proto::MAX_MODEL_BYTES;
 pub use quantized::Given;
+pub(crate) use tabular::differ_in_units;
 
 /// Why a file is not a model that can be compiled.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]

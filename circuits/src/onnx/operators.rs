@@ -6,6 +6,8 @@
 mod alternative;
 mod page;
 
+use tract_onnx::pb::NodeProto;
+
 pub use alternative::alternative;
 pub use page::{Columns, page, table};
 
@@ -70,6 +72,14 @@ impl Operator {
 /// The domain as it is in the list: that of ONNX's own operators has two names.
 pub(super) fn standard(domain: &str) -> &str {
     if domain == "ai.onnx" { "" } else { domain }
+}
+
+/// The operator of a node, behind its domain and a point unless that is ONNX's own.
+pub(super) fn name_of(node: &NodeProto) -> String {
+    match standard(&node.domain) {
+        "" => node.op_type.clone(),
+        domain => format!("{domain}.{}", node.op_type),
+    }
 }
 
 /// Whether an operator on real numbers or truth values is in the list.

@@ -145,11 +145,8 @@ pub(super) fn node_name(node: &NodeProto) -> String {
     }
 }
 
-fn unsupported_operator(node: &NodeProto, domain: &str) -> ImportError {
-    let op = match domain {
-        "" => node.op_type.clone(),
-        domain => format!("{domain}.{}", node.op_type),
-    };
+fn unsupported_operator(node: &NodeProto) -> ImportError {
+    let op = operators::name_of(node);
     let instead = match operators::alternative(&op) {
         Some(instead) => format!("in its place: {instead}"),
         None => "nothing comes near it".to_owned(),
@@ -168,7 +165,7 @@ fn check_operators(graph: &GraphProto) -> Result<(), ImportError> {
         }
         let domain = operators::standard(&node.domain);
         if !operators::is_supported(domain, &node.op_type) {
-            return Err(unsupported_operator(node, domain));
+            return Err(unsupported_operator(node));
         }
         if node.op_type == "BatchNormalization"
             && node

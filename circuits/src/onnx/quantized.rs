@@ -131,13 +131,9 @@ struct Rewrite {
 
 /// An error at a node.
 pub(super) fn refuse(node: &NodeProto, reason: impl Into<String>) -> ImportError {
-    let op = match standard(&node.domain) {
-        "" => node.op_type.clone(),
-        domain => format!("{domain}.{}", node.op_type),
-    };
     ImportError::Unsupported {
         node: super::proto::node_name(node),
-        op,
+        op: listed::name_of(node),
         reason: reason.into(),
     }
 }

@@ -48,9 +48,25 @@ pub(super) fn rewrite(graph: &mut GraphProto, operator_set: i64) -> Result<(), I
     Ok(())
 }
 
-/// The attributes of an operator that are read, or say what cannot matter here: how often a branch is taken, where a missing value goes.
-fn attributes_of(op_type: &str) -> &'static [&'static str] {
-    match op_type {
+/// The attributes of trees that are read, or say what cannot matter here: how often a branch is taken, where a missing value goes.
+const TREES: &[&str] = &[
+    "base_values",
+    "nodes_falsenodeids",
+    "nodes_featureids",
+    "nodes_hitrates",
+    "nodes_missing_value_tracks_true",
+    "nodes_modes",
+    "nodes_nodeids",
+    "nodes_treeids",
+    "nodes_truenodeids",
+    "nodes_values",
+    "post_transform",
+];
+
+/// The attributes of an operator that are read, those of trees apart; `None` for an operator that is not rewritten.
+fn attributes_of(op_type: &str) -> Option<&'static [&'static str]> {
+    Some(match op_type {
+        "ArrayFeatureExtractor" => &[],
         "Binarizer" => &["threshold"],
         "LinearClassifier" => &[
             "classlabels_ints",
@@ -64,46 +80,24 @@ fn attributes_of(op_type: &str) -> &'static [&'static str] {
         "Normalizer" => &["norm"],
         "Scaler" => &["offset", "scale"],
         "TreeEnsembleClassifier" => &[
-            "base_values",
             "class_ids",
             "class_nodeids",
             "class_treeids",
             "class_weights",
             "classlabels_int64s",
             "classlabels_strings",
-            "nodes_falsenodeids",
-            "nodes_featureids",
-            "nodes_hitrates",
-            "nodes_missing_value_tracks_true",
-            "nodes_modes",
-            "nodes_nodeids",
-            "nodes_treeids",
-            "nodes_truenodeids",
-            "nodes_values",
-            "post_transform",
         ],
         "TreeEnsembleRegressor" => &[
             "aggregate_function",
-            "base_values",
             "n_targets",
-            "nodes_falsenodeids",
-            "nodes_featureids",
-            "nodes_hitrates",
-            "nodes_missing_value_tracks_true",
-            "nodes_modes",
-            "nodes_nodeids",
-            "nodes_treeids",
-            "nodes_truenodeids",
-            "nodes_values",
-            "post_transform",
             "target_ids",
             "target_nodeids",
             "target_treeids",
             "target_weights",
         ],
         "ZipMap" => &["classlabels_int64s", "classlabels_strings"],
-        _ => &[],
-    }
+        _ => return None,
+    })
 }
 
 /// What scores become.
@@ -149,17 +143,20 @@ struct Rewrite {
 
 impl Rewrite {
     fn expand(&mut self, node: &NodeProto) -> Result<(), ImportError> {
-        let read = attributes_of(&node.op_type);
-        let other = node
-            .attribute
-            .iter()
-            .find(|a| !read.contains(&a.name.as_str()));
-        if let (Some(other), false) = (other, read.is_empty()) {
-            let reason = format!(
-                "the attribute {:.40}; expected none but {}",
-                other.name,
-                read.join(", ")
-            );
+        let Some(own) = attributes_of(&node.op_type) else {
+            // refused with the rest of what is not in the list
+            self.nodes.push(node.clone());
+            return Ok(());
+        };
+        let trees = if node.op_type.starts_with("Tree") {
+            TREES
+        } else {
+            &[]
+        };
+        let is_read = |name: &str| own.contains(&name) || trees.contains(&name);
+        if let Some(other) = node.attribute.iter().find(|a| !is_read(&a.name)) {
+            let read = [own, trees].concat().join(", ");
+            let reason = format!("the attribute {:.40}; expected none but {read}", other.name);
             return Err(refuse(node, reason));
         }
         match node.op_type.as_str() {
@@ -171,12 +168,7 @@ impl Rewrite {
             "Scaler" => self.scaler(node),
             "TreeEnsembleClassifier" => self.tree_classifier(node),
             "TreeEnsembleRegressor" => self.tree_regressor(node),
-            "ZipMap" => self.zip_map(node),
-            // refused with the rest of what is not in the list
-            _ => {
-                self.nodes.push(node.clone());
-                Ok(())
-            }
+            _ => self.zip_map(node),
         }
     }
 
@@ -417,8 +409,17 @@ impl Rewrite {
     }
 }
 
-/// Sizes of coefficients that are further apart tell features of different units.
+/// Sizes of factors that are further apart tell features of different units from channels of one image.
 const UNITS: f32 = 16.0;
+
+/// Whether factors of features are so far apart that the features have units of their own; zeros say nothing.
+pub(crate) fn differ_in_units(factors: impl Iterator<Item = f32>) -> bool {
+    let sizes = factors.map(f32::abs).filter(|size| *size > 0.0);
+    let (least, most) = sizes.fold((f32::MAX, 0.0f32), |(least, most), size| {
+        (least.min(size), most.max(size))
+    });
+    most / UNITS > least && most.is_finite()
+}
 
 /// Powers of two that take the units out of coefficients, so that eight bits are enough for those of every feature; `None` where they are
 /// alike. The products with the features stay what they are.
@@ -427,10 +428,7 @@ fn units(coefficients: &mut [f32], columns: usize) -> Option<Vec<f32>> {
     for (i, c) in coefficients.iter().enumerate() {
         sizes[i % columns] = sizes[i % columns].max(c.abs());
     }
-    let found = sizes.iter().filter(|s| **s > 0.0);
-    let least = found.fold(f32::MAX, |least, s| least.min(*s));
-    let most = sizes.iter().fold(0.0f32, |most, s| most.max(*s));
-    if most / UNITS <= least || !most.is_finite() {
+    if !differ_in_units(sizes.iter().copied()) {
         return None;
     }
     // the power of two below, by its bits: no library function, so the same everywhere; far from the ends of float32

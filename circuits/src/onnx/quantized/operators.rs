@@ -5,6 +5,16 @@ use super::{Given, Rewrite, Scheme, attribute, node_name, refuse};
 use crate::onnx::ImportError;
 use tract_onnx::pb::{AttributeProto, NodeProto};
 
+/// The attributes of a convolution.
+const WINDOW: &[&str] = &[
+    "auto_pad",
+    "dilations",
+    "group",
+    "kernel_shape",
+    "pads",
+    "strides",
+];
+
 impl Rewrite {
     pub(super) fn integer_operator(&mut self, node: NodeProto) -> Result<(), ImportError> {
         if is_microsoft(&node) && attribute(&node, "channels_last").unwrap_or(0) != 0 {
@@ -123,15 +133,7 @@ impl Rewrite {
         inputs.extend(bias.iter().map(|(name, _)| name.clone()));
         self.remember(&node, layer(&scales, bias.map(|(_, values)| values)))?;
         let scheme = self.scheme(&node, 6, 7)?;
-        let window = [
-            "auto_pad",
-            "dilations",
-            "group",
-            "kernel_shape",
-            "pads",
-            "strides",
-        ];
-        self.replace(&node, "Conv", inputs, &window, Some(scheme))
+        self.replace(&node, "Conv", inputs, WINDOW, Some(scheme))
     }
 
     fn qlinear_matmul(&mut self, node: NodeProto) -> Result<(), ImportError> {
@@ -218,15 +220,7 @@ impl Rewrite {
         let weights = format!("{}.weights", node_name(&node));
         self.dequantize(&node, &w, &scales, weights.clone())?;
         self.remember(&node, layer(&scales, None))?;
-        let window = [
-            "auto_pad",
-            "dilations",
-            "group",
-            "kernel_shape",
-            "pads",
-            "strides",
-        ];
-        let kept: &[&str] = if op == "Conv" { &window } else { &[] };
+        let kept: &[&str] = if op == "Conv" { WINDOW } else { &[] };
         self.replace(&node, op, vec![x, weights], kept, None)?;
         if let Some(output) = node.output.first() {
             self.integers.insert(output.clone(), Scheme::UNIT);

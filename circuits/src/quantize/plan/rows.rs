@@ -5,7 +5,7 @@ use super::super::precision::{Precision, Precisions};
 use super::super::scheme::{Encoding, SchemeError, Target};
 use super::mixed::is_constant;
 use super::{Plan, QuantizeError, as_it_is};
-use crate::onnx::{FloatGraph, FloatOp};
+use crate::onnx::{FloatGraph, FloatOp, differ_in_units};
 use crate::ops::{Normalize, Operator, Rescale, Softmax};
 use crate::tensor::Quantization;
 
@@ -50,9 +50,6 @@ pub(super) fn wide(graph: &FloatGraph, precisions: &Precisions) -> Vec<Option<us
     wide
 }
 
-/// Factors whose magnitudes are further apart tell features of different units from channels of one image.
-const UNITS: f32 = 16.0;
-
 /// The node that needs an input's digits beyond eight bits: a comparison of features with thresholds, or a scaling of features that have units
 /// of their own, so that the largest of them sets the step of all.
 fn reader_of_digits(graph: &FloatGraph, readers: &[Vec<usize>], id: usize) -> Option<usize> {
@@ -70,14 +67,8 @@ fn reader_of_digits(graph: &FloatGraph, readers: &[Vec<usize>], id: usize) -> Op
                 FloatOp::Compare(_) if node.inputs.iter().any(|&i| is_constant(graph, i)) => {
                     return Some(reader);
                 }
-                FloatOp::Affine { factors, .. } => {
-                    let sizes = factors.iter().map(|f| f.abs()).filter(|f| *f > 0.0);
-                    let (least, most) = sizes.fold((f32::MAX, 0.0f32), |(least, most), f| {
-                        (least.min(f), most.max(f))
-                    });
-                    if most / UNITS > least {
-                        return Some(reader);
-                    }
+                FloatOp::Affine { factors, .. } if differ_in_units(factors.iter().copied()) => {
+                    return Some(reader);
                 }
                 FloatOp::Layout { .. } | FloatOp::Gather { .. } => reached.push(reader),
                 _ => {}
