@@ -2,7 +2,7 @@
 //!
 //! * An affine function that follows a Conv, MatMul, SumPool or another affine, and is its only reader, is folded into it:
 //!   batch normalization, scaled means, biases written as Add.
-//! * An affine function that follows a Layout moves before it where its channels stay the same.
+//! * An affine function that follows a Layout moves before it where its channels stay channels.
 //! * A clamp that follows a MaxPool, a Layout or another clamp moves before it: both commute, and the clamp then fuses with
 //!   the requantization of the layer before. So does a quantization mark; two with the same scale are one.
 //! * Nothing else passes a mark: it is where the file says what the integers are.
@@ -76,9 +76,12 @@ fn fold_affine(graph: &mut FloatGraph) -> bool {
             continue;
         };
         if let FloatOp::Layout { axes, view } = &graph.nodes[from].op
-            && (factors.len() == 1 || axes.iter().filter(|&&a| view[a] != 1).is_sorted())
+            && let Some(before) = inner_before(view, axes, *inner, factors.len())
         {
             swap(graph, from, id);
+            if let FloatOp::Affine { inner, .. } = &mut graph.nodes[from].op {
+                *inner = before;
+            }
             return true;
         }
         let folded = fold_into(&graph.nodes[from], *inner, factors, offsets);
@@ -94,6 +97,31 @@ fn fold_affine(graph: &mut FloatGraph) -> bool {
         }
     }
     false
+}
+
+/// Consecutive elements that share a channel before a Layout, where `inner` of them do behind it; `None` where the `channels` do not lie in order there.
+fn inner_before(view: &[usize], axes: &[usize], inner: usize, channels: usize) -> Option<usize> {
+    let long: Vec<usize> = axes.iter().copied().filter(|&a| view[a] != 1).collect();
+    if channels == 1 || long.is_sorted() {
+        return Some(inner);
+    }
+    // the axes behind the layout whose sizes make `size`, the last of them at `end`
+    let start = |end: usize, size: usize| {
+        let (mut start, mut product) = (end, 1);
+        while product < size {
+            start = start.checked_sub(1)?;
+            product *= view[long[start]];
+        }
+        (product == size).then_some(start)
+    };
+    let end = start(long.len(), inner)?;
+    let numbering = &long[start(end, channels)?..end];
+    let place = |axis: usize| view[..axis].iter().filter(|&&size| size != 1).count();
+    let in_order = numbering
+        .windows(2)
+        .all(|pair| place(pair[1]) == place(pair[0]) + 1);
+    let last = *numbering.last()?;
+    in_order.then(|| view[last + 1..].iter().product())
 }
 
 /// `node` followed by the affine function, as one operator.
@@ -346,5 +374,80 @@ fn drop_unread(graph: &mut FloatGraph) {
         .chain(graph.outputs.iter_mut().map(|(_, id)| id))
     {
         *id = renamed[*id];
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::inner_before;
+
+    #[test]
+    fn channels_behind_a_layout_are_found_before_it() {
+        // [h·w, channels] → [channels, h·w], as a pointwise convolution ends
+        assert_eq!(inner_before(&[1, 64, 8], &[0, 2, 1], 64, 8), Some(1));
+        assert_eq!(inner_before(&[8, 1, 64], &[2, 0, 1], 1, 8), Some(64));
+        // two axes that number the channels, in order and not
+        assert_eq!(inner_before(&[5, 2, 3, 7], &[1, 2, 0, 3], 35, 6), Some(7));
+        assert_eq!(inner_before(&[5, 2, 3, 7], &[2, 1, 0, 3], 35, 6), None);
+        // axes between them, and channels that are no whole axes
+        assert_eq!(inner_before(&[2, 5, 3], &[0, 2, 1], 5, 6), None);
+        assert_eq!(inner_before(&[4, 6], &[1, 0], 2, 12), None);
+        // one factor, and a view
+        assert_eq!(inner_before(&[4, 6], &[1, 0], 24, 1), Some(24));
+        assert_eq!(inner_before(&[4, 1, 6], &[0, 2, 1], 3, 8), Some(3));
+    }
+
+    /// By definition: the channel of every element before the layout is that of the element it becomes.
+    #[test]
+    fn every_element_keeps_its_channel() {
+        let view = [3, 2, 4];
+        let orders = [
+            [0, 1, 2],
+            [0, 2, 1],
+            [1, 0, 2],
+            [1, 2, 0],
+            [2, 0, 1],
+            [2, 1, 0],
+        ];
+        let mut moved = 0;
+        for axes in orders {
+            let sizes = axes.map(|a| view[a]);
+            for (inner, channels) in [
+                (1, 2),
+                (1, 3),
+                (1, 4),
+                (2, 3),
+                (3, 2),
+                (4, 2),
+                (6, 4),
+                (8, 3),
+                (12, 2),
+                (1, 12),
+                (2, 12),
+            ] {
+                let Some(before) = inner_before(&view, &axes, inner, channels) else {
+                    continue;
+                };
+                moved += 1;
+                for i in 0..24 {
+                    let at = [
+                        i / (sizes[1] * sizes[2]),
+                        i / sizes[2] % sizes[1],
+                        i % sizes[2],
+                    ];
+                    let mut place = [0; 3];
+                    for (axis, index) in axes.iter().zip(at) {
+                        place[*axis] = index;
+                    }
+                    let from = (place[0] * view[1] + place[1]) * view[2] + place[2];
+                    assert_eq!(
+                        i / inner % channels,
+                        from / before % channels,
+                        "{axes:?} {inner} {channels}"
+                    );
+                }
+            }
+        }
+        assert!(moved > 20, "{moved}");
     }
 }
