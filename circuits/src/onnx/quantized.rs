@@ -15,7 +15,7 @@ mod operators;
 use super::ImportError;
 use super::operators::{self as listed, standard};
 use constant::{Constant, Integers};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use tract_onnx::pb::attribute_proto::AttributeType;
 use tract_onnx::pb::tensor_proto::DataType;
 use tract_onnx::pb::{AttributeProto, GraphProto, NodeProto, TensorProto, type_proto};
@@ -44,6 +44,8 @@ pub struct Given {
     pub weight_scales: Vec<f64>,
     /// Integers of the bias.
     pub bias: Option<Vec<i32>>,
+    /// Whether a bias of real numbers is rounded to a whole number of products.
+    pub rounds_bias: bool,
 }
 
 impl Given {
@@ -83,7 +85,10 @@ pub(super) fn rewrite(
     if !graph.node.iter().any(is_quantized) {
         return Ok(None);
     }
-    let mut rewrite = Rewrite::default();
+    let mut rewrite = Rewrite {
+        to_quantize: to_quantize(graph),
+        ..Rewrite::default()
+    };
     for tensor in &graph.initializer {
         rewrite.constants.insert(
             tensor.name.clone(),
@@ -111,6 +116,29 @@ pub(super) fn rewrite(
     Ok(Some(rewrite.given))
 }
 
+/// The tensors that only a QuantizeLinear reads, also through a rectifier.
+fn to_quantize(graph: &GraphProto) -> HashSet<String> {
+    let mut readers: HashMap<&str, usize> = HashMap::new();
+    let read = graph.node.iter().flat_map(|node| &node.input);
+    for name in read.chain(graph.output.iter().map(|output| &output.name)) {
+        *readers.entry(name).or_default() += 1;
+    }
+    let mut found = HashSet::new();
+    for node in graph.node.iter().rev() {
+        let passes = match node.op_type.as_str() {
+            "QuantizeLinear" => true,
+            "Clip" | "Relu" => node.output.first().is_some_and(|y| found.contains(y)),
+            _ => false,
+        };
+        if let (Some(x), true) = (node.input.first(), passes)
+            && readers.get(x.as_str()) == Some(&1)
+        {
+            found.insert(x.clone());
+        }
+    }
+    found
+}
+
 /// The rewriting under way.
 #[derive(Default)]
 struct Rewrite {
@@ -123,6 +151,10 @@ struct Rewrite {
     /// Real constants that were made from integers.
     real: HashMap<String, Integers>,
     initializers: Vec<TensorProto>,
+    /// Real tensors that were integers a moment ago.
+    dequantized: HashSet<String>,
+    /// Real tensors that become integers and are nothing else.
+    to_quantize: HashSet<String>,
     /// Elements of the constants that were computed.
     computed: usize,
     nodes: Vec<NodeProto>,
@@ -219,6 +251,7 @@ impl Rewrite {
         }
         let scheme = self.scheme(&node, 1, 2)?;
         let x = self.activation(&node, &x, scheme)?;
+        self.dequantized.insert(output);
         node.op_type = "Identity".to_owned();
         node.domain.clear();
         node.attribute.clear();
@@ -312,6 +345,7 @@ impl Rewrite {
         } else {
             self.remember_constants(&node)?;
             self.follow_constant(&node);
+            self.follow_dequantized(&node);
             if standard(&node.domain).is_empty() {
                 self.compute(&node);
             }
@@ -376,8 +410,28 @@ impl Rewrite {
         let given = Given {
             weight_scales: weights.scales.iter().map(|&s| s.into()).collect(),
             bias: integers(2).map(|b| b.values.clone()),
+            rounds_bias: self.between_marks(node),
         };
         self.remember(node, given)
+    }
+
+    /// Whether a layer stands between a DequantizeLinear and a QuantizeLinear: onnxruntime computes those in integers, with a bias of int32, and all
+    /// others in float32, with the bias as it is.
+    fn between_marks(&self, node: &NodeProto) -> bool {
+        let is_in =
+            |set: &HashSet<String>, name: Option<&String>| name.is_some_and(|n| set.contains(n));
+        is_in(&self.dequantized, node.input.first())
+            && is_in(&self.to_quantize, node.output.first())
+    }
+
+    /// What onnxruntime moves a DequantizeLinear over.
+    fn follow_dequantized(&mut self, node: &NodeProto) {
+        let moves = ["MaxPool", "Reshape", "Squeeze", "Transpose", "Unsqueeze"];
+        let x = node.input.first();
+        if moves.contains(&node.op_type.as_str()) && x.is_some_and(|x| self.dequantized.contains(x))
+        {
+            self.dequantized.extend(node.output.first().cloned());
+        }
     }
 
     /// Weights that are moved before a layer reads them keep their scales.

@@ -9,6 +9,8 @@ use zkinfer_verifier::Dtype;
 const LEAST_MULTIPLIER: f64 = 16_777_216.0;
 /// Shifts in the order of their cost; the last is the finest.
 const SHIFTS: [u32; 4] = [24, 36, 44, 48];
+/// By how many bits weights and bias are finer than the file's weights where its bias is real: the products with 255 are 16-bit weights.
+pub(super) const BIAS_BITS: u32 = 7;
 
 /// The encoding that a quantization mark gives; `None` for another operator.
 pub(super) fn encoding(op: &FloatOp) -> Option<Encoding> {
@@ -96,6 +98,24 @@ impl Site<'_> {
             .then(|| (0..n_out).map(|c| scales[c % scales.len()]).collect())
     }
 
+    /// How many steps of weights and bias make one of the file's weights: more than one where the bias is real and no whole number of products.
+    pub(super) fn bias_unit(&self, scales: &[f64], bias: &[f32]) -> Result<i16, SchemeError> {
+        let x = self.input(0)?.scale;
+        let steps = || {
+            bias.iter()
+                .zip(scales)
+                .map(|(&b, s)| f64::from(b) / (x * s))
+        };
+        let is_whole = |steps: f64| (steps - steps.round()).abs() <= 1e-6 * steps.abs().max(1.0);
+        if !self.real_bias || steps().all(is_whole) {
+            return Ok(1);
+        }
+        let largest = steps().fold(0.0f64, |max, steps| max.max(steps.abs()));
+        let mut units = (0..=BIAS_BITS).rev().map(|bits| 1i16 << bits);
+        let unit = units.find(|unit| largest * f64::from(*unit) < f64::from(i32::MAX));
+        Ok(unit.unwrap_or(1))
+    }
+
     /// The integers of weights and bias: each must be what its scale makes of it.
     pub(super) fn given_weights(
         &self,
@@ -106,10 +126,13 @@ impl Site<'_> {
     ) -> Result<(Vec<i16>, Vec<i32>), SchemeError> {
         let node = || self.node.name.clone();
         let x = self.input(0)?.scale;
+        let files = self.given_scales(bias.len());
+        let unit = files.map_or(Ok(1), |scales| self.bias_unit(&scales, bias))?;
         let mut integers = Vec::with_capacity(weights.len());
         for (row, &scale) in weights.chunks_exact(per_channel.max(1)).zip(scales) {
             for &w in row {
                 let w = f64::from(w);
+                let scale = scale * f64::from(unit);
                 let q = (w / scale).round();
                 // both are products of two float32, rounded once or twice
                 if (q * scale - w).abs() > 4e-7 * w.abs() {
@@ -125,7 +148,7 @@ impl Site<'_> {
                         weight: q as i64,
                     });
                 }
-                integers.push(q as i16);
+                integers.push(q as i16 * unit);
             }
         }
         let given = self.given.and_then(|g| g.bias.as_deref());

@@ -14,7 +14,7 @@ use super::given;
 use super::precision::{Integers, Precision, PrecisionError, Precisions};
 use super::scheme::{Encoding, SchemeError, Site, Target, activation, whole_factors};
 use crate::model::{Model, ModelBuilder, ModelError, Visibilities};
-use crate::onnx::{FloatGraph, FloatNode, FloatOp};
+use crate::onnx::{FloatGraph, FloatNode, FloatOp, Given};
 use crate::ops::{
     Add, ArgExtremum, Compare, Contract, Conv, Layout, Lookup, MatMul, MaxPool, Mul, Op, Operator,
     Requantize, Rescale, SumPool, Table, TopK,
@@ -283,15 +283,23 @@ impl<'a> Plan<'a> {
                 .collect(),
             intervals: known.iter().map(|(fact, _)| fact.interval).collect(),
             target,
-            given: match node.op {
-                FloatOp::Conv { .. } | FloatOp::MatMul { .. } => {
-                    self.graph.given.as_ref().and_then(|g| g.get(&node.name))
-                }
-                _ => None,
-            },
+            given: self.given_layer(node),
             precise: self.graph.given.is_some(),
             finer: self.finer(node),
+            real_bias: self
+                .given_layer(node)
+                .is_some_and(|given| !given.rounds_bias),
         })
+    }
+
+    /// What the file gives a layer.
+    fn given_layer(&self, node: &FloatNode) -> Option<&'a Given> {
+        match node.op {
+            FloatOp::Conv { .. } | FloatOp::MatMul { .. } => {
+                self.graph.given.as_ref().and_then(|g| g.get(&node.name))
+            }
+            _ => None,
+        }
     }
 
     /// Whether a tensor holds whole numbers as themselves.

@@ -184,6 +184,8 @@ pub struct Site<'a> {
     pub precise: bool,
     /// Bits by which the input was chosen to be finer than int8.
     pub finer: u32,
+    /// Whether a quantized file's bias is added as a real number, and not as a whole number of products.
+    pub real_bias: bool,
 }
 
 impl Site<'_> {
@@ -322,7 +324,8 @@ impl Site<'_> {
         bias: &[f32],
     ) -> Result<Vec<f64>, SchemeError> {
         if let Some(scales) = self.given_scales(bias.len()) {
-            return Ok(scales);
+            let unit = f64::from(self.bias_unit(&scales, bias)?);
+            return Ok(scales.iter().map(|scale| scale / unit).collect());
         }
         let x = self.input(0)?.scale;
         let unit = (1u64 << (14 + self.finer)) as f64;
@@ -534,8 +537,9 @@ impl Site<'_> {
             FloatOp::Affine { .. } => 1,
             _ => return Ok(centred),
         };
-        // weights of 8 bits, biases of 31; without a given scale, of 7 and 28
+        // weights of 8 bits and those of a real bias, biases of 31; without a given scale, of 7 and 28
         let (weight, bias) = match self.given {
+            Some(_) if self.real_bias => (255 << given::BIAS_BITS, 1 << 31),
             Some(_) => (255, 1 << 31),
             None => (127, 1 << 28),
         };
@@ -699,6 +703,7 @@ mod tests {
             given: None,
             precise: false,
             finer: 0,
+            real_bias: false,
         };
         let made = site.requantization().expect("representable");
         assert_eq!(made.shift, 24);
@@ -740,6 +745,7 @@ mod tests {
                 given: None,
                 precise: false,
                 finer: 0,
+                real_bias: false,
             }
             .requantization()
             .map(|r| r.shift)

@@ -310,5 +310,6 @@ fn layer(weights: &Scales, bias: Option<Vec<i32>>) -> Given {
     Given {
         weight_scales: weights.scales.iter().map(|&s| s.into()).collect(),
         bias,
+        rounds_bias: true,
     }
 }
