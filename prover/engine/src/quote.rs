@@ -27,7 +27,7 @@ const GAS_TRANSACTION: u64 = 21_000;
 const GAS_PER_BYTE: u64 = 16;
 const GAS_CALL: u64 = 1_500;
 /// What a process that proves holds before it has a circuit: the program's own pages, most of it.
-const RAM_BASE: u64 = 26 << 20;
+const RAM_BASE: u64 = 24 << 20;
 /// Of every thread: the buffers of a multiplication, in bytes for each term up to so many terms.
 const RAM_PER_TERM: u64 = 296;
 const MAX_TERMS: u64 = 1 << 14;

@@ -89,7 +89,7 @@ impl Size {
                 (Kernel::Product, 13.0 * self.n as f64),
                 (Kernel::Serial, 1_300_000.0),
             ])
-            .times(1.2)
+            .times(1.11)
     }
 
     /// The fixed part, and checks of every point of the key.
@@ -130,8 +130,8 @@ impl Size {
                 (pieces * on_coset + once) * transform(self.n),
             ),
             (Kernel::Product, (18.0 * fixed + 350.0) * n),
-            (Kernel::Serial, 500_000.0),
+            (Kernel::Serial, 1_200_000.0),
         ])
-        .times(1.08)
+        .times(1.02)
     }
 }

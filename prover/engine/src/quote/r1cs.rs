@@ -129,8 +129,12 @@ impl Size {
             (Kernel::Product, 0.3 * self.key_bytes as f64),
             (Kernel::Serial, HASHED_BYTE * self.key_bytes as f64),
             (Kernel::Serial, WRITTEN_BYTE * self.key_bytes as f64),
-            (Kernel::Serial, 2_900_000.0),
+            (Kernel::Serial, 2_500_000.0),
         ])
+        .times(match self.committed {
+            0 => 0.9,
+            _ => 0.96,
+        })
     }
 
     /// Hashing the files of a bundle; decoding the program and, in the committed form, searching the limbs.
@@ -162,8 +166,8 @@ impl Size {
             (Kernel::Serial, 540_000.0),
         ])
         .times(match self.committed {
-            0 => 1.15,
-            _ => 1.1,
+            0 => 1.03,
+            _ => 1.08,
         })
     }
 }
