@@ -126,7 +126,7 @@ fn no_cell_that_is_used_can_be_bent() {
 #[test]
 fn every_deleted_kind_of_constraint_lets_a_lie_through() {
     let mut idle = vec![];
-    for (name, gadget) in GADGETS {
+    for (name, gadget) in GADGETS.into_iter().chain(HALO2_GADGETS) {
         let program = tiny(3, gadget);
         for circuit in circuits(&program).into_iter().take(3) {
             let runs: Vec<_> = inputs(3).map(|x| solve(&program, &x).unwrap()).collect();

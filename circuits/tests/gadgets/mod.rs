@@ -233,6 +233,15 @@ fn requantize_limbs(b: &mut Builder, xs: &[WireTensor]) -> Result<WireTensor, Bu
     requantize(b, &acc, vec![37], 7, 0, &TableFunction::clamp(-1, 1))
 }
 
+/// A quotient that no identity table is wide enough for: it and the remainder have cells of their own.
+fn wide_quotient(b: &mut Builder, xs: &[WireTensor]) -> Result<WireTensor, BuildError> {
+    let terms = [(200_003, &xs[0]), (150_001, &xs[1]), (99_999, &xs[2])];
+    let x = b.combine(&terms, 0)?;
+    let q = b.split(&x, 3)?;
+    b.range_unbound(q, 17)?;
+    b.combine(&[(1, &xs[0])], 0)
+}
+
 /// An exact range of several limbs.
 fn wide_hinted_range(b: &mut Builder, xs: &[WireTensor]) -> Result<WireTensor, BuildError> {
     let x = b.combine(&[(73, &xs[0]), (146, &xs[1]), (292, &xs[2])], 0)?;
@@ -257,9 +266,10 @@ fn max_of_equals(b: &mut Builder, xs: &[WireTensor]) -> Result<WireTensor, Build
 
 /// Gadgets whose Halo2 form has parts that those of [`GADGETS`] have not.
 #[allow(dead_code, reason = "the R1CS tests do not need them")]
-pub const HALO2_GADGETS: [(&str, Gadget); 5] = [
+pub const HALO2_GADGETS: [(&str, Gadget); 6] = [
     ("scaled table value", scaled_table_value),
     ("requantize, several limbs", requantize_limbs),
+    ("wide quotient", wide_quotient),
     ("wide hinted range", wide_hinted_range),
     ("wide sign", wide_sign),
     ("max of equals", max_of_equals),
