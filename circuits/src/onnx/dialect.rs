@@ -7,6 +7,8 @@
 //! * MatMul of two vectors: a contraction.
 //! * LSTM, GRU and RNN: one operator, unrolled by `translate/recurrent`.
 //! * Celu: max(0, x) + α·min(0, exp(x/α) − 1).
+//! * Cast to int64: exact, where tract goes through 32 bits.
+//! * Slice: parts and gathers at fixed places, whatever its bounds were made of.
 //! * Upsample: the Resize of operator set 10, whose nearest element is the one below.
 
 use tract_onnx::model::{OnnxOpRegister, ParsingContext};
@@ -20,10 +22,12 @@ use tract_onnx::tract_hir::tract_core::ops::nn::{DataFormat, Reduce, Reducer};
 
 use std::sync::LazyLock;
 
+mod cast;
 mod celu;
 mod indices;
 mod pad;
 pub(super) mod recurrent;
+mod slice;
 
 /// What a builder returns: the operator, and the names it takes from outer graphs.
 type Built = TractResult<(Box<dyn InferenceOp>, Vec<String>)>;
@@ -39,7 +43,9 @@ pub(super) fn register(operators: &mut OnnxOpRegister) {
     operators.insert("Pad", pad::pad);
     operators.insert("Upsample", resize_10);
     operators.insert("Resize", resize);
+    operators.insert("Cast", cast::cast);
     operators.insert("Celu", celu::build);
+    operators.insert("Slice", slice::slice);
     for name in ["LSTM", "GRU", "RNN"] {
         operators.insert(name, recurrent::build);
     }

@@ -1,0 +1,140 @@
+//! Whole networks of the usual kinds as PyTorch exports them, by tracing and by torch.export, against onnxruntime (`models/make_exports.py` wrote both).
+//!
+//! Each is small and has random weights: what is tested is that the graph that an exporter writes is read, computes what onnxruntime computes,
+//! keeps its values in integers, and proves.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use zkinfer_circuits::arithmetization::halo2::Halo2Circuit;
+use zkinfer_circuits::arithmetization::r1cs::{Form, R1cs};
+use zkinfer_circuits::constraint::solve;
+use zkinfer_circuits::model::Visibilities;
+use zkinfer_circuits::onnx::{self, FloatGraph};
+use zkinfer_circuits::quantize;
+use zkinfer_circuits::quantize::input::{Sample, from_npz};
+use zkinfer_circuits::testing::{Forger, Halo2Forger};
+
+type Error = Box<dyn std::error::Error>;
+
+/// Samples that calibrate; the others are evaluated.
+const CALIBRATION: usize = 30;
+
+fn folder() -> PathBuf {
+    let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/models/exports");
+    std::env::var_os("ZKINFER_EXPORTS").map_or(own, PathBuf::from)
+}
+
+/// A network, its samples, and what onnxruntime gives for them.
+struct Export {
+    graph: FloatGraph,
+    samples: Vec<Sample>,
+    expected: Vec<Sample>,
+}
+
+impl Export {
+    fn read(name: &str) -> Result<Self, Error> {
+        let bytes = |extension: &str| std::fs::read(folder().join(format!("{name}.{extension}")));
+        let graph = onnx::import(&bytes("onnx")?)?;
+        let file = from_npz(&bytes("npz")?)?;
+        let inputs: Vec<(&str, &[usize])> = graph
+            .inputs
+            .iter()
+            .map(|&id| (graph.nodes[id].name.as_str(), &graph.nodes[id].shape[..]))
+            .collect();
+        let outputs: Vec<(&str, &[usize])> = graph
+            .outputs
+            .iter()
+            .map(|(name, id)| (name.as_str(), &graph.nodes[*id].shape[..]))
+            .collect();
+        let (samples, expected) = (file.samples(&inputs)?, file.samples(&outputs)?);
+        if samples.len() <= CALIBRATION || samples.len() != expected.len() {
+            return Err(format!("{} samples, {} results", samples.len(), expected.len()).into());
+        }
+        Ok(Self {
+            graph,
+            samples,
+            expected,
+        })
+    }
+
+    /// Largest error of the float graph, relative where values are larger than 1.
+    fn float_error(&self) -> f64 {
+        let mut worst = 0f64;
+        for (sample, expected) in self.samples.iter().zip(&self.expected) {
+            let values = self.graph.evaluate(sample);
+            for ((_, id), expected) in self.graph.outputs.iter().zip(expected) {
+                for (&got, &wanted) in values[*id].iter().zip(expected) {
+                    let wanted = f64::from(wanted);
+                    let error = (got - wanted).abs() / wanted.abs().max(1.0);
+                    // a NaN is an error too
+                    worst = if error <= worst { worst } else { error };
+                }
+            }
+        }
+        worst
+    }
+
+    /// Root mean square of what the integers lose on samples that did not calibrate, over that of the outputs; and rows of the committed form.
+    fn integer_error(&self) -> Result<(f64, usize), Error> {
+        let (calibration, held_out) = self.samples.split_at(CALIBRATION);
+        let ranges = quantize::ranges(&self.graph, calibration)?;
+        let model = quantize::quantize(&self.graph, &ranges, Visibilities::default())?.model;
+        let (mut lost, mut size) = (0.0, 0.0);
+        for (sample, expected) in held_out.iter().zip(&self.expected[CALIBRATION..]) {
+            let outputs = model.eval(&model.quantize_input(sample)?)?;
+            for ((output, port), expected) in outputs.iter().zip(model.outputs()).zip(expected) {
+                let quantization = model.facts()[port.tensor].quantization;
+                let quantization = quantization.ok_or("an output without a scale")?;
+                for (&q, &real) in output.data.iter().zip(expected) {
+                    let real = f64::from(real);
+                    lost += (quantization.dequantize(q) - real).powi(2);
+                    size += real * real;
+                }
+            }
+        }
+        let program = Arc::new(model.synthesize()?);
+        let inputs = model.quantize_input(&held_out[0])?;
+        let solved = solve(&program, &inputs)?;
+        if solved.outputs(&program) != model.eval(&inputs)? {
+            return Err("solver and eval differ".into());
+        }
+        let circuit = R1cs::lower(&program, Form::Committed)?;
+        Forger::new(&circuit, &solved).check_honest()?;
+        let halo2 = Halo2Circuit::lower(&program)?;
+        Halo2Forger::new(&halo2, &solved).check_honest()?;
+        Ok(((lost / size).sqrt(), circuit.n_rows()))
+    }
+}
+
+#[test]
+fn networks_of_every_kind_compute_what_onnxruntime_does_and_prove() -> Result<(), Error> {
+    let mut names: Vec<String> = std::fs::read_dir(folder())?
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        .filter_map(|file| Some(file.strip_suffix(".onnx")?.to_owned()))
+        .collect();
+    names.sort();
+    let mut failures = vec![];
+    for name in &names {
+        let figures = Export::read(name).and_then(|export| {
+            let (integer, rows) = export.integer_error()?;
+            Ok((export.float_error(), integer, rows))
+        });
+        match figures {
+            Ok((float, integer, rows)) => {
+                println!(
+                    "{name}: float {float:.1e}, integers {:.2} %, {rows} rows",
+                    100.0 * integer
+                );
+                if !(float < 1e-4 && integer < 0.1) {
+                    failures.push(format!(
+                        "{name}: float error {float}, integer error {integer}"
+                    ));
+                }
+            }
+            Err(e) => failures.push(format!("{name}: {e}")),
+        }
+    }
+    assert!(names.len() > 20, "{} networks", names.len());
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+    Ok(())
+}
