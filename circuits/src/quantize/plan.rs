@@ -285,7 +285,6 @@ impl<'a> Plan<'a> {
             target,
             given: self.given_layer(node),
             precise: self.graph.given.is_some(),
-            finer: self.finer(node),
             real_bias: self
                 .given_layer(node)
                 .is_some_and(|given| !given.rounds_bias),

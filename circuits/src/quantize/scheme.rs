@@ -14,6 +14,8 @@ const SHIFTS: [u32; 3] = [24, 36, 12];
 const LEAST_MULTIPLIER: f64 = 1024.0;
 /// Multipliers have at most 31 bits.
 const LARGEST_MULTIPLIER: f64 = 2_147_483_647.0;
+/// Bits beyond eight of an input that weights follow: as many as leave multipliers of 2^10 with the finest usual shift.
+const MOST_FINER: u32 = 12;
 
 /// Why a float node has no integer form.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -182,8 +184,6 @@ pub struct Site<'a> {
     pub given: Option<&'a Given>,
     /// Whether multipliers need the precision of float32: the scales on both sides are a quantized file's.
     pub precise: bool,
-    /// Bits by which the input was chosen to be finer than int8.
-    pub finer: u32,
     /// Whether a quantized file's bias is added as a real number, and not as a whole number of products.
     pub real_bias: bool,
 }
@@ -313,10 +313,17 @@ impl Site<'_> {
         }
     }
 
+    /// Bits by which the input is finer than int8, as far as multipliers can follow.
+    fn finer(&self) -> Result<u32, SchemeError> {
+        let reach = self.interval(0)?.reach(self.input(0)?.zero_point);
+        let bits = u64::BITS - reach.leading_zeros();
+        Ok(bits.saturating_sub(8).min(MOST_FINER))
+    }
+
     /// Scale of every channel's weights: max|w|/127, but large enough that the bias fits 28 bits and that a step of the
     /// accumulator is at least 2^-14 of an output step. Finer weights could not be seen in the output; the floor keeps the
-    /// multiplier of a channel with small or no weights at 2^10 with the usual shift. An input that was chosen to be finer leaves the weights
-    /// what they are for int8.
+    /// multiplier of a channel with small or no weights at 2^10 with the usual shift. For an input of more than eight bits the floor is lower by as
+    /// much: it would coarsen the weights by as much as the input is finer.
     fn weight_scales(
         &self,
         weights: &[f32],
@@ -328,7 +335,7 @@ impl Site<'_> {
             return Ok(scales.iter().map(|scale| scale / unit).collect());
         }
         let x = self.input(0)?.scale;
-        let unit = (1u64 << (14 + self.finer)) as f64;
+        let unit = (1u64 << (14 + self.finer()?)) as f64;
         let least = self.target()?.clamped.quantization.scale / x / unit;
         let scale = |(row, &bias): (&[f32], &f32)| {
             let largest = row
@@ -702,7 +709,6 @@ mod tests {
             target: Some(&target),
             given: None,
             precise: false,
-            finer: 0,
             real_bias: false,
         };
         let made = site.requantization().expect("representable");
@@ -744,7 +750,6 @@ mod tests {
                 target: Some(&target),
                 given: None,
                 precise: false,
-                finer: 0,
                 real_bias: false,
             }
             .requantization()

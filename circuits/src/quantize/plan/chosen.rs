@@ -3,7 +3,7 @@
 use super::super::precision::{Integers, Precision, PrecisionError, Reason};
 use super::super::scheme::{Encoding, Site, Target};
 use super::{Plan, QuantizeError, as_it_is};
-use crate::onnx::{FloatNode, FloatOp};
+use crate::onnx::FloatOp;
 use crate::ops::{Clip, Operator, Rescale};
 use crate::tensor::Fact;
 
@@ -23,26 +23,6 @@ impl Plan<'_> {
     pub(super) fn needs_digits(&self, id: usize) -> bool {
         let chosen = self.chosen(id) == Some(Precision::Int16);
         self.wide[id].is_some() || (chosen && !self.is_taken_in(id))
-    }
-
-    /// Bits by which the first input of a node is finer than int8 because that was chosen for it, or for what it moves or sums.
-    pub(super) fn finer(&self, node: &FloatNode) -> u32 {
-        let mut read = node.inputs.first().copied();
-        while let Some(id) = read {
-            if self.chosen(id) == Some(Precision::Int16) {
-                return 8;
-            }
-            let keeps = matches!(
-                self.graph.nodes[id].op,
-                FloatOp::Layout { .. }
-                    | FloatOp::MaxPool { .. }
-                    | FloatOp::SumPool { .. }
-                    | FloatOp::Gather { .. }
-            );
-            read = self.graph.nodes[id].inputs.first().copied();
-            read = read.filter(|_| keeps);
-        }
-        0
     }
 
     /// A requantization of `tensor`, imported from `site`, to the precision chosen for node `end`.
