@@ -10,6 +10,7 @@ mod expression;
 mod fold;
 mod function;
 pub mod graph;
+mod mask;
 pub mod operators;
 mod proto;
 mod quantized;
@@ -20,6 +21,7 @@ pub use expression::{Binary, Expression, ExpressionError};
 pub use function::Function;
 pub(crate) use function::exp_of_fraction;
 pub use graph::{FloatGraph, FloatNode, FloatOp, Relation};
+pub(crate) use mask::{MASK, has_mask};
 pub use proto::MAX_MODEL_BYTES;
 pub use quantized::Given;
 pub(crate) use tabular::differ_in_units;
@@ -164,6 +166,7 @@ pub enum ImportError {
 pub fn import(bytes: &[u8]) -> Result<FloatGraph, ImportError> {
     let model = proto::read(bytes)?;
     let mut graph = translate::translate(model)?;
+    mask::rewrite(&mut graph)?;
     fold::fold(&mut graph);
     collapse::collapse(&mut graph);
     fold::fold(&mut graph);

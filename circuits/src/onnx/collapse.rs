@@ -5,7 +5,7 @@
 //! * x times a function of the mean of its squares, when that function is 1/√(m + ε), becomes a normalization.
 
 use super::graph::{FloatGraph, FloatNode, FloatOp, Relation};
-use super::{Binary, Expression};
+use super::{Binary, Expression, MASK};
 
 /// What a node computes: a function of an earlier one.
 #[derive(Clone, Debug)]
@@ -56,7 +56,7 @@ fn number(graph: &FloatGraph, id: usize) -> Option<f64> {
     let before: usize = node.inputs.iter().map(|&i| graph.nodes[i].len()).sum();
     let fixed = index.iter().all(|&i| i as usize >= before);
     let first = *constants.first()?;
-    let equal = constants.iter().all(|&c| c == first);
+    let equal = constants.iter().all(|&c| c == first && c > MASK);
     (fixed && equal).then_some(first.into())
 }
 

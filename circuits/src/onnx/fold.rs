@@ -337,7 +337,7 @@ fn hoist_quantize(graph: &mut FloatGraph) -> bool {
     false
 }
 
-fn drop_unread(graph: &mut FloatGraph) {
+pub(super) fn drop_unread(graph: &mut FloatGraph) {
     let mut needed = vec![false; graph.nodes.len()];
     for &id in graph
         .inputs

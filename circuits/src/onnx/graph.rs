@@ -3,7 +3,7 @@
 //! Nodes are in topological order and have one output; every shape is fixed. `evaluate` is the float model for calibration
 //! and reports, in f64 and in a fixed order of operations.
 
-use super::{Expression, Given};
+use super::{Expression, Given, mask};
 use crate::tensor::ConvGeometry;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -231,6 +231,9 @@ impl FloatGraph {
                 node.op.evaluate(&x, node.len())
             };
             values.push(value);
+        }
+        for (node, values) in self.nodes.iter().zip(&mut values) {
+            mask::show(node, values);
         }
         values
     }

@@ -355,8 +355,8 @@ fn check_floats<T: Copy + Into<f64>>(
     } else {
         Box::new(raw.chunks_exact(width).map(decode))
     };
-    // a single number may be a bound, or what a mask is made of; where it is a weight, translation refuses it
-    let bound = |v: f64| len == 1 && v.is_infinite();
+    // a single number may be a bound, and −∞ masks; where one is a weight, translation refuses it
+    let bound = |v: f64| v == f64::NEG_INFINITY || len == 1 && v.is_infinite();
     // an f32 weight: a double beyond its range would become infinite
     let bad = |v: f64| !bound(v) && (!v.is_finite() || v.abs() > f64::from(f32::MAX));
     match values.by_ref().enumerate().find(|&(_, v)| bad(v)) {

@@ -15,6 +15,7 @@ mod volumes;
 mod windows;
 
 use super::graph::{FloatGraph, FloatNode, FloatOp};
+use super::mask::MASK;
 use super::proto::{Parsed, guarded, node_name, shorten};
 use super::quantized::mark::{self, Mark};
 use super::{ImportError, dialect};
@@ -359,6 +360,10 @@ impl<'a> Translation<'a> {
     /// As `floats`, and none infinite.
     fn weights(&self, node: &TypedNode, tensor: &Tensor) -> Result<Vec<f32>, ImportError> {
         let values = self.floats(node, tensor)?;
+        self.finite(node, values)
+    }
+
+    fn finite(&self, node: &TypedNode, values: Vec<f32>) -> Result<Vec<f32>, ImportError> {
         match values.iter().position(|v| v.is_infinite()) {
             None => Ok(values),
             Some(index) => Err(ImportError::NonFiniteWeight {
@@ -367,6 +372,13 @@ impl<'a> Translation<'a> {
                 value: values[index].into(),
             }),
         }
+    }
+
+    /// As `weights`, but −∞ may stand for what a softmax makes 0.
+    fn masking(&self, node: &TypedNode, tensor: &Tensor) -> Result<Vec<f32>, ImportError> {
+        let masked = |v: &f32| if *v == f32::NEG_INFINITY { MASK } else { *v };
+        let values: Vec<f32> = self.floats(node, tensor)?.iter().map(masked).collect();
+        self.finite(node, values)
     }
 
     /// Whether a node or the model reads an output.

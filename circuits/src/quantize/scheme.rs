@@ -4,7 +4,7 @@
 //! it. All arithmetic is IEEE f64 in a fixed order, so that a model and its calibration give the same integers everywhere.
 
 use super::given;
-use crate::onnx::{Expression, FloatNode, FloatOp, Given, Relation};
+use crate::onnx::{Expression, FloatNode, FloatOp, Given, MASK, Relation};
 use crate::ops::Requantize;
 use crate::tensor::{ConvGeometry, Interval, Quantization};
 
@@ -575,7 +575,11 @@ impl Site<'_> {
             return Err(self.wrong_operator());
         };
         let encoding = self.target()?.clamped;
-        let constants = constants.iter().map(|&c| encoding.nearest(c.into()));
+        let integer = |&c: &f32| match c > MASK {
+            true => encoding.nearest(c.into()),
+            false => encoding.lo,
+        };
+        let constants = constants.iter().map(integer);
         Ok((index.clone(), constants.collect()))
     }
 

@@ -160,7 +160,10 @@ impl Translation<'_> {
             };
             return Ok(self.push(node, FloatOp::Clamp { lo, hi }, vec![x], shape));
         }
-        let values = self.weights(node, constant)?;
+        let values = match name {
+            "Add" => self.masking(node, constant)?,
+            _ => self.weights(node, constant)?,
+        };
         let (inner, values) = channels(&values, constant.shape(), &shape).ok_or_else(|| {
             self.unsupported(
                 node,

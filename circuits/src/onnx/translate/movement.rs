@@ -212,7 +212,7 @@ impl Translation<'_> {
     ) -> Result<Vec<f32>, ImportError> {
         let index = broadcast(values.shape(), shape)
             .ok_or_else(|| self.unsupported(node, "a constant whose shape does not broadcast"))?;
-        let values = self.weights(node, values)?;
+        let values = self.masking(node, values)?;
         Ok(index.into_iter().map(|i| values[i]).collect())
     }
 

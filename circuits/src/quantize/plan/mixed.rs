@@ -1,9 +1,11 @@
 //! Operators that read several tensors at one scale.
 
+use super::super::calibrate::Range;
 use super::super::precision::Precision;
 use super::super::scheme::{Encoding, Target};
+use super::rows::{FINEST, MAX_SPAN};
 use super::{Plan, QuantizeError, as_it_is};
-use crate::onnx::{FloatGraph, FloatOp};
+use crate::onnx::{FloatGraph, FloatOp, has_mask};
 use crate::ops::{Extremum, Gather, Op, Operator, Requantize, Select};
 use crate::tensor::Quantization;
 
@@ -66,6 +68,9 @@ impl Plan<'_> {
     /// The encoding that a node's inputs share, if they do; else the node's own.
     fn common(&self, id: usize, inputs: &[usize]) -> Result<Encoding, QuantizeError> {
         let node = &self.graph.nodes[id];
+        if has_mask(self.graph, id) && !self.is_constant(id) {
+            return self.scores(id);
+        }
         let computed: Vec<usize> = inputs
             .iter()
             .copied()
@@ -107,6 +112,23 @@ impl Plan<'_> {
             None if self.is_constant(id) && self.has_whole_constants(id) => Ok(whole),
             None => self.calibrated(id, Precision::Int8),
         }
+    }
+
+    /// The encoding of a softmax's scores, of which the least value is masked: as fine as the softmax takes it.
+    fn scores(&self, id: usize) -> Result<Encoding, QuantizeError> {
+        let Some(&Range { lo, hi }) = self.ranges.get(id) else {
+            return self.calibrated(id, Precision::Int8);
+        };
+        let scale = ((hi - lo) / (MAX_SPAN - 2.0)).max(FINEST);
+        // at most 2^24 steps: the scale follows the range
+        Ok(Encoding {
+            quantization: Quantization {
+                scale,
+                zero_point: 0,
+            },
+            lo: (lo / scale).floor() as i32,
+            hi: (hi / scale).ceil() as i32,
+        })
     }
 
     fn has_constants(&self, id: usize) -> bool {

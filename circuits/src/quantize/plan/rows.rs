@@ -10,9 +10,9 @@ use crate::ops::{Normalize, Operator, Rescale, Softmax};
 use crate::tensor::Quantization;
 
 /// Finest step of a softmax's input; a finer one shows in no share.
-const FINEST: f64 = 1.0 / 256.0;
+pub(super) const FINEST: f64 = 1.0 / 256.0;
 /// Most integers that the input of a softmax may span: rows of a table.
-const MAX_SPAN: f64 = 4096.0;
+pub(super) const MAX_SPAN: f64 = 4096.0;
 /// Bits of n times the largest square of a normalization.
 const SQUARE_BITS: f64 = 46.0;
 
@@ -35,9 +35,14 @@ pub(super) fn wide(graph: &FloatGraph, precisions: &Precisions) -> Vec<Option<us
             | FloatOp::Gather { .. } => wide[id],
             _ => None,
         };
-        if needs.is_some() {
-            node.inputs.iter().for_each(|&input| wide[input] = needs);
-        }
+        let read = match node.op {
+            // the condition is a truth value
+            FloatOp::Select if wide[id].is_some() => &node.inputs[1..],
+            _ if needs.is_some() => &node.inputs,
+            _ => &[],
+        };
+        read.iter()
+            .for_each(|&input| wide[input] = needs.or(wide[id]));
     }
     let readers = graph.readers();
     for &id in &graph.inputs {
