@@ -14,6 +14,7 @@ mod mask;
 pub mod operators;
 mod proto;
 mod quantized;
+mod sequences;
 mod tabular;
 mod translate;
 

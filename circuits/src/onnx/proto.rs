@@ -3,7 +3,7 @@
 use super::ImportError;
 use super::operators;
 use super::quantized::{self, Given};
-use super::tabular;
+use super::{sequences, tabular};
 use crate::tensor::MAX_ELEMENTS;
 use std::collections::BTreeMap;
 use std::collections::{HashMap, HashSet};
@@ -90,6 +90,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<Parsed, ImportError> {
     let set = sets.map(|set| set.version).max().unwrap_or(1);
     let initial: HashSet<String> = graph.initializer.iter().map(|t| t.name.clone()).collect();
     guarded(|| tabular::rewrite(graph, set))?;
+    guarded(|| sequences::rewrite(graph))?;
     check_graph(graph)?;
     check_names(graph)?;
     check_order(graph)?;

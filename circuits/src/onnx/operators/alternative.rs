@@ -133,7 +133,10 @@ pub fn alternative(operator: &str) -> Option<String> {
         return Some((*instead).to_owned());
     }
     let kinds = [
-        ("Sequence", "tensors: sequences have no fixed shape"),
+        (
+            "Sequence",
+            "tensors: sequences have no fixed shape; members of a SplitToSequence at fixed places are read as Slice",
+        ),
         ("Optional", "the tensor itself, always given"),
         (
             "String",
