@@ -151,6 +151,24 @@ fn recurrent_forms_without_support_are_refused_and_say_what_is_supported() -> Re
     Ok(())
 }
 
+#[test]
+fn masks_that_no_softmax_makes_zero_and_members_that_are_not_there_are_refused() -> Result<(), Error>
+{
+    for (name, words) in [
+        ("mask_of_a_sum", "holds -inf at index 0"),
+        ("mask_beside_a_softmax", "holds -inf at index 1"),
+        ("split_sequence_beyond", ""),
+        ("split_sequence_negative", "member -1 of a sequence"),
+    ] {
+        let path = folder().join("refused").join(format!("{name}.onnx"));
+        match onnx::import(&std::fs::read(path)?) {
+            Ok(_) => return Err(format!("{name} is accepted").into()),
+            Err(e) => assert!(e.to_string().contains(words), "{name}: {e}"),
+        }
+    }
+    Ok(())
+}
+
 /// Prints the float graph of the models named in `GRAPHS` (paths, separated by commas).
 #[test]
 #[ignore = "prints; set GRAPHS"]

@@ -60,23 +60,22 @@ fn holds(node: &FloatNode) -> bool {
 
 /// Rewrites the masks of all softmaxes.
 pub(super) fn rewrite(graph: &mut FloatGraph) -> Result<(), ImportError> {
-    let scores = scores(graph);
-    for id in 0..graph.nodes.len() {
-        if scores[id] {
+    loop {
+        let scores = scores(graph);
+        let mut changed = false;
+        // from the last on, so that earlier nodes keep their numbers
+        for id in (0..scores.len()).rev().filter(|&id| scores[id]) {
             mark_constants(graph, id);
+            if let Some(made) = split(graph, id) {
+                insert(graph, id, made);
+                changed = true;
+            }
         }
-    }
-    let first = (0..graph.nodes.len())
-        .filter(|&id| scores[id])
-        .find_map(|id| Some((id, split(graph, id)?)));
-    match first {
-        Some((id, made)) => {
-            insert(graph, id, made);
-            drop_unread(graph);
-            // one mask less
-            rewrite(graph)
+        if !changed {
+            return check(graph, &scores);
         }
-        None => check(graph, &scores),
+        // every mask is split once
+        drop_unread(graph);
     }
 }
 
@@ -110,8 +109,8 @@ fn mark_constants(graph: &mut FloatGraph, id: usize) {
     }
 }
 
-/// What a node that adds a mask becomes: two nodes, of which the second reads the first, whose number is the given one.
-fn split(graph: &FloatGraph, id: usize) -> Option<[FloatNode; 2]> {
+/// What a node that adds a mask becomes: nodes that take the numbers from `id` on, the last of them in its place.
+fn split(graph: &FloatGraph, id: usize) -> Option<Vec<FloatNode>> {
     let node = &graph.nodes[id];
     match &node.op {
         FloatOp::Affine {
@@ -138,67 +137,112 @@ fn split(graph: &FloatGraph, id: usize) -> Option<[FloatNode; 2]> {
                 inputs: vec![id],
                 ..node.clone()
             };
-            Some([scaled, chosen])
+            Some(vec![scaled, chosen])
         }
         FloatOp::Add { signs: [1, 1] } => {
-            let places = [(0, 1), (1, 0)];
-            places.into_iter().find_map(|(mask, score)| {
-                let choice = &graph.nodes[node.inputs[mask]];
-                let [condition, yes, no] = choice.inputs[..] else {
-                    return None;
-                };
-                let is_mask = |id: usize| match &graph.nodes[id].op {
-                    FloatOp::Gather { index, constants } => {
-                        let before: usize = graph.nodes[id]
-                            .inputs
-                            .iter()
-                            .map(|&i| graph.nodes[i].len())
-                            .sum();
-                        let constant = |&i: &u32| {
-                            Some(masks(*constants.get((i as usize).checked_sub(before)?)?))
-                        };
-                        index.iter().all(|i| constant(i) == Some(true))
-                    }
-                    _ => false,
-                };
-                if choice.op != FloatOp::Select || is_mask(yes) == is_mask(no) {
-                    return None;
-                }
-                let other = if is_mask(yes) { no } else { yes };
-                let sum = FloatNode {
-                    inputs: vec![node.inputs[score], other],
-                    ..node.clone()
-                };
-                let inputs = if is_mask(yes) {
-                    vec![condition, yes, id]
-                } else {
-                    vec![condition, id, no]
-                };
-                let chosen = FloatNode {
-                    op: FloatOp::Select,
-                    inputs,
-                    ..node.clone()
-                };
-                Some([sum, chosen])
-            })
+            let [a, b] = node.inputs[..] else {
+                return None;
+            };
+            added(graph, id, a, b).or_else(|| added(graph, id, b, a))
         }
         _ => None,
     }
 }
 
-/// Puts two nodes in the place of `id`; readers of `id` read the second.
-fn insert(graph: &mut FloatGraph, id: usize, made: [FloatNode; 2]) {
-    let moved = |old: usize| if old >= id { old + 1 } else { old };
+/// `score` plus a choice of which one side masks, as that choice between the mask and the sum with the other side.
+fn added(graph: &FloatGraph, id: usize, score: usize, mask: usize) -> Option<Vec<FloatNode>> {
+    let node = &graph.nodes[id];
+    let (choice, moves) = match &graph.nodes[mask].op {
+        FloatOp::Gather { index, constants } if constants.is_empty() => {
+            (*graph.nodes[mask].inputs.first()?, Some(index))
+        }
+        _ => (mask, None),
+    };
+    let choice = &graph.nodes[choice];
+    let [_, yes, no] = choice.inputs[..] else {
+        return None;
+    };
+    let sides = [yes, no].map(|side| constants_of(&graph.nodes[side], graph));
+    let is_mask = sides
+        .clone()
+        .map(|v| v.is_some_and(|v| v.iter().all(|c| masks(*c))));
+    if choice.op != FloatOp::Select || is_mask[0] == is_mask[1] {
+        return None;
+    }
+    let mut made = vec![];
+    let mut inputs = choice.inputs.clone();
+    if let Some(index) = moves {
+        for (side, input) in inputs.iter_mut().enumerate() {
+            let constants = side.checked_sub(1).and_then(|side| sides[side].as_ref());
+            made.push(moved(graph, node, *input, index, constants));
+            *input = id + side;
+        }
+    }
+    let other = if is_mask[0] { 2 } else { 1 };
+    made.push(FloatNode {
+        inputs: vec![score, inputs[other]],
+        ..node.clone()
+    });
+    inputs[other] = id + made.len() - 1;
+    made.push(FloatNode {
+        op: FloatOp::Select,
+        inputs,
+        ..node.clone()
+    });
+    Some(made)
+}
+
+/// The elements of `from` at `index`; of constants, those constants.
+fn moved(
+    graph: &FloatGraph,
+    node: &FloatNode,
+    from: usize,
+    index: &[u32],
+    constants: Option<&Vec<f32>>,
+) -> FloatNode {
+    let (index, constants, inputs) = match constants {
+        None => (index.to_vec(), vec![], vec![from]),
+        Some(values) => {
+            let anchors = graph.nodes[from].inputs.clone();
+            let before: usize = anchors.iter().map(|&i| graph.nodes[i].len()).sum();
+            // tensors have less than 2^32 elements, their sum was an index before
+            let index = (0..index.len()).map(|i| (before + i) as u32).zip(index);
+            let (places, values): (Vec<u32>, Vec<f32>) =
+                index.map(|(place, &i)| (place, values[i as usize])).unzip();
+            (places, values, anchors)
+        }
+    };
+    FloatNode {
+        op: FloatOp::Gather { index, constants },
+        inputs,
+        ..node.clone()
+    }
+}
+
+/// The values of a node that holds constants only.
+fn constants_of(node: &FloatNode, graph: &FloatGraph) -> Option<Vec<f32>> {
+    let FloatOp::Gather { index, constants } = &node.op else {
+        return None;
+    };
+    let before: usize = node.inputs.iter().map(|&i| graph.nodes[i].len()).sum();
+    let value = |&i: &u32| constants.get((i as usize).checked_sub(before)?).copied();
+    index.iter().map(value).collect()
+}
+
+/// Puts nodes in the place of `id`; its readers read the last of them.
+fn insert(graph: &mut FloatGraph, id: usize, made: Vec<FloatNode>) {
+    let more = made.len() - 1;
+    let renamed = |old: usize| if old >= id { old + more } else { old };
     for node in &mut graph.nodes[id + 1..] {
-        node.inputs
-            .iter_mut()
-            .for_each(|input| *input = moved(*input));
+        for input in &mut node.inputs {
+            *input = renamed(*input);
+        }
     }
     for input in &mut graph.inputs {
-        *input = moved(*input);
+        *input = renamed(*input);
     }
     for (_, output) in &mut graph.outputs {
-        *output = moved(*output);
+        *output = renamed(*output);
     }
     graph.nodes.splice(id..=id, made);
 }

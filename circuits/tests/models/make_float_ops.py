@@ -28,7 +28,7 @@ def model(name, inputs, nodes, inits, outputs, opset):
     value = lambda n, s: helper.make_tensor_value_info(n, FLOAT, s)
     graph = helper.make_graph(
         nodes, name, [value(n, s) for n, s in inputs.items()], [value(n, None) for n in outputs],
-        [numpy_helper.from_array(np.ascontiguousarray(v), k) for k, v in inits.items()])
+        [numpy_helper.from_array(np.array(v, order="C"), k) for k, v in inits.items()])
     m = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], producer_name="make_float_ops.py")
     m.ir_version = 8
     return m
@@ -185,6 +185,31 @@ def cases():
     yield recurrent("rnn_bidirectional_state", "RNN", 1, [3, 2, 3], 4, directions=2, state=("h",), outs="y,yh", direction="bidirectional")
     yield recurrent("rnn_batch_first", "RNN", 1, [2, 3, 3], 4, outs="y,yh", layout=1)
 
+    # bounds that were cast or reshaped, the end among them
+    end = np.iinfo(np.int64).max
+    cut = lambda ends: [node("Slice", f"x,starts,{ends},axes"), node("Relu", "y", "z")]
+    bounds = {"starts": i64(4), "axes": i64(1)}
+    yield "slice_cast_end", {"x": [2, 7]}, [node("Cast", "e", "ends", to=7), *cut("ends")], bounds | {"e": i64(end)}, ["z"]
+    yield "slice_reshaped_end", {"x": [2, 7]}, [node("Cast", "e", "c", to=7), node("Reshape", "c,one", "ends"), *cut("ends")], \
+        bounds | {"e": np.array(end), "one": i64(-1)}, ["z"]
+    yield "slice_steps", {"x": [5, 7]}, [node("Slice", "x,starts,ends,axes,steps")], \
+        {"starts": i64(-1, 1), "ends": i64(-end, 100), "axes": i64(-1, 0), "steps": i64(-2, 3)}
+
+    # members of split sequences
+    member = lambda split, at, **k: [node("SplitToSequence", "x,n" if split is not None else "x", "s", **k), node("SequenceAt", "s,at", "m"), node("Relu", "m")]
+    for name, split, at, k in [("equal", np.array(3), 1, {"axis": 1}), ("last", np.array(3), 2, {"axis": -1}), ("listed", i64(2, 5), -1, {"axis": 1}),
+                               ("single", None, 2, {}), ("single_dropped", None, -1, {"axis": 1, "keepdims": 0})]:
+        yield f"split_sequence_{name}", {"x": [4, 7]}, member(split, at, **k), ({"n": split} if split is not None else {}) | {"at": np.array(at)}
+
+    # masks of softmaxes
+    low, causal = F(np.finfo(F).min), np.triu(np.ones((4, 4), bool), 1)
+    for name, value in [("infinite", -np.inf), ("least", low), ("ten_thousand", -10000.0)]:
+        yield f"mask_added_{name}", {"x": [2, 4, 4]}, [node("Add", "x,m", "s"), node("Softmax", "s")], {"m": np.where(causal, F(value), F(0.5)).astype(F)}
+        yield f"mask_chosen_{name}", {"x": [2, 4, 4]}, [node("Where", "c,v,x", "s"), node("Softmax", "s")], {"c": causal, "v": np.array(value, F)}
+        yield f"mask_computed_{name}", {"x": [2, 4, 4], "k": [2, 1, 4]}, \
+            [node("Less", "k,zero", "c"), node("Where", "c,v,zero", "m"), node("Add", "x,m", "s"), node("Softmax", "s")], \
+            {"zero": np.array(0, F), "v": np.array(value, F)}
+
 
 def refused():
     """As cases: what must be refused, float/refused/NAME.onnx; nothing is computed."""
@@ -197,6 +222,10 @@ def refused():
     yield recur("lstm_lengths", "x,w,r,b,l")
     yield recur("gru_activation", op="GRU", gates=3, activations=["HardSigmoid", "Tanh"])
     yield recur("rnn_direction", op="RNN", gates=1, direction="bidirectional")
+    yield "mask_of_a_sum", {"x": [2, 4]}, [node("Add", "x,m", "s"), node("ReduceSum", "s", keepdims=0)], {"m": np.full(4, -np.inf, F)}
+    yield "mask_beside_a_softmax", {"x": [2, 4]}, [node("Add", "x,m", "s"), node("Softmax", "s", "t"), node("Mul", "s,t")], {"m": np.array([0, -np.inf, 0, 0], F)}
+    yield "split_sequence_beyond", {"x": [4, 7]}, [node("SplitToSequence", "x,n", "s"), node("SequenceAt", "s,at")], {"n": np.array(3), "at": np.array(7)}
+    yield "split_sequence_negative", {"x": [4, 7]}, [node("SplitToSequence", "x,n", "s"), node("SequenceAt", "s,at")], {"n": np.array(3), "at": np.array(-1)}
 
 
 def lrn(x, size, alpha, beta=0.75, bias=1.0):
