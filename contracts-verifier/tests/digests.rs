@@ -38,7 +38,7 @@ const SIZES: [(u32, usize); 8] = [
 
 /// Who proves anything under a key.
 enum Prover {
-    Groth(Simulator),
+    Groth(Box<Simulator>),
     Halo2(Box<Halo2Simulator>),
 }
 
@@ -149,7 +149,7 @@ fn each_case(check: impl Fn(Case)) {
         let layout = || hashed_layout(size.0, size.1);
         for system in SYSTEMS {
             let simulator = Simulator::new(system, Setup::Development, layout(), 31);
-            check(Case::new(Prover::Groth(simulator), size));
+            check(Case::new(Prover::Groth(Box::new(simulator)), size));
         }
         let shape = match size {
             (31 | 248, _) => Shape::Small,
