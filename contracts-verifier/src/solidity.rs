@@ -10,7 +10,7 @@ mod halo2_kzg;
 mod key_words;
 mod source;
 
-use zkinfer_verifier::{Proof, ProofSystem, Statement, VerifyingKey};
+use zkinfer_verifier::{Proof, Statement, VerifyingKey};
 
 pub use calldata::{calldata_verify, calldata_verify_proof};
 pub use creation::{
@@ -18,7 +18,7 @@ pub use creation::{
 };
 pub use key_words::{KeyWord, key_words};
 
-use crate::target::{GenerateError, SourceTree, Target, refuse_hashed};
+use crate::target::{GenerateError, SourceTree, Target};
 
 /// The chain id of local development networks, the only one a contract with a development key deploys on.
 pub const DEVELOPMENT_CHAIN_ID: u64 = 31_337;
@@ -55,13 +55,10 @@ impl Target for Solidity {
     /// Calldata of `verify(uint256 context, bytes publicTensors, bytes proof)`. The key is the contract's.
     fn encode(
         &self,
-        key: &VerifyingKey,
+        _key: &VerifyingKey,
         statement: &Statement,
         proof: &Proof,
     ) -> Result<Vec<u8>, GenerateError> {
-        if key.system == ProofSystem::Halo2Kzg {
-            refuse_hashed(key)?;
-        }
         proof.check()?;
         Ok(calldata_verify(statement, proof))
     }

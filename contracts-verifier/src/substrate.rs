@@ -13,7 +13,7 @@ use zkinfer_verifier::{Proof, Setup, Statement, VerifyingKey, verify};
 
 pub use calls::{REGISTER_KEY, VERIFY, call_register_key, call_verify};
 
-use crate::target::{GenerateError, SourceTree, Target, refuse_hashed};
+use crate::target::{GenerateError, SourceTree, Target};
 
 /// The place of the pallet in the runtime of a generated crate's tests, unless another is asked for.
 pub const PALLET_INDEX: u8 = 8;
@@ -54,7 +54,6 @@ impl Target for Substrate {
     /// sources of the pallet and the verifier. Needs an example.
     fn generate(&self, key: &VerifyingKey) -> Result<SourceTree, GenerateError> {
         key.check()?;
-        refuse_hashed(key)?;
         if key.setup == Setup::Development && !self.allow_dev_key {
             return Err(GenerateError::DevelopmentKey);
         }
@@ -91,7 +90,6 @@ impl Target for Substrate {
         statement: &Statement,
         proof: &Proof,
     ) -> Result<Vec<u8>, GenerateError> {
-        refuse_hashed(key)?;
         proof.check()?;
         Ok(call_verify(
             self.pallet_index,

@@ -64,14 +64,6 @@ pub enum GenerateError {
         /// Words of its statements.
         n_words: usize,
     },
-    /// The contracts of halo2-kzg and the pallet read public tensors only.
-    #[error(
-        "tensor `{tensor}` is hashed: of what verifies on a chain, only the contracts of groth16 and ultragroth read digests; make it public or private, or verify natively"
-    )]
-    Hashed {
-        /// Name of the first hashed tensor.
-        tensor: String,
-    },
     /// A point of the proof is not acceptable.
     #[error("{0}")]
     Proof(#[from] ProofError),
@@ -81,14 +73,4 @@ pub enum GenerateError {
     /// The proof for the tests does not hold.
     #[error("the example for the tests of the generated crate: {0}")]
     Example(VerifyError),
-}
-
-/// Refuses a key whose statements have digests, for a target that does not read them.
-pub(crate) fn refuse_hashed(key: &VerifyingKey) -> Result<(), GenerateError> {
-    match key.layout.hashed_tensors().next() {
-        None => Ok(()),
-        Some((_, tensor)) => Err(GenerateError::Hashed {
-            tensor: tensor.name.clone(),
-        }),
-    }
 }

@@ -8,7 +8,7 @@ pragma solidity ^0.8.24;
 /// @dev No storage, no creation, no calls but to precompiles 5, 6, 7 and 8.
 ///      The key is the tail of the called contract's code, an image and one word:
 ///      image: counts ‖ arithmetic ‖ words absorbed ‖ point arithmetic ‖ constants ‖ points ‖ domain ‖ vk digest ‖ circuit hash;
-///      last word: format (24 bytes) ‖ words of the image (4) ‖ number of public bytes (4).
+///      last word: format (24 bytes) ‖ number of digests (2) ‖ words of the image (2) ‖ number of public bytes (4).
 ///      The image is copied to memory, the words of the statement behind it, then the proof, then what is computed; a slot is
 ///      the number of a 32-byte place from the start of the image. Counts, 16 bits each from the left:
 ///      k, commitments, evaluations, challenges, which challenge x is, first word of the second arithmetic, first of the words
@@ -17,7 +17,8 @@ pragma solidity ^0.8.24;
 contract Halo2KzgVerifier {
     /// The calldata is not the canonical ABI encoding of arguments with the lengths that the key fixes.
     error InvalidLength();
-    /// The context is not below 2^253, another word is not below 2^248, or the padding of the last is not zero.
+    /// The context is not below 2^253, a packed word is not below 2^248, the padding of the last is not zero, or a digest is not
+    /// below the order of the scalar field.
     error InvalidWord();
     /// A point of the proof is infinity, has a coordinate not below the base-field modulus, or is not on the curve.
     error InvalidPoint();
@@ -35,10 +36,10 @@ contract Halo2KzgVerifier {
     /// "zkinfer/halo2-kzg/key/v1"
     uint256 private constant FORMAT = 0x7a6b696e6665722f68616c6f322d6b7a672f6b65792f7631;
 
-    /// @notice Checks a proof of a statement given as the bytes of its public tensors.
+    /// @notice Checks a proof of a statement given as the bytes of its public tensors and the digests of its hashed ones.
     /// @param context       253-bit value that binds the proof to a task; recompute it, never take it from the prover.
     /// @param publicTensors The public tensors, concatenated: inputs, then outputs; an element x of a type with minimum m
-    ///                      is x − m in 1, 2 or 4 big-endian bytes.
+    ///                      is x − m in 1, 2 or 4 big-endian bytes. Behind them 32 bytes of the digest of each hashed tensor.
     /// @param proof         Commitments ‖ evaluations ‖ two opening commitments; points as in EIP-196.
     /// @return valid        Always true; an invalid proof reverts.
     function verify(uint256 context, bytes calldata publicTensors, bytes calldata proof)
@@ -46,14 +47,16 @@ contract Halo2KzgVerifier {
         view
         returns (bool valid)
     {
-        (uint256 image, uint256 words, uint256 publicBytes, uint256 proofBytes) = _open();
-        uint256 end;
+        (uint256 image, uint256 words, uint256 end, uint256 publicBytes, uint256 proofBytes) = _open();
         assembly ("memory-safe") {
             let tensors := publicTensors.offset
+            // Behind the packed words, of 31 bytes of the tensors each, stand the digests.
+            let packed := add(words, shl(5, add(1, div(add(publicBytes, 30), 31))))
             // The one canonical encoding: 4 selector, 3 heads, length, data padded to words, length, proof padded.
-            let head := and(add(publicBytes, 31), not(31))
+            let head := add(publicBytes, sub(end, packed))
             let wrong := xor(tensors, 0x84)
-            wrong := or(wrong, xor(publicTensors.length, publicBytes))
+            wrong := or(wrong, xor(publicTensors.length, head))
+            head := and(add(head, 31), not(31))
             wrong := or(wrong, xor(proof.offset, add(0xa4, head)))
             wrong := or(wrong, xor(proof.length, proofBytes))
             wrong := or(wrong, xor(calldatasize(), add(proof.offset, proofBytes)))
@@ -69,11 +72,10 @@ contract Halo2KzgVerifier {
             }
 
             // words = [context, 31 bytes of tensors in each, the last padded with zeros on the right], four at a time:
-            // up to three words behind the last are overwritten by the proof, which is longer.
-            end := add(words, shl(5, add(1, div(add(publicBytes, 30), 31))))
+            // up to three words behind the last are overwritten by the digests and the proof, which is longer.
             mstore(words, context)
             let word := add(words, 32)
-            for {} lt(word, end) {} {
+            for {} lt(word, packed) {} {
                 mstore(word, shr(8, calldataload(tensors)))
                 mstore(add(word, 0x20), shr(8, calldataload(add(tensors, 31))))
                 mstore(add(word, 0x40), shr(8, calldataload(add(tensors, 62))))
@@ -81,11 +83,20 @@ contract Halo2KzgVerifier {
                 word := add(word, 0x80)
                 tensors := add(tensors, 124)
             }
-            // Of the last word, keep what is left of the tensors: the calldata behind them is the proof's.
+            // Of the last word, keep what is left of the tensors: the calldata behind them is digests' and the proof's.
             if publicBytes {
-                let spare := shl(3, sub(mul(sub(shr(5, sub(end, words)), 1), 31), publicBytes))
-                word := sub(end, 32)
+                let spare := shl(3, sub(mul(sub(shr(5, sub(packed, words)), 1), 31), publicBytes))
+                word := sub(packed, 32)
                 mstore(word, shl(spare, shr(spare, mload(word))))
+            }
+            tensors := add(publicTensors.offset, publicBytes)
+            for { word := packed } lt(word, end) { word := add(word, 32) } {
+                if iszero(lt(calldataload(tensors), R)) {
+                    mstore(0, 0xd1bf1a92) // InvalidWord()
+                    revert(0x1c, 4)
+                }
+                mstore(word, calldataload(tensors))
+                tensors := add(tensors, 32)
             }
             calldatacopy(end, proof.offset, proofBytes)
         }
@@ -95,31 +106,32 @@ contract Halo2KzgVerifier {
 
     /// @notice Checks a proof of a statement given as its words.
     /// @param words  The context (below 2^253), then the packed public tensors (each below 2^248, the last padded with
-    ///               zeros on the right).
+    ///               zeros on the right), then the digests of hashed tensors (each below the order of the scalar field).
     /// @param proof  Commitments ‖ evaluations ‖ two opening commitments; points as in EIP-196.
     /// @return valid Always true; an invalid proof reverts.
     function verifyProof(uint256[] calldata words, bytes calldata proof) external view returns (bool valid) {
-        (uint256 image, uint256 start, uint256 publicBytes, uint256 proofBytes) = _open();
-        uint256 end;
+        (uint256 image, uint256 start, uint256 end, uint256 publicBytes, uint256 proofBytes) = _open();
         assembly ("memory-safe") {
-            let count := add(1, div(add(publicBytes, 30), 31))
             let wrong := xor(words.offset, 0x64)
-            wrong := or(wrong, xor(words.length, count))
-            wrong := or(wrong, xor(proof.offset, add(0x84, shl(5, count))))
+            wrong := or(wrong, xor(words.length, shr(5, sub(end, start))))
+            wrong := or(wrong, xor(proof.offset, add(0x84, sub(end, start))))
             wrong := or(wrong, xor(proof.length, proofBytes))
             wrong := or(wrong, xor(calldatasize(), add(proof.offset, proofBytes)))
             if wrong {
                 mstore(0, 0x947d5a84) // InvalidLength()
                 revert(0x1c, 4)
             }
-            end := add(start, shl(5, count))
-            calldatacopy(start, 0x64, shl(5, count))
+            calldatacopy(start, 0x64, sub(end, start))
+            let word := add(start, 32)
+            // Of the packed words; the digests behind them follow.
+            let packed := add(word, shl(5, div(add(publicBytes, 30), 31)))
             let data := 0
-            for { let word := add(start, 32) } lt(word, end) { word := add(word, 32) } { data := or(data, mload(word)) }
+            for {} lt(word, packed) { word := add(word, 32) } { data := or(data, mload(word)) }
             let bad := or(shr(253, mload(start)), shr(248, data))
             // Bits of the last word behind the tensors; none of the context, if there are no tensors.
-            let spare := shl(3, sub(mul(sub(count, 1), 31), publicBytes))
-            bad := or(bad, shl(sub(256, spare), mload(sub(end, 32))))
+            let spare := shl(3, sub(mul(div(add(publicBytes, 30), 31), 31), publicBytes))
+            bad := or(bad, shl(sub(256, spare), mload(sub(packed, 32))))
+            for {} lt(word, end) { word := add(word, 32) } { bad := or(bad, iszero(lt(mload(word), R))) }
             if bad {
                 mstore(0, 0xd1bf1a92) // InvalidWord()
                 revert(0x1c, 4)
@@ -144,11 +156,11 @@ contract Halo2KzgVerifier {
         }
     }
 
-    /// Copies the image to memory and allocates all of its slots.
+    /// Copies the image to memory and allocates all of its slots; the words of the statement stand from `words` up to `end`.
     function _open()
         private
         view
-        returns (uint256 image, uint256 words, uint256 publicBytes, uint256 proofBytes)
+        returns (uint256 image, uint256 words, uint256 end, uint256 publicBytes, uint256 proofBytes)
     {
         assembly ("memory-safe") {
             let last := sub(extcodesize(address()), 32)
@@ -160,9 +172,11 @@ contract Halo2KzgVerifier {
             }
             publicBytes := and(tail, 0xffffffff)
             image := mload(0x40)
-            let length := and(shr(27, tail), 0x1fffffffe0)
+            let length := and(shr(27, tail), 0x1fffe0)
             extcodecopy(address(), image, sub(last, length), length)
             words := add(image, length)
+            // Context, packed public tensors, digests.
+            end := add(words, shl(5, add(1, add(div(add(publicBytes, 30), 31), and(shr(48, tail), 0xffff)))))
             let head := mload(image)
             proofBytes := add(shl(6, and(shr(224, head), 0xffff)), shl(5, add(and(shr(208, head), 0xffff), 4)))
             mstore(0x40, add(image, and(shr(27, head), 0x1fffe0)))
@@ -403,7 +417,7 @@ contract Halo2KzgDeployer {
         assembly ("memory-safe") {
             tail := mload(add(key, mload(key)))
         }
-        bool ends = key.length % 32 == 0 && key.length == 32 * ((tail >> 32) % (1 << 32) + 1);
+        bool ends = key.length % 32 == 0 && key.length == 32 * ((tail >> 32) % (1 << 16) + 1);
         bool known = bytes24(bytes32(tail)) == "zkinfer/halo2-kzg/key/v1" && uint32(tail) <= 1 << 24;
         if (!ends || !known) revert InvalidKey();
         bytes memory runtime = type(Halo2KzgVerifier).runtimeCode;

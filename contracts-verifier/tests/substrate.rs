@@ -7,7 +7,7 @@ mod simulator;
 
 use std::{collections::BTreeSet, fs, path::Path};
 
-use simulator::{SYSTEMS, Simulator, layout, valid};
+use simulator::{SYSTEMS, Simulator, hashed_layout, layout, valid};
 use zkinfer_contracts::{
     Example, GenerateError, SourceTree, Substrate, Target as _,
     substrate::{PALLET_INDEX, call_register_key},
@@ -243,6 +243,67 @@ fn calls_are_the_bytes_that_scale_prescribes() {
                 hex::encode(register) + "\n"
             );
         }
+    }
+}
+
+/// A key with hashed tensors: the digests stand behind the public tensors, in the call, in the vectors and in what the crate says of itself.
+#[test]
+fn digests_stand_behind_the_public_tensors() {
+    for system in SYSTEMS {
+        let layout = hashed_layout(40, 2);
+        let simulator = Simulator::new(system, Setup::Development, layout, 3);
+        let (key, statement) = (&simulator.key, simulator.statement(1));
+        let proof = simulator.prove(&statement, 2);
+        let target = Substrate {
+            allow_dev_key: true,
+            example: Some(Example {
+                statement: statement.clone(),
+                proof: proof.clone(),
+            }),
+            ..Substrate::default()
+        };
+        let shown = statement.to_bytes();
+        assert_eq!(shown.len(), 40 + 64);
+        let call = [
+            &[PALLET_INDEX, 2][..],
+            &key.digest(),
+            &statement.context.to_bytes(),
+            &u16::to_le_bytes(4 * 104 + 1),
+            &shown,
+            &[
+                0x01,
+                if system == ProofSystem::Groth16 {
+                    0x04
+                } else {
+                    0x05
+                },
+            ],
+            &proof.to_bytes(),
+        ]
+        .concat();
+        assert_eq!(target.encode(key, &statement, &proof), Ok(call.clone()));
+        let files = target.generate(key).unwrap();
+        assert_eq!(files["calls/verify.hex"], hex::encode(call) + "\n");
+        let line = format!("public_tensors {}\n", hex::encode(shown));
+        assert!(files["vectors/example.txt"].contains(&line));
+        let library = &files["src/lib.rs"];
+        assert!(library.contains("pub const PUBLIC_BYTES: usize = 104;"));
+        for text in [library, &files["README.md"]] {
+            assert!(text.contains("| 0..40 | output `y` |"), "{text}");
+            assert!(text.contains("| 40..72, its digest | input `x0` |"));
+            assert!(text.contains("| 72..104, its digest | input `x1` |"));
+        }
+        // Changes of the digests are among the vectors, all refused.
+        let changed = |at: usize| (40..104).contains(&at);
+        let lines = files["vectors/mutations.txt"].lines();
+        let of_digests = lines
+            .filter_map(|line| line.strip_prefix("public_tensors "))
+            .filter_map(|line| line.split_once(' '))
+            .filter(|(at, _)| changed(at.parse().unwrap()));
+        let verdicts: Vec<_> = of_digests
+            .map(|(_, rest)| rest.ends_with(" refused"))
+            .collect();
+        assert!(verdicts.len() > 64 && verdicts.iter().all(|refused| *refused));
     }
 }
 

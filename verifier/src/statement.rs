@@ -262,7 +262,20 @@ impl Statement {
                 got: bytes.len(),
             });
         }
-        let (public_bytes, digests) = bytes.split_at(layout.public_bytes().min(bytes.len()));
+        Self::split(context, bytes, layout.public_bytes())
+    }
+
+    /// The statement whose bytes are `bytes`, of which the first `public_bytes` are of public tensors; whoever calls this has compared the length
+    /// with that of the layout, without which [`verify`](crate::verify) refuses it.
+    ///
+    /// # Errors
+    /// [`StatementError::NonCanonicalDigest`], also for a last one of less than 32 bytes.
+    pub fn split(
+        context: Context,
+        bytes: &[u8],
+        public_bytes: usize,
+    ) -> Result<Self, StatementError> {
+        let (public_bytes, digests) = bytes.split_at(public_bytes.min(bytes.len()));
         let digests = digests.chunks(DIGEST_BYTES).enumerate();
         let digests = digests.map(|(index, bytes)| {
             let digest = <&[u8; 32]>::try_from(bytes)

@@ -8,10 +8,7 @@ use super::{
     calldata::{push_bytes, word},
     key_words::key_words,
 };
-use crate::{
-    hex_text::decode_hex,
-    target::{GenerateError, refuse_hashed},
-};
+use crate::{hex_text::decode_hex, target::GenerateError};
 
 /// The largest code a contract may have (EIP-170).
 pub const MAX_CODE_BYTES: usize = 24_576;
@@ -101,9 +98,6 @@ pub fn key_creation_code(
 /// Whether one party made the key, if its contract may be made at all.
 pub(super) fn development(key: &VerifyingKey, allow_dev_key: bool) -> Result<bool, GenerateError> {
     key.check()?;
-    if key.system == ProofSystem::Halo2Kzg {
-        refuse_hashed(key)?;
-    }
     let development = key.setup == Setup::Development;
     if development && !allow_dev_key {
         return Err(GenerateError::DevelopmentKey);

@@ -19,7 +19,7 @@ pub fn call_verify(
     proof: &Proof,
 ) -> Vec<u8> {
     let context = statement.context.to_bytes();
-    let tensors = &statement.public_bytes;
+    let tensors = statement.to_bytes();
     let arguments = (key_digest, context, tensors, proof.to_bytes());
     (pallet_index, VERIFY, arguments).encode()
 }

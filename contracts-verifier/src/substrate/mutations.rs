@@ -11,7 +11,7 @@ use zkinfer_verifier::{Context, Proof, Statement, VerifyingKey, keccak256, verif
 
 use super::Example;
 
-/// Changes of the proof, the public tensors, the context and the key.
+/// Changes of the proof, the public tensors with the digests behind them, the context and the key.
 const SAMPLES: [(&str, usize); 4] = [
     ("proof", 320),
     ("public_tensors", 128),
@@ -41,7 +41,7 @@ impl Parts {
             digest: key.digest(),
             key: key.encode(),
             context: example.statement.context.to_bytes(),
-            public_tensors: example.statement.public_bytes.clone(),
+            public_tensors: example.statement.to_bytes(),
             proof: example.proof.to_bytes(),
         }
     }
@@ -64,10 +64,9 @@ impl Parts {
         let Ok(context) = Context::from_bytes(self.context) else {
             return false;
         };
-        let statement = Statement {
-            context,
-            public_bytes: self.public_tensors,
-            digests: vec![],
+        let layout = &original.layout;
+        let Ok(statement) = Statement::from_bytes(layout, context, &self.public_tensors) else {
+            return false;
         };
         Proof::from_bytes(original.system, &self.proof)
             .is_ok_and(|proof| verify(original, &statement, &proof).is_ok())
@@ -91,7 +90,7 @@ pub(super) fn example(key: &VerifyingKey, example: &Example) -> String {
     let statement = &example.statement;
     let lines = [
         ("context", statement.context.to_bytes().to_vec()),
-        ("public_tensors", statement.public_bytes.clone()),
+        ("public_tensors", statement.to_bytes()),
         ("proof", example.proof.to_bytes()),
         ("statement_digest", statement.digest(&digest).to_vec()),
     ];

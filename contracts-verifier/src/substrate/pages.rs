@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use zkinfer_verifier::{Setup, VerifyingKey, Visibility};
+use zkinfer_verifier::{Setup, VerifyingKey, Visibility, statement::DIGEST_BYTES};
 
 use crate::plain::plain;
 
@@ -50,7 +50,7 @@ fn values(key: &VerifyingKey) -> Vec<(&'static str, String)> {
         ("MODEL_ID", hex::encode(key.model_id)),
         ("CIRCUIT_DIGEST", hex::encode(key.circuit_digest)),
         ("KEY_BYTES", key.encode().len().to_string()),
-        ("PUBLIC_BYTES", key.layout.public_bytes().to_string()),
+        ("PUBLIC_BYTES", key.layout.statement_bytes().to_string()),
         ("PROOF_BYTES", key.proof_bytes().to_string()),
     ]
 }
@@ -85,12 +85,12 @@ pub(super) fn mock(pallet_index: u8) -> String {
     filled(template, &values)
 }
 
-/// The tensors as a table; public ones with their place in the statement.
+/// The tensors as a table; public ones and the digests of hashed ones with their place in the statement.
 fn tensors(key: &VerifyingKey, margin: &str) -> String {
     let mut text = format!(
         "{margin}| bytes | tensor | element | shape | real value of an element q |\n{margin}|---|---|---|---|---|\n"
     );
-    let mut at: usize = 0;
+    let (mut at, mut digest_at) = (0_usize, key.layout.public_bytes());
     for tensor in &key.layout.tensors {
         let place = match tensor.visibility {
             Visibility::Public => {
@@ -99,7 +99,11 @@ fn tensors(key: &VerifyingKey, margin: &str) -> String {
                 format!("{from}..{at}")
             }
             Visibility::Private => "private".to_owned(),
-            Visibility::Hashed => "hashed".to_owned(),
+            Visibility::Hashed => {
+                let from = digest_at;
+                digest_at = digest_at.saturating_add(DIGEST_BYTES);
+                format!("{from}..{digest_at}, its digest")
+            }
         };
         let role = format!("{:?}", tensor.role).to_lowercase();
         // Writing to a String does not fail.

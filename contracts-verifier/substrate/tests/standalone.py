@@ -24,19 +24,21 @@ MAGIC_BYTES = 9  # name, version, system
 
 @dataclass(frozen=True)
 class Parts:
-    """One statement and its proof, unpacked."""
+    """One statement and its proof, unpacked; behind the public tensors stand the digests of hashed ones."""
 
     system: str
     key: bytes
     context: bytes
     publics: bytes
     proof: bytes
+    digests: int
 
     @staticmethod
     def read(bundle: Path) -> "Parts":
         proof = json.loads((bundle / "proof.json").read_text())
         context, publics, bytes_ = (bytes.fromhex(proof[name][2:]) for name in ("context", "publics", "proof"))
-        return Parts(proof["system"], (bundle / "verifying.key").read_bytes(), context, publics, bytes_)
+        digests = [bytes.fromhex(digest[2:]) for digest in proof.get("digests", [])]
+        return Parts(proof["system"], (bundle / "verifying.key").read_bytes(), context, publics + b"".join(digests), bytes_, len(digests))
 
     def envelope(self) -> bytes:
         prefixed = [struct.pack("<I", len(part)) + part for part in (self.key, self.publics, self.proof)]
@@ -46,7 +48,7 @@ class Parts:
         """Bytes of the key that the equation does not bind: only a plain key has some."""
         if self.system != "groth16":
             return range(0)
-        words = 1 + -(-len(self.publics) // 31)
+        words = 1 + -(-(len(self.publics) - 32 * self.digests) // 31) + self.digests
         material = 64 + 128 + 128 + 1 + 128 + 4 + 64 * (words + 1)
         return range(MAGIC_BYTES, len(self.key) - material)
 
@@ -109,6 +111,12 @@ def check_damage(verifier: Verifier, honest: Parts, draw: random.Random) -> int:
             verdict = verifier.verdict(replace(honest, **{name: other}).envelope())
             assert verdict == expected, (honest.system, name, len(other), verdict)
             count += 1
+    for digest in range(honest.digests):
+        # Not less than the order of the scalar field.
+        at = len(honest.publics) - 32 * (digest + 1)
+        large = honest.publics[:at] + b"\xff" * 32 + honest.publics[at + 32 :]
+        assert verifier.verdict(replace(honest, publics=large).envelope()) == STATEMENT
+        count += 1
     assert verifier.verdict(replace(honest, context=b"\xff" * 32).envelope()) == STATEMENT
     assert verifier.verdict(replace(honest, context=bytes(31) + b"\5").envelope()) == REJECTED
     return count

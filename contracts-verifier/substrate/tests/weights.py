@@ -51,8 +51,9 @@ class Case:
     @staticmethod
     def of_bundle(bundle: Path) -> "Case":
         proof = json.loads((bundle / "proof.json").read_text())
-        fields = (bytes.fromhex(proof[name][2:]) for name in ("context", "publics", "proof"))
-        return Case(f"{proof['system']}, a bundle, the proof holds", (bundle / "verifying.key").read_bytes(), *fields)
+        context, publics, bytes_ = (bytes.fromhex(proof[name][2:]) for name in ("context", "publics", "proof"))
+        tensors = publics + b"".join(bytes.fromhex(digest[2:]) for digest in proof.get("digests", []))
+        return Case(f"{proof['system']}, a bundle, the proof holds", (bundle / "verifying.key").read_bytes(), context, tensors, bytes_)
 
     def register(self) -> bytes:
         return bytes([PALLET, 0]) + vector(self.key)

@@ -13,7 +13,7 @@ use zkinfer_contracts::{
     solidity::DEVELOPMENT_CHAIN_ID,
 };
 use zkinfer_verifier::{
-    Context, KeyMaterial, Proof, ProofSystem, Setup, Statement, VerifyingKey,
+    Context, KeyMaterial, Proof, ProofSystem, Setup, Statement, StatementLayout, VerifyingKey,
     curve::{scalar_to_bytes, write_g1},
     halo2_kzg::{Column, Eval, Op, Poly, Protocol, Query},
     keccak256,
@@ -238,6 +238,11 @@ impl Proving {
 
 impl Halo2Simulator {
     pub fn new(shape: Shape, setup: Setup, public_bytes: u32, seed: u64) -> Self {
+        Self::of_layout(shape, setup, layout(public_bytes), seed)
+    }
+
+    /// A key for statements of any layout.
+    pub fn of_layout(shape: Shape, setup: Setup, layout: StatementLayout, seed: u64) -> Self {
         let mut rng = StdRng::seed_from_u64(seed);
         let (protocol, fixed, sigma, s) = draw(shape, &mut rng);
         let key = VerifyingKey {
@@ -245,7 +250,7 @@ impl Halo2Simulator {
             setup,
             model_id: [0x11; 32],
             circuit_digest: [0x22; 32],
-            layout: layout(public_bytes),
+            layout,
             material: KeyMaterial::Halo2Kzg(protocol.clone()),
         };
         key.check().expect("a good key");
@@ -267,7 +272,9 @@ impl Halo2Simulator {
         Statement {
             context: Context::from_bytes(context).expect("shifted below 2^253"),
             public_bytes: public_bytes.collect(),
-            digests: vec![],
+            digests: (0..self.key.layout.n_hashed())
+                .map(|_| Fr::rand(&mut rng))
+                .collect(),
         }
     }
 
@@ -277,7 +284,14 @@ impl Halo2Simulator {
 
     /// A proof of any words.
     pub fn prove_words(&self, words: &[Fr], seed: u64) -> Proof {
+        let written: Vec<_> = words.iter().map(|word| scalar_to_bytes(*word)).collect();
+        self.prove_written(&written, seed)
+    }
+
+    /// A proof of words that the transcript absorbs as they are written here, less than the order of the field or not.
+    pub fn prove_written(&self, written: &[[u8; 32]], seed: u64) -> Proof {
         let p = &self.protocol;
+        let words = written.iter().map(|word| Fr::from_be_bytes_mod_order(word));
         let one = Fr::from(1_u64);
         let hasher = Hasher {
             buffer: Vec::new(),
@@ -291,8 +305,8 @@ impl Halo2Simulator {
         proving.hasher.absorb(b"zkinfer/halo2-kzg/transcript/v1\0");
         proving.hasher.absorb(&self.key.digest());
         proving.hasher.absorb(&scalar_to_bytes(p.transcript_repr));
-        for word in words {
-            proving.hasher.absorb(&scalar_to_bytes(*word));
+        for word in written {
+            proving.hasher.absorb(word);
         }
         let mut advice = vec![Fr::zero(); p.advice_phases.len()];
         let mut challenges = vec![Fr::zero(); p.challenge_phases.len()];
@@ -346,11 +360,7 @@ impl Halo2Simulator {
             let root = at(row);
             (x_n - one) * root / (n * (x - root))
         };
-        let instance: Fr = words
-            .iter()
-            .zip(0..)
-            .map(|(word, row)| *word * lagrange(row))
-            .sum();
+        let instance: Fr = words.zip(0..).map(|(word, row)| word * lagrange(row)).sum();
         let blinding = i32::from(p.blinding_factors);
         let l_0 = lagrange(0);
         let l_last = lagrange(-blinding - 1);
@@ -546,7 +556,12 @@ impl Chain {
 
 /// A simulator, a statement and its proof.
 pub fn valid_halo2(shape: Shape, public_bytes: u32) -> (Halo2Simulator, Statement, Proof) {
-    let simulator = Halo2Simulator::new(shape, Setup::Development, public_bytes, 7);
+    valid_halo2_of(shape, layout(public_bytes))
+}
+
+/// The same for any layout.
+pub fn valid_halo2_of(shape: Shape, layout: StatementLayout) -> (Halo2Simulator, Statement, Proof) {
+    let simulator = Halo2Simulator::of_layout(shape, Setup::Development, layout, 7);
     let statement = simulator.statement(1);
     let proof = simulator.prove(&statement, 2);
     (simulator, statement, proof)

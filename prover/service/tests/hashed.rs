@@ -1,4 +1,5 @@
-//! A circuit whose input is hashed: the proof has a digest, revealed inputs are checked against it, and no other digest passes.
+//! A circuit whose input is hashed: the proof has a digest, revealed inputs are checked against it, and no other digest passes, on a chain
+//! neither.
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used)]
 
@@ -8,6 +9,12 @@ use std::{fs, path::Path};
 
 use serde_json::{Value, json};
 use server::{Server, fails, model, passes, zkinfer};
+use zkinfer_contracts::{
+    creation_code,
+    evm::{Evm, EvmError},
+    solidity::DEVELOPMENT_CHAIN_ID,
+};
+use zkinfer_verifier::VerifyingKey;
 
 /// The order of the scalar field, added to a digest below 2^256 − r.
 fn plus_order(digest: &str) -> Option<String> {
@@ -32,6 +39,15 @@ fn other_input(folder: &Path) -> std::path::PathBuf {
 
 #[test]
 fn a_proof_shows_a_digest_that_only_its_input_has() {
+    shows_a_digest("ultragroth");
+}
+
+#[test]
+fn a_proof_of_halo2_kzg_shows_a_digest_that_only_its_input_has() {
+    shows_a_digest("halo2-kzg");
+}
+
+fn shows_a_digest(system: &str) {
     let folder = tempfile::tempdir().unwrap();
     let (bundle, proof) = (
         folder.path().join("bundle"),
@@ -45,7 +61,7 @@ fn a_proof_shows_a_digest_that_only_its_input_has() {
             .arg(&bundle)
             .arg("--calibration")
             .arg(model("digits-mlp.calibration.npz"))
-            .args(["--system", "ultragroth", "--input", "hashed"]),
+            .args(["--system", system, "--input", "hashed"]),
     );
     let io: Value =
         serde_json::from_slice(&fs::read(bundle.join("io.json")).unwrap()).unwrap_or_default();
@@ -96,7 +112,6 @@ fn a_proof_shows_a_digest_that_only_its_input_has() {
         fails(&mut verify(&lie, None), 1, words);
     }
 
-    // the contract of ultragroth reads digests, the pallet does not
     let target = |target: &str| {
         let mut command = zkinfer();
         command
@@ -107,9 +122,41 @@ fn a_proof_shows_a_digest_that_only_its_input_has() {
         command
     };
     passes(&mut target("solidity"));
-    fails(&mut target("substrate"), 1, "hashed");
-    let call = passes(zkinfer().arg("calldata").arg(&bundle).arg(&proof));
-    assert!(call["calldata"].as_str().unwrap().contains(&digest[2..]));
+    passes(&mut target("substrate"));
+    let calldata = |target: &str| {
+        let mut command = zkinfer();
+        command.arg("calldata").arg(&bundle).arg(&proof);
+        let call = passes(command.args(["--target", target]));
+        call["calldata"].as_str().unwrap().to_owned()
+    };
+    let call = calldata("substrate");
+    let example = fs::read_to_string(folder.path().join("substrate/vectors/example.txt")).unwrap();
+    assert!(call.starts_with("0x0802") && call.contains(&digest[2..]));
+    assert!(example.contains("public_tensors "), "{example}");
+    let quoted = passes(zkinfer().arg("quote").arg(&bundle));
+    contract_accepts(&bundle, &calldata("solidity"), &digest[2..], &quoted["gas"]);
+}
+
+/// The contract accepts the call, for about the gas that was quoted, and no other digest in it.
+fn contract_accepts(bundle: &Path, call: &str, digest: &str, quoted: &Value) {
+    let key = VerifyingKey::decode(&fs::read(bundle.join("verifying.key")).unwrap()).unwrap();
+    let mut evm = Evm::new(DEVELOPMENT_CHAIN_ID);
+    let contract = evm.deploy(&creation_code(&key, true).unwrap()).unwrap();
+    let mut call_with = |text: &str| {
+        let data = hex::decode(call[2..].replace(digest, text)).unwrap();
+        evm.call(contract.address, &data)
+    };
+    assert!(call.contains(digest));
+    let gas = call_with(digest).unwrap().gas_used;
+    let quoted = quoted.as_u64().unwrap();
+    println!("{}: {gas} gas, quoted {quoted}", key.system);
+    assert!(
+        gas.abs_diff(quoted) <= gas / 50,
+        "{gas} gas, quoted {quoted}"
+    );
+    for lie in ["0".repeat(64), "f".repeat(64)] {
+        assert!(matches!(call_with(&lie), Err(EvmError::Reverted { .. })));
+    }
 }
 
 #[test]

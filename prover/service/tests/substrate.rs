@@ -13,9 +13,10 @@ use std::{
 
 use serde_json::{Value, json};
 use server::{fails, model, passes, zkinfer};
+use zkinfer_verifier::VerifyingKey;
 
 /// A bundle with keys.
-fn bundle(folder: &Path, system: &str) -> PathBuf {
+fn bundle(folder: &Path, options: &[&str]) -> PathBuf {
     let bundle = folder.join("bundle");
     passes(
         zkinfer()
@@ -25,7 +26,7 @@ fn bundle(folder: &Path, system: &str) -> PathBuf {
             .arg(&bundle)
             .arg("--calibration")
             .arg(model("digits-mlp.calibration.npz"))
-            .args(["--system", system]),
+            .args(options),
     );
     passes(zkinfer().arg("setup").arg(&bundle));
     bundle
@@ -47,7 +48,9 @@ struct Example {
     key: Vec<u8>,
     vk_digest: String,
     context: Vec<u8>,
+    /// Behind them the digests of hashed tensors.
     public_tensors: Vec<u8>,
+    n_digests: usize,
     proof: Vec<u8>,
 }
 
@@ -59,9 +62,11 @@ impl Example {
             hex::decode(lines.find(|(field, _)| *field == name).unwrap().1).unwrap()
         };
         let key = fs::read_to_string(folder.join("key.hex")).unwrap();
+        let key = hex::decode(key.trim_end()).unwrap();
         Self {
             system,
-            key: hex::decode(key.trim_end()).unwrap(),
+            n_digests: VerifyingKey::decode(&key).unwrap().layout.n_hashed(),
+            key,
             vk_digest: vk_digest.to_owned(),
             context: value("context"),
             public_tensors: value("public_tensors"),
@@ -83,17 +88,20 @@ impl Example {
 
     fn proof_json(&self) -> Value {
         let hex = |bytes: &[u8]| format!("0x{}", hex::encode(bytes));
+        let n_public = self.public_tensors.len() - 32 * self.n_digests;
+        let (publics, digests) = self.public_tensors.split_at(n_public);
+        let digests: Vec<_> = digests.chunks(32).map(hex).collect();
         json!({
             "system": self.system, "vk_digest": format!("0x{}", self.vk_digest), "context": hex(&self.context),
-            "publics": hex(&self.public_tensors), "proof": hex(&self.proof),
+            "publics": hex(publics), "digests": digests, "proof": hex(&self.proof),
         })
     }
 }
 
-fn every_verdict_is_that_of_the_command(system: &'static str) {
+fn every_verdict_is_that_of_the_command(system: &'static str, options: &[&str]) {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
-    let bundle = bundle(folder.path(), system);
+    let bundle = bundle(folder.path(), &[&["--system", system], options].concat());
     let made = passes(&mut generate(&bundle, &at("crate")));
     let vk_digest = made["vk_digest"].as_str().unwrap();
     assert_eq!(made["pallet_index"], 8);
@@ -137,24 +145,29 @@ fn every_verdict_is_that_of_the_command(system: &'static str) {
 
 #[test]
 fn every_verdict_is_that_of_the_command_for_groth16() {
-    every_verdict_is_that_of_the_command("groth16");
+    every_verdict_is_that_of_the_command("groth16", &[]);
 }
 
 #[test]
 fn every_verdict_is_that_of_the_command_for_ultragroth() {
-    every_verdict_is_that_of_the_command("ultragroth");
+    every_verdict_is_that_of_the_command("ultragroth", &[]);
 }
 
 #[test]
 fn every_verdict_is_that_of_the_command_for_halo2_kzg() {
-    every_verdict_is_that_of_the_command("halo2-kzg");
+    every_verdict_is_that_of_the_command("halo2-kzg", &[]);
+}
+
+#[test]
+fn every_verdict_is_that_of_the_command_for_hashed_inputs() {
+    every_verdict_is_that_of_the_command("groth16", &["--input", "hashed"]);
 }
 
 #[test]
 fn a_proof_of_ones_own_is_the_example_and_its_call_is_what_calldata_writes() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
-    let bundle = bundle(folder.path(), "groth16");
+    let bundle = bundle(folder.path(), &["--system", "groth16"]);
     let input = model("digits-mlp.json");
     passes(
         zkinfer()

@@ -96,6 +96,20 @@ pub fn layout(public_bytes: u32) -> StatementLayout {
     StatementLayout { tensors }
 }
 
+/// Hashed inputs, and an output with `public_bytes` public bytes or none.
+pub fn hashed_layout(public_bytes: u32, n_hashed: usize) -> StatementLayout {
+    let (int8, hashed) = (Dtype::Int8, Visibility::Hashed);
+    let mut tensors: Vec<_> = (0..n_hashed)
+        .map(|i| tensor(&format!("x{i}"), Role::Input, hashed, &[3], int8))
+        .collect();
+    let (shown, len) = match public_bytes {
+        0 => (Visibility::Private, 2),
+        len => (Visibility::Public, len),
+    };
+    tensors.push(tensor("y", Role::Output, shown, &[len], int8));
+    StatementLayout { tensors }
+}
+
 impl Simulator {
     pub fn new(system: ProofSystem, setup: Setup, layout: StatementLayout, seed: u64) -> Self {
         let mut rng = StdRng::seed_from_u64(seed);

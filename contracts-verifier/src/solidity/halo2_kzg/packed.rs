@@ -207,10 +207,12 @@ impl<'a> Packer<'a> {
             32 * self.words
         );
         let mut tail = MAGIC.to_vec();
-        tail.extend_from_slice(&u32::try_from(self.words).ok()?.to_be_bytes());
+        for count in [key.layout.n_hashed(), self.words] {
+            tail.extend_from_slice(&u16::try_from(count).ok()?.to_be_bytes());
+        }
         let public_bytes = u32::try_from(key.layout.public_bytes()).ok()?;
         tail.extend_from_slice(&public_bytes.to_be_bytes());
-        pieces.push(piece("format, words above, public bytes", tail));
+        pieces.push(piece("format, digests, words above, public bytes", tail));
         Some(pieces)
     }
 

@@ -26,6 +26,24 @@ use super::{
 
 const TEMPLATE: &str = include_str!("../../../templates/Halo2KzgSpecialised.sol.in");
 
+/// What a key with hashed tensors adds to `verify`, where `end` is behind the packed words; after it, behind the digests.
+const DIGESTS: &str = "            tensors := add(publicTensors.offset, PUBLIC_BYTES)
+            for { let last := add(end, shl(5, sub(WORDS, PACKED))) } lt(end, last) { end := add(end, 32) } {
+                if iszero(lt(calldataload(tensors), R)) {
+                    mstore(0, 0xd1bf1a92) // InvalidWord()
+                    revert(0x1c, 4)
+                }
+                mstore(end, calldataload(tensors))
+                tensors := add(tensors, 32)
+            }
+";
+
+/// What it adds to `verifyProof`.
+const DIGEST_WORDS: &str = "            for { let last := add(start, shl(5, WORDS)) } lt(end, last) { end := add(end, 32) } {
+                bad := or(bad, iszero(lt(mload(end), R)))
+            }
+";
+
 /// The source of the specialised contract; `about` and `constructor` are Solidity.
 pub(crate) fn source(key: &VerifyingKey, p: &Protocol, about: &str, constructor: &str) -> String {
     let plan = Plan::new(p);
@@ -36,11 +54,22 @@ pub(crate) fn source(key: &VerifyingKey, p: &Protocol, about: &str, constructor:
     let digest = format!("0x{}", hex::encode(key.digest()));
     let repr = format!("0x{}", hex::encode(scalar_to_bytes(p.transcript_repr)));
     let domain = format!("0x{}", hex::encode(TRANSCRIPT_DOMAIN));
+    let layout = &key.layout;
+    let n_hashed = layout.n_hashed();
+    // Without hashed tensors the code is that of a statement without digests.
+    let (digests, digest_words) = match n_hashed {
+        0 => ("", ""),
+        _ => (DIGESTS, DIGEST_WORDS),
+    };
     TEMPLATE
         .replace("@ABOUT@", about.trim_end())
         .replace("@CONSTRUCTOR@", constructor)
-        .replace("@PUBLIC_BYTES@", &key.layout.public_bytes().to_string())
-        .replace("@WORDS@", &key.layout.n_words().to_string())
+        .replace("@DIGESTS@", digests)
+        .replace("@DIGEST_WORDS@", digest_words)
+        .replace("@PUBLIC_BYTES@", &layout.public_bytes().to_string())
+        .replace("@STATEMENT_BYTES@", &layout.statement_bytes().to_string())
+        .replace("@PACKED@", &(layout.n_words() - n_hashed).to_string())
+        .replace("@WORDS@", &layout.n_words().to_string())
         .replace("@PROOF_BYTES@", &p.proof_bytes().to_string())
         .replace("@VK_DIGEST@", &digest)
         .replace("@REPR@", &repr)

@@ -15,7 +15,8 @@ sp_api::decl_runtime_apis! {
         /// From when on its owner may remove a key, if that was announced.
         fn retires(key: [u8; 32]) -> Option<BlockNumber>;
 
-        /// The digest of a statement of a registered key; nothing if the sizes are not the key's.
+        /// The digest of a statement of a registered key; nothing if the sizes are not the key's. Behind the public tensors stand 32
+        /// big-endian bytes of the digest of each hashed one.
         fn statement_digest(key: [u8; 32], context: [u8; 32], public_tensors: Vec<u8>) -> Option<[u8; 32]>;
 
         /// Whether a proof would be accepted; the digest of its statement.

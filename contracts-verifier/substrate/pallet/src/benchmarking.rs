@@ -63,7 +63,7 @@ fn ready<T: Config>(
     Ok((
         key.digest(),
         statement.context.to_bytes(),
-        statement.public_bytes.try_into().map_err(too_long)?,
+        statement.to_bytes().try_into().map_err(too_long)?,
         proof.try_into().map_err(too_long)?,
     ))
 }

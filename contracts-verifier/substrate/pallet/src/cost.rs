@@ -34,7 +34,7 @@ pub struct Cost {
     pub system: System,
     /// Bytes of the key, which are read and decoded.
     pub key_bytes: u32,
-    /// Words of the statement.
+    /// Words of the statement: the context, the packed public tensors, the digests of hashed ones.
     pub words: u32,
     /// Points that are multiplied by scalars; `halo2-kzg` only.
     pub points: u32,
@@ -59,7 +59,7 @@ impl Cost {
 
     /// A bound on the cost of a call, from its sizes alone. The length of a proof tells its system; whatever else it is long for is
     /// refused before the key is read.
-    pub(crate) fn of_call<T: Config>(public_bytes: usize, proof_bytes: usize) -> Self {
+    pub(crate) fn of_call<T: Config>(statement_bytes: usize, proof_bytes: usize) -> Self {
         let system = match proof_bytes {
             256 => System::Groth16,
             320 => System::UltraGroth,
@@ -73,7 +73,8 @@ impl Cost {
         Self {
             system,
             key_bytes: T::MaxKeyBytes::get(),
-            words: statement_words(public_bytes),
+            // A digest is a word of 32 bytes: with some among them there are fewer words.
+            words: statement_words(statement_bytes),
             points,
             steps,
         }

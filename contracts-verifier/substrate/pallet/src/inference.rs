@@ -21,7 +21,7 @@ pub enum InferenceError {
     KeyBarred,
     /// The context is 2^253 or more.
     ContextTooLarge,
-    /// The public tensors do not have the number of bytes that the key fixes.
+    /// The public tensors and the digests behind them do not have the number of bytes that the key fixes.
     PublicLength,
     /// The proof does not have the number of bytes that the key fixes.
     ProofLength,
@@ -31,9 +31,13 @@ pub enum InferenceError {
     ProofScalar,
     /// The proof does not prove this statement under this key.
     ProofRejected,
+    /// A digest of a hashed tensor is not less than the order of the group.
+    DigestTooLarge,
 }
 
 /// Verification of inferences, for pallets.
+///
+/// `public_tensors` are the bytes of the public inputs and outputs, then 32 big-endian bytes of the digest of each hashed one.
 ///
 /// A caller that acts on a proof pins the key's digest, computes the context from its own state (so that a proof copied from another
 /// task is worthless), and charges [`Self::weight`] before it calls [`Self::verify_inference`]. A key can go: by its owner after a notice, by

@@ -91,7 +91,7 @@ pub mod pallet {
         #[pallet::constant]
         type MaxKeyBytes: Get<u32>;
 
-        /// Most bytes of public tensors in a statement.
+        /// Most bytes of public tensors in a statement, 32 for each digest of a hashed one included.
         #[pallet::constant]
         type MaxPublicBytes: Get<u32>;
 
@@ -263,7 +263,7 @@ pub mod pallet {
         KeyTooCostly,
         /// The context is 2^253 or more.
         ContextTooLarge,
-        /// The public tensors do not have the number of bytes that the key fixes.
+        /// The public tensors and the digests behind them do not have the number of bytes that the key fixes.
         PublicLength,
         /// The proof does not have the number of bytes that the key fixes.
         ProofLength,
@@ -277,6 +277,8 @@ pub mod pallet {
         AlreadyAttested,
         /// There are as many attestations in this block as the runtime allows.
         TooManyAttestations,
+        /// A digest of a hashed tensor is not less than the order of the group.
+        DigestTooLarge,
     }
 
     #[pallet::hooks]
@@ -395,7 +397,7 @@ pub mod pallet {
 
         /// Verifies that the proof proves, under the key, the statement of this context and these public tensors, and records that it
         /// does. `context` is a big-endian number below 2^253; `public_tensors` are the bytes of the public inputs and outputs, as
-        /// `zkinfer calldata` and `proof.json` have them.
+        /// `publics` of `proof.json` has them, then 32 big-endian bytes of the digest of each hashed tensor.
         ///
         /// The first proof of a statement counts: until its attestation expires, others are refused.
         #[pallet::call_index(2)]
@@ -461,6 +463,7 @@ pub mod pallet {
                 InferenceError::ProofPoint => Self::ProofPoint,
                 InferenceError::ProofScalar => Self::ProofScalar,
                 InferenceError::ProofRejected => Self::ProofRejected,
+                InferenceError::DigestTooLarge => Self::DigestTooLarge,
             }
         }
     }

@@ -84,6 +84,16 @@ pub fn layout(words: u32, filler: u32) -> StatementLayout {
     StatementLayout { tensors }
 }
 
+/// As [`layout`], and a digest for each of `n_hashed` tensors.
+#[must_use]
+pub fn hashed_layout(words: u32, filler: u32, n_hashed: u32) -> StatementLayout {
+    let mut layout = layout(words, filler);
+    layout
+        .tensors
+        .extend((0..n_hashed).map(|i| tensor(alloc::format!("h{i:02x}"), Visibility::Hashed, 1)));
+    layout
+}
+
 fn key(system: ProofSystem, layout: StatementLayout, material: KeyMaterial) -> VerifyingKey {
     VerifyingKey {
         system,
@@ -189,7 +199,7 @@ pub fn statement(layout: &StatementLayout, seed: u8) -> Statement {
     Statement {
         context: Context::from_bytes(context).unwrap_or_default(),
         public_bytes: vec![seed; layout.public_bytes()],
-        digests: vec![],
+        digests: Scalars([seed; 32]).take(layout.n_hashed()),
     }
 }
 

@@ -1,5 +1,6 @@
 //! What the pallet does with keys and proofs. Proofs come from keys whose secrets are known ([`crate::simulate`]); generated crates test real ones.
 
+mod digests;
 mod keys;
 mod limits;
 mod migration;
@@ -68,7 +69,7 @@ fn verify_statement(
     verify(
         simulator.key.digest(),
         context,
-        &statement.public_bytes,
+        &statement.to_bytes(),
         proof,
     )
 }
@@ -96,10 +97,8 @@ fn library(key: &[u8], context: [u8; 32], tensors: &[u8], proof: &[u8]) -> bool 
     let Ok(context) = zkinfer_verifier::Context::from_bytes(context) else {
         return false;
     };
-    let statement = Statement {
-        context,
-        public_bytes: tensors.to_vec(),
-        digests: vec![],
+    let Ok(statement) = Statement::from_bytes(&key.layout, context, tensors) else {
+        return false;
     };
     Proof::from_bytes(key.system, proof)
         .is_ok_and(|proof| zkinfer_verifier::verify(&key, &statement, &proof).is_ok())

@@ -4,10 +4,12 @@
 use codec::{Decode, DecodeWithMemTracking, Encode, MaxEncodedLen};
 use scale_info::TypeInfo;
 use sp_runtime::{DispatchError, traits::Get};
-use zkinfer_verifier::{Context, KeyError, ProofSystem, Setup, Statement, VerifyingKey};
+use zkinfer_verifier::{
+    Context, KeyError, ProofSystem, Setup, Statement, VerifyingKey, statement::DIGEST_BYTES,
+};
 
 use crate::{
-    cost::Cost,
+    cost::{Cost, statement_words},
     inference::InferenceError,
     pallet::{Config, Error},
 };
@@ -66,7 +68,7 @@ pub struct KeyRecord<AccountId, Deposit, BlockNumber> {
     pub model_id: [u8; 32],
     /// Whether one party made the key and could forge proofs, as the key says.
     pub development: bool,
-    /// Bytes of the public tensors of a statement.
+    /// Bytes of the public tensors of a statement; 32 more for each digest are in [`Self::statement_bytes`].
     pub public_bytes: u32,
     /// Bytes of a proof.
     pub proof_bytes: u32,
@@ -111,24 +113,32 @@ impl<AccountId, Deposit, BlockNumber> KeyRecord<AccountId, Deposit, BlockNumber>
     /// The record of a key that has passed its linter and is within the runtime's bounds, without an owner.
     ///
     /// # Errors
-    /// [`Error::DevelopmentKey`], [`Error::KeyTooCostly`], and [`Error::KeyRefused`] for a key with hashed tensors: a call carries public ones only.
+    /// [`Error::DevelopmentKey`], [`Error::KeyTooCostly`].
     pub fn of<T: Config>(key: &VerifyingKey, key_bytes: usize) -> Result<Self, DispatchError> {
-        if key.layout.n_hashed() > 0 {
-            return Err(Error::<T>::KeyRefused.into());
-        }
         let record = Self::describe(key, key_bytes);
         if record.development && !T::AllowDevelopmentKeys::get() {
             return Err(Error::<T>::DevelopmentKey.into());
         }
         let within = record.cost.key_bytes <= T::MaxKeyBytes::get()
             && record.cost.steps <= T::MaxSteps::get()
-            && record.public_bytes <= T::MaxPublicBytes::get()
+            && record.statement_bytes() <= T::MaxPublicBytes::get()
             && record.proof_bytes <= T::MaxProofBytes::get();
         if within {
             Ok(record)
         } else {
             Err(Error::<T>::KeyTooCostly.into())
         }
+    }
+
+    /// Bytes of what a statement shows: its public tensors, and 32 for each digest. The digests are the words that are neither the context nor
+    /// packed tensors.
+    #[must_use]
+    pub fn statement_bytes(&self) -> u32 {
+        let packed = statement_words(self.public_bytes as usize);
+        let digests = self.cost.words.saturating_sub(packed);
+        digests
+            .saturating_mul(DIGEST_BYTES as u32)
+            .saturating_add(self.public_bytes)
     }
 
     /// The statement of a call, if its sizes are those of the key, and the key would still be registered under the runtime's bounds.
@@ -143,17 +153,14 @@ impl<AccountId, Deposit, BlockNumber> KeyRecord<AccountId, Deposit, BlockNumber>
             return Err(InferenceError::KeyBarred);
         }
         let context = Context::from_bytes(context).map_err(|_| InferenceError::ContextTooLarge)?;
-        if public_tensors.len() != self.public_bytes as usize {
+        if public_tensors.len() != self.statement_bytes() as usize {
             return Err(InferenceError::PublicLength);
         }
         if proof_bytes != self.proof_bytes as usize {
             return Err(InferenceError::ProofLength);
         }
-        Ok(Statement {
-            context,
-            public_bytes: public_tensors.to_vec(),
-            digests: Default::default(),
-        })
+        Statement::split(context, public_tensors, self.public_bytes as usize)
+            .map_err(|_| InferenceError::DigestTooLarge)
     }
 }
 

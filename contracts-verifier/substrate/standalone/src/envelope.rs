@@ -19,7 +19,7 @@ pub enum Refusal {
     /// The context is no context.
     #[error("{0}")]
     Context(#[from] ContextError),
-    /// The public tensors are not those of the key's layout.
+    /// The public tensors and digests are not those of the key's layout.
     #[error("statement: {0}")]
     Statement(#[from] StatementError),
     /// The proof does not decode, or a point in it is not acceptable.

@@ -12,12 +12,12 @@
 //! | 0 | the proof proves the statement under the key |
 //! | −1 | no envelope: not a live buffer with this length, or lengths that do not add up to it |
 //! | −2 | the key does not decode, or allows forgery |
-//! | −3 | the context is 2^253 or more, or the public tensors are not as long as the key says |
+//! | −3 | the context is 2^253 or more, the publics are not as long as the key says, or a digest is not less than the order of the scalar field |
 //! | −4 | the proof does not decode, or a point in it is not acceptable |
 //! | −5 | the equation does not hold |
 //!
 //! The envelope is `key length 4 ‖ key ‖ context 32 ‖ publics length 4 ‖ publics ‖ proof length 4 ‖ proof`, lengths little-endian,
-//! and nothing after. Which key, context and tensors are right is the caller's to say: compare keccak256 of the key with a pinned digest.
+//! and nothing after. Publics are the public tensors, then 32 big-endian bytes of the digest of each hashed one. Which key, context and tensors are right is the caller's to say: compare keccak256 of the key with a pinned digest.
 #![cfg_attr(target_arch = "wasm32", no_std)]
 #![deny(unsafe_code)]
 

@@ -7,7 +7,7 @@ use super::*;
 use crate::{
     cost::Cost,
     pallet::{Call, Keys},
-    simulate::{halo2_key, halo2_noise, statement},
+    simulate::{halo2_key, halo2_noise, hashed_layout, statement},
 };
 
 #[test]
@@ -17,6 +17,12 @@ fn keys_beyond_the_bounds_are_refused() {
         let long = Simulator::new(SYSTEMS[1], layout(134, 0), 1).key;
         assert_noop!(register(&long), Error::<Test>::KeyTooCostly);
         assert_ok!(register(&Simulator::new(SYSTEMS[1], layout(133, 0), 1).key));
+        // A digest is 32 of these bytes: 4,096 are 128 digests; 93 bytes of tensors leave room for 125.
+        for (words, most) in [(1, 128), (4, 125)] {
+            let key = |n| Simulator::new(SYSTEMS[1], hashed_layout(words, 0, n), 1).key;
+            assert_noop!(register(&key(most + 1)), Error::<Test>::KeyTooCostly);
+            assert_ok!(register(&key(most)));
+        }
         // A proof of 8,192 bytes at most.
         let mut long = halo2_key(8, 8, layout(1, 0));
         if let KeyMaterial::Halo2Kzg(protocol) = &mut long.material {
@@ -69,7 +75,7 @@ fn weights(
     let call = Call::<Test>::verify {
         key: key.digest(),
         context: statement.context.to_bytes(),
-        public_tensors: statement.public_bytes.clone().try_into().expect("short"),
+        public_tensors: statement.to_bytes().try_into().expect("short"),
         proof: proof.to_vec().try_into().expect("short"),
     };
     let declared = call.get_dispatch_info().call_weight;
@@ -93,7 +99,17 @@ fn a_call_is_charged_at_most_what_it_declared() {
                 let proof = simulator.prove(&statement, 1);
                 cases.push((simulator.key, statement, proof));
             }
+            for (words, n_hashed) in [(1, 1), (2, 3), (67, 60), (1, 128)] {
+                let simulator = Simulator::new(system, hashed_layout(words, 100, n_hashed), 1);
+                let statement = simulator.statement(1);
+                let proof = simulator.prove(&statement, 1);
+                cases.push((simulator.key, statement, proof));
+            }
         }
+        let hashed = halo2_key(20, 100, hashed_layout(5, 0, 7));
+        let claim = statement(&hashed.layout, 1);
+        let noise = halo2_noise(&hashed);
+        cases.push((hashed, claim, noise));
         for (points, operations) in [(8, 0), (100, 1_000), (150, 1_500)] {
             let key = halo2_key(points, operations, layout(5, 0));
             let claim = statement(&key.layout, 1);

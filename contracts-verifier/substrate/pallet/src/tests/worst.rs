@@ -8,10 +8,13 @@ use zkinfer_verifier::{
 };
 
 use super::*;
-use crate::simulate::{halo2_key, halo2_noise, statement};
+use crate::simulate::{halo2_key, halo2_noise, hashed_layout, statement};
 
 /// Words of the longest statements that the runtime allows.
 const WORDS: u32 = 133;
+
+/// Digests of the statements that have most.
+const DIGESTS: u32 = 128;
 
 /// What a key without filler leaves of the bytes that the runtime allows.
 fn room(bare: &VerifyingKey) -> u32 {
@@ -77,11 +80,20 @@ fn cases() -> Vec<(String, VerifyingKey, Statement, Vec<u8>)> {
         let statement = short.statement(1);
         let proof = short.prove(&statement, 1);
         cases.push((format!("{system}, one public"), short.key, statement, proof));
+        let digests = Simulator::new(system, hashed_layout(1, 0, DIGESTS), 1);
+        let statement = digests.statement(1);
+        let proof = digests.prove(&statement, 1);
+        let name = format!("{system}, most digests, the proof holds");
+        cases.push((name, digests.key, statement, proof));
     }
     let keys = [
         ("most points", full_halo2_key(150, 0)),
         ("most operations", full_halo2_key(20, 3_800)),
         ("most rotations", many_rotations()),
+        (
+            "most digests",
+            halo2_key(20, 0, hashed_layout(1, 0, DIGESTS)),
+        ),
     ];
     for (name, key) in keys {
         let claim = statement(&key.layout, 1);
@@ -108,7 +120,7 @@ fn the_worst_cases_are_within_the_bounds() {
             let verified = verify(
                 key.digest(),
                 statement.context.to_bytes(),
-                &statement.public_bytes,
+                &statement.to_bytes(),
                 &proof,
             );
             assert_eq!(
@@ -116,7 +128,7 @@ fn the_worst_cases_are_within_the_bounds() {
                 name.ends_with("holds") || name.ends_with("one public"),
                 "{name}"
             );
-            let [key, tensors, proof] = [&bytes, &statement.public_bytes, &proof].map(|bytes| {
+            let [key, tensors, proof] = [&bytes, &statement.to_bytes(), &proof].map(|bytes| {
                 bytes
                     .iter()
                     .map(|byte| format!("{byte:02x}"))
