@@ -294,7 +294,10 @@ pub const OPERATORS: &[Operator] = &[
     operator("Sinh", ELEMENT),
     operator("Size", FIXED),
     operator("Slice", FIXED_MOVES),
-    operator("Softmax", "any axis"),
+    operator(
+        "Softmax",
+        "any axis; masks of the scores, as −∞ or below −9,000",
+    ),
     operator("Softplus", ELEMENT),
     operator("Softsign", ELEMENT),
     operator("SpaceToDepth", MOVES),
