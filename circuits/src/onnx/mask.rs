@@ -1,7 +1,7 @@
 //! Masks of softmaxes: −∞ and other values so far below all scores that their powers are 0.
 //!
-//! They arrive added to the scores, or in their place, as −∞, as the least float32, or as −10,000 and the like. Whatever feeds nothing but a
-//! softmax becomes a choice between a score and [`MASK`], which stands for "less than any score": when the graph is evaluated, [`BELOW`] less than the
+//! They arrive added to the scores, or in their place, as −∞, as the least float32, or as −10,000 and the like. Where a row may be all masked, what is added
+//! must be so low that it takes up every score: −10,000 added to a whole row changes nothing. Whatever feeds nothing but a softmax becomes a choice between a score and [`MASK`], which stands for "less than any score": when the graph is evaluated, [`BELOW`] less than the
 //! least score of the tensor, and in the integer model the least value of the calibrated range. A mask anywhere else is refused.
 
 use super::ImportError;
@@ -14,9 +14,15 @@ pub(crate) const MASK: f32 = f32::MIN;
 pub(crate) const BELOW: f64 = 16.0;
 /// Values from here on mask: scores are not so low.
 const LEAST_SCORE: f32 = -9000.0;
+/// Values from here on take up what they are added to.
+const ABSORBING: f32 = -1e30;
 
 fn masks(value: f32) -> bool {
     value <= LEAST_SCORE
+}
+
+fn absorbs(value: f32) -> bool {
+    value <= ABSORBING
 }
 
 fn is_masked(value: f64) -> bool {
@@ -119,7 +125,12 @@ fn split(graph: &FloatGraph, id: usize) -> Option<Vec<FloatNode>> {
             offsets,
         } if offsets.iter().any(|o| masks(*o)) => {
             let n = u32::try_from(node.len()).ok()?;
-            let masked = |i: u32| masks(offsets[i as usize / inner % offsets.len()]);
+            let offset = |i: u32| offsets[i as usize / inner % offsets.len()];
+            let all_absorb = offsets.iter().all(|o| !masks(*o) || absorbs(*o));
+            if !all_absorb && !leaves_a_score_in_every_row(graph, id, n, offset) {
+                return None;
+            }
+            let masked = |i: u32| masks(offset(i));
             let kept = offsets.iter().map(|&o| if masks(o) { 0.0 } else { o });
             let scaled = FloatNode {
                 op: FloatOp::Affine {
@@ -149,6 +160,21 @@ fn split(graph: &FloatGraph, id: usize) -> Option<Vec<FloatNode>> {
     }
 }
 
+/// Whether every row of the softmaxes that read `id` keeps a score.
+fn leaves_a_score_in_every_row(
+    graph: &FloatGraph,
+    id: usize,
+    n_elements: u32,
+    offset: impl Fn(u32) -> f32,
+) -> bool {
+    let kept: Vec<bool> = (0..n_elements).map(|i| !masks(offset(i))).collect();
+    let readers = graph.nodes.iter().filter(|node| node.inputs.contains(&id));
+    readers.into_iter().all(|node| match node.op {
+        FloatOp::Softmax { n } if n > 0 => kept.chunks(n).all(|row| row.contains(&true)),
+        _ => false,
+    })
+}
+
 /// `score` plus a choice of which one side masks, as that choice between the mask and the sum with the other side.
 fn added(graph: &FloatGraph, id: usize, score: usize, mask: usize) -> Option<Vec<FloatNode>> {
     let node = &graph.nodes[id];
@@ -165,7 +191,7 @@ fn added(graph: &FloatGraph, id: usize, score: usize, mask: usize) -> Option<Vec
     let sides = [yes, no].map(|side| constants_of(&graph.nodes[side], graph));
     let is_mask = sides
         .clone()
-        .map(|v| v.is_some_and(|v| v.iter().all(|c| masks(*c))));
+        .map(|v| v.is_some_and(|v| v.iter().all(|c| absorbs(*c))));
     if choice.op != FloatOp::Select || is_mask[0] == is_mask[1] {
         return None;
     }
@@ -264,4 +290,73 @@ fn check(graph: &FloatGraph, scores: &[bool]) -> Result<(), ImportError> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A softmax of rows of two after `offsets` were added to four scores.
+    fn graph(offsets: [f32; 4]) -> FloatGraph {
+        let node = |name: &str, op, inputs| FloatNode {
+            name: name.to_owned(),
+            op,
+            inputs,
+            shape: vec![2, 2],
+        };
+        let sum = FloatOp::Affine {
+            inner: 1,
+            factors: vec![1.0; 4],
+            offsets: offsets.to_vec(),
+        };
+        FloatGraph {
+            nodes: vec![
+                node("x", FloatOp::Input { dtype: None }, vec![]),
+                node("sum", sum, vec![0]),
+                node("shares", FloatOp::Softmax { n: 2 }, vec![1]),
+            ],
+            inputs: vec![0],
+            outputs: vec![("y".to_owned(), 2)],
+            given: None,
+        }
+    }
+
+    fn shares(offsets: [f32; 4]) -> Vec<f64> {
+        let mut graph = graph(offsets);
+        rewrite(&mut graph).expect("masks of a softmax");
+        let values = graph.evaluate(&[vec![1.0, 2.0, 3.0, 5.0]]);
+        values.last().expect("three nodes or four").clone()
+    }
+
+    fn near(a: &[f64], b: [f64; 4]) -> bool {
+        a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-6)
+    }
+
+    #[test]
+    fn what_is_added_to_a_whole_row_is_no_mask_unless_it_takes_the_scores_up() {
+        let unmasked = shares([0.0; 4]);
+        let second = [unmasked[2], unmasked[3]];
+        let first = [unmasked[0], unmasked[1]];
+        assert!(near(
+            &shares([-1e4, -1e4, 0.0, 0.0]),
+            [first[0], first[1], second[0], second[1]]
+        ));
+        assert!(near(&shares([-1e4, 0.0, 0.0, -1e4]), [0.0, 1.0, 1.0, 0.0]));
+        assert!(near(
+            &shares([MASK, MASK, 0.0, 0.0]),
+            [0.5, 0.5, second[0], second[1]]
+        ));
+        assert!(near(&shares([MASK; 4]), [0.5; 4]));
+    }
+
+    #[test]
+    fn a_mask_that_something_else_reads_is_refused() {
+        let mut shown = graph([0.0, MASK, 0.0, 0.0]);
+        shown.outputs.push(("scores".to_owned(), 1));
+        let refused = rewrite(&mut shown).expect_err("the scores are an output");
+        assert!(
+            matches!(refused, ImportError::NonFiniteWeight { index: 1, .. }),
+            "{refused}"
+        );
+    }
 }

@@ -203,6 +203,7 @@ def cases():
 
     # masks of softmaxes
     low, causal = F(np.finfo(F).min), np.triu(np.ones((4, 4), bool), 1)
+    yield "mask_of_a_row", {"x": [2, 4, 4]}, [node("Add", "x,m", "s"), node("Softmax", "s")], {"m": np.where(np.arange(4)[:, None] == 1, low, F(0.5)).astype(F)}
     for name, value in [("infinite", -np.inf), ("least", low), ("ten_thousand", -10000.0)]:
         yield f"mask_added_{name}", {"x": [2, 4, 4]}, [node("Add", "x,m", "s"), node("Softmax", "s")], {"m": np.where(causal, F(value), F(0.5)).astype(F)}
         yield f"mask_chosen_{name}", {"x": [2, 4, 4]}, [node("Where", "c,v,x", "s"), node("Softmax", "s")], {"c": causal, "v": np.array(value, F)}
