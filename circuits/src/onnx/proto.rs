@@ -190,12 +190,28 @@ fn check_operators(graph: &GraphProto) -> Result<(), ImportError> {
 /// Checks the operators and the constants of a graph and of the bodies in it.
 fn check_graph(graph: &GraphProto) -> Result<(), ImportError> {
     check_operators(graph)?;
+    // what these read beside the first input is no mask
+    let layers = [
+        "Conv",
+        "ConvTranspose",
+        "Gemm",
+        "LSTM",
+        "GRU",
+        "MatMul",
+        "RNN",
+    ];
+    let layers = graph
+        .node
+        .iter()
+        .filter(|n| layers.contains(&n.op_type.as_str()));
+    let weights: HashSet<&String> = layers.flat_map(|n| n.input.iter().skip(1)).collect();
     for tensor in &graph.initializer {
-        check_tensor(tensor, &tensor.name)?;
+        check_tensor(tensor, &tensor.name, weights.contains(&tensor.name))?;
     }
     for node in &graph.node {
+        let is_weight = node.output.iter().any(|y| weights.contains(y));
         for tensor in node.attribute.iter().filter_map(|a| a.t.as_ref()) {
-            check_tensor(tensor, &node_name(node))?;
+            check_tensor(tensor, &node_name(node), is_weight)?;
         }
     }
     Ok(())
@@ -262,7 +278,7 @@ fn integers(tensor: &TensorProto) -> Option<(usize, usize)> {
     })
 }
 
-fn check_tensor(tensor: &TensorProto, name: &str) -> Result<(), ImportError> {
+fn check_tensor(tensor: &TensorProto, name: &str, is_weight: bool) -> Result<(), ImportError> {
     let external = tensor.data_location == Some(DataLocation::External as i32);
     if external || !tensor.external_data.is_empty() {
         return Err(ImportError::ExternalData {
@@ -300,14 +316,14 @@ fn check_tensor(tensor: &TensorProto, name: &str) -> Result<(), ImportError> {
         }
     }
     if tensor.data_type == DataType::Float as i32 {
-        check_floats(name, len, 4, &tensor.raw_data, &tensor.float_data, |b| {
-            f32::from_le_bytes([b[0], b[1], b[2], b[3]]).into()
-        })?;
+        let value = |b: &[u8]| f32::from_le_bytes([b[0], b[1], b[2], b[3]]).into();
+        let values = floats(name, len, 4, &tensor.raw_data, &tensor.float_data, value)?;
+        check_floats(name, len, values, is_weight)?;
     }
     if tensor.data_type == DataType::Double as i32 {
-        check_floats(name, len, 8, &tensor.raw_data, &tensor.double_data, |b| {
-            f64::from_le_bytes([b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7]])
-        })?;
+        let value = |b: &[u8]| f64::from_le_bytes([b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7]]);
+        let values = floats(name, len, 8, &tensor.raw_data, &tensor.double_data, value)?;
+        check_floats(name, len, values, is_weight)?;
     }
     let width = match DataType::try_from(tensor.data_type) {
         Ok(DataType::Uint8 | DataType::Int8) => 1,
@@ -330,15 +346,15 @@ fn check_tensor(tensor: &TensorProto, name: &str) -> Result<(), ImportError> {
     Ok(())
 }
 
-/// Checks the length and the values of `raw`, or of `typed` when there are no raw bytes.
-fn check_floats<T: Copy + Into<f64>>(
+/// The values of `raw`, or of `typed` when there are no raw bytes, of the right number.
+fn floats<'a, T: Copy + Into<f64>>(
     name: &str,
     len: usize,
     width: usize,
-    raw: &[u8],
-    typed: &[T],
-    decode: impl Fn(&[u8]) -> f64,
-) -> Result<(), ImportError> {
+    raw: &'a [u8],
+    typed: &'a [T],
+    decode: impl Fn(&[u8]) -> f64 + 'a,
+) -> Result<Box<dyn Iterator<Item = f64> + 'a>, ImportError> {
     let got = if raw.is_empty() {
         typed.len() * width
     } else {
@@ -351,13 +367,23 @@ fn check_floats<T: Copy + Into<f64>>(
             got,
         });
     }
-    let mut values: Box<dyn Iterator<Item = f64>> = if raw.is_empty() {
+    Ok(if raw.is_empty() {
         Box::new(typed.iter().map(|&v| v.into()))
     } else {
         Box::new(raw.chunks_exact(width).map(decode))
-    };
-    // a single number may be a bound, and −∞ masks; where one is a weight, translation refuses it
-    let bound = |v: f64| v == f64::NEG_INFINITY || len == 1 && v.is_infinite();
+    })
+}
+
+/// Checks that values are numbers that a float32 has.
+fn check_floats(
+    name: &str,
+    len: usize,
+    mut values: impl Iterator<Item = f64>,
+    is_weight: bool,
+) -> Result<(), ImportError> {
+    // a single number may be a bound, and −∞ masks; where one is a weight after all, translation refuses it
+    let masks = |v: f64| v == f64::NEG_INFINITY && !is_weight;
+    let bound = |v: f64| masks(v) || len == 1 && v.is_infinite();
     // an f32 weight: a double beyond its range would become infinite
     let bad = |v: f64| !bound(v) && (!v.is_finite() || v.abs() > f64::from(f32::MAX));
     match values.by_ref().enumerate().find(|&(_, v)| bad(v)) {
