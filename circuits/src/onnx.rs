@@ -22,7 +22,7 @@ pub use expression::{Binary, Expression, ExpressionError};
 pub use function::Function;
 pub(crate) use function::exp_of_fraction;
 pub use graph::{FloatGraph, FloatNode, FloatOp, Relation};
-pub(crate) use mask::{MASK, has_mask};
+pub(crate) use mask::{BELOW, MASK, holds};
 pub use proto::MAX_MODEL_BYTES;
 pub use quantized::Given;
 pub(crate) use tabular::differ_in_units;

@@ -157,7 +157,10 @@ fn masks_that_no_softmax_makes_zero_and_members_that_are_not_there_are_refused()
     for (name, words) in [
         ("mask_of_a_sum", "holds -inf at index 0"),
         ("mask_beside_a_softmax", "holds -inf at index 1"),
+        ("mask_in_a_concat", "holds -inf"),
+        ("mask_of_a_logarithm", "holds -inf"),
         ("split_sequence_beyond", ""),
+        ("transpose_without_permutation", "the axes [1, 2, 1]"),
         ("split_sequence_negative", "member -1 of a sequence"),
     ] {
         let path = folder().join("refused").join(format!("{name}.onnx"));

@@ -1,8 +1,9 @@
-//! Masks of softmaxes: −∞ and other values so far below all scores that their powers are 0.
+//! Masks of softmaxes: −∞ and other values so low that they take up every score and their powers are 0.
 //!
-//! They arrive added to the scores, or in their place, as −∞, as the least float32, or as −10,000 and the like. Where a row may be all masked, what is added
-//! must be so low that it takes up every score: −10,000 added to a whole row changes nothing. Whatever feeds nothing but a softmax becomes a choice between a score and [`MASK`], which stands for "less than any score": when the graph is evaluated, [`BELOW`] less than the
-//! least score of the tensor, and in the integer model the least value of the calibrated range. A mask anywhere else is refused.
+//! They arrive added to the scores, or in their place, as −∞, the least float32, or −10⁹. Whatever feeds nothing but softmaxes becomes a choice between a
+//! score and [`MASK`], which stands for "less than any score" up to the softmax. Where values of a graph are shown, it is [`BELOW`] less than the least score
+//! of its tensor; in the integer model it is less than every score that calibration saw, by as much. A mask anywhere else is refused, and so is one whose
+//! softmax a function reads: a logarithm would tell one mask from another.
 
 use super::ImportError;
 use super::fold::drop_unread;
@@ -12,16 +13,12 @@ use super::graph::{FloatGraph, FloatNode, FloatOp};
 pub(crate) const MASK: f32 = f32::MIN;
 /// How far a masked score lies below all others: e^-16 shows in no share.
 pub(crate) const BELOW: f64 = 16.0;
-/// Values from here on mask: scores are not so low.
-const LEAST_SCORE: f32 = -9000.0;
-/// Values from here on take up what they are added to.
-const ABSORBING: f32 = -1e30;
+/// Values from here on take up what they are added to: a float32 of this size has steps of 64.
+const ABSORBING: f32 = -9.9e8;
+/// Most elements that masks are spelled out for.
+const MAX_MASKED: usize = 1 << 26;
 
 fn masks(value: f32) -> bool {
-    value <= LEAST_SCORE
-}
-
-fn absorbs(value: f32) -> bool {
     value <= ABSORBING
 }
 
@@ -29,43 +26,30 @@ fn is_masked(value: f64) -> bool {
     value <= f64::from(MASK)
 }
 
-/// Gives masked elements a value below all others; a tensor of nothing else stays.
-pub(super) fn settle(values: &mut [f64]) {
-    if !values.iter().any(|v| is_masked(*v)) {
+/// Gives masked elements a value that can be shown: below all scores of the tensor.
+pub(super) fn show(node: &FloatNode, values: &mut [f64]) {
+    let moves = matches!(
+        node.op,
+        FloatOp::Gather { .. } | FloatOp::Layout { .. } | FloatOp::Select
+    );
+    if !moves || !values.iter().any(|v| is_masked(*v)) {
         return;
     }
     let scores = values.iter().copied().filter(|v| !is_masked(*v));
-    if let Some(least) = scores.reduce(f64::min) {
-        fill(values, least - BELOW);
-    }
-}
-
-/// Gives the elements of tensors of nothing but masks a value that can be shown.
-pub(super) fn show(node: &FloatNode, values: &mut [f64]) {
-    if holds(node) || node.op == FloatOp::Select {
-        fill(values, -BELOW);
-    }
-}
-
-fn fill(values: &mut [f64], with: f64) {
+    let shown = scores.reduce(f64::min).unwrap_or(0.0) - BELOW;
     for value in values.iter_mut().filter(|v| is_masked(**v)) {
-        *value = with;
+        *value = shown;
     }
 }
 
-/// Whether a node puts [`MASK`] beside other values, or is made of it.
-pub(crate) fn has_mask(graph: &FloatGraph, id: usize) -> bool {
-    let node = &graph.nodes[id];
-    let made_of = |id: &usize| holds(&graph.nodes[*id]);
-    holds(node) || matches!(node.op, FloatOp::Select) && node.inputs[1..].iter().any(made_of)
-}
-
-fn holds(node: &FloatNode) -> bool {
+/// Whether a node has [`MASK`] among its constants.
+pub(crate) fn holds(node: &FloatNode) -> bool {
     matches!(&node.op, FloatOp::Gather { constants, .. } if constants.contains(&MASK))
 }
 
 /// Rewrites the masks of all softmaxes.
 pub(super) fn rewrite(graph: &mut FloatGraph) -> Result<(), ImportError> {
+    let mut spelled_out = 0usize;
     loop {
         let scores = scores(graph);
         let mut changed = false;
@@ -73,6 +57,16 @@ pub(super) fn rewrite(graph: &mut FloatGraph) -> Result<(), ImportError> {
         for id in (0..scores.len()).rev().filter(|&id| scores[id]) {
             mark_constants(graph, id);
             if let Some(made) = split(graph, id) {
+                spelled_out = made
+                    .iter()
+                    .fold(spelled_out, |n, node| n.saturating_add(node.len()));
+                if spelled_out > MAX_MASKED {
+                    return Err(ImportError::Unsupported {
+                        node: graph.nodes[id].name.clone(),
+                        op: "Softmax".to_owned(),
+                        reason: "masks of more than 2^26 elements".to_owned(),
+                    });
+                }
                 insert(graph, id, made);
                 changed = true;
             }
@@ -85,6 +79,29 @@ pub(super) fn rewrite(graph: &mut FloatGraph) -> Result<(), ImportError> {
     }
 }
 
+/// Whether a function reads a softmax, also through moves, factors and bounds: one that may tell 0 from what is nearly 0.
+fn is_read_by_a_function(graph: &FloatGraph, readers: &[Vec<usize>], softmax: usize) -> bool {
+    let (mut reached, mut seen) = (vec![softmax], vec![false; graph.nodes.len()]);
+    while let Some(at) = reached.pop() {
+        if std::mem::replace(&mut seen[at], true) {
+            continue;
+        }
+        for &reader in &readers[at] {
+            match graph.nodes.get(reader).map(|node| &node.op) {
+                Some(FloatOp::Unary(_)) => return true,
+                Some(
+                    FloatOp::Layout { .. }
+                    | FloatOp::Gather { .. }
+                    | FloatOp::Affine { .. }
+                    | FloatOp::Clamp { .. },
+                ) => reached.push(reader),
+                _ => {}
+            }
+        }
+    }
+    false
+}
+
 /// The nodes that nothing reads but softmaxes, also through moves and choices.
 fn scores(graph: &FloatGraph) -> Vec<bool> {
     let readers = graph.readers();
@@ -95,7 +112,7 @@ fn scores(graph: &FloatGraph) -> Vec<bool> {
                 return false;
             };
             match node.op {
-                FloatOp::Softmax { .. } => true,
+                FloatOp::Softmax { .. } => !is_read_by_a_function(graph, &readers, reader),
                 FloatOp::Layout { .. } | FloatOp::Gather { .. } => scores[reader],
                 FloatOp::Select => scores[reader] && node.inputs[0] != id,
                 _ => false,
@@ -125,12 +142,7 @@ fn split(graph: &FloatGraph, id: usize) -> Option<Vec<FloatNode>> {
             offsets,
         } if offsets.iter().any(|o| masks(*o)) => {
             let n = u32::try_from(node.len()).ok()?;
-            let offset = |i: u32| offsets[i as usize / inner % offsets.len()];
-            let all_absorb = offsets.iter().all(|o| !masks(*o) || absorbs(*o));
-            if !all_absorb && !leaves_a_score_in_every_row(graph, id, n, offset) {
-                return None;
-            }
-            let masked = |i: u32| masks(offset(i));
+            let masked = |i: u32| masks(offsets[i as usize / inner % offsets.len()]);
             let kept = offsets.iter().map(|&o| if masks(o) { 0.0 } else { o });
             let scaled = FloatNode {
                 op: FloatOp::Affine {
@@ -160,27 +172,15 @@ fn split(graph: &FloatGraph, id: usize) -> Option<Vec<FloatNode>> {
     }
 }
 
-/// Whether every row of the softmaxes that read `id` keeps a score.
-fn leaves_a_score_in_every_row(
-    graph: &FloatGraph,
-    id: usize,
-    n_elements: u32,
-    offset: impl Fn(u32) -> f32,
-) -> bool {
-    let kept: Vec<bool> = (0..n_elements).map(|i| !masks(offset(i))).collect();
-    let readers = graph.nodes.iter().filter(|node| node.inputs.contains(&id));
-    readers.into_iter().all(|node| match node.op {
-        FloatOp::Softmax { n } if n > 0 => kept.chunks(n).all(|row| row.contains(&true)),
-        _ => false,
-    })
-}
-
 /// `score` plus a choice of which one side masks, as that choice between the mask and the sum with the other side.
 fn added(graph: &FloatGraph, id: usize, score: usize, mask: usize) -> Option<Vec<FloatNode>> {
     let node = &graph.nodes[id];
     let (choice, moves) = match &graph.nodes[mask].op {
         FloatOp::Gather { index, constants } if constants.is_empty() => {
-            (*graph.nodes[mask].inputs.first()?, Some(index))
+            let [from] = graph.nodes[mask].inputs[..] else {
+                return None;
+            };
+            (from, Some(index))
         }
         _ => (mask, None),
     };
@@ -191,7 +191,7 @@ fn added(graph: &FloatGraph, id: usize, score: usize, mask: usize) -> Option<Vec
     let sides = [yes, no].map(|side| constants_of(&graph.nodes[side], graph));
     let is_mask = sides
         .clone()
-        .map(|v| v.is_some_and(|v| v.iter().all(|c| absorbs(*c))));
+        .map(|v| v.is_some_and(|v| v.iter().all(|c| masks(*c))));
     if choice.op != FloatOp::Select || is_mask[0] == is_mask[1] {
         return None;
     }
@@ -341,7 +341,7 @@ mod tests {
             &shares([-1e4, -1e4, 0.0, 0.0]),
             [first[0], first[1], second[0], second[1]]
         ));
-        assert!(near(&shares([-1e4, 0.0, 0.0, -1e4]), [0.0, 1.0, 1.0, 0.0]));
+        assert!(near(&shares([-1e9, 0.0, 0.0, -1e9]), [0.0, 1.0, 1.0, 0.0]));
         assert!(near(
             &shares([MASK, MASK, 0.0, 0.0]),
             [0.5, 0.5, second[0], second[1]]

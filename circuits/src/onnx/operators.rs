@@ -296,7 +296,7 @@ pub const OPERATORS: &[Operator] = &[
     operator("Slice", FIXED_MOVES),
     operator(
         "Softmax",
-        "any axis; masks of the scores, as −∞ or below −9,000",
+        "any axis; masks of the scores, as −∞ or down from −10⁹",
     ),
     operator("Softplus", ELEMENT),
     operator("Softsign", ELEMENT),

@@ -190,6 +190,9 @@ fn check_operators(graph: &GraphProto) -> Result<(), ImportError> {
 /// Checks the operators and the constants of a graph and of the bodies in it.
 fn check_graph(graph: &GraphProto) -> Result<(), ImportError> {
     check_operators(graph)?;
+    for node in graph.node.iter().filter(|n| n.op_type == "Transpose") {
+        check_permutation(node)?;
+    }
     // what these read beside the first input is no mask
     let layers = [
         "Conv",
@@ -215,6 +218,22 @@ fn check_graph(graph: &GraphProto) -> Result<(), ImportError> {
         }
     }
     Ok(())
+}
+
+/// The axes of a Transpose are a permutation: the parser looks for the steps to any other one without end.
+fn check_permutation(node: &NodeProto) -> Result<(), ImportError> {
+    let Some(axes) = node.attribute.iter().find(|a| a.name == "perm") else {
+        return Ok(());
+    };
+    let mut sorted = axes.ints.clone();
+    sorted.sort_unstable();
+    let is_permutation = (0..).zip(&sorted).all(|(axis, &got): (i64, _)| axis == got);
+    if is_permutation {
+        return Ok(());
+    }
+    let first = &axes.ints[..axes.ints.len().min(8)];
+    let reason = format!("the axes {first:?}; expected each from 0 on once");
+    Err(quantized::refuse(node, reason))
 }
 
 /// Inputs and outputs have names, which errors and statements speak of.

@@ -5,13 +5,14 @@ use super::ImportError;
 use super::operators::standard;
 use super::quantized::refuse;
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 use tract_onnx::pb::tensor_proto::DataType;
 use tract_onnx::pb::{
     AttributeProto, GraphProto, NodeProto, TensorProto, attribute_proto::AttributeType,
 };
 
 /// Most lengths that are given for the members of a sequence.
-const MAX_MEMBERS: usize = 1 << 16;
+const MAX_MEMBERS: usize = 1 << 12;
 
 /// A tensor that is split.
 #[derive(Clone, Debug)]
@@ -29,7 +30,7 @@ enum Members {
     /// So many elements.
     Equal(i64),
     /// As many as are listed.
-    Listed(Vec<i64>),
+    Listed(Arc<[i64]>),
 }
 
 /// Rewrites what reads fixed members.
@@ -73,7 +74,7 @@ pub(super) fn rewrite(graph: &mut GraphProto) -> Result<(), ImportError> {
 }
 
 /// The constants of the file that are few integers.
-fn constants(graph: &GraphProto) -> HashMap<String, Vec<i64>> {
+fn constants(graph: &GraphProto) -> HashMap<String, Arc<[i64]>> {
     let mut found = HashMap::new();
     for tensor in &graph.initializer {
         if let Some(values) = integers(tensor) {
@@ -86,8 +87,8 @@ fn constants(graph: &GraphProto) -> HashMap<String, Vec<i64>> {
         };
         let values = match value.name.as_str() {
             "value" => value.t.as_ref().and_then(integers),
-            "value_int" => Some(vec![value.i]),
-            "value_ints" if value.ints.len() <= MAX_MEMBERS => Some(value.ints.clone()),
+            "value_int" => Some([value.i].into()),
+            "value_ints" if value.ints.len() <= MAX_MEMBERS => Some(value.ints[..].into()),
             _ => None,
         };
         if let Some(values) = values {
@@ -97,7 +98,7 @@ fn constants(graph: &GraphProto) -> HashMap<String, Vec<i64>> {
     found
 }
 
-fn integers(tensor: &TensorProto) -> Option<Vec<i64>> {
+fn integers(tensor: &TensorProto) -> Option<Arc<[i64]>> {
     let raw = &tensor.raw_data;
     let (width, typed) = match DataType::try_from(tensor.data_type).ok()? {
         DataType::Int64 => (8, tensor.int64_data.clone()),
@@ -108,7 +109,7 @@ fn integers(tensor: &TensorProto) -> Option<Vec<i64>> {
         return None;
     }
     if raw.is_empty() {
-        return Some(typed);
+        return Some(typed.into());
     }
     let value = |bytes: &[u8]| match *bytes {
         [a, b, c, d] => i32::from_le_bytes([a, b, c, d]).into(),
@@ -122,7 +123,7 @@ fn integers(tensor: &TensorProto) -> Option<Vec<i64>> {
 /// How a node splits; `None` where that is computed.
 fn split(
     node: &NodeProto,
-    constants: &HashMap<String, Vec<i64>>,
+    constants: &HashMap<String, Arc<[i64]>>,
 ) -> Result<Option<Split>, ImportError> {
     let attribute = |name: &str| node.attribute.iter().find(|a| a.name == name).map(|a| a.i);
     let x = node.input.first().filter(|x| !x.is_empty());
@@ -131,20 +132,25 @@ fn split(
         None => Members::Single {
             keeps_axis: attribute("keepdims") != Some(0),
         },
-        Some(name) => match constants.get(name).map(|v| &v[..]) {
-            None => return Ok(None),
-            Some(&[size]) if size > 0 => Members::Equal(size),
-            Some(sizes) if sizes.len() > 1 && sizes.iter().all(|&n| n >= 0) => {
-                Members::Listed(sizes.to_vec())
+        // onnxruntime drops the axis there, ONNX does not
+        Some(_) if attribute("keepdims") == Some(0) => {
+            return Err(refuse(node, "keepdims = 0 beside lengths; expected 1"));
+        }
+        Some(name) => {
+            let Some(sizes) = constants.get(name) else {
+                return Ok(None);
+            };
+            match sizes[..] {
+                [size] if size > 0 => Members::Equal(size),
+                [_, _, ..] if sizes.iter().all(|&n| n > 0) => Members::Listed(sizes.clone()),
+                _ => {
+                    let first = &sizes[..sizes.len().min(4)];
+                    let reason =
+                        format!("members of {first:?} elements; expected positive lengths");
+                    return Err(refuse(node, reason));
+                }
             }
-            Some(sizes) => {
-                let reason = format!(
-                    "members of {:?} elements; expected positive lengths",
-                    &sizes[..sizes.len().min(4)]
-                );
-                return Err(refuse(node, reason));
-            }
-        },
+        }
     };
     Ok(Some(Split {
         x,

@@ -203,6 +203,13 @@ def cases():
 
     # masks of softmaxes
     low, causal = F(np.finfo(F).min), np.triu(np.ones((4, 4), bool), 1)
+    yield "split_sequence_first_axis", {"x": [4, 7]}, member(i64(1, 3), 1, axis=0), {"n": i64(1, 3), "at": np.array(1)}
+    yield "mask_nested", {"x": [2, 4, 4], "k": [2, 1, 4]}, \
+        [node("Less", "k,zero", "c"), node("Where", "c,v,x", "s"), node("Where", "d,v,s", "t"), node("Softmax", "t")], \
+        {"zero": np.array(0, F), "v": np.array(low, F), "d": causal | (np.arange(4)[:, None] == 2)}
+    yield "mask_beside_memory", {"x": [2, 4, 4], "m": [2, 4, 2]}, \
+        [node("Where", "c,v,x", "s"), node("Sub", "m,far", "n"), node("Concat", "s,n", "t", axis=-1), node("Softmax", "t")], \
+        {"c": np.ones((4, 4), bool), "v": np.array(low, F), "far": np.array(30, F)}
     yield "mask_of_a_row", {"x": [2, 4, 4]}, [node("Add", "x,m", "s"), node("Softmax", "s")], {"m": np.where(np.arange(4)[:, None] == 1, low, F(0.5)).astype(F)}
     for name, value in [("infinite", -np.inf), ("least", low), ("ten_thousand", -10000.0)]:
         yield f"mask_added_{name}", {"x": [2, 4, 4]}, [node("Add", "x,m", "s"), node("Softmax", "s")], {"m": np.where(causal, F(value), F(0.5)).astype(F)}
@@ -225,6 +232,11 @@ def refused():
     yield recur("rnn_direction", op="RNN", gates=1, direction="bidirectional")
     yield "mask_of_a_sum", {"x": [2, 4]}, [node("Add", "x,m", "s"), node("ReduceSum", "s", keepdims=0)], {"m": np.full(4, -np.inf, F)}
     yield "mask_beside_a_softmax", {"x": [2, 4]}, [node("Add", "x,m", "s"), node("Softmax", "s", "t"), node("Mul", "s,t")], {"m": np.array([0, -np.inf, 0, 0], F)}
+    yield "mask_in_a_concat", {"x": [2, 8], "k": [2, 4]}, \
+        [node("Less", "k,zero", "c"), node("Where", "c,v,zero", "a"), node("Concat", "a,a", "m", axis=1), node("Add", "x,m", "s"), node("Softmax", "s")], \
+        {"zero": np.array(0, F), "v": np.array(-np.inf, F)}
+    yield "mask_of_a_logarithm", {"x": [2, 4]}, [node("Add", "x,m", "s"), node("LogSoftmax", "s")], {"m": np.array([0, -np.inf, 0, 0], F)}
+    yield "transpose_without_permutation", {"x": [2, 3, 4]}, [node("Transpose", "x", perm=[1, 2, 1])], {}
     yield "split_sequence_beyond", {"x": [4, 7]}, [node("SplitToSequence", "x,n", "s"), node("SequenceAt", "s,at")], {"n": np.array(3), "at": np.array(7)}
     yield "split_sequence_negative", {"x": [4, 7]}, [node("SplitToSequence", "x,n", "s"), node("SequenceAt", "s,at")], {"n": np.array(3), "at": np.array(-1)}
 

@@ -167,13 +167,16 @@ impl Expansion for Slice {
             if whole {
                 continue;
             }
-            let name = format!("{prefix}.axis.{}", kept.axis);
+            let name = model.unique_name(format!("{prefix}.kept.{}", kept.axis));
             y = if kept.step == 1 {
                 let part = Part::new(kept.axis, kept.start, kept.start + kept.len);
                 model.wire_node(name, part, &[y])?[0]
             } else {
                 let indices: Vec<i64> = (0..kept.len).map(|i| kept.start + i * kept.step).collect();
-                let indices = model.add_const(format!("{name}.indices"), tensor1(&indices))?;
+                let indices = model.add_const(
+                    model.unique_name(format!("{name}.indices")),
+                    tensor1(&indices),
+                )?;
                 model.wire_node(name, Gather::new(kept.axis), &[y, indices])?[0]
             };
         }

@@ -1,7 +1,7 @@
 //! The float operators on real numbers, in f64 and in a fixed order.
 
 use super::{FloatOp, Relation};
-use crate::onnx::{Function, mask};
+use crate::onnx::Function;
 use crate::tensor::ConvGeometry;
 
 impl FloatOp {
@@ -71,16 +71,12 @@ impl FloatOp {
             }
             Self::Select => {
                 let choose = |i: usize| if x[i] != 0.0 { x1[i] } else { input(2)[i] };
-                let mut y: Vec<f64> = (0..len).map(choose).collect();
-                mask::settle(&mut y);
-                y
+                (0..len).map(choose).collect()
             }
             Self::Gather { index, constants } => {
                 let mut joined = inputs.concat();
                 joined.extend(constants.iter().copied().map(f64::from));
-                let mut y: Vec<f64> = index.iter().map(|&i| joined[i as usize]).collect();
-                mask::settle(&mut y);
-                y
+                index.iter().map(|&i| joined[i as usize]).collect()
             }
             Self::Contract {
                 sizes: [batch, rows, inner, columns],

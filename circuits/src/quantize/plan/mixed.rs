@@ -5,7 +5,7 @@ use super::super::precision::Precision;
 use super::super::scheme::{Encoding, Target};
 use super::rows::{FINEST, MAX_SPAN};
 use super::{Plan, QuantizeError, as_it_is};
-use crate::onnx::{FloatGraph, FloatOp, has_mask};
+use crate::onnx::{BELOW, FloatGraph, FloatOp, holds};
 use crate::ops::{Extremum, Gather, Op, Operator, Requantize, Select};
 use crate::tensor::Quantization;
 
@@ -19,6 +19,20 @@ pub(super) fn is_constant(graph: &FloatGraph, id: usize) -> bool {
     match &node.op {
         FloatOp::Gather { index, .. } => index.iter().all(|&i| i as usize >= before),
         _ => false,
+    }
+}
+
+/// The encoding of a softmax's scores, of which the least value is masked: as fine as the softmax takes it.
+fn scores(Range { lo, hi }: Range) -> Encoding {
+    let scale = ((hi - lo) / (MAX_SPAN - 2.0)).max(FINEST);
+    Encoding {
+        quantization: Quantization {
+            scale,
+            zero_point: 0,
+        },
+        // as many steps as a softmax takes
+        lo: (lo / scale).floor() as i32,
+        hi: (hi / scale).ceil() as i32,
     }
 }
 
@@ -68,8 +82,8 @@ impl Plan<'_> {
     /// The encoding that a node's inputs share, if they do; else the node's own.
     fn common(&self, id: usize, inputs: &[usize]) -> Result<Encoding, QuantizeError> {
         let node = &self.graph.nodes[id];
-        if has_mask(self.graph, id) && !self.is_constant(id) {
-            return self.scores(id);
+        if let Some(range) = self.masked_scores(id) {
+            return Ok(scores(range));
         }
         let computed: Vec<usize> = inputs
             .iter()
@@ -114,21 +128,51 @@ impl Plan<'_> {
         }
     }
 
-    /// The encoding of a softmax's scores, of which the least value is masked: as fine as the softmax takes it.
-    fn scores(&self, id: usize) -> Result<Encoding, QuantizeError> {
-        let Some(&Range { lo, hi }) = self.ranges.get(id) else {
-            return self.calibrated(id, Precision::Int8);
+    /// The range of all scores that are moved and chosen together with those of `id`, and of what masks some of them; `None` where nothing is masked.
+    fn masked_scores(&self, id: usize) -> Option<Range> {
+        let nodes = &self.graph.nodes;
+        if self.is_constant(id) || !nodes.iter().any(holds) {
+            return None;
+        }
+        let moves = |op: &FloatOp| {
+            matches!(
+                op,
+                FloatOp::Layout { .. } | FloatOp::Gather { .. } | FloatOp::Select
+            )
         };
-        let scale = ((hi - lo) / (MAX_SPAN - 2.0)).max(FINEST);
-        // at most 2^24 steps: the scale follows the range
-        Ok(Encoding {
-            quantization: Quantization {
-                scale,
-                zero_point: 0,
-            },
-            lo: (lo / scale).floor() as i32,
-            hi: (hi / scale).ceil() as i32,
-        })
+        let chosen = |at: usize| match nodes[at].op {
+            // the condition is a truth value
+            FloatOp::Select => &nodes[at].inputs[1..],
+            _ => &nodes[at].inputs[..],
+        };
+        let (mut reached, mut seen) = (vec![id], vec![false; nodes.len()]);
+        let (mut masked, mut range) = (false, Range { lo: 0.0, hi: 0.0 });
+        while let Some(at) = reached.pop() {
+            if std::mem::replace(&mut seen[at], true) {
+                continue;
+            }
+            masked |= holds(&nodes[at]);
+            if self.is_constant(at) {
+                continue;
+            }
+            let &Range { lo, hi } = self.ranges.get(at)?;
+            range = Range {
+                lo: range.lo.min(lo),
+                hi: range.hi.max(hi),
+            };
+            if !moves(&nodes[at].op) {
+                continue;
+            }
+            reached.extend(chosen(at));
+            for &reader in &self.readers[at] {
+                let node = nodes.get(reader);
+                if node.is_some_and(|n| moves(&n.op)) && chosen(reader).contains(&at) {
+                    reached.push(reader);
+                }
+            }
+        }
+        range.lo -= BELOW;
+        masked.then_some(range)
     }
 
     fn has_constants(&self, id: usize) -> bool {
