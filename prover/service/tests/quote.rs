@@ -8,7 +8,8 @@
 //!
 //! `ZKINFER_QUOTE` takes a part of a row's name, `ZKINFER_RUNS` the least runs of which the median is taken. Every step is a `zkinfer` process of
 //! its own. Its memory is the system's high-water mark of that process. Its seconds are the processor time of all its threads, from its start
-//! to its end: a busy machine changes the time that passes, but hardly that. What passed is printed too.
+//! to its end: a busy machine changes the time that passes, but hardly that. What passed is printed too. A rented machine is faster one minute and
+//! slower the next: every step stands between two quotes, whose rates are measured anew, and is held to their mean.
 
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used)]
@@ -98,22 +99,28 @@ impl Row {
         let folder = tempfile::tempdir().unwrap();
         let bundle = folder.path().join("bundle");
         compile(model, system, &bundle);
-        let quoted = json(zkinfer("quote").arg(&bundle));
-        assert_eq!(quoted["rates"]["calibrated"], true);
-
+        let quote = || {
+            let quoted = json(zkinfer("quote").arg(&bundle));
+            assert_eq!(quoted["rates"]["calibrated"], true);
+            quoted
+        };
+        let before_setup = quote();
         let setups = repeated(runs, || {
             Used::by(zkinfer("setup").arg(&bundle).arg("--force")).1
         });
+        let between = quote();
         let proof_file = folder.path().join("proof.json");
         let proofs = repeated(runs, || {
             let mut command = zkinfer("prove");
             command.arg(&bundle).arg("-o").arg(&proof_file);
             Used::by(command.arg("--input").arg(model_file(model, "json"))).1
         });
+        let after_proof = quote();
+        let quoted = &between;
 
         let claim = Claim::read(&proof_file);
         let key = VerifyingKey::decode(&fs::read(bundle.join("verifying.key")).unwrap()).unwrap();
-        exactly_as_quoted(&quoted, &bundle, &key, &claim);
+        exactly_as_quoted(quoted, &bundle, &key, &claim);
         let gas = Judges::new(key).gas(&claim);
         let core_seconds = |of: &[Used]| median(of, |used| used.core_seconds);
         let figure = |what, quoted, happened| Figure {
@@ -121,12 +128,16 @@ impl Row {
             quoted,
             happened,
         };
-        let prove = number(&quoted, "load_core_seconds") + number(&quoted, "prove_core_seconds");
+        let setup = |quoted: &Value| number(quoted, "setup_core_seconds");
+        let prove = |quoted: &Value| {
+            number(quoted, "load_core_seconds") + number(quoted, "prove_core_seconds")
+        };
+        let mean = |a: f64, b: f64| f64::midpoint(a, b);
         Self {
-            constraints: count(&quoted, rows_field(system)),
+            constraints: count(quoted, rows_field(system)),
             limb_bits: quoted["limb_bits"].as_u64(),
-            key_bytes: count(&quoted, "proving_key_bytes"),
-            proof_bytes: count(&quoted, "proof_bytes"),
+            key_bytes: count(quoted, "proving_key_bytes"),
+            proof_bytes: count(quoted, "proof_bytes"),
             passed: [
                 median(&setups, |used| used.seconds),
                 median(&proofs, |used| used.seconds),
@@ -134,16 +145,20 @@ impl Row {
             figures: [
                 figure(
                     "memory, MiB",
-                    number(&quoted, "ram_bytes") / MIB,
+                    number(quoted, "ram_bytes") / MIB,
                     median(&proofs, |used| used.peak_bytes as f64) / MIB,
                 ),
                 figure(
                     "set-up, core-seconds",
-                    number(&quoted, "setup_core_seconds"),
+                    mean(setup(&before_setup), setup(&between)),
                     core_seconds(&setups),
                 ),
-                figure("load and prove, core-seconds", prove, core_seconds(&proofs)),
-                figure("gas", number(&quoted, "gas"), gas as f64),
+                figure(
+                    "load and prove, core-seconds",
+                    mean(prove(&between), prove(&after_proof)),
+                    core_seconds(&proofs),
+                ),
+                figure("gas", number(quoted, "gas"), gas as f64),
             ],
         }
     }

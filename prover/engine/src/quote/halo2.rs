@@ -89,7 +89,7 @@ impl Size {
                 (Kernel::Product, 13.0 * self.n as f64),
                 (Kernel::Serial, 1_300_000.0),
             ])
-            .times(1.11)
+            .times(1.16)
     }
 
     /// The fixed part, and checks of every point of the key.
@@ -132,6 +132,6 @@ impl Size {
             (Kernel::Product, (18.0 * fixed + 350.0) * n),
             (Kernel::Serial, 1_200_000.0),
         ])
-        .times(1.02)
+        .times(1.07)
     }
 }

@@ -129,11 +129,11 @@ impl Size {
             (Kernel::Product, 0.3 * self.key_bytes as f64),
             (Kernel::Serial, HASHED_BYTE * self.key_bytes as f64),
             (Kernel::Serial, WRITTEN_BYTE * self.key_bytes as f64),
-            (Kernel::Serial, 2_500_000.0),
+            (Kernel::Serial, 3_500_000.0),
         ])
         .times(match self.committed {
-            0 => 0.9,
-            _ => 0.96,
+            0 => 0.98,
+            _ => 1.03,
         })
     }
 
@@ -163,11 +163,11 @@ impl Size {
             (Kernel::AddG1, 3.0 * bound + 3.0 * self.committed as f64),
             (Kernel::AddG2, bound),
             (Kernel::Product, 1.7 * bound),
-            (Kernel::Serial, 540_000.0),
+            (Kernel::Serial, 900_000.0),
         ])
         .times(match self.committed {
-            0 => 1.03,
-            _ => 1.08,
+            0 => 1.08,
+            _ => 1.12,
         })
     }
 }
