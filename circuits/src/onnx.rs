@@ -1,10 +1,11 @@
 //! ONNX file → float graph.
 //!
 //! `proto` reads the bytes and refuses what must not reach the parser's later stages; `quantized` turns a graph that is already
-//! quantized into real operators between quantization marks; `tabular` spells scikit-learn's operators in ONNX's own; `translate` maps the typed, decluttered
+//! quantized into real operators between quantization marks; `control` and `sequences` spell out fixed loops, branches and sequences; `tabular` spells scikit-learn's operators in ONNX's own; `translate` maps the typed, decluttered
 //! graph of tract to the operators of [`graph`]; `fold` rewrites that graph so that fewer tensors need requantization.
 
 mod collapse;
+mod control;
 mod dialect;
 mod expression;
 mod fold;

@@ -6,6 +6,7 @@
 //! * Pad in the mode wrap: gathers with fixed indices.
 //! * MatMul of two vectors: a contraction.
 //! * LSTM, GRU and RNN: one operator, unrolled by `translate/recurrent`.
+//! * BatchNormalization: also with computed statistics.
 //! * Celu: max(0, x) + α·min(0, exp(x/α) − 1).
 //! * Cast to int64: exact, where tract goes through 32 bits.
 //! * Slice: parts and gathers at fixed places, whatever its bounds were made of.
@@ -25,6 +26,7 @@ use std::sync::LazyLock;
 mod cast;
 mod celu;
 mod indices;
+mod normalization;
 mod pad;
 pub(super) mod recurrent;
 mod slice;
@@ -44,6 +46,7 @@ pub(super) fn register(operators: &mut OnnxOpRegister) {
     operators.insert("Upsample", resize_10);
     operators.insert("Resize", resize);
     operators.insert("Cast", cast::cast);
+    operators.insert("BatchNormalization", normalization::batch);
     operators.insert("Celu", celu::build);
     operators.insert("Slice", slice::slice);
     for name in ["LSTM", "GRU", "RNN"] {

@@ -3,7 +3,7 @@
 use super::ImportError;
 use super::operators;
 use super::quantized::{self, Given};
-use super::{sequences, tabular};
+use super::{control, sequences, tabular};
 use crate::tensor::MAX_ELEMENTS;
 use std::collections::BTreeMap;
 use std::collections::{HashMap, HashSet};
@@ -80,15 +80,16 @@ pub(super) fn read(bytes: &[u8]) -> Result<Parsed, ImportError> {
     if graph.output.is_empty() {
         return Err(ImportError::Missing("output"));
     }
+    let sets = proto.opset_import.iter();
+    let sets = sets.filter(|set| operators::standard(&set.domain).is_empty());
+    let set = sets.map(|set| set.version).max().unwrap_or(1);
+    let initial: HashSet<String> = graph.initializer.iter().map(|t| t.name.clone()).collect();
+    guarded(|| control::rewrite(graph, set))?;
     let nodes = graph
         .node
         .iter()
         .map(|n| (node_name(n), n.op_type.clone()))
         .collect();
-    let sets = proto.opset_import.iter();
-    let sets = sets.filter(|set| operators::standard(&set.domain).is_empty());
-    let set = sets.map(|set| set.version).max().unwrap_or(1);
-    let initial: HashSet<String> = graph.initializer.iter().map(|t| t.name.clone()).collect();
     guarded(|| tabular::rewrite(graph, set))?;
     guarded(|| sequences::rewrite(graph))?;
     check_graph(graph)?;

@@ -65,11 +65,11 @@ const ALTERNATIVES: &[(&[&str], &str)] = &[
     ),
     (
         &["If"],
-        "Where on both branches, or the branch that the deployed model takes",
+        "a condition that follows from constants and fixed shapes, or Where on both branches",
     ),
     (
         &["Loop"],
-        "Scan, LSTM or GRU with a fixed number of steps, or the steps spelled out",
+        "a number of steps that follows from constants and fixed shapes, or Scan, LSTM or GRU",
     ),
     (&["IsInf", "IsNaN"], "nothing: tensors hold finite numbers"),
     (

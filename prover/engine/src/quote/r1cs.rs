@@ -119,6 +119,10 @@ impl Size {
         let finite = self.in_a + self.in_b + self.committed + self.private + self.points;
         let (table_g1, each_g1) = FixedBase::<G1>::cost(points);
         let (table_g2, each_g2) = FixedBase::<G2>::cost(self.wires);
+        let (fixed, factor) = match self.committed {
+            0 => (3_500_000.0, 0.98),
+            _ => (2_500_000.0, 1.03),
+        };
         Work::of(&[
             (Kernel::TableG1, table_g1 as f64),
             (Kernel::TableG2, table_g2 as f64),
@@ -129,12 +133,9 @@ impl Size {
             (Kernel::Product, 0.3 * self.key_bytes as f64),
             (Kernel::Serial, HASHED_BYTE * self.key_bytes as f64),
             (Kernel::Serial, WRITTEN_BYTE * self.key_bytes as f64),
-            (Kernel::Serial, 3_500_000.0),
+            (Kernel::Serial, fixed),
         ])
-        .times(match self.committed {
-            0 => 0.98,
-            _ => 1.03,
-        })
+        .times(factor)
     }
 
     /// Hashing the files of a bundle; decoding the program and, in the committed form, searching the limbs.
