@@ -2,10 +2,13 @@
 //!
 //! * Element-wise operators that all start from one tensor become one function of it, and so one table, whatever their spelling: x·sigmoid(x),
 //!   the exponential branches of ELU, hard swish. Chains of nothing but affine functions and clamps stay: they need no table.
-//! * x times a function of the mean of its squares, when that function is 1/√(m + ε), becomes a normalization.
+//! * A sum with a negation becomes a difference.
+//! * x times a function of the sum or mean of its squares becomes a normalization (`normalization`).
+
+mod normalization;
 
 use super::graph::{FloatGraph, FloatNode, FloatOp, Relation};
-use super::{Binary, Expression, MASK};
+use super::{Binary, Expression, Function, MASK};
 
 /// What a node computes: a function of an earlier one.
 #[derive(Clone, Debug)]
@@ -26,7 +29,7 @@ impl View {
     }
 }
 
-/// Applies both rewrites. Nodes that nothing reads any more stay.
+/// Applies all rewrites. Nodes that nothing reads any more stay.
 pub(super) fn collapse(graph: &mut FloatGraph) {
     let mut views: Vec<View> = Vec::with_capacity(graph.nodes.len());
     for id in 0..graph.nodes.len() {
@@ -39,10 +42,31 @@ pub(super) fn collapse(graph: &mut FloatGraph) {
             graph.nodes[id].inputs = vec![view.root];
         }
     }
+    subtract_what_is_negated(graph);
+    normalization::normalize(graph);
+}
+
+/// What is negated and then added is subtracted, without a table.
+fn subtract_what_is_negated(graph: &mut FloatGraph) {
+    let negated = |node: &FloatNode| match &node.op {
+        FloatOp::Unary(Expression::Apply(Function::Negate, of)) if **of == Expression::Argument => {
+            Some(node.inputs[0])
+        }
+        _ => None,
+    };
     for id in 0..graph.nodes.len() {
-        if let Some((x, op)) = normalization(graph, id) {
-            graph.nodes[id].op = op;
-            graph.nodes[id].inputs = vec![x];
+        let FloatOp::Add { mut signs } = graph.nodes[id].op else {
+            continue;
+        };
+        let mut inputs = graph.nodes[id].inputs.clone();
+        for (sign, input) in signs.iter_mut().zip(&mut inputs) {
+            if let Some(of) = negated(&graph.nodes[*input]) {
+                (*sign, *input) = (-*sign, of);
+            }
+        }
+        if signs != [-1, -1] {
+            graph.nodes[id].op = FloatOp::Add { signs };
+            graph.nodes[id].inputs = inputs;
         }
     }
 }
@@ -174,85 +198,4 @@ fn view(graph: &FloatGraph, views: &[View], id: usize) -> Option<View> {
 
 fn same_len(graph: &FloatGraph, root: usize, node: &FloatNode) -> bool {
     graph.nodes[root].len() == node.len()
-}
-
-/// x and its normalization, when node `id` is x times the inverse root of the mean of x² plus ε, row by row.
-fn normalization(graph: &FloatGraph, id: usize) -> Option<(usize, FloatOp)> {
-    let node = &graph.nodes[id];
-    if node.op != FloatOp::Mul {
-        return None;
-    }
-    let &[a, b] = &node.inputs[..] else {
-        return None;
-    };
-    [(a, b), (b, a)]
-        .into_iter()
-        .find_map(|(x, factor)| Some((x, inverse_root(graph, x, factor)?)))
-}
-
-/// The rows and ε, when `factor` is the inverse root of the mean of x², spread over the rows of x.
-fn inverse_root(graph: &FloatGraph, x: usize, factor: usize) -> Option<FloatOp> {
-    let nodes = &graph.nodes;
-    let spread = &nodes[factor];
-    let n = match &spread.op {
-        FloatOp::Gather { index, constants }
-            if constants.is_empty() && spread.inputs.len() == 1 =>
-        {
-            let rows = nodes[spread.inputs[0]].len();
-            let n = spread.len().checked_div(rows).filter(|&n| n > 0)?;
-            let in_rows = index
-                .iter()
-                .enumerate()
-                .all(|(i, &from)| from as usize == i / n);
-            in_rows.then_some(n)?
-        }
-        _ => return None,
-    };
-    let root = &nodes[spread.inputs[0]];
-    let FloatOp::Unary(function) = &root.op else {
-        return None;
-    };
-    let mean = reshaped(graph, root.inputs[0]);
-    let FloatOp::SumPool {
-        geometry,
-        divisors,
-        factor,
-    } = &nodes[mean].op
-    else {
-        return None;
-    };
-    let rows = geometry.height == 1 && geometry.width == n && geometry.kernel == [1, n];
-    let is_mean = divisors == &[1] && (factor * n as f64 - 1.0).abs() < 1e-6;
-    let squares = &nodes[reshaped(graph, nodes[mean].inputs[0])];
-    let FloatOp::Unary(square) = &squares.op else {
-        return None;
-    };
-    let is_square = [-2.5, 0.0, 0.5, 3.0]
-        .iter()
-        .all(|&v: &f64| square.value(v) == v * v);
-    if !rows || !is_mean || !is_square || reshaped(graph, squares.inputs[0]) != reshaped(graph, x) {
-        return None;
-    }
-    // f(m) = 1/√(m + ε) for some ε
-    let at_zero = function.value(0.0);
-    let epsilon = if at_zero.is_finite() {
-        1.0 / (at_zero * at_zero)
-    } else {
-        0.0
-    };
-    let fits = [1e-6, 0.01, 0.5, 1.0, 10.0, 1e4].iter().all(|&m: &f64| {
-        let expected = 1.0 / (m + epsilon).sqrt();
-        (function.value(m) - expected).abs() <= 1e-6 * expected
-    });
-    (fits && epsilon >= 0.0).then_some(FloatOp::Normalize { n, epsilon })
-}
-
-/// The node behind reshapes that move nothing.
-fn reshaped(graph: &FloatGraph, mut id: usize) -> usize {
-    while let FloatOp::Layout { axes, view } = &graph.nodes[id].op
-        && axes.iter().filter(|&&a| view[a] != 1).is_sorted()
-    {
-        id = graph.nodes[id].inputs[0];
-    }
-    id
 }
