@@ -87,6 +87,8 @@ fn normalizations_become_one_operator() -> Result<(), Error> {
         "group_norm",
         "rms_norm_last",
         "rms_norm_inner",
+        "rows_of_length_one",
+        "moments",
     ] {
         assert_eq!(count(name, "RMSNormalization")?, 1, "{name}");
         let graph = import(name)?;
@@ -152,8 +154,7 @@ fn recurrent_forms_without_support_are_refused_and_say_what_is_supported() -> Re
 }
 
 #[test]
-fn masks_that_no_softmax_makes_zero_and_members_that_are_not_there_are_refused() -> Result<(), Error>
-{
+fn what_has_no_fixed_meaning_is_refused_by_name() -> Result<(), Error> {
     for (name, words) in [
         ("mask_of_a_sum", "holds -inf at index 0"),
         ("mask_beside_a_softmax", "holds -inf at index 1"),
@@ -162,6 +163,21 @@ fn masks_that_no_softmax_makes_zero_and_members_that_are_not_there_are_refused()
         ("split_sequence_beyond", ""),
         ("transpose_without_permutation", "the axes [1, 2, 1]"),
         ("split_sequence_negative", "member -1 of a sequence"),
+        (
+            "loop_of_computed_steps",
+            "`loop`: Loop: the number of steps is computed",
+        ),
+        (
+            "loop_of_a_computed_condition",
+            "the condition of a step is computed",
+        ),
+        ("loop_without_end", "more than 65536 nodes"),
+        ("loop_of_many_steps", "more than 65536 nodes"),
+        (
+            "loop_that_ends_unasked",
+            "a condition that ends it beside none",
+        ),
+        ("if_computed", "`if`: If: a computed condition"),
     ] {
         let path = folder().join("refused").join(format!("{name}.onnx"));
         match onnx::import(&std::fs::read(path)?) {

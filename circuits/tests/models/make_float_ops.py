@@ -40,6 +40,16 @@ def scan_body():
     return helper.make_graph(nodes, "body", [value("sum_in"), value("next")], [value("sum_out"), value("made")])
 
 
+def body(ins, nodes, outs, inits=None):
+    """A body whose ports are named; their types are found by onnxruntime, but for the two ports that every step has."""
+    fixed = {"k": (TensorProto.INT64, []), **dict.fromkeys(["go", "on"], (TensorProto.BOOL, []))}
+    value = lambda n: helper.make_tensor_value_info(n, *fixed.get(n.rstrip("2"), (FLOAT, None)))
+    inits = [numpy_helper.from_array(np.array(v, order="C"), k) for k, v in (inits or {}).items()]
+    for i, n in enumerate(nodes):
+        n.name = f"{n.op_type.lower()}_{i}_inside"
+    return helper.make_graph(nodes, "body", [value(n) for n in ins], [value(n) for n in outs], inits)
+
+
 def cases():
     """name, input shapes, nodes, initializers; then the outputs and the operator set where they differ from y and 17."""
     r = np.random.default_rng(17)
@@ -201,6 +211,41 @@ def cases():
                                ("single", None, 2, {}), ("single_dropped", None, -1, {"axis": 1, "keepdims": 0})]:
         yield f"split_sequence_{name}", {"x": [4, 7]}, member(split, at, **k), ({"n": split} if split is not None else {}) | {"at": np.array(at)}
 
+    # control flow that is fixed
+    true, count = np.array(True), np.array(3)
+    step = body(["k", "go", "s"], [node("Identity", "go", "on"), node("Add", "s,x", "t"), node("Tanh", "t", "u"), node("Mul", "u,c", "row")],
+                ["on", "u", "row"], {"c": np.array(1.5, F)})
+    loop = lambda m, c, b=step, outs="u,y", ins="x": node("Loop", f"{m},{c},{ins}", outs, body=b)
+    yield "loop_counted", {"x": [2, 3]}, [loop("n", "c")], {"n": count, "c": true}, ["u", "y"]
+    yield "loop_without_condition", {"x": [2, 3]}, [loop("n", "")], {"n": count}
+    carry = body(["k", "go", "s"], [node("Identity", "go", "on"), node("Mul", "s,s", "t")], ["on", "t"])
+    yield "loop_of_no_step", {"x": [2, 3]}, [loop("n", "c", carry, "u"), node("Tanh", "u")], {"n": count, "c": np.array(False)}
+    until = body(["k", "go", "s"], [node("Cast", "k", "f", to=FLOAT), node("Add", "s,f", "t"), node("Less", "f,last", "on")], ["on", "t"], {"last": np.array(4, F)})
+    yield "loop_until", {"x": [2, 3]}, [node("Less", "a,b", "c"), loop("", "c", until, "y")], {"a": np.array(0, F), "b": np.array(4, F)}
+    rows = body(["k", "go", "s"], [node("Identity", "go", "on"), node("Gather", "x,k", "r"), node("Mul", "s,r", "p"), node("Sub", "p,r", "t"), node("Identity", "t", "row")], ["on", "t", "row"])
+    yield "loop_over_rows", {"x": [4, 3], "s": [3]}, [node("Shape", "x", "d"), node("Gather", "d,zero", "n"), loop("n", "c", rows, "u,y", "s")], {"zero": np.array(0), "c": true}
+    inner = body(["k2", "go2", "p"], [node("Identity", "go2", "on2"), node("Add", "p,s", "q")], ["on2", "q"])
+    outer = body(["k", "go", "s"], [node("Identity", "go", "on"), node("Add", "k,one", "m"), node("Loop", "m,go,s", "a", body=inner), node("Mul", "a,half", "t")],
+                 ["on", "t"], {"one": np.array(1), "half": np.array(.25, F)})
+    yield "loop_in_loop", {"x": [2, 3]}, [loop("n", "c", outer, "y")], {"n": count, "c": true}
+    branch = lambda then, other, c="c", outs="y": node("If", c, outs, then_branch=then, else_branch=other)
+    then, other = body([], [node("Tanh", "x", "t")], ["t"]), body([], [node("Mul", "x,x", "t")], ["t"])
+    yield "if_then", {"x": [2, 3]}, [branch(then, other)], {"c": true}
+    yield "if_else", {"x": [2, 3]}, [branch(then, other)], {"c": np.array(False)}
+    halves = body([], [node("Mul", "s,h", "t")], ["t"], {"h": np.array(.5, F)}), body([], [node("Sub", "s,x", "t")], ["t"])
+    early = body(["k", "go", "s"], [node("Identity", "go", "on"), node("Less", "k,two", "first"), branch(*halves, "first", "u")], ["on", "u"], {"two": np.array(2)})
+    yield "if_in_loop", {"x": [2, 3]}, [loop("n", "c", early, "y")], {"n": np.array(4), "c": true}
+
+    # statistics that are computed, and lengths of rows
+    stats = [node("ReduceMean", "x", "m", axes=[0, 2], keepdims=0), node("ReduceSumSquare", "x", "q", axes=[0, 2], keepdims=0)]
+    yield "batch_normalization_computed", {"x": [2, 3, 4]}, [*stats, node("BatchNormalization", "x,g,b,m,q", epsilon=0.01)], {"g": f32(1, 2, -.5), "b": f32(0, .1, .2)}
+    yield "rows_of_length_one", {"x": [3, 4]}, \
+        [node("Mul", "x,x", "q"), node("ReduceSum", "q,a", "s"), node("Max", "s,e", "l"), node("Sqrt", "l", "r"), node("Div", "x,r")], {"a": i64(-1), "e": np.array(1e-12, F)}
+    yield "moments", {"x": [3, 4]}, \
+        [node("ReduceMean", "x", "m", axes=[1]), node("Sub", "x,m", "d"), node("Mul", "d,d", "q"), node("ReduceMean", "q", "v", axes=[1]), node("Add", "v,e", "w"),
+         node("Sqrt", "w", "r"), node("Reciprocal", "r", "i"), node("Mul", "i,g", "f"), node("Mul", "x,f", "p"), node("Mul", "m,f", "s"), node("Sub", "b,s", "t"), node("Add", "p,t")], \
+        {"e": np.array(.001, F), "g": f32(1, .5, 2, -1), "b": f32(.1, .2, -.3, 0)}
+
     # masks of softmaxes
     low, causal = F(np.finfo(F).min), np.triu(np.ones((4, 4), bool), 1)
     yield "split_sequence_first_axis", {"x": [4, 7]}, member(i64(1, 3), 1, axis=0), {"n": i64(1, 3), "at": np.array(1)}
@@ -230,6 +275,15 @@ def refused():
     yield recur("lstm_lengths", "x,w,r,b,l")
     yield recur("gru_activation", op="GRU", gates=3, activations=["HardSigmoid", "Tanh"])
     yield recur("rnn_direction", op="RNN", gates=1, direction="bidirectional")
+    true, step = np.array(True), lambda *nodes, on="on", **k: body(["k", "go", "s"], [node("Identity", "go", "on"), *nodes, node("Add", "s,x", "t")], [on, "t"], k)
+    loop = lambda m, c, b: node("Loop", f"{m},{c},x", "y", body=b)
+    yield "loop_of_computed_steps", {"x": [2]}, [node("ReduceSum", "x", "f", keepdims=0), node("Cast", "f", "n", to=7), loop("n", "c", step())], {"c": true}
+    yield "loop_of_a_computed_condition", {"x": [2]}, [loop("n", "c", step(node("ReduceSum", "s", "f", keepdims=0), node("Less", "f,n9", "on2"), on="on2", n9=np.array(9, F)))], {"n": np.array(3), "c": true}
+    yield "loop_without_end", {"x": [2]}, [loop("", "c", step())], {"c": true}
+    yield "loop_of_many_steps", {"x": [2]}, [loop("n", "", step())], {"n": np.array(1 << 40)}
+    yield "loop_that_ends_unasked", {"x": [2]}, [loop("n", "", step(node("Less", "k,one", "on2"), on="on2", one=np.array(1)))], {"n": np.array(3)}
+    one = body([], [node("Tanh", "x", "t")], ["t"])
+    yield "if_computed", {"x": [1]}, [node("Cast", "x", "c", to=9), node("If", "c", "y", then_branch=one, else_branch=one)], {}
     yield "mask_of_a_sum", {"x": [2, 4]}, [node("Add", "x,m", "s"), node("ReduceSum", "s", keepdims=0)], {"m": np.full(4, -np.inf, F)}
     yield "mask_beside_a_softmax", {"x": [2, 4]}, [node("Add", "x,m", "s"), node("Softmax", "s", "t"), node("Mul", "s,t")], {"m": np.array([0, -np.inf, 0, 0], F)}
     yield "mask_in_a_concat", {"x": [2, 8], "k": [2, 4]}, \
