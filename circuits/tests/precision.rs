@@ -383,3 +383,67 @@ fn whole_numbers_have_no_precision() {
         assert!(error.to_string().contains("whole numbers"), "{error}");
     }
 }
+
+/// Numbers between −3 and 3 for the inputs of a graph, none of them so near to 0 that its integer has no sign.
+fn drawn(graph: &FloatGraph, n_samples: usize) -> Vec<Vec<Vec<f32>>> {
+    let mut state = 1u64;
+    let mut next = || {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        let drawn = (state >> 40) as f32 / (1u64 << 24) as f32 * 6.0 - 3.0;
+        if drawn.abs() < 0.1 { 0.1 } else { drawn }
+    };
+    let mut sample = || {
+        let inputs = graph.inputs.iter().map(|&id| graph.nodes[id].len());
+        inputs
+            .map(|len| (0..len).map(|_| next()).collect())
+            .collect()
+    };
+    (0..n_samples).map(|_| sample()).collect()
+}
+
+#[test]
+fn a_mask_costs_the_scores_no_digits() {
+    for way in ["added", "chosen", "computed"] {
+        for value in ["infinite", "least", "ten_thousand"] {
+            let name = format!("mask_{way}_{value}");
+            let graph =
+                zkinfer_circuits::onnx::import(&read(&format!("float/{name}.onnx")).unwrap());
+            let graph = graph.unwrap();
+            let mut samples = drawn(&graph, 60);
+            if way == "computed" {
+                // a row of nothing but masked scores shows the differences between them
+                let keys = samples.iter_mut().map(|sample| &mut sample[1]);
+                keys.for_each(|k| k.chunks_mut(4).for_each(|row| row[0] = 1.0));
+            }
+            let ranges = ranges(&graph, &samples).unwrap();
+            let precisions = Precisions::default();
+            let quantized = quantize_with(&graph, &ranges, Default::default(), &precisions);
+            let model = quantized.unwrap().model;
+            let fact = &model.facts()[model.outputs()[0].tensor];
+            let share = fact.quantization.unwrap();
+            let (mut worst, mut sum, mut n) = (0f64, 0.0, 0);
+            for sample in &samples {
+                let expected = &graph.evaluate(sample)[graph.outputs[0].1];
+                let inputs = model.quantize_input(sample).unwrap();
+                let got = &model.eval(&inputs).unwrap()[0].data;
+                for (&got, &expected) in got.iter().zip(expected) {
+                    let error = (share.dequantize(got) - expected).abs();
+                    (worst, sum, n) = (worst.max(error), sum + error, n + 1);
+                }
+            }
+            let program = Arc::new(model.synthesize().unwrap());
+            let inputs = model.quantize_input(&samples[0]).unwrap();
+            let solved = solve(&program, &inputs).unwrap();
+            let circuit = R1cs::lower(&program, Form::Committed).unwrap();
+            Forger::new(&circuit, &solved).check_honest().unwrap();
+            let mean = sum / f64::from(n);
+            println!(
+                "{name}: mean {mean:.5}, worst {worst:.4}, {} rows",
+                circuit.n_rows()
+            );
+            assert!(mean < 0.003 && worst < 0.02, "{name}: {mean} {worst}");
+        }
+    }
+}

@@ -1,7 +1,7 @@
 //! Ranges of every tensor of the float model over the calibration samples.
 
 use super::input::{self, InputError, InputFile, Sample};
-use crate::onnx::FloatGraph;
+use crate::onnx::{BELOW, FloatGraph, FloatOp};
 use rayon::prelude::*;
 
 /// Samples to calibrate with, not yet matched to a model.
@@ -17,7 +17,41 @@ pub struct Range {
     pub lo: f64,
     /// Largest value, at least 0.
     pub hi: f64,
+    /// Of a tensor that only softmaxes read: smaller values have no share of any row.
+    pub floor: Option<f64>,
 }
+
+impl Range {
+    /// Of a tensor of zeros.
+    pub(super) const NONE: Self = Self {
+        lo: 0.0,
+        hi: 0.0,
+        floor: None,
+    };
+
+    /// Both.
+    fn union(self, other: Self) -> Self {
+        Self {
+            lo: self.lo.min(other.lo),
+            hi: self.hi.max(other.hi),
+            floor: self.floor.zip(other.floor).map(|(a, b)| a.min(b)),
+        }
+    }
+
+    /// The same without what has no share, where that is most of it: a mask of −10,000 beside scores.
+    pub(super) fn shown(self) -> Self {
+        match self.floor {
+            Some(floor) if self.hi - self.lo > MOSTLY * (self.hi - floor) => Self {
+                lo: floor.min(0.0),
+                ..self
+            },
+            _ => self,
+        }
+    }
+}
+
+/// How much wider a range is of which most has no share.
+const MOSTLY: f64 = 4.0;
 
 /// Why samples do not calibrate a model.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -106,6 +140,7 @@ pub fn ranges(graph: &FloatGraph, samples: &[Sample]) -> Result<Vec<Range>, Cali
     if samples.is_empty() {
         return Ok(vec![]);
     }
+    let readers = graph.readers();
     // minima and maxima do not depend on the order in which threads finish
     let each = samples.par_iter().enumerate().map(|(number, sample)| {
         let values = graph.evaluate(sample);
@@ -118,27 +153,48 @@ pub fn ranges(graph: &FloatGraph, samples: &[Sample]) -> Result<Vec<Range>, Cali
                     value: values[index],
                 });
             }
-            let start = Range { lo: 0.0, hi: 0.0 };
-            Ok(values.iter().fold(start, |r, &v| Range {
+            Ok(values.iter().fold(Range::NONE, |r, &v| Range {
                 lo: r.lo.min(v),
                 hi: r.hi.max(v),
+                ..r
             }))
         };
-        values
-            .iter()
-            .zip(&graph.nodes)
-            .map(range)
-            .collect::<Result<Vec<_>, _>>()
+        let ranges = values.iter().zip(&graph.nodes).map(range);
+        let mut ranges = ranges.collect::<Result<Vec<_>, _>>()?;
+        let floors = floors(graph, &readers, &values);
+        for (range, floor) in ranges.iter_mut().zip(floors) {
+            range.floor = floor;
+        }
+        Ok(ranges)
     });
     let each: Vec<Result<Vec<Range>, CalibrationError>> = each.collect();
-    let mut all = vec![Range { lo: 0.0, hi: 0.0 }; graph.nodes.len()];
-    for ranges in each {
-        for (all, r) in all.iter_mut().zip(ranges?) {
-            *all = Range {
-                lo: all.lo.min(r.lo),
-                hi: all.hi.max(r.hi),
-            };
-        }
+    let all = each.into_iter().reduce(|all, ranges| {
+        let (all, ranges) = (all?, ranges?);
+        Ok(all
+            .into_iter()
+            .zip(ranges)
+            .map(|(a, b)| a.union(b))
+            .collect())
+    });
+    all.unwrap_or(Ok(vec![]))
+}
+
+/// For every tensor that only softmaxes read, moved or not, [`BELOW`] less than the least of the largest scores of rows.
+fn floors(graph: &FloatGraph, readers: &[Vec<usize>], values: &[Vec<f64>]) -> Vec<Option<f64>> {
+    let mut floors: Vec<Option<f64>> = vec![None; graph.nodes.len()];
+    for id in (0..graph.nodes.len()).rev() {
+        let by = |&reader: &usize| match graph.nodes.get(reader)?.op {
+            FloatOp::Softmax { n } => {
+                let largest = |row: &[f64]| row.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+                let rows = values[id].chunks(n.max(1)).map(largest);
+                rows.reduce(f64::min).map(|least| least - BELOW)
+            }
+            FloatOp::Layout { .. } => floors[reader],
+            // an output is read by no node
+            _ => None,
+        };
+        let each = readers[id].iter().map(by).collect::<Option<Vec<_>>>();
+        floors[id] = each.and_then(|each| each.into_iter().reduce(f64::min));
     }
-    Ok(all)
+    floors
 }

@@ -193,7 +193,7 @@ impl<'a> Plan<'a> {
         if let Some(encoding) = self.given(id) {
             return Ok(encoding);
         }
-        let Some(&Range { lo, hi }) = self.ranges.get(id) else {
+        let Some(&Range { lo, hi, .. }) = self.ranges.get(id) else {
             return Err(QuantizeError::Uncalibrated {
                 tensor: self.graph.nodes[id].name.clone(),
             });
@@ -369,7 +369,7 @@ impl<'a> Plan<'a> {
             // labels are themselves
             return Ok(Encoding::whole(-MAX_WHOLE, MAX_WHOLE));
         }
-        let Some(&Range { lo, hi }) = self.ranges.get(id) else {
+        let Some(&Range { lo, hi, .. }) = self.ranges.get(id) else {
             return self.activation(id);
         };
         if self.chosen(id).is_none()

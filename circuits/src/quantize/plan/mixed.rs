@@ -23,7 +23,7 @@ pub(super) fn is_constant(graph: &FloatGraph, id: usize) -> bool {
 }
 
 /// The encoding of a softmax's scores, of which the least value is masked: as fine as the softmax takes it.
-fn scores(Range { lo, hi }: Range) -> Encoding {
+fn scores(Range { lo, hi, .. }: Range) -> Encoding {
     let scale = ((hi - lo) / (MAX_SPAN - 2.0)).max(FINEST);
     Encoding {
         quantization: Quantization {
@@ -82,7 +82,7 @@ impl Plan<'_> {
     /// The encoding that a node's inputs share, if they do; else the node's own.
     fn common(&self, id: usize, inputs: &[usize]) -> Result<Encoding, QuantizeError> {
         let node = &self.graph.nodes[id];
-        if let Some(range) = self.masked_scores(id) {
+        if let Some(range) = self.masked_scores(id).or_else(|| self.hidden(id)) {
             return Ok(scores(range));
         }
         let computed: Vec<usize> = inputs
@@ -128,6 +128,13 @@ impl Plan<'_> {
         }
     }
 
+    /// The range of scores of which smaller ones, chosen or computed, have no share.
+    fn hidden(&self, id: usize) -> Option<Range> {
+        let &range = self.ranges.get(id)?;
+        let shown = range.shown();
+        (shown != range && self.given(id).is_none()).then_some(shown)
+    }
+
     /// The range of all scores that are moved and chosen together with those of `id`, and of what masks some of them; `None` where nothing is masked.
     fn masked_scores(&self, id: usize) -> Option<Range> {
         let nodes = &self.graph.nodes;
@@ -146,7 +153,7 @@ impl Plan<'_> {
             _ => &nodes[at].inputs[..],
         };
         let (mut reached, mut seen) = (vec![id], vec![false; nodes.len()]);
-        let (mut masked, mut range) = (false, Range { lo: 0.0, hi: 0.0 });
+        let (mut masked, mut range) = (false, Range::NONE);
         while let Some(at) = reached.pop() {
             if std::mem::replace(&mut seen[at], true) {
                 continue;
@@ -155,10 +162,11 @@ impl Plan<'_> {
             if self.is_constant(at) {
                 continue;
             }
-            let &Range { lo, hi } = self.ranges.get(at)?;
+            let &Range { lo, hi, .. } = self.ranges.get(at)?;
             range = Range {
                 lo: range.lo.min(lo),
                 hi: range.hi.max(hi),
+                ..range
             };
             if !moves(&nodes[at].op) {
                 continue;

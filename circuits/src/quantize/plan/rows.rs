@@ -6,11 +6,13 @@ use super::super::scheme::{Encoding, SchemeError, Target};
 use super::mixed::is_constant;
 use super::{Plan, QuantizeError, as_it_is};
 use crate::onnx::{FloatGraph, FloatOp, differ_in_units};
-use crate::ops::{Normalize, Operator, Rescale, Softmax};
+use crate::ops::{Clip, Normalize, Operator, Rescale, Softmax};
 use crate::tensor::Quantization;
 
 /// Finest step of a softmax's input; a finer one shows in no share.
 pub(super) const FINEST: f64 = 1.0 / 256.0;
+/// Most steps that a score reaches down.
+const MOST_STEPS: f64 = (1 << 25) as f64;
 /// Most integers that the input of a softmax may span: rows of a table.
 pub(super) const MAX_SPAN: f64 = 4096.0;
 /// Bits of n times the largest square of a normalization.
@@ -102,9 +104,15 @@ pub(super) fn indices(graph: &FloatGraph) -> Vec<bool> {
 impl Plan<'_> {
     /// Fifteen bits for the calibrated range, and no bounds.
     pub(super) fn wide_target(&self, id: usize) -> Result<Target, QuantizeError> {
-        let Range { lo, hi } = self.ranges[id];
-        let encoding =
+        let all = self.ranges[id];
+        let Range { lo, hi, .. } = all.shown();
+        let mut encoding =
             Encoding::int16(2.0 * lo, 2.0 * hi).map_or_else(|| self.activation(id), Ok)?;
+        // what has no share must fit too
+        let least = all.lo / -MOST_STEPS;
+        if encoding.quantization.scale < least {
+            encoding.quantization.scale = least;
+        }
         Ok(Target {
             clamped: encoding,
             activation: None,
@@ -132,7 +140,23 @@ impl Plan<'_> {
         let node = &graph.nodes[id];
         let (fact, quantization) = self.known(node, x)?;
         let width = fact.interval.width() as f64;
-        let mut x = x;
+        let (mut x, mut width) = (x, width);
+        let shown = self
+            .ranges
+            .get(node.inputs[0])
+            .map(|range| (range, range.shown()));
+        if let Some((range, shown)) = shown
+            && *range != shown
+            && width > MAX_SPAN
+        {
+            let floor = Encoding::boundless(quantization).between(shown.lo, f64::MAX);
+            let (lo, hi) = (i64::from(floor.lo), fact.interval.hi);
+            if let (true, Ok(hi)) = (fact.interval.lo < lo && lo < hi, i32::try_from(hi)) {
+                let clip = Clip { lo: floor.lo, hi }.into();
+                x = self.builder.node(&node.name, clip, &[x])?;
+                width = (hi - floor.lo) as f64 + 1.0;
+            }
+        }
         if width > MAX_SPAN {
             let scale = (width * quantization.scale / MAX_SPAN).max(FINEST);
             x = self.rescaled(id, x, scale.max(quantization.scale))?;
