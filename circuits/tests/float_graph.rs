@@ -177,6 +177,10 @@ fn what_has_no_fixed_meaning_is_refused_by_name() -> Result<(), Error> {
             "loop_that_ends_unasked",
             "a condition that ends it beside none",
         ),
+        (
+            "batch_normalization_of_a_vector",
+            "rank 1; expected a batch and channels",
+        ),
         ("if_computed", "`if`: If: a computed condition"),
     ] {
         let path = folder().join("refused").join(format!("{name}.onnx"));

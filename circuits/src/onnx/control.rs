@@ -4,15 +4,19 @@
 //! What decides is computed here on few integers, truth values and float32 numbers, as onnxruntime does; anything that could differ there is unknown.
 
 mod known;
+mod names;
 
 use super::ImportError;
 use super::operators::standard;
 use super::proto::node_name;
 use super::quantized::refuse;
 use known::{Knowledge, Known};
+use names::Names;
 use std::collections::HashMap;
 use tract_onnx::pb::tensor_proto::DataType;
-use tract_onnx::pb::{AttributeProto, GraphProto, NodeProto, TensorProto, attribute_proto};
+use tract_onnx::pb::{
+    AttributeProto, GraphProto, NodeProto, TensorProto, ValueInfoProto, attribute_proto, type_proto,
+};
 
 /// Most nodes that all steps and branches of a file have together; a step counts as one more, and so does what it passes on.
 const MAX_NODES: usize = 1 << 16;
@@ -24,17 +28,28 @@ pub(super) fn rewrite(graph: &mut GraphProto, set: i64) -> Result<(), ImportErro
     if !graph.node.iter().any(is_control) {
         return Ok(());
     }
+    let nodes = std::mem::take(&mut graph.node);
     let mut rewrite = Rewrite {
         set,
         known: Knowledge::of(graph),
+        names: Names::of(graph, &nodes),
         scopes: vec![],
         nodes: vec![],
         initializers: vec![],
         n_nodes: 0,
         n_bytes: 0,
     };
-    for node in std::mem::take(&mut graph.node) {
-        rewrite.node(node, None)?;
+    for node in nodes {
+        if is_control(&node) {
+            let call = Call {
+                name: node_name(&node),
+                input: node.input.clone(),
+                output: node.output.clone(),
+            };
+            rewrite.control(&node, &call)?;
+        } else {
+            rewrite.push(node);
+        }
     }
     graph.node = rewrite.nodes;
     graph.initializer.append(&mut rewrite.initializers);
@@ -45,10 +60,22 @@ fn is_control(node: &NodeProto) -> bool {
     standard(&node.domain).is_empty() && ["Loop", "If"].contains(&node.op_type.as_str())
 }
 
+fn is_constant(node: &NodeProto) -> bool {
+    standard(&node.domain).is_empty() && node.op_type == "Constant"
+}
+
+/// What a Loop or an If is called, reads and makes once the names around it are resolved.
+struct Call {
+    name: String,
+    input: Vec<String>,
+    output: Vec<String>,
+}
+
 /// The rewriting under way.
 struct Rewrite {
     set: i64,
     known: Knowledge,
+    names: Names,
     /// What the names of the bodies around a node have become, the innermost last.
     scopes: Vec<HashMap<String, String>>,
     nodes: Vec<NodeProto>,
@@ -64,90 +91,122 @@ impl Rewrite {
         found.map_or_else(|| name.to_owned(), Clone::clone)
     }
 
-    /// A node of the file, or of a body whose names begin with `prefix` from now on.
-    fn node(&mut self, mut node: NodeProto, prefix: Option<&str>) -> Result<(), ImportError> {
-        if let Some(prefix) = prefix {
-            if !is_control(&node) && node.attribute.iter().any(|a| a.g.is_some()) {
-                let reason = "a body within a Loop or an If; expected only Loop or If there";
-                return Err(refuse(&node, reason));
-            }
-            node.name = format!("{prefix}.{}", node_name(&node));
-            for input in node.input.iter_mut().filter(|name| !name.is_empty()) {
-                *input = self.resolved(input);
-            }
-            for output in node.output.iter_mut().filter(|name| !name.is_empty()) {
-                let renamed = format!("{prefix}.{output}");
-                if let Some(scope) = self.scopes.last_mut() {
-                    scope.insert(std::mem::take(output), renamed.clone());
-                }
-                *output = renamed;
-            }
-            self.count(&node, 1, weight(&node))?;
+    fn push(&mut self, node: NodeProto) {
+        self.known.learn(&node);
+        self.nodes.push(node);
+    }
+
+    /// Gives a name of a body its new one in the innermost scope.
+    fn define(&mut self, of: &NodeProto, name: &str, renamed: String) -> Result<(), ImportError> {
+        let hidden =
+            self.names.is_defined(name) || self.scopes.iter().any(|s| s.contains_key(name));
+        if hidden || self.names.is_mentioned(&renamed) {
+            let name = if hidden { name } else { &renamed };
+            let reason = format!("`{name:.80}` is made twice; expected another name in the body");
+            return Err(refuse(of, reason));
         }
-        match node.op_type.as_str() {
-            "Loop" if is_control(&node) => self.steps(&node),
-            "If" if is_control(&node) => self.branch(&node),
-            _ => {
-                self.known.learn(&node);
-                self.nodes.push(node);
-                Ok(())
+        if let Some(scope) = self.scopes.last_mut() {
+            scope.insert(name.to_owned(), renamed);
+        }
+        Ok(())
+    }
+
+    /// A node of a body; names made there begin with `prefix`.
+    fn inner(&mut self, of: &NodeProto, node: &NodeProto, prefix: &str) -> Result<(), ImportError> {
+        let control = is_control(node);
+        if !control && node.attribute.iter().any(|a| a.g.is_some()) {
+            let reason = "a body within a Loop or an If; expected only Loop or If there";
+            return Err(refuse(node, reason));
+        }
+        let names = node.input.iter().chain(&node.output);
+        let names = names.map(|name| NAME + name.len() + prefix.len());
+        let own = node_name(node).len() + prefix.len() + node.op_type.len() + node.domain.len();
+        let mut bytes = NODE + own + names.sum::<usize>();
+        if !control {
+            bytes += node.attribute.iter().map(size).sum::<usize>();
+        }
+        self.count(of, 1, bytes)?;
+        let input = node.input.iter().map(|name| self.resolved(name)).collect();
+        let mut output = Vec::with_capacity(node.output.len());
+        for name in &node.output {
+            if name.is_empty() {
+                output.push(String::new());
+                continue;
             }
+            let renamed = format!("{prefix}.{name}");
+            self.define(of, name, renamed.clone())?;
+            output.push(renamed);
+        }
+        let name = self.names.unique(format!("{prefix}.{}", node_name(node)));
+        if control {
+            return self.control(
+                node,
+                &Call {
+                    name,
+                    input,
+                    output,
+                },
+            );
+        }
+        self.push(NodeProto {
+            name,
+            input,
+            output,
+            op_type: node.op_type.clone(),
+            domain: node.domain.clone(),
+            attribute: node.attribute.iter().map(lean).collect(),
+            ..NodeProto::default()
+        });
+        Ok(())
+    }
+
+    fn control(&mut self, node: &NodeProto, call: &Call) -> Result<(), ImportError> {
+        match node.op_type.as_str() {
+            "Loop" => self.steps(node, call),
+            _ => self.branch(node, call),
         }
     }
 
-    fn count(
-        &mut self,
-        node: &NodeProto,
-        n_nodes: usize,
-        n_bytes: usize,
-    ) -> Result<(), ImportError> {
+    fn count(&mut self, of: &NodeProto, n_nodes: usize, n_bytes: usize) -> Result<(), ImportError> {
         self.n_nodes = self.n_nodes.saturating_add(n_nodes);
         self.n_bytes = self.n_bytes.saturating_add(n_bytes);
         if self.n_nodes > MAX_NODES || self.n_bytes > MAX_BYTES {
             let reason = format!(
                 "the steps have more than {MAX_NODES} nodes or {MAX_BYTES} bytes together; expected fewer steps"
             );
-            return Err(refuse(node, reason));
+            return Err(refuse(of, reason));
         }
         Ok(())
     }
 
-    /// Makes the initializers of a body those of the file, once for all steps, and its Constants, which are like them.
+    /// Makes the initializers of a body those of the file, once for all steps, and its Constants, which are like them: the innermost scope.
     fn constants(
         &mut self,
         of: &NodeProto,
         body: &GraphProto,
         prefix: &str,
-    ) -> Result<HashMap<String, String>, ImportError> {
-        // those of the file's own loops are moved, once
+    ) -> Result<(), ImportError> {
+        // those of the file's own loops are made once
         let nested = !self.scopes.is_empty();
-        let mut scope = HashMap::new();
-        let constants = body.node.iter().filter(|n| n.op_type == "Constant");
-        for node in constants.filter(|n| standard(&n.domain).is_empty()) {
-            let mut node = node.clone();
-            node.name = format!("{prefix}.{}", node_name(&node));
-            for output in &mut node.output {
-                let renamed = format!("{prefix}.{output}");
-                scope.insert(std::mem::take(output), renamed.clone());
-                *output = renamed;
-            }
-            if nested {
-                self.count(of, 1, weight(&node))?;
-            }
-            self.known.learn(&node);
-            self.nodes.push(node);
+        self.scopes.push(HashMap::new());
+        if nested {
+            self.count(of, body.node.len(), 0)?;
+        }
+        for node in body.node.iter().filter(|n| is_constant(n)) {
+            self.inner(of, node, prefix)?;
         }
         for tensor in &body.initializer {
             if nested {
                 self.count(of, 1, data(tensor) + tensor.name.len() + prefix.len())?;
             }
-            let mut tensor = tensor.clone();
             let renamed = format!("{prefix}.{}", tensor.name);
-            scope.insert(std::mem::take(&mut tensor.name), renamed.clone());
-            tensor.name = renamed;
-            self.keep(tensor);
+            self.define(of, &tensor.name, renamed.clone())?;
+            self.keep(TensorProto {
+                name: renamed,
+                ..lean_tensor(tensor)
+            });
         }
-        Ok(scope)
+        Ok(())
     }
 
     fn keep(&mut self, tensor: TensorProto) -> String {
@@ -167,41 +226,55 @@ impl Rewrite {
         })
     }
 
-    /// The nodes of a body in `scope`; what its outputs have become.
+    /// The nodes of a body, whose ports become `ports`; what its outputs have become.
     fn body(
         &mut self,
+        of: &NodeProto,
         body: &GraphProto,
-        scope: HashMap<String, String>,
+        ports: impl Iterator<Item = String>,
         prefix: &str,
     ) -> Result<Vec<String>, ImportError> {
-        self.scopes.push(scope);
-        for node in &body.node {
-            let is_constant = node.op_type == "Constant" && standard(&node.domain).is_empty();
-            if !is_constant {
-                self.node(node.clone(), Some(prefix))?;
-            }
+        self.scopes.push(HashMap::new());
+        for (port, name) in body.input.iter().zip(ports) {
+            self.pass_in(of, &port.name, name)?;
+        }
+        for node in body.node.iter().filter(|n| !is_constant(n)) {
+            self.inner(of, node, prefix)?;
         }
         let outputs = body.output.iter().map(|o| self.resolved(&o.name)).collect();
         self.scopes.pop();
         Ok(outputs)
     }
 
+    /// A port of a body: a tensor that there is already.
+    fn pass_in(&mut self, of: &NodeProto, port: &str, name: String) -> Result<(), ImportError> {
+        let hidden =
+            self.names.is_defined(port) || self.scopes.iter().any(|s| s.contains_key(port));
+        if hidden {
+            let reason = format!("`{port:.80}` is made twice; expected another name in the body");
+            return Err(refuse(of, reason));
+        }
+        if let Some(scope) = self.scopes.last_mut() {
+            scope.insert(port.to_owned(), name);
+        }
+        Ok(())
+    }
+
     /// A node that passes a tensor on under another name.
-    fn pass(&mut self, from: &str, to: &str) {
-        let node = NodeProto {
-            name: to.to_owned(),
+    fn pass(&mut self, call: &Call, from: &str, to: &str) {
+        let name = self.names.unique(format!("{}.{to}", call.name));
+        self.push(NodeProto {
+            name,
             op_type: "Identity".to_owned(),
             input: vec![from.to_owned()],
             output: vec![to.to_owned()],
             ..NodeProto::default()
-        };
-        self.known.learn(&node);
-        self.nodes.push(node);
+        });
     }
 
-    fn branch(&mut self, node: &NodeProto) -> Result<(), ImportError> {
-        let condition = node.input.first().map(|name| self.known.get(name));
-        let Some(&[condition]) = condition.flatten().and_then(Known::truths) else {
+    fn branch(&mut self, node: &NodeProto, call: &Call) -> Result<(), ImportError> {
+        let condition = call.input.first().and_then(|name| self.known.get(name));
+        let Some(condition) = condition.and_then(Known::truth) else {
             let reason = "a computed condition; expected one that follows from constants, or Where on both branches";
             return Err(refuse(node, reason));
         };
@@ -216,19 +289,27 @@ impl Rewrite {
             let reason = format!("{got} outputs of {branch}; expected {expected}");
             return Err(refuse(node, reason));
         }
-        let prefix = format!("{}.{branch}", node_name(node));
-        let scope = self.constants(node, body, &prefix)?;
-        let made = self.body(body, scope, &prefix)?;
-        for (from, to) in made.iter().zip(&node.output) {
+        let n_outputs = call.output.len();
+        let names: usize = call.output.iter().map(String::len).sum();
+        self.count(
+            node,
+            n_outputs,
+            n_outputs * (NODE + call.name.len()) + 3 * names,
+        )?;
+        let prefix = format!("{}.{branch}", call.name);
+        self.constants(node, body, &prefix)?;
+        let made = self.body(node, body, std::iter::empty(), &prefix)?;
+        self.scopes.pop();
+        for (from, to) in made.iter().zip(&call.output) {
             if !to.is_empty() {
-                self.pass(from, to);
+                self.pass(call, from, to);
             }
         }
         Ok(())
     }
 
-    fn steps(&mut self, node: &NodeProto) -> Result<(), ImportError> {
-        let name = node_name(node);
+    fn steps(&mut self, node: &NodeProto, call: &Call) -> Result<(), ImportError> {
+        let name = &call.name;
         let body = body_of(node, "body")?;
         let carried = node.input.len().saturating_sub(2);
         let collected = node.output.len().checked_sub(carried);
@@ -243,7 +324,7 @@ impl Rewrite {
             );
             return Err(refuse(node, reason));
         };
-        let given = |at: usize| node.input.get(at).filter(|name| !name.is_empty());
+        let given = |at: usize| call.input.get(at).filter(|name| !name.is_empty());
         let computed = |what: &str| {
             let reason = format!(
                 "{what} is computed; expected one that follows from constants and fixed shapes"
@@ -252,41 +333,49 @@ impl Rewrite {
         };
         let most = match given(0).map(|name| self.known.get(name)) {
             None => None,
-            Some(Some(Known::Integers(n))) if n.len() == 1 => Some(n[0]),
-            Some(_) => return Err(computed("the number of steps")),
+            Some(known) => {
+                let number = known.and_then(Known::number);
+                Some(number.ok_or_else(|| computed("the number of steps"))?)
+            }
         };
         let mut goes_on = match given(1).map(|name| self.known.get(name)) {
             None => true,
-            Some(Some(Known::Truths(t))) if t.len() == 1 => t[0],
-            Some(_) => return Err(computed("the condition")),
+            Some(known) => {
+                let truth = known.and_then(Known::truth);
+                truth.ok_or_else(|| computed("the condition"))?
+            }
         };
         let asked = given(1).is_some();
-        let outer = self.constants(node, body, &name)?;
-        self.scopes.push(outer);
+        // onnxruntime gives a body these with the axis that it declares
+        let [of_step, of_condition] = [0, 1].map(|port| dims(&body.input[port]));
+        let (Some(of_step), Some(of_condition)) = (of_step, of_condition) else {
+            let reason = "a step or condition of several axes; expected none, or one";
+            return Err(refuse(node, reason));
+        };
+        self.constants(node, body, name)?;
         let always = self.keep(TensorProto {
             name: format!("{name}.condition"),
+            dims: of_condition,
             data_type: DataType::Bool as i32,
             int32_data: vec![1],
             ..TensorProto::default()
         });
-        let mut values: Vec<String> = node.input.iter().skip(2).cloned().collect();
+        let mut values: Vec<String> = call.input.iter().skip(2).cloned().collect();
         let mut parts: Vec<Vec<String>> = vec![vec![]; collected];
         let ports = body.input.iter().chain(&body.output);
         let names: usize = ports.map(|port| port.name.len()).sum();
+        let n_ports = body.input.len() + body.output.len();
         let mut step = 0;
         while goes_on && most.is_none_or(|most| step < most) {
             let prefix = format!("{name}.{step}");
-            let n_ports = body.input.len() + body.output.len();
-            self.count(node, n_ports, names + n_ports * prefix.len())?;
-            let number = self.integers(format!("{prefix}.step"), &[], vec![step]);
+            let bytes = names + n_ports * (NODE + 3 * prefix.len());
+            self.count(node, n_ports, bytes)?;
+            let number = self.integers(format!("{prefix}.step"), &of_step, vec![step]);
             let made = [number, always.clone()].into_iter().chain(values);
-            let inputs = body.input.iter().map(|input| input.name.clone());
-            let scope = inputs.zip(made).collect();
-            let made = self.body(body, scope, &prefix)?;
+            let made = self.body(node, body, made, &prefix)?;
             let (condition, made) = made.split_first().ok_or_else(|| computed("nothing"))?;
-            let Some(&[condition]) = self.known.get(condition).and_then(Known::truths) else {
-                return Err(computed("the condition of a step"));
-            };
+            let condition = self.known.get(condition).and_then(Known::truth);
+            let condition = condition.ok_or_else(|| computed("the condition of a step"))?;
             if !condition && !asked {
                 // ONNX goes on, onnxruntime stops
                 let reason =
@@ -304,9 +393,9 @@ impl Rewrite {
             step += 1;
         }
         self.scopes.pop();
-        let (last, all) = node.output.split_at(carried);
+        let (last, all) = call.output.split_at(carried);
         for (from, to) in values.iter().zip(last).filter(|(_, to)| !to.is_empty()) {
-            self.pass(from, to);
+            self.pass(call, from, to);
         }
         for (parts, to) in parts.into_iter().zip(all) {
             if to.is_empty() {
@@ -315,8 +404,9 @@ impl Rewrite {
             if parts.is_empty() {
                 return Err(refuse(node, "no step whose results could be collected"));
             }
+            let name = self.names.unique(format!("{name}.{to}"));
             self.nodes.push(NodeProto {
-                name: to.clone(),
+                name,
                 op_type: "Concat".to_owned(),
                 input: parts,
                 output: vec![to.clone()],
@@ -330,7 +420,7 @@ impl Rewrite {
     /// A tensor with one more axis, the first.
     fn row(&mut self, from: &str, to: &str) {
         let mut node = NodeProto {
-            name: to.to_owned(),
+            name: self.names.unique(to.to_owned()),
             op_type: "Unsqueeze".to_owned(),
             input: vec![from.to_owned()],
             output: vec![to.to_owned()],
@@ -366,32 +456,77 @@ fn body_of<'n>(node: &'n NodeProto, name: &str) -> Result<&'n GraphProto, Import
     body.ok_or_else(|| refuse(node, format!("no {name}")))
 }
 
-/// Bytes of a node, about: its names, its attributes and the bodies in them.
-fn weight(node: &NodeProto) -> usize {
-    let names = node.input.iter().chain(&node.output).chain([&node.name]);
-    let attributes = node.attribute.iter().map(|attribute| {
-        let tensors = attribute.t.iter().chain(&attribute.tensors);
-        let bodies = attribute.g.iter().chain(&attribute.graphs);
-        let body = |graph: &GraphProto| {
-            let ports = graph.input.iter().chain(&graph.output);
-            graph.node.iter().map(weight).sum::<usize>()
-                + graph.initializer.iter().map(data).sum::<usize>()
-                + ports.map(|port| port.name.len()).sum::<usize>()
-        };
-        tensors.map(data).sum::<usize>()
-            + bodies.map(body).sum::<usize>()
-            + 8 * (attribute.floats.len() + attribute.ints.len())
-            + attribute.s.len()
-            + attribute.strings.iter().map(Vec::len).sum::<usize>()
-    });
-    names.map(String::len).sum::<usize>() + attributes.sum::<usize>()
+/// Bytes of a node without its parts, about.
+const NODE: usize = 512;
+/// Bytes of a name without its letters.
+const NAME: usize = 32;
+
+/// The axes of a step's number or condition, as a body declares it: none, or one.
+fn dims(port: &ValueInfoProto) -> Option<Vec<i64>> {
+    let Some(type_proto::Value::TensorType(tensor)) =
+        port.r#type.as_ref().and_then(|t| t.value.as_ref())
+    else {
+        return Some(vec![]);
+    };
+    match tensor.shape.as_ref().map_or(0, |shape| shape.dim.len()) {
+        0 => Some(vec![]),
+        1 => Some(vec![1]),
+        _ => None,
+    }
+}
+
+/// What is read of an attribute that has no body.
+fn lean(attribute: &AttributeProto) -> AttributeProto {
+    AttributeProto {
+        name: attribute.name.clone(),
+        r#type: attribute.r#type,
+        f: attribute.f,
+        i: attribute.i,
+        s: attribute.s.clone(),
+        t: attribute.t.as_ref().map(lean_tensor),
+        floats: attribute.floats.clone(),
+        ints: attribute.ints.clone(),
+        strings: attribute.strings.clone(),
+        ..AttributeProto::default()
+    }
+}
+
+/// What is read of a tensor but for its name.
+fn lean_tensor(tensor: &TensorProto) -> TensorProto {
+    TensorProto {
+        dims: tensor.dims.clone(),
+        data_type: tensor.data_type,
+        float_data: tensor.float_data.clone(),
+        int32_data: tensor.int32_data.clone(),
+        string_data: tensor.string_data.clone(),
+        int64_data: tensor.int64_data.clone(),
+        raw_data: tensor.raw_data.clone(),
+        double_data: tensor.double_data.clone(),
+        uint64_data: tensor.uint64_data.clone(),
+        data_location: tensor.data_location,
+        ..TensorProto::default()
+    }
+}
+
+/// Bytes of what is read of an attribute, about.
+fn size(attribute: &AttributeProto) -> usize {
+    let strings = attribute.strings.iter().map(|s| NAME + s.len());
+    NODE + attribute.name.len()
+        + attribute.t.as_ref().map_or(0, data)
+        + 8 * (attribute.floats.len() + attribute.ints.len())
+        + attribute.s.len()
+        + strings.sum::<usize>()
 }
 
 /// Bytes of a tensor, about.
 fn data(tensor: &TensorProto) -> usize {
-    tensor.raw_data.len()
+    NODE + tensor.raw_data.len()
         + 8 * (tensor.float_data.len() + tensor.int32_data.len() + tensor.int64_data.len())
         + 8 * (tensor.double_data.len() + tensor.uint64_data.len())
-        + tensor.string_data.iter().map(Vec::len).sum::<usize>()
+        + tensor
+            .string_data
+            .iter()
+            .map(|s| NAME + s.len())
+            .sum::<usize>()
         + tensor.dims.len() * 8
 }

@@ -14,10 +14,10 @@ use super::given;
 use super::precision::{Integers, Precision, PrecisionError, Precisions};
 use super::scheme::{Encoding, SchemeError, Site, Target, activation, whole_factors};
 use crate::model::{Model, ModelBuilder, ModelError, Visibilities};
-use crate::onnx::{FloatGraph, FloatNode, FloatOp, Given};
+use crate::onnx::{Expression, FloatGraph, FloatNode, FloatOp, Given};
 use crate::ops::{
-    Add, ArgExtremum, Compare, Contract, Conv, Layout, Lookup, MatMul, MaxPool, Mul, Op, Operator,
-    Requantize, Rescale, SumPool, Table, TopK,
+    Add, ArgExtremum, Clip, Compare, Contract, Conv, Layout, Lookup, MatMul, MaxPool, Mul, Op,
+    Operator, Requantize, Rescale, SumPool, Table, TopK,
 };
 use crate::tensor::{Fact, Interval, Quantization};
 use std::collections::BTreeMap;
@@ -166,6 +166,10 @@ struct Plan<'a> {
 const MAX_WHOLE: i32 = 1 << 24;
 /// Widest interval of whole numbers that a table is made for.
 const MAX_WHOLE_KEYS: u64 = 1 << 16;
+/// A shorter table is made as it is.
+const MAX_SHORT_KEYS: u64 = 1 << 12;
+/// Rows of an element that is clipped, about.
+const CLIP_ROWS: u64 = 16;
 /// Widest interval of another tensor that a table is made for without requantizing it first.
 const MAX_KEYS: u64 = 1 << 9;
 /// Widest interval of sums whose means a table rounds as the file's runtime does.
@@ -522,8 +526,12 @@ impl<'a> Plan<'a> {
         let FloatOp::Unary(function) = &node.op else {
             return Err(self.missing(node).into());
         };
-        let (fact, quantization) = self.known(node, x)?;
         let whole = self.is_whole(node, x)?;
+        let x = match whole && self.given(id).is_none() {
+            true => self.between_ends(id, function, x)?,
+            false => x,
+        };
+        let (fact, quantization) = self.known(node, x)?;
         let widest = if whole { MAX_WHOLE_KEYS } else { MAX_KEYS };
         let direct = fact.interval.width() <= widest;
         let output = match direct && whole && self.given(id).is_none() {
@@ -553,6 +561,37 @@ impl<'a> Plan<'a> {
         let tensor = self.builder.node(&node.name, table.into(), &[x])?;
         self.settle(id, tensor);
         Ok(())
+    }
+
+    /// Whole numbers clipped to where a function of them changes, when that saves more rows of its table than it costs.
+    fn between_ends(
+        &mut self,
+        id: usize,
+        function: &Expression,
+        x: usize,
+    ) -> Result<usize, QuantizeError> {
+        let node = &self.graph.nodes[id];
+        let (fact, _) = self.known(node, x)?;
+        let Interval { lo, hi } = fact.interval;
+        let width = fact.interval.width();
+        if !(MAX_SHORT_KEYS..=MAX_WHOLE_KEYS).contains(&width) {
+            return Ok(x);
+        }
+        let is = |x: i64, value: f64| function.value(x as f64).to_bits() == value.to_bits();
+        let [low, high] = [lo, hi].map(|end| function.value(end as f64));
+        let first = (lo..hi).find(|&x| !is(x + 1, low)).unwrap_or(lo);
+        let last = (first..hi).rev().find(|&x| !is(x, high));
+        let last = last.map_or(hi, |x| x + 1);
+        let saved = width.saturating_sub((last - first) as u64 + 1);
+        let ends = (i32::try_from(first), i32::try_from(last));
+        let (Ok(lo), Ok(hi)) = ends else {
+            return Ok(x);
+        };
+        if saved <= CLIP_ROWS * fact.len() as u64 {
+            return Ok(x);
+        }
+        let clip = Clip { lo, hi }.into();
+        Ok(self.builder.node(&node.name, clip, &[x])?)
     }
 
     /// Whether a clamp that the file gives no quantization is exact in that of what it clamps: its bounds are 0 or none.
@@ -695,7 +734,7 @@ fn as_it_is(node: &FloatNode) -> FloatNode {
 }
 
 /// The encoding of a function's values on whole numbers, when they are whole numbers too.
-fn whole_values(function: &crate::onnx::Expression, interval: Interval) -> Option<Encoding> {
+fn whole_values(function: &Expression, interval: Interval) -> Option<Encoding> {
     let (mut least, mut largest) = (i32::MAX, i32::MIN);
     for x in interval.lo..=interval.hi {
         // at most 2^16 integers, of at most 32 bits

@@ -1,9 +1,9 @@
-//! x times a function of the sum or mean of its squares, when that function is 1/√(a·s + b), becomes a normalization, times a number for a sum.
+//! x times a function of the sum or mean of its squares, when that function is spelled as 1/√(a·s + b), becomes a normalization, times a number for a sum.
 //!
 //! Keras' layers normalize as x·r − mean·r, with r the inverse root times a weight: that becomes (x − mean)·r first.
 
-use super::super::Expression;
 use super::super::graph::{FloatGraph, FloatOp};
+use super::super::{Expression, Function};
 use super::{combine, scaled};
 use crate::onnx::Binary;
 
@@ -36,7 +36,7 @@ pub(super) fn normalize(graph: &mut FloatGraph) {
         };
         let mut normal = id;
         if gain != 1.0 {
-            if readers[spread].len() != 1 {
+            if readers[spread].len() != 1 || x >= spread {
                 continue;
             }
             // what spread the factor normalizes, and its only reader scales that
@@ -223,7 +223,10 @@ fn inverse_root(graph: &FloatGraph, x: usize, at_node: usize) -> Option<Normaliz
     else {
         return None;
     };
-    let rows = geometry.height == 1 && geometry.width == n && geometry.kernel == [1, n];
+    let rows = geometry.height == 1
+        && geometry.width == n
+        && geometry.kernel == [1, n]
+        && geometry.pads == [0; 4];
     let whole = divisors == &[1];
     // of the mean of squares
     let weight = factor * n as f64;
@@ -231,35 +234,115 @@ fn inverse_root(graph: &FloatGraph, x: usize, at_node: usize) -> Option<Normaliz
     let FloatOp::Unary(square) = &squares.op else {
         return None;
     };
-    let is_square = [-2.5, 0.0, 0.5, 3.0]
-        .iter()
-        .all(|&v: &f64| square.value(v) == v * v);
-    if !rows || !whole || !is_square || !alike(graph, squares.inputs[0], x, MAX_ALIKE) {
+    if !rows || !whole || !is_square(square) || !alike(graph, squares.inputs[0], x, MAX_ALIKE) {
         return None;
     }
-    // f(weight·m) = 1/√(slope·m + term) for some slope and term
-    let at = |m: f64| function.value(weight * m);
-    let term = if at(0.0).is_finite() {
-        1.0 / (at(0.0) * at(0.0))
-    } else {
-        0.0
-    };
-    let far = 1e4;
-    let mut slope = (1.0 / (at(far) * at(far)) - term) / far;
+    let root = Root::of(&function).filter(|root| root.power == -0.5)?;
+    let (mut slope, term) = (root.slope * weight, root.term);
     if (slope - 1.0).abs() < 1e-6 {
         slope = 1.0;
     }
-    let fits = [1e-6, 0.01, 0.5, 1.0, 10.0, far].iter().all(|&m: &f64| {
-        let expected = 1.0 / (slope * m + term).sqrt();
-        (at(m) - expected).abs() <= 1e-6 * expected
-    });
-    (fits && term >= 0.0 && slope > 1e-12 && slope < 1e12).then(|| Normalization {
+    (term >= 0.0 && slope > 1e-12 && slope < 1e12).then(|| Normalization {
         x,
         spread: at_node,
         n,
         epsilon: term / slope,
         gain: (1.0 / slope.sqrt()) as f32,
     })
+}
+
+/// Whether an expression is x².
+fn is_square(e: &Expression) -> bool {
+    let is_x = |e: &Expression| *e == Expression::Argument;
+    match e {
+        Expression::Apply(Function::Square, x) => is_x(x),
+        Expression::Combine(Binary::Multiply, a, b) => is_x(a) && is_x(b),
+        Expression::Combine(Binary::Power, x, two) => is_x(x) && **two == Expression::Constant(2.0),
+        _ => false,
+    }
+}
+
+/// (slope·s + term)^power of a sum of squares s, with a power of 1, −1, 1/2 or −1/2.
+struct Root {
+    slope: f64,
+    term: f64,
+    power: f64,
+}
+
+/// Largest bound from below of a sum of squares that counts as added to it: rows shorter than its root are as good as zero.
+const LEAST_SQUARES: f64 = 1e-10;
+
+impl Root {
+    /// The form of an expression, if it has one; a bound from below that no s reaches is none.
+    fn of(e: &Expression) -> Option<Self> {
+        match e {
+            Expression::Argument => Some(Self {
+                slope: 1.0,
+                term: 0.0,
+                power: 1.0,
+            }),
+            Expression::Apply(Function::Sqrt, of) => Self::of(of)?.to(0.5),
+            Expression::Apply(Function::Reciprocal, of) => Self::of(of)?.to(-1.0),
+            Expression::Combine(f, a, b) => match (&**a, &**b) {
+                (Expression::Constant(c), e) => Self::of(e)?.beside(*f, *c, true),
+                (e, Expression::Constant(c)) => Self::of(e)?.beside(*f, *c, false),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
+    fn to(self, exponent: f64) -> Option<Self> {
+        let power = self.power * exponent;
+        [1.0, -1.0, 0.5, -0.5]
+            .contains(&power)
+            .then_some(Self { power, ..self })
+    }
+
+    /// Times a positive number.
+    fn times(self, c: f64) -> Option<Self> {
+        let inside = c.powf(1.0 / self.power);
+        (c > 0.0 && c.is_finite()).then_some(Self {
+            slope: self.slope * inside,
+            term: self.term * inside,
+            ..self
+        })
+    }
+
+    fn beside(self, f: Binary, c: f64, first: bool) -> Option<Self> {
+        match f {
+            Binary::Add if self.power == 1.0 => Some(Self {
+                term: self.term + c,
+                ..self
+            }),
+            Binary::Subtract if self.power == 1.0 && !first => Some(Self {
+                term: self.term - c,
+                ..self
+            }),
+            Binary::Multiply => self.times(c),
+            Binary::Divide if first => self.to(-1.0)?.times(c),
+            Binary::Divide => self.times(1.0 / c),
+            Binary::Power if !first => self.to(c),
+            Binary::Maximum if self.power > 0.0 => {
+                let bound = if c > 0.0 {
+                    c.powf(1.0 / self.power)
+                } else {
+                    0.0
+                };
+                let reached = self.term < bound;
+                let little = self.term == 0.0 && bound <= LEAST_SQUARES * self.slope;
+                match (self.slope > 0.0 && self.term >= 0.0, reached) {
+                    (true, false) => Some(self),
+                    (true, true) if little => Some(Self {
+                        term: bound,
+                        ..self
+                    }),
+                    _ => None,
+                }
+            }
+            _ => None,
+        }
+    }
 }
 
 /// Nodes that [`alike`] looks back.

@@ -10,9 +10,16 @@ use tract_onnx::pb::{
 /// Most elements of what is known.
 const MAX_ELEMENTS: usize = 64;
 
-/// The elements of a tensor, in order.
+/// A tensor without axes, or of one.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Known {
+pub(super) struct Known {
+    is_vector: bool,
+    values: Values,
+}
+
+/// Elements in order.
+#[derive(Clone, Debug, PartialEq)]
+enum Values {
     /// Of a signed integer type.
     Integers(Vec<i64>),
     /// Of float32.
@@ -21,18 +28,44 @@ pub(super) enum Known {
     Truths(Vec<bool>),
 }
 
-impl Known {
-    pub(super) fn truths(&self) -> Option<&[bool]> {
+impl Values {
+    fn len(&self) -> usize {
         match self {
-            Self::Truths(values) => Some(values),
+            Self::Integers(values) => values.len(),
+            Self::Floats(values) => values.len(),
+            Self::Truths(values) => values.len(),
+        }
+    }
+}
+
+impl Known {
+    /// The only element, a truth value.
+    pub(super) fn truth(&self) -> Option<bool> {
+        match &self.values {
+            Values::Truths(values) if values.len() == 1 => Some(values[0]),
             _ => None,
         }
     }
 
-    fn integers(&self) -> Option<&[i64]> {
-        match self {
-            Self::Integers(values) => Some(values),
+    /// The only element, an integer.
+    pub(super) fn number(&self) -> Option<i64> {
+        match &self.values {
+            Values::Integers(values) if values.len() == 1 => Some(values[0]),
             _ => None,
+        }
+    }
+
+    fn vector(values: Values) -> Self {
+        Self {
+            is_vector: true,
+            values,
+        }
+    }
+
+    fn scalar(values: Values) -> Self {
+        Self {
+            is_vector: false,
+            values,
         }
     }
 
@@ -46,34 +79,29 @@ impl Known {
         if typed.iter().any(|&n| n > MAX_ELEMENTS) || raw.len() > 8 * MAX_ELEMENTS {
             return None;
         }
-        let len = tensor
-            .dims
-            .iter()
-            .try_fold(1usize, |n, &d| n.checked_mul(usize::try_from(d).ok()?))
-            .filter(|&n| n <= MAX_ELEMENTS)?;
-        let typed = |values: &[i32]| values.iter().map(|&v| i64::from(v)).collect::<Vec<_>>();
-        let known = match DataType::try_from(tensor.data_type).ok()? {
-            DataType::Int64 if raw.is_empty() => Self::Integers(tensor.int64_data.clone()),
-            DataType::Int64 => Self::Integers(chunks(raw, i64::from_le_bytes)),
-            DataType::Int32 if raw.is_empty() => Self::Integers(typed(&tensor.int32_data)),
-            DataType::Int32 => Self::Integers(chunks(raw, |b| i32::from_le_bytes(b).into())),
-            DataType::Float if raw.is_empty() => Self::Floats(tensor.float_data.clone()),
-            DataType::Float => Self::Floats(chunks(raw, f32::from_le_bytes)),
-            DataType::Bool if raw.is_empty() => {
-                Self::Truths(tensor.int32_data.iter().map(|&v| v != 0).collect())
-            }
-            DataType::Bool => Self::Truths(raw.iter().map(|&v| v != 0).collect()),
+        let len = match tensor.dims[..] {
+            [] => 1,
+            [n] => usize::try_from(n).ok()?,
             _ => return None,
         };
-        (known.len() == len).then_some(known)
-    }
-
-    fn len(&self) -> usize {
-        match self {
-            Self::Integers(values) => values.len(),
-            Self::Floats(values) => values.len(),
-            Self::Truths(values) => values.len(),
-        }
+        let typed = |values: &[i32]| values.iter().map(|&v| i64::from(v)).collect::<Vec<_>>();
+        let values = match DataType::try_from(tensor.data_type).ok()? {
+            DataType::Int64 if raw.is_empty() => Values::Integers(tensor.int64_data.clone()),
+            DataType::Int64 => Values::Integers(chunks(raw, i64::from_le_bytes)),
+            DataType::Int32 if raw.is_empty() => Values::Integers(typed(&tensor.int32_data)),
+            DataType::Int32 => Values::Integers(chunks(raw, |b| i32::from_le_bytes(b).into())),
+            DataType::Float if raw.is_empty() => Values::Floats(tensor.float_data.clone()),
+            DataType::Float => Values::Floats(chunks(raw, f32::from_le_bytes)),
+            DataType::Bool if raw.is_empty() => {
+                Values::Truths(tensor.int32_data.iter().map(|&v| v != 0).collect())
+            }
+            DataType::Bool => Values::Truths(raw.iter().map(|&v| v != 0).collect()),
+            _ => return None,
+        };
+        (values.len() == len && len <= MAX_ELEMENTS).then_some(Self {
+            is_vector: !tensor.dims.is_empty(),
+            values,
+        })
     }
 }
 
@@ -133,18 +161,33 @@ impl Knowledge {
             "Constant" => return constant(node),
             "Shape" if node.attribute.is_empty() => {
                 let shape = self.shapes.get(node.input.first()?)?;
-                return Some(Known::Integers(shape.clone()));
+                return Some(Known::vector(Values::Integers(shape.clone())));
             }
             _ => {}
         }
         let attribute = |name: &str| node.attribute.iter().find(|a| a.name == name).map(|a| a.i);
         let first = self.get(node.input.first()?)?;
+        let single = first.values.len() == 1;
         match op {
-            "Identity" | "Reshape" | "Squeeze" | "Unsqueeze" => return Some(first.clone()),
-            "Cast" => return cast(first, attribute("to")?),
+            "Identity" => return Some(first.clone()),
+            "Squeeze" if first.is_vector && single => {
+                return Some(Known::scalar(first.values.clone()));
+            }
+            "Unsqueeze" if !first.is_vector => return Some(Known::vector(first.values.clone())),
+            "Cast" => {
+                return Some(Known {
+                    values: cast(&first.values, attribute("to")?)?,
+                    ..*first
+                });
+            }
             "Not" => {
-                let truths = first.truths()?.iter();
-                return Some(Known::Truths(truths.map(|t| !t).collect()));
+                let Values::Truths(truths) = &first.values else {
+                    return None;
+                };
+                return Some(Known {
+                    values: Values::Truths(truths.iter().map(|t| !t).collect()),
+                    ..*first
+                });
             }
             _ => {}
         }
@@ -152,18 +195,33 @@ impl Knowledge {
         if node.input.len() > 2 {
             return None;
         }
-        if op == "Gather" {
-            let (values, index) = (first.integers()?, second.integers()?);
-            let zero = attribute("axis").unwrap_or(0) == 0;
-            let at = |&i: &i64| {
-                let n = i64::try_from(values.len()).ok()?;
-                let i = if i < 0 { i.checked_add(n)? } else { i };
-                values.get(usize::try_from(i).ok()?).copied()
-            };
-            let chosen = index.iter().map(at).collect::<Option<_>>();
-            return chosen.filter(|_| zero).map(Known::Integers);
+        match (op, &first.values, &second.values) {
+            ("Reshape", values, Values::Integers(shape)) if second.is_vector => {
+                let len = i64::try_from(values.len()).ok()?;
+                match shape[..] {
+                    [] if single => Some(Known::scalar(values.clone())),
+                    [n] if n == -1 || n == len => Some(Known::vector(values.clone())),
+                    _ => None,
+                }
+            }
+            ("Gather", Values::Integers(values), Values::Integers(index))
+                if first.is_vector && attribute("axis").unwrap_or(0) == 0 =>
+            {
+                let at = |&i: &i64| {
+                    let n = i64::try_from(values.len()).ok()?;
+                    let i = if i < 0 { i.checked_add(n)? } else { i };
+                    values.get(usize::try_from(i).ok()?).copied()
+                };
+                Some(Known {
+                    is_vector: second.is_vector,
+                    values: Values::Integers(index.iter().map(at).collect::<Option<_>>()?),
+                })
+            }
+            (_, a, b) => Some(Known {
+                is_vector: first.is_vector || second.is_vector,
+                values: combined(op, a, b)?,
+            }),
         }
-        combined(op, first, second)
     }
 }
 
@@ -171,33 +229,33 @@ fn constant(node: &NodeProto) -> Option<Known> {
     let value = node.attribute.first()?;
     match value.name.as_str() {
         "value" => Known::of(value.t.as_ref()?),
-        "value_int" => Some(Known::Integers(vec![value.i])),
-        "value_float" => Some(Known::Floats(vec![value.f])),
+        "value_int" => Some(Known::scalar(Values::Integers(vec![value.i]))),
+        "value_float" => Some(Known::scalar(Values::Floats(vec![value.f]))),
         "value_ints" if value.ints.len() <= MAX_ELEMENTS => {
-            Some(Known::Integers(value.ints.clone()))
+            Some(Known::vector(Values::Integers(value.ints.clone())))
         }
         _ => None,
     }
 }
 
-fn cast(x: &Known, to: i64) -> Option<Known> {
+fn cast(x: &Values, to: i64) -> Option<Values> {
     let to = DataType::try_from(i32::try_from(to).ok()?).ok()?;
     // within 2^24 all of these are exact
     let small = |v: f64| v.abs() <= f64::from(1 << 24);
     let values: Vec<f64> = match x {
-        Known::Integers(values) => values.iter().map(|&v| v as f64).collect(),
-        Known::Floats(values) => values.iter().map(|&v| v.into()).collect(),
-        Known::Truths(values) => values.iter().map(|&v| v.into()).collect(),
+        Values::Integers(values) => values.iter().map(|&v| v as f64).collect(),
+        Values::Floats(values) => values.iter().map(|&v| v.into()).collect(),
+        Values::Truths(values) => values.iter().map(|&v| v.into()).collect(),
     };
     if !values.iter().all(|&v| small(v)) {
         return None;
     }
     Some(match to {
         DataType::Int32 | DataType::Int64 => {
-            Known::Integers(values.iter().map(|&v| v.trunc() as i64).collect())
+            Values::Integers(values.iter().map(|&v| v.trunc() as i64).collect())
         }
-        DataType::Float => Known::Floats(values.iter().map(|&v| v as f32).collect()),
-        DataType::Bool => Known::Truths(values.iter().map(|&v| v != 0.0).collect()),
+        DataType::Float => Values::Floats(values.iter().map(|&v| v as f32).collect()),
+        DataType::Bool => Values::Truths(values.iter().map(|&v| v != 0.0).collect()),
         _ => return None,
     })
 }
@@ -212,12 +270,12 @@ fn pairs<T: Copy>(a: &[T], b: &[T]) -> Option<Vec<(T, T)>> {
         .collect()
 }
 
-fn combined(op: &str, a: &Known, b: &Known) -> Option<Known> {
+fn combined(op: &str, a: &Values, b: &Values) -> Option<Values> {
     match (a, b) {
-        (Known::Integers(a), Known::Integers(b)) => {
+        (Values::Integers(a), Values::Integers(b)) => {
             let pairs = pairs(a, b)?;
             if let Some(holds) = comparison(op) {
-                return Some(Known::Truths(
+                return Some(Values::Truths(
                     pairs.iter().map(|(a, b)| holds(a.cmp(b))).collect(),
                 ));
             }
@@ -235,15 +293,15 @@ fn combined(op: &str, a: &Known, b: &Known) -> Option<Known> {
                 i32::try_from(value).ok().map(i64::from)
             };
             let values = pairs.into_iter().map(value).collect::<Option<_>>();
-            values.map(Known::Integers)
+            values.map(Values::Integers)
         }
-        (Known::Floats(a), Known::Floats(b)) => {
+        (Values::Floats(a), Values::Floats(b)) => {
             let holds = comparison(op)?;
             let compared = pairs(a, b)?.into_iter();
             let truths = compared.map(|(a, b)| a.partial_cmp(&b).map(holds));
-            truths.collect::<Option<_>>().map(Known::Truths)
+            truths.collect::<Option<_>>().map(Values::Truths)
         }
-        (Known::Truths(a), Known::Truths(b)) => {
+        (Values::Truths(a), Values::Truths(b)) => {
             let pairs = pairs(a, b)?.into_iter();
             let truths = match op {
                 "And" => pairs.map(|(a, b)| a && b).collect(),
@@ -252,7 +310,7 @@ fn combined(op: &str, a: &Known, b: &Known) -> Option<Known> {
                 "Equal" => pairs.map(|(a, b)| a == b).collect(),
                 _ => return None,
             };
-            Some(Known::Truths(truths))
+            Some(Values::Truths(truths))
         }
         _ => None,
     }
