@@ -171,6 +171,8 @@ fn what_has_no_fixed_meaning_is_refused_by_name() -> Result<(), Error> {
             "loop_of_a_computed_condition",
             "the condition of a step is computed",
         ),
+        ("loop_of_rows", "the number of steps is computed"),
+        ("loop_that_hides_a_name", "`t` is made twice"),
         ("loop_without_end", "more than 65536 nodes"),
         ("loop_of_many_steps", "more than 65536 nodes"),
         (

@@ -42,7 +42,7 @@ def scan_body():
 
 def body(ins, nodes, outs, inits=None):
     """A body whose ports are named; their types are found by onnxruntime, but for the two ports that every step has."""
-    fixed = {"k": (TensorProto.INT64, []), **dict.fromkeys(["go", "on"], (TensorProto.BOOL, []))}
+    fixed = {"k": (TensorProto.INT64, []), "v": (TensorProto.INT64, [1]), **dict.fromkeys(["go", "on"], (TensorProto.BOOL, []))}
     value = lambda n: helper.make_tensor_value_info(n, *fixed.get(n.rstrip("2"), (FLOAT, None)))
     inits = [numpy_helper.from_array(np.array(v, order="C"), k) for k, v in (inits or {}).items()]
     for i, n in enumerate(nodes):
@@ -213,8 +213,8 @@ def cases():
 
     # control flow that is fixed
     true, count = np.array(True), np.array(3)
-    step = body(["k", "go", "s"], [node("Identity", "go", "on"), node("Add", "s,x", "t"), node("Tanh", "t", "u"), node("Mul", "u,c", "row")],
-                ["on", "u", "row"], {"c": np.array(1.5, F)})
+    step = body(["k", "go", "s"], [node("Identity", "go", "on"), node("Add", "s,x", "t"), node("Tanh", "t", "u"), node("Mul", "u,f", "row")],
+                ["on", "u", "row"], {"f": np.array(1.5, F)})
     loop = lambda m, c, b=step, outs="u,y", ins="x": node("Loop", f"{m},{c},{ins}", outs, body=b)
     yield "loop_counted", {"x": [2, 3]}, [loop("n", "c")], {"n": count, "c": true}, ["u", "y"]
     yield "loop_without_condition", {"x": [2, 3]}, [loop("n", "")], {"n": count}
@@ -223,11 +223,13 @@ def cases():
     until = body(["k", "go", "s"], [node("Cast", "k", "f", to=FLOAT), node("Add", "s,f", "t"), node("Less", "f,last", "on")], ["on", "t"], {"last": np.array(4, F)})
     yield "loop_until", {"x": [2, 3]}, [node("Less", "a,b", "c"), loop("", "c", until, "y")], {"a": np.array(0, F), "b": np.array(4, F)}
     rows = body(["k", "go", "s"], [node("Identity", "go", "on"), node("Gather", "x,k", "r"), node("Mul", "s,r", "p"), node("Sub", "p,r", "t"), node("Identity", "t", "row")], ["on", "t", "row"])
-    yield "loop_over_rows", {"x": [4, 3], "s": [3]}, [node("Shape", "x", "d"), node("Gather", "d,zero", "n"), loop("n", "c", rows, "u,y", "s")], {"zero": np.array(0), "c": true}
+    yield "loop_over_rows", {"x": [4, 3], "start": [3]}, [node("Shape", "x", "d"), node("Gather", "d,zero", "n"), loop("n", "c", rows, "u,y", "start")], {"zero": np.array(0), "c": true}
     inner = body(["k2", "go2", "p"], [node("Identity", "go2", "on2"), node("Add", "p,s", "q")], ["on2", "q"])
     outer = body(["k", "go", "s"], [node("Identity", "go", "on"), node("Add", "k,one", "m"), node("Loop", "m,go,s", "a", body=inner), node("Mul", "a,half", "t")],
                  ["on", "t"], {"one": np.array(1), "half": np.array(.25, F)})
     yield "loop_in_loop", {"x": [2, 3]}, [loop("n", "c", outer, "y")], {"n": count, "c": true}
+    ranked = body(["v", "go", "s"], [node("Identity", "go", "on"), node("Gather", "x,v", "r", axis=1), node("Add", "s,r", "t")], ["on", "t"])
+    yield "loop_of_ranked_steps", {"x": [3, 3]}, [loop("n", "c", ranked, "y")], {"n": count, "c": true}
     branch = lambda then, other, c="c", outs="y": node("If", c, outs, then_branch=then, else_branch=other)
     then, other = body([], [node("Tanh", "x", "t")], ["t"]), body([], [node("Mul", "x,x", "t")], ["t"])
     yield "if_then", {"x": [2, 3]}, [branch(then, other)], {"c": true}
@@ -245,6 +247,16 @@ def cases():
         [node("ReduceMean", "x", "m", axes=[1]), node("Sub", "x,m", "d"), node("Mul", "d,d", "q"), node("ReduceMean", "q", "v", axes=[1]), node("Add", "v,e", "w"),
          node("Sqrt", "w", "r"), node("Reciprocal", "r", "i"), node("Mul", "i,g", "f"), node("Mul", "x,f", "p"), node("Mul", "m,f", "s"), node("Sub", "b,s", "t"), node("Add", "p,t")], \
         {"e": np.array(.001, F), "g": f32(1, .5, 2, -1), "b": f32(.1, .2, -.3, 0)}
+
+    # what is nearly a normalization
+    over = lambda square, mean: [*square, *mean, node("Sqrt", "m", "r"), node("Div", "x,r")]
+    square, mean = [node("Mul", "x,x", "q")], [node("ReduceMean", "q", "m", axes=[-1])]
+    yield "nearly_rms_of_padded_windows", {"x": [1, 1, 2, 4]}, over(square, [node("AveragePool", "q", "m", kernel_shape=[1, 4], pads=[0, 3, 0, 0], strides=[1, 4])]), {}
+    yield "nearly_rms_bounded", {"x": [3, 4]}, over(square, [node("ReduceMean", "q", "n", axes=[-1]), node("Min", "n,b", "m")]), {"b": np.array(.5, F)}
+    yield "nearly_rms_of_bounded", {"x": [3, 4]}, over([node("Clip", "x,l,h", "c"), node("Mul", "c,c", "q")], mean), {"l": np.array(-.7, F), "h": np.array(.9, F)}
+    yield "rows_of_length_one_reshaped_late", {"x": [2, 2, 2]}, \
+        [*square, node("ReduceSum", "q,a", "s", keepdims=0), node("Sqrt", "s", "l"), node("Reciprocal", "l", "i"), node("Reshape", "i,c", "j"), node("Gather", "j,z", "f", axis=1),
+         node("Reshape", "x,w", "r"), node("Mul", "r,f")], {"a": i64(1, 2), "c": i64(2, 1), "z": i64(0, 0, 0, 0), "w": i64(2, 4)}
 
     # masks of softmaxes
     low, causal = F(np.finfo(F).min), np.triu(np.ones((4, 4), bool), 1)
@@ -278,6 +290,9 @@ def refused():
     true, step = np.array(True), lambda *nodes, on="on", **k: body(["k", "go", "s"], [node("Identity", "go", "on"), *nodes, node("Add", "s,x", "t")], [on, "t"], k)
     loop = lambda m, c, b: node("Loop", f"{m},{c},x", "y", body=b)
     yield "loop_of_computed_steps", {"x": [2]}, [node("ReduceSum", "x", "f", keepdims=0), node("Cast", "f", "n", to=7), loop("n", "c", step())], {"c": true}
+    yield "loop_of_rows", {"x": [2]}, [node("Gather", "m,one", "r"), node("Gather", "r,zero", "n"), loop("n", "c", step())], \
+        {"m": np.array([[1, 2], [3, 4]]), "one": np.array(1), "zero": np.array(0), "c": true}
+    yield "loop_that_hides_a_name", {"x": [2]}, [node("Tanh", "x", "t"), loop("n", "c", step())], {"n": np.array(2), "c": true}
     yield "loop_of_a_computed_condition", {"x": [2]}, [loop("n", "c", step(node("ReduceSum", "s", "f", keepdims=0), node("Less", "f,n9", "on2"), on="on2", n9=np.array(9, F)))], {"n": np.array(3), "c": true}
     yield "loop_without_end", {"x": [2]}, [loop("", "c", step())], {"c": true}
     yield "loop_of_many_steps", {"x": [2]}, [loop("n", "", step())], {"n": np.array(1 << 40)}
