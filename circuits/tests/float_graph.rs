@@ -172,7 +172,7 @@ fn what_has_no_fixed_meaning_is_refused_by_name() -> Result<(), Error> {
             "the condition of a step is computed",
         ),
         ("loop_of_rows", "the number of steps is computed"),
-        ("loop_that_hides_a_name", "`t` is made twice"),
+        ("loop_that_reads_too_early", "`t` is read before"),
         ("loop_without_end", "more than 65536 nodes"),
         ("loop_of_many_steps", "more than 65536 nodes"),
         (

@@ -12,7 +12,7 @@ use super::proto::node_name;
 use super::quantized::refuse;
 use known::{Knowledge, Known};
 use names::Names;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use tract_onnx::pb::tensor_proto::DataType;
 use tract_onnx::pb::{
     AttributeProto, GraphProto, NodeProto, TensorProto, ValueInfoProto, attribute_proto, type_proto,
@@ -34,6 +34,7 @@ pub(super) fn rewrite(graph: &mut GraphProto, set: i64) -> Result<(), ImportErro
         known: Knowledge::of(graph),
         names: Names::of(graph, &nodes),
         scopes: vec![],
+        own: vec![],
         nodes: vec![],
         initializers: vec![],
         n_nodes: 0,
@@ -76,8 +77,10 @@ struct Rewrite {
     set: i64,
     known: Knowledge,
     names: Names,
-    /// What the names of the bodies around a node have become, the innermost last.
+    /// What the names of the bodies around a node have become, the innermost last: of each body the constants, and the step.
     scopes: Vec<HashMap<String, String>>,
+    /// What the nodes of these bodies make.
+    own: Vec<HashSet<String>>,
     nodes: Vec<NodeProto>,
     initializers: Vec<TensorProto>,
     n_nodes: usize,
@@ -96,19 +99,41 @@ impl Rewrite {
         self.nodes.push(node);
     }
 
-    /// Gives a name of a body its new one in the innermost scope.
+    /// Gives a name of a body its new one. Names of outer graphs may be hidden, but not be read before.
     fn define(&mut self, of: &NodeProto, name: &str, renamed: String) -> Result<(), ImportError> {
-        let hidden =
-            self.names.is_defined(name) || self.scopes.iter().any(|s| s.contains_key(name));
-        if hidden || self.names.is_mentioned(&renamed) {
-            let name = if hidden { name } else { &renamed };
-            let reason = format!("`{name:.80}` is made twice; expected another name in the body");
+        if self.of_body(name).is_some() || self.names.is_mentioned(&renamed) {
+            let reason = format!("`{name:.80}` is made twice, or is called as another tensor");
             return Err(refuse(of, reason));
         }
         if let Some(scope) = self.scopes.last_mut() {
             scope.insert(name.to_owned(), renamed);
         }
         Ok(())
+    }
+
+    /// What a name has become that the innermost body makes: its constants have a scope, and its step has.
+    fn of_body(&self, name: &str) -> Option<&String> {
+        let level = self.own.len().saturating_sub(1);
+        self.of_level(level, name)
+    }
+
+    fn of_level(&self, level: usize, name: &str) -> Option<&String> {
+        let scopes = self.scopes.iter().skip(2 * level).take(2);
+        scopes.rev().find_map(|scope| scope.get(name))
+    }
+
+    /// What a name has become that a node of the innermost body reads.
+    fn read(&self, of: &NodeProto, name: &str) -> Result<String, ImportError> {
+        for (level, own) in self.own.iter().enumerate().rev() {
+            if let Some(renamed) = self.of_level(level, name) {
+                return Ok(renamed.clone());
+            }
+            if own.contains(name) {
+                let reason = format!("`{name:.80}` is read before the body makes it");
+                return Err(refuse(of, reason));
+            }
+        }
+        Ok(name.to_owned())
     }
 
     /// A node of a body; names made there begin with `prefix`.
@@ -126,7 +151,8 @@ impl Rewrite {
             bytes += node.attribute.iter().map(size).sum::<usize>();
         }
         self.count(of, 1, bytes)?;
-        let input = node.input.iter().map(|name| self.resolved(name)).collect();
+        let input = node.input.iter().map(|name| self.read(of, name));
+        let input = input.collect::<Result<Vec<_>, _>>()?;
         let mut output = Vec::with_capacity(node.output.len());
         for name in &node.output {
             if name.is_empty() {
@@ -188,10 +214,13 @@ impl Rewrite {
     ) -> Result<(), ImportError> {
         // those of the file's own loops are made once
         let nested = !self.scopes.is_empty();
-        self.scopes.push(HashMap::new());
         if nested {
             self.count(of, body.node.len(), 0)?;
         }
+        self.scopes.push(HashMap::new());
+        let made = body.node.iter().flat_map(|n| &n.output);
+        self.own
+            .push(made.filter(|name| !name.is_empty()).cloned().collect());
         for node in body.node.iter().filter(|n| is_constant(n)) {
             self.inner(of, node, prefix)?;
         }
@@ -236,7 +265,13 @@ impl Rewrite {
     ) -> Result<Vec<String>, ImportError> {
         self.scopes.push(HashMap::new());
         for (port, name) in body.input.iter().zip(ports) {
-            self.pass_in(of, &port.name, name)?;
+            if self.of_body(&port.name).is_some() {
+                let reason = format!("`{:.80}` is made twice in the body", port.name);
+                return Err(refuse(of, reason));
+            }
+            if let Some(scope) = self.scopes.last_mut() {
+                scope.insert(port.name.clone(), name);
+            }
         }
         for node in body.node.iter().filter(|n| !is_constant(n)) {
             self.inner(of, node, prefix)?;
@@ -244,20 +279,6 @@ impl Rewrite {
         let outputs = body.output.iter().map(|o| self.resolved(&o.name)).collect();
         self.scopes.pop();
         Ok(outputs)
-    }
-
-    /// A port of a body: a tensor that there is already.
-    fn pass_in(&mut self, of: &NodeProto, port: &str, name: String) -> Result<(), ImportError> {
-        let hidden =
-            self.names.is_defined(port) || self.scopes.iter().any(|s| s.contains_key(port));
-        if hidden {
-            let reason = format!("`{port:.80}` is made twice; expected another name in the body");
-            return Err(refuse(of, reason));
-        }
-        if let Some(scope) = self.scopes.last_mut() {
-            scope.insert(port.to_owned(), name);
-        }
-        Ok(())
     }
 
     /// A node that passes a tensor on under another name.
@@ -300,6 +321,7 @@ impl Rewrite {
         self.constants(node, body, &prefix)?;
         let made = self.body(node, body, std::iter::empty(), &prefix)?;
         self.scopes.pop();
+        self.own.pop();
         for (from, to) in made.iter().zip(&call.output) {
             if !to.is_empty() {
                 self.pass(call, from, to);
@@ -393,6 +415,7 @@ impl Rewrite {
             step += 1;
         }
         self.scopes.pop();
+        self.own.pop();
         let (last, all) = call.output.split_at(carried);
         for (from, to) in values.iter().zip(last).filter(|(_, to)| !to.is_empty()) {
             self.pass(call, from, to);

@@ -292,7 +292,7 @@ def refused():
     yield "loop_of_computed_steps", {"x": [2]}, [node("ReduceSum", "x", "f", keepdims=0), node("Cast", "f", "n", to=7), loop("n", "c", step())], {"c": true}
     yield "loop_of_rows", {"x": [2]}, [node("Gather", "m,one", "r"), node("Gather", "r,zero", "n"), loop("n", "c", step())], \
         {"m": np.array([[1, 2], [3, 4]]), "one": np.array(1), "zero": np.array(0), "c": true}
-    yield "loop_that_hides_a_name", {"x": [2]}, [node("Tanh", "x", "t"), loop("n", "c", step())], {"n": np.array(2), "c": true}
+    yield "loop_that_reads_too_early", {"x": [2]}, [node("Tanh", "x", "t"), loop("n", "c", step(node("Mul", "t,x", "u")))], {"n": np.array(2), "c": true}
     yield "loop_of_a_computed_condition", {"x": [2]}, [loop("n", "c", step(node("ReduceSum", "s", "f", keepdims=0), node("Less", "f,n9", "on2"), on="on2", n9=np.array(9, F)))], {"n": np.array(3), "c": true}
     yield "loop_without_end", {"x": [2]}, [loop("", "c", step())], {"c": true}
     yield "loop_of_many_steps", {"x": [2]}, [loop("n", "", step())], {"n": np.array(1 << 40)}

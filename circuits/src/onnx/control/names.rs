@@ -6,8 +6,6 @@ use tract_onnx::pb::{GraphProto, NodeProto};
 
 /// See the module.
 pub(super) struct Names {
-    /// Tensors that the file's graph has.
-    defined: HashSet<String>,
     /// Tensors that any node, body or port speaks of.
     mentioned: HashSet<String>,
     /// Nodes, as the parser takes them.
@@ -17,11 +15,7 @@ pub(super) struct Names {
 impl Names {
     /// Of a graph whose nodes are `nodes`.
     pub(super) fn of(graph: &GraphProto, nodes: &[NodeProto]) -> Self {
-        let ports = graph.input.iter().map(|i| &i.name);
-        let tensors = ports.chain(graph.initializer.iter().map(|t| &t.name));
-        let outputs = nodes.iter().flat_map(|n| &n.output);
         let mut names = Self {
-            defined: tensors.chain(outputs).cloned().collect(),
             mentioned: HashSet::new(),
             nodes: nodes.iter().map(node_name).collect(),
         };
@@ -42,11 +36,6 @@ impl Names {
         self.mentioned.extend(names.cloned());
         let bodies = node.attribute.iter().filter_map(|a| a.g.as_ref());
         bodies.for_each(|body| self.mention(body));
-    }
-
-    /// Whether the file's graph has a tensor of this name.
-    pub(super) fn is_defined(&self, tensor: &str) -> bool {
-        self.defined.contains(tensor)
     }
 
     /// Whether the file speaks of a tensor of this name.
