@@ -173,8 +173,8 @@ fn what_has_no_fixed_meaning_is_refused_by_name() -> Result<(), Error> {
         ),
         ("loop_of_rows", "the number of steps is computed"),
         ("loop_that_reads_too_early", "`t` is read before"),
-        ("loop_without_end", "more than 65536 nodes"),
-        ("loop_of_many_steps", "more than 65536 nodes"),
+        ("loop_without_end", "more than 16384 nodes"),
+        ("loop_of_many_steps", "more than 16384 nodes"),
         (
             "loop_that_ends_unasked",
             "a condition that ends it beside none",

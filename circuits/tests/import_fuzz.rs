@@ -62,7 +62,7 @@ fn env(name: &str, default: u64) -> u64 {
 fn seeds() -> Vec<(String, Vec<u8>)> {
     let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/models");
     let mut all = vec![];
-    for folder in ["ops", "bad", "tabular", "."] {
+    for folder in ["ops", "bad", "tabular", "float", "."] {
         for entry in std::fs::read_dir(models.join(folder)).unwrap() {
             let path = entry.unwrap().path();
             let bytes = std::fs::read(&path).unwrap_or_default();

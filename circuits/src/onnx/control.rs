@@ -19,7 +19,7 @@ use tract_onnx::pb::{
 };
 
 /// Most nodes that all steps and branches of a file have together; a step counts as one more, and so does what it passes on.
-const MAX_NODES: usize = 1 << 16;
+const MAX_NODES: usize = 1 << 14;
 /// Most bytes of those nodes: of their attributes and of all names.
 const MAX_BYTES: usize = 1 << 26;
 

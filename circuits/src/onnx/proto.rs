@@ -18,6 +18,9 @@ use zkinfer_verifier::Dtype;
 /// Most bytes a model file may have.
 pub const MAX_MODEL_BYTES: usize = 512 << 20;
 
+/// Most elements of an input: reading takes up to 48 bytes for each, and no circuit of more would be proved.
+const MAX_INPUT_ELEMENTS: usize = 1 << 22;
+
 /// Name, shape and, unless it is of floats, type of an input.
 pub(super) type ParsedInput = (String, Vec<usize>, Option<Dtype>);
 
@@ -473,14 +476,14 @@ fn check_inputs(graph: &GraphProto) -> Result<Vec<ParsedInput>, ImportError> {
             });
         };
         let len = shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d));
-        if shape.len() > 8 || len.is_none_or(|n| n > MAX_ELEMENTS) {
+        if shape.len() > 8 || len.is_none_or(|n| n > MAX_INPUT_ELEMENTS) {
             return Err(ImportError::TensorSize {
                 tensor: input.name.clone(),
                 shape: shape
                     .iter()
                     .map(|&d| i64::try_from(d).unwrap_or(i64::MAX))
                     .collect(),
-                max: MAX_ELEMENTS,
+                max: MAX_INPUT_ELEMENTS,
             });
         }
         inputs.push((input.name.clone(), shape, dtype));

@@ -12,6 +12,8 @@ use tract_onnx::tract_core::ops::nn::resize;
 
 /// Most weights of the map of one plane.
 const MAX_WEIGHTS: usize = 1 << 24;
+/// Most elements that the operator is run on to find them.
+const MAX_SAMPLED: usize = 1 << 27;
 
 /// Numbers are carried by f32, which is exact up to here.
 const MAX_NUMBERED: usize = 1 << 24;
@@ -149,7 +151,10 @@ impl Translation<'_> {
                 &shape[first..],
             ];
             let [planes, n_in, n_out] = sizes.map(|s| s.iter().product::<usize>());
-            if n_in.checked_mul(n_out).is_none_or(|n| n > MAX_WEIGHTS) {
+            let sampled = n_in.checked_mul(n_in + n_out);
+            if n_in.checked_mul(n_out).is_none_or(|n| n > MAX_WEIGHTS)
+                || sampled.is_none_or(|n| n > MAX_SAMPLED)
+            {
                 let reason = format!(
                     "it interpolates planes of {n_in} elements into {n_out}; at most {MAX_WEIGHTS} pairs, \
                      expected a smaller image or mode = nearest"
