@@ -15,8 +15,8 @@ const MAX_WEIGHTS: usize = 1 << 24;
 /// Most elements that the operator is run on to find them.
 const MAX_SAMPLED: usize = 1 << 27;
 
-/// Numbers are carried by f32, which is exact up to here.
-const MAX_NUMBERED: usize = 1 << 24;
+/// Most elements of an image. Their numbers are carried by f32, which is exact up to 2^24; the operator takes microseconds for each.
+const MAX_NUMBERED: usize = 1 << 21;
 
 /// Whether the operator takes the nearest element; `None` for another operator.
 fn nearest(node: &TypedNode) -> Option<bool> {
@@ -131,7 +131,7 @@ impl Translation<'_> {
             self.fixed(node, operand, "a size, scale or region")?;
         }
         if shape.iter().product::<usize>() >= MAX_NUMBERED {
-            let reason = format!("an image of {shape:?}; expected fewer than 2^24 elements");
+            let reason = format!("an image of {shape:?}; expected fewer than 2^21 elements");
             return Err(self.unsupported(node, reason));
         }
         let sampler = Sampler {
@@ -186,7 +186,7 @@ impl Translation<'_> {
     ) -> Result<usize, ImportError> {
         let len: usize = sampler.from.iter().product();
         if len >= MAX_NUMBERED {
-            return Err(self.unsupported(node, "more than 2^24 elements are moved at once"));
+            return Err(self.unsupported(node, "more than 2^21 elements are moved at once"));
         }
         // an element changes its sign with its number, what stands for the outside does not
         let numbers: Vec<f32> = (1..=len).map(|i| i as f32).collect();

@@ -98,6 +98,9 @@ fn volume(sizes: impl IntoIterator<Item = Option<usize>>) -> Option<usize> {
     (1..=MAX_ELEMENTS).contains(&product).then_some(product)
 }
 
+/// Most taps of all windows of a pool.
+const MAX_TAPS: usize = 1 << 22;
+
 /// Weights of a convolution.
 #[derive(Clone, Debug)]
 pub(super) struct Kernel {
@@ -288,9 +291,10 @@ impl Translation<'_> {
         let axes = window_axes(spec, space, out);
         let kernels = axes.iter().map(|a| Some(a.kernel));
         let windows = axes.iter().map(|a| Some(a.out));
-        if volume(std::iter::once(Some(planes)).chain(kernels).chain(windows)).is_none() {
+        let taps = volume(std::iter::once(Some(planes)).chain(kernels).chain(windows));
+        if taps.is_none_or(|n| n > MAX_TAPS) {
             let reason =
-                format!("its windows read more than {MAX_ELEMENTS} elements, padding included");
+                format!("its windows read more than {MAX_TAPS} elements, padding included");
             return Err(self.unsupported(node, reason));
         }
         let n_taps: usize = axes.iter().map(|a| a.kernel).product();
