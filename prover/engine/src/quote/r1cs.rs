@@ -121,7 +121,7 @@ impl Size {
         let (table_g2, each_g2) = FixedBase::<G2>::cost(self.wires);
         let (fixed, factor) = match self.committed {
             0 => (3_500_000.0, 0.98),
-            _ => (2_500_000.0, 1.03),
+            _ => (2_000_000.0, 1.03),
         };
         Work::of(&[
             (Kernel::TableG1, table_g1 as f64),
