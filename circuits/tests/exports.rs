@@ -105,8 +105,8 @@ impl Export {
     }
 }
 
-/// The networks of one exporter.
-fn check(exporter: &str, least: usize) -> Result<(), Error> {
+/// The networks of one exporter, at least so many, whose integers may lose so much.
+fn check(exporter: &str, least: usize, most_lost: f64) -> Result<(), Error> {
     let mut names: Vec<String> = std::fs::read_dir(folder())?
         .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
         .filter_map(|file| Some(file.strip_suffix(".onnx")?.to_owned()))
@@ -125,7 +125,7 @@ fn check(exporter: &str, least: usize) -> Result<(), Error> {
                     "{name}: float {float:.1e}, integers {:.2} %, {rows} rows",
                     100.0 * integer
                 );
-                if !(float < 1e-5 && integer < 0.07) {
+                if !(float < 1e-5 && integer < most_lost) {
                     failures.push(format!("{name}: errors {float} and {integer}"));
                 }
             }
@@ -139,17 +139,18 @@ fn check(exporter: &str, least: usize) -> Result<(), Error> {
 
 #[test]
 fn traced_networks_compute_what_onnxruntime_does_and_prove() -> Result<(), Error> {
-    check(".ts", 25)
+    check(".ts", 25, 0.06)
 }
 
 #[test]
 fn networks_of_torch_export_compute_what_onnxruntime_does_and_prove() -> Result<(), Error> {
-    check(".dynamo", 18)
+    check(".dynamo", 18, 0.06)
 }
 
 #[test]
 fn networks_of_keras_compute_what_onnxruntime_does_and_prove() -> Result<(), Error> {
-    check(".keras", 32)
+    // two LSTMs on each other: 6.6 %
+    check(".keras", 32, 0.07)
 }
 
 #[test]
