@@ -12,8 +12,9 @@
 //! * Slice: parts and gathers at fixed places, whatever its bounds were made of.
 //! * Upsample: the Resize of operator set 10, whose nearest element is the one below.
 
+use super::proto::tensor_type;
 use tract_onnx::model::{OnnxOpRegister, ParsingContext};
-use tract_onnx::pb::{AttributeProto, NodeProto, attribute_proto, type_proto};
+use tract_onnx::pb::{AttributeProto, NodeProto, attribute_proto};
 use tract_onnx::tract_hir::internal::*;
 use tract_onnx::tract_hir::ops::cnn::{PaddingSpec, PoolSpec};
 use tract_onnx::tract_hir::tract_core::ops::array::Gather;
@@ -96,6 +97,25 @@ fn number(model: &mut TypedModel, name: String, value: f32, rank: usize) -> Trac
     model.add_const(name, tensor0(value).broadcast_into_rank(rank)?)
 }
 
+/// Adds the parts of an operator, each under its own name.
+struct Wiring<'m> {
+    model: &'m mut TypedModel,
+    prefix: &'m str,
+}
+
+impl Wiring<'_> {
+    /// A part with one output.
+    fn part(
+        &mut self,
+        name: &str,
+        op: impl Into<Box<dyn TypedOp>>,
+        operands: &[OutletId],
+    ) -> TractResult<OutletId> {
+        let name = format!("{}.{name}", self.prefix);
+        Ok(self.model.wire_node(name, op, operands)?[0])
+    }
+}
+
 /// `node` as a Resize of operator set 10.
 fn resize_10(context: &ParsingContext<'_>, node: &NodeProto) -> Built {
     ensure!(node.input.len() == 2, "expected a tensor and scales");
@@ -115,10 +135,7 @@ fn rank(context: &ParsingContext<'_>, name: &str) -> Option<usize> {
         return Some(tensor.dims.len());
     }
     let input = graph.input.iter().find(|i| i.name == name)?;
-    let Some(type_proto::Value::TensorType(tensor)) = &input.r#type.as_ref()?.value else {
-        return None;
-    };
-    Some(tensor.shape.as_ref()?.dim.len())
+    Some(tensor_type(input)?.shape.as_ref()?.dim.len())
 }
 
 fn matmul(context: &ParsingContext<'_>, node: &NodeProto) -> Built {

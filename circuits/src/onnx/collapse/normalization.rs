@@ -64,58 +64,33 @@ struct Centred {
     affine: FloatOp,
 }
 
+/// Numbers of channels, of `inner` elements each.
+type Channels = Option<(usize, Vec<f32>)>;
+
 /// What node `id` is, when it is x·f − mean·f + bias with f = weight·r, and r an inverse root of the mean of (x − mean)².
 fn centred(graph: &FloatGraph, readers: &[Vec<usize>], id: usize) -> Option<Centred> {
-    let nodes = &graph.nodes;
-    let FloatOp::Add { signs } = nodes[id].op else {
+    let FloatOp::Add { signs } = graph.nodes[id].op else {
         return None;
     };
-    let &[a, b] = &nodes[id].inputs[..] else {
+    let &[a, b] = &graph.nodes[id].inputs[..] else {
         return None;
-    };
-    let factors = |id: usize| match (&nodes[id].op, &nodes[id].inputs[..]) {
-        (FloatOp::Mul, &[x, y]) => Some([[x, y], [y, x]]),
-        _ => None,
     };
     let of = |product: usize, shift: usize, signs: [i8; 2]| {
-        let (taken, bias) = match &nodes[shift].op {
-            FloatOp::Affine {
-                inner,
-                factors,
-                offsets,
-            } if signs == [1, 1] && factors.iter().all(|&f| f == -1.0) => {
-                (nodes[shift].inputs[0], Some((*inner, offsets.clone())))
-            }
-            FloatOp::Mul if signs == [1, -1] => (shift, None),
-            _ => return None,
-        };
-        let pairs = factors(product)?.into_iter();
-        let mut pairs =
-            pairs.flat_map(|p| factors(taken).into_iter().flatten().map(move |t| (p, t)));
+        if readers[product].len() != 1 {
+            return None;
+        }
+        let (taken, bias) = taken(graph, shift, signs)?;
+        let (pairs, taken) = (factors(graph, product)?, factors(graph, taken)?);
+        let mut pairs = pairs
+            .iter()
+            .flat_map(|p| taken.iter().map(move |t| (*p, *t)));
         pairs.find_map(|([x, f], [mean, g])| {
-            if f != g || readers[product].len() != 1 {
+            if f != g {
                 return None;
             }
-            let (r, weight) = match &nodes[f].op {
-                FloatOp::Affine {
-                    inner,
-                    factors,
-                    offsets,
-                } if offsets.iter().all(|&o| o == 0.0) => {
-                    (nodes[f].inputs[0], Some((*inner, factors.clone())))
-                }
-                _ => (f, None),
-            };
-            let is_centred = |&&c: &&usize| {
-                let minus = FloatOp::Add { signs: [1, -1] };
-                nodes.get(c).is_some_and(|node| {
-                    node.op == minus
-                        && node.inputs[0] == x
-                        && alike(graph, node.inputs[1], mean, MAX_ALIKE)
-                })
-            };
-            let c = *readers[x].iter().find(is_centred)?;
-            let in_place = c < product && nodes[c].len() == nodes[id].len();
+            let (r, weight) = weighted(graph, f);
+            let c = less_mean(graph, &readers[x], [x, mean])?;
+            let in_place = c < product && graph.nodes[c].len() == graph.nodes[id].len();
             let affine = affine(weight, bias.clone())?;
             (in_place && inverse_root(graph, c, r).is_some()).then_some(Centred {
                 product,
@@ -127,8 +102,57 @@ fn centred(graph: &FloatGraph, readers: &[Vec<usize>], id: usize) -> Option<Cent
     of(a, b, signs).or_else(|| of(b, a, [signs[1], signs[0]]))
 }
 
+/// The factors of a product, in both orders.
+fn factors(graph: &FloatGraph, id: usize) -> Option<[[usize; 2]; 2]> {
+    match (&graph.nodes[id].op, &graph.nodes[id].inputs[..]) {
+        (FloatOp::Mul, &[x, y]) => Some([[x, y], [y, x]]),
+        _ => None,
+    }
+}
+
+/// The product that a sum of these signs takes off by node `shift`, and the bias that comes with it.
+fn taken(graph: &FloatGraph, shift: usize, signs: [i8; 2]) -> Option<(usize, Channels)> {
+    match &graph.nodes[shift].op {
+        FloatOp::Affine {
+            inner,
+            factors,
+            offsets,
+        } if signs == [1, 1] && factors.iter().all(|&f| f == -1.0) => {
+            let bias = (*inner, offsets.clone());
+            Some((graph.nodes[shift].inputs[0], Some(bias)))
+        }
+        FloatOp::Mul if signs == [1, -1] => Some((shift, None)),
+        _ => None,
+    }
+}
+
+/// What a node weights, and the weights.
+fn weighted(graph: &FloatGraph, id: usize) -> (usize, Channels) {
+    match &graph.nodes[id].op {
+        FloatOp::Affine {
+            inner,
+            factors,
+            offsets,
+        } if offsets.iter().all(|&o| o == 0.0) => {
+            (graph.nodes[id].inputs[0], Some((*inner, factors.clone())))
+        }
+        _ => (id, None),
+    }
+}
+
+/// The reader of x that is x − mean.
+fn less_mean(graph: &FloatGraph, readers: &[usize], [x, mean]: [usize; 2]) -> Option<usize> {
+    let minus = FloatOp::Add { signs: [1, -1] };
+    let is_it = |&c: &usize| {
+        graph.nodes.get(c).is_some_and(|node| {
+            node.op == minus && node.inputs[0] == x && alike(graph, node.inputs[1], mean, MAX_ALIKE)
+        })
+    };
+    readers.iter().copied().find(is_it)
+}
+
 /// weight·x + bias, where they are for the same channels.
-fn affine(weight: Option<(usize, Vec<f32>)>, bias: Option<(usize, Vec<f32>)>) -> Option<FloatOp> {
+fn affine(weight: Channels, bias: Channels) -> Option<FloatOp> {
     let one = |(inner, values): (usize, Vec<f32>)| match values[..] {
         [_] => (0, values),
         _ => (inner, values),

@@ -1,6 +1,6 @@
 //! Celu: tract's reader leaves the factor α out.
 
-use super::{Built, math, number, same_as_first};
+use super::{Built, Wiring, math, number, same_as_first};
 use tract_onnx::model::ParsingContext;
 use tract_onnx::pb::NodeProto;
 use tract_onnx::tract_hir::internal::*;
@@ -45,17 +45,14 @@ impl Expansion for Celu {
             |name: &str, value: f32| number(model, format!("{prefix}.{name}"), value, rank);
         let alpha = constant("alpha", self.alpha)?;
         let (zero, one) = (constant("zero", 0.0)?, constant("one", 1.0)?);
-        let mut wire = |name: &str, op: Box<dyn TypedOp>, operands: &[OutletId]| {
-            let wired = model.wire_node(format!("{prefix}.{name}"), op, operands)?;
-            TractResult::Ok(wired[0])
-        };
+        let mut wiring = Wiring { model, prefix };
         let x = inputs[0];
-        let ratio = wire("ratio", Box::new(math::div()), &[x, alpha])?;
-        let power = wire("power", Box::new(math::exp()), &[ratio])?;
-        let less = wire("less", Box::new(math::sub()), &[power, one])?;
-        let scaled = wire("scaled", Box::new(math::mul()), &[less, alpha])?;
-        let negative = wire("negative", Box::new(math::min()), &[scaled, zero])?;
-        let positive = wire("positive", Box::new(math::max()), &[x, zero])?;
+        let ratio = wiring.part("ratio", math::div(), &[x, alpha])?;
+        let power = wiring.part("power", math::exp(), &[ratio])?;
+        let less = wiring.part("less", math::sub(), &[power, one])?;
+        let scaled = wiring.part("scaled", math::mul(), &[less, alpha])?;
+        let negative = wiring.part("negative", math::min(), &[scaled, zero])?;
+        let positive = wiring.part("positive", math::max(), &[x, zero])?;
         model.wire_node(prefix, math::add(), &[positive, negative])
     }
 }

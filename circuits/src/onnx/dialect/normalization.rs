@@ -1,6 +1,6 @@
 //! BatchNormalization: tract's takes fixed statistics only, where Keras hands the layers that it fuses computed ones, and breaks down on a vector.
 
-use super::{Built, math};
+use super::{Built, Wiring, math, same_as_first};
 use tract_onnx::model::ParsingContext;
 use tract_onnx::pb::NodeProto;
 use tract_onnx::tract_hir::internal::*;
@@ -33,13 +33,9 @@ impl Expansion for Batch {
         inputs: &'p [TensorProxy],
         outputs: &'p [TensorProxy],
     ) -> InferenceResult {
-        check_input_arity(inputs, 5)?;
-        check_output_arity(outputs, 1)?;
-        for other in inputs[1..].iter().chain(outputs) {
-            s.equals(&other.datum_type, &inputs[0].datum_type)?;
-        }
-        s.equals(&outputs[0].shape, &inputs[0].shape)?;
+        same_as_first(s, inputs, outputs, 5)?;
         for channels in &inputs[1..] {
+            s.equals(&channels.datum_type, &inputs[0].datum_type)?;
             s.equals(&channels.rank, 1)?;
         }
         s.given(&inputs[0].shape, move |s, shape| {
@@ -71,47 +67,44 @@ impl Expansion for Batch {
             .into_owned()
             .broadcast_into_rank(1)?;
         let epsilon = model.add_const(format!("{prefix}.epsilon"), epsilon)?;
-        let mut wire = |name: &str, op: Box<dyn TypedOp>, operands: &[OutletId]| {
-            let wired = model.wire_node(format!("{prefix}.{name}"), op, operands)?;
-            TractResult::Ok(wired[0])
-        };
+        let mut wiring = Wiring { model, prefix };
         let &[x, scale, bias, mean, variance] = inputs else {
             bail!("{} inputs; expected 5", inputs.len());
         };
-        let above = wire("above", Box::new(math::add()), &[variance, epsilon])?;
-        let root = wire("root", Box::new(math::sqrt()), &[above])?;
+        let above = wiring.part("above", math::add(), &[variance, epsilon])?;
+        let root = wiring.part("root", math::sqrt(), &[above])?;
         if fixed {
             // a factor and a term, which a convolution before takes in
-            let slope = wire("ratio", Box::new(math::div()), &[scale, root])?;
-            let slope = along_channels(&mut wire, "slope", slope, rank)?;
-            let moved = wire("moved", Box::new(math::mul()), &[mean, scale])?;
-            let moved = wire("shift", Box::new(math::div()), &[moved, root])?;
-            let term = wire("term", Box::new(math::sub()), &[bias, moved])?;
-            let term = along_channels(&mut wire, "inter", term, rank)?;
-            let scaled = wire("mul", Box::new(math::mul()), &[slope, x])?;
+            let slope = wiring.part("ratio", math::div(), &[scale, root])?;
+            let slope = along_channels(&mut wiring, "slope", slope, rank)?;
+            let moved = wiring.part("moved", math::mul(), &[mean, scale])?;
+            let moved = wiring.part("shift", math::div(), &[moved, root])?;
+            let term = wiring.part("term", math::sub(), &[bias, moved])?;
+            let term = along_channels(&mut wiring, "inter", term, rank)?;
+            let scaled = wiring.part("mul", math::mul(), &[slope, x])?;
             return model.wire_node(prefix, math::add(), &[term, scaled]);
         }
-        let mean = along_channels(&mut wire, "mean", mean, rank)?;
-        let centred = wire("centred", Box::new(math::sub()), &[x, mean])?;
-        let inverse = wire("inverse", Box::new(math::recip()), &[root])?;
-        let inverse = along_channels(&mut wire, "factor", inverse, rank)?;
-        let normal = wire("normal", Box::new(math::mul()), &[centred, inverse])?;
-        let scale = along_channels(&mut wire, "scale", scale, rank)?;
-        let scaled = wire("scaled", Box::new(math::mul()), &[normal, scale])?;
-        let bias = along_channels(&mut wire, "bias", bias, rank)?;
+        let mean = along_channels(&mut wiring, "mean", mean, rank)?;
+        let centred = wiring.part("centred", math::sub(), &[x, mean])?;
+        let inverse = wiring.part("inverse", math::recip(), &[root])?;
+        let inverse = along_channels(&mut wiring, "factor", inverse, rank)?;
+        let normal = wiring.part("normal", math::mul(), &[centred, inverse])?;
+        let scale = along_channels(&mut wiring, "scale", scale, rank)?;
+        let scaled = wiring.part("scaled", math::mul(), &[normal, scale])?;
+        let bias = along_channels(&mut wiring, "bias", bias, rank)?;
         model.wire_node(prefix, math::add(), &[scaled, bias])
     }
 }
 
 /// A vector of a number for each channel, of a rank.
 fn along_channels(
-    wire: &mut impl FnMut(&str, Box<dyn TypedOp>, &[OutletId]) -> TractResult<OutletId>,
+    wiring: &mut Wiring<'_>,
     name: &str,
     mut x: OutletId,
     rank: usize,
 ) -> TractResult<OutletId> {
     for axis in std::iter::once(0).chain(2..rank) {
-        x = wire(&format!("{name}.{axis}"), Box::new(AxisOp::Add(axis)), &[x])?;
+        x = wiring.part(&format!("{name}.{axis}"), AxisOp::Add(axis), &[x])?;
     }
     Ok(x)
 }
