@@ -184,6 +184,27 @@ fn what_has_no_fixed_meaning_is_refused_by_name() -> Result<(), Error> {
             "rank 1; expected a batch and channels",
         ),
         ("if_computed", "`if`: If: a computed condition"),
+        (
+            "loop_of_a_step_of_two_axes",
+            "a step or condition of several axes",
+        ),
+        ("loop_with_a_scan", "a body within a Loop or an If"),
+        (
+            "loop_that_collects_nothing",
+            "no step whose results could be collected",
+        ),
+        (
+            "loop_that_makes_a_name_of_the_file",
+            "`t` is made twice, or is called as another tensor",
+        ),
+        ("pool_of_many_taps", "taps"),
+        ("resize_of_many_weights", "more than 16777216 weights"),
+        ("resize_of_many_samples", "more than 134217728 samples"),
+        (
+            "resize_to_a_large_image",
+            "expected fewer than 2^21 elements",
+        ),
+        ("input_of_many_elements", "`x`"),
     ] {
         let path = folder().join("refused").join(format!("{name}.onnx"));
         match onnx::import(&std::fs::read(path)?) {

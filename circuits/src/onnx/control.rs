@@ -3,19 +3,19 @@
 //!
 //! What decides is computed here on few integers, truth values and float32 numbers, as onnxruntime does; anything that could differ there is unknown.
 
-mod known;
+pub(super) mod known;
 mod names;
 
 use super::ImportError;
 use super::operators::standard;
-use super::proto::node_name;
+use super::proto::{node_name, tensor_type};
 use super::quantized::refuse;
 use known::{Knowledge, Known};
 use names::Names;
 use std::collections::{HashMap, HashSet};
 use tract_onnx::pb::tensor_proto::DataType;
 use tract_onnx::pb::{
-    AttributeProto, GraphProto, NodeProto, TensorProto, ValueInfoProto, attribute_proto, type_proto,
+    AttributeProto, GraphProto, NodeProto, TensorProto, ValueInfoProto, attribute_proto,
 };
 
 /// Most nodes that all steps and branches of a file have together; a step counts as one more, and so does what it passes on.
@@ -143,14 +143,6 @@ impl Rewrite {
             let reason = "a body within a Loop or an If; expected only Loop or If there";
             return Err(refuse(node, reason));
         }
-        let names = node.input.iter().chain(&node.output);
-        let names = names.map(|name| NAME + name.len() + prefix.len());
-        let own = node_name(node).len() + prefix.len() + node.op_type.len() + node.domain.len();
-        let mut bytes = NODE + own + names.sum::<usize>();
-        if !control {
-            bytes += node.attribute.iter().map(size).sum::<usize>();
-        }
-        self.count(of, 1, bytes)?;
         let input = node.input.iter().map(|name| self.read(of, name));
         let input = input.collect::<Result<Vec<_>, _>>()?;
         let mut output = Vec::with_capacity(node.output.len());
@@ -222,6 +214,9 @@ impl Rewrite {
         self.own
             .push(made.filter(|name| !name.is_empty()).cloned().collect());
         for node in body.node.iter().filter(|n| is_constant(n)) {
+            if nested {
+                self.count(of, 1, size_of(node, prefix))?;
+            }
             self.inner(of, node, prefix)?;
         }
         for tensor in &body.initializer {
@@ -274,6 +269,7 @@ impl Rewrite {
             }
         }
         for node in body.node.iter().filter(|n| !is_constant(n)) {
+            self.count(of, 1, size_of(node, prefix))?;
             self.inner(of, node, prefix)?;
         }
         let outputs = body.output.iter().map(|o| self.resolved(&o.name)).collect();
@@ -486,12 +482,8 @@ const NAME: usize = 32;
 
 /// The axes of a step's number or condition, as a body declares it: none, or one.
 fn dims(port: &ValueInfoProto) -> Option<Vec<i64>> {
-    let Some(type_proto::Value::TensorType(tensor)) =
-        port.r#type.as_ref().and_then(|t| t.value.as_ref())
-    else {
-        return Some(vec![]);
-    };
-    match tensor.shape.as_ref().map_or(0, |shape| shape.dim.len()) {
+    let shape = tensor_type(port).and_then(|tensor| tensor.shape.as_ref());
+    match shape.map_or(0, |shape| shape.dim.len()) {
         0 => Some(vec![]),
         1 => Some(vec![1]),
         _ => None,
@@ -529,6 +521,15 @@ fn lean_tensor(tensor: &TensorProto) -> TensorProto {
         data_location: tensor.data_location,
         ..TensorProto::default()
     }
+}
+
+/// Bytes of a node of a body, about; those of its own bodies are counted as their nodes are made.
+fn size_of(node: &NodeProto, prefix: &str) -> usize {
+    let names = node.input.iter().chain(&node.output);
+    let names = names.map(|name| NAME + name.len() + prefix.len());
+    let own = node_name(node).len() + prefix.len() + node.op_type.len() + node.domain.len();
+    let attributes = node.attribute.iter().map(size);
+    NODE + own + names.sum::<usize>() + attributes.sum::<usize>()
 }
 
 /// Bytes of what is read of an attribute, about.

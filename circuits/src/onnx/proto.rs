@@ -10,7 +10,7 @@ use std::collections::{HashMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use tract_onnx::pb::tensor_proto::{DataLocation, DataType};
 use tract_onnx::pb::{
-    GraphProto, ModelProto, NodeProto, TensorProto, tensor_shape_proto, type_proto,
+    GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, tensor_shape_proto, type_proto,
 };
 use tract_onnx::prelude::Framework;
 use zkinfer_verifier::Dtype;
@@ -419,6 +419,12 @@ fn check_floats(
     }
 }
 
+/// The type of a port that holds a tensor.
+pub(super) fn tensor_type(port: &ValueInfoProto) -> Option<&type_proto::Tensor> {
+    let type_proto::Value::TensorType(tensor) = port.r#type.as_ref()?.value.as_ref()?;
+    Some(tensor)
+}
+
 fn check_inputs(graph: &GraphProto) -> Result<Vec<ParsedInput>, ImportError> {
     use tensor_shape_proto::dimension::Value;
     let mut inputs = Vec::new();
@@ -426,9 +432,7 @@ fn check_inputs(graph: &GraphProto) -> Result<Vec<ParsedInput>, ImportError> {
         if graph.initializer.iter().any(|t| t.name == input.name) {
             continue;
         }
-        let Some(type_proto::Value::TensorType(tensor)) =
-            input.r#type.as_ref().and_then(|t| t.value.as_ref())
-        else {
+        let Some(tensor) = tensor_type(input) else {
             return Err(ImportError::InputType {
                 input: input.name.clone(),
                 got: "none".to_owned(),

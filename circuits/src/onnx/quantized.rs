@@ -14,6 +14,7 @@ mod operators;
 
 use super::ImportError;
 use super::operators::{self as listed, standard};
+use super::proto::tensor_type;
 use constant::{Constant, Integers};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use tract_onnx::pb::attribute_proto::AttributeType;
@@ -172,9 +173,7 @@ pub(super) fn refuse(node: &NodeProto, reason: impl Into<String>) -> ImportError
 
 impl Rewrite {
     fn declare_input(&mut self, input: &tract_onnx::pb::ValueInfoProto) {
-        let Some(type_proto::Value::TensorType(tensor)) =
-            input.r#type.as_ref().and_then(|t| t.value.as_ref())
-        else {
+        let Some(tensor) = tensor_type(input) else {
             return;
         };
         let integer = [DataType::Uint8, DataType::Int8].map(|t| t as i32);

@@ -2,6 +2,7 @@
 //! Gather, of the tensor. Other sequences stay, and are refused.
 
 use super::ImportError;
+use super::control::known::Known;
 use super::operators::standard;
 use super::quantized::refuse;
 use std::collections::{HashMap, HashSet};
@@ -75,49 +76,15 @@ pub(super) fn rewrite(graph: &mut GraphProto) -> Result<(), ImportError> {
 
 /// The constants of the file that are few integers.
 fn constants(graph: &GraphProto) -> HashMap<String, Arc<[i64]>> {
-    let mut found = HashMap::new();
-    for tensor in &graph.initializer {
-        if let Some(values) = integers(tensor) {
-            found.insert(tensor.name.clone(), values);
-        }
-    }
-    for node in graph.node.iter().filter(|n| n.op_type == "Constant") {
-        let (Some(y), Some(value)) = (node.output.first(), node.attribute.first()) else {
-            continue;
-        };
-        let values = match value.name.as_str() {
-            "value" => value.t.as_ref().and_then(integers),
-            "value_int" => Some([value.i].into()),
-            "value_ints" if value.ints.len() <= MAX_MEMBERS => Some(value.ints[..].into()),
-            _ => None,
-        };
-        if let Some(values) = values {
-            found.insert(y.clone(), values);
-        }
-    }
-    found
-}
-
-fn integers(tensor: &TensorProto) -> Option<Arc<[i64]>> {
-    let raw = &tensor.raw_data;
-    let (width, typed) = match DataType::try_from(tensor.data_type).ok()? {
-        DataType::Int64 => (8, tensor.int64_data.clone()),
-        DataType::Int32 => (4, tensor.int32_data.iter().map(|&v| v.into()).collect()),
-        _ => return None,
+    let tensors = graph.initializer.iter();
+    let tensors = tensors.map(|tensor| (&tensor.name, Known::of(tensor, MAX_MEMBERS)));
+    let nodes = graph.node.iter().filter(|n| n.op_type == "Constant");
+    let nodes = nodes.filter_map(|n| Some((n.output.first()?, Known::constant(n, MAX_MEMBERS))));
+    let integers = |(name, known): (&String, Option<Known>)| {
+        let values = known?.integers()?;
+        Some((name.clone(), values.into()))
     };
-    if typed.len() > MAX_MEMBERS || raw.len() > MAX_MEMBERS * width || tensor.dims.len() > 1 {
-        return None;
-    }
-    if raw.is_empty() {
-        return Some(typed.into());
-    }
-    let value = |bytes: &[u8]| match *bytes {
-        [a, b, c, d] => i32::from_le_bytes([a, b, c, d]).into(),
-        [a, b, c, d, e, f, g, h] => i64::from_le_bytes([a, b, c, d, e, f, g, h]),
-        // chunks of one of these widths
-        _ => 0,
-    };
-    Some(raw.chunks_exact(width).map(value).collect())
+    tensors.chain(nodes).filter_map(integers).collect()
 }
 
 /// How a node splits; `None` where that is computed.

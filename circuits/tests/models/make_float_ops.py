@@ -42,7 +42,7 @@ def scan_body():
 
 def body(ins, nodes, outs, inits=None):
     """A body whose ports are named; their types are found by onnxruntime, but for the two ports that every step has."""
-    fixed = {"k": (TensorProto.INT64, []), "v": (TensorProto.INT64, [1]), **dict.fromkeys(["go", "on"], (TensorProto.BOOL, []))}
+    fixed = {"k": (TensorProto.INT64, []), "v": (TensorProto.INT64, [1]), "table": (TensorProto.INT64, [1, 1]), **dict.fromkeys(["go", "on"], (TensorProto.BOOL, []))}
     value = lambda n: helper.make_tensor_value_info(n, *fixed.get(n.rstrip("2"), (FLOAT, None)))
     inits = [numpy_helper.from_array(np.array(v, order="C"), k) for k, v in (inits or {}).items()]
     for i, n in enumerate(nodes):
@@ -297,6 +297,11 @@ def refused():
     yield "loop_without_end", {"x": [2]}, [loop("", "c", step())], {"c": true}
     yield "loop_of_many_steps", {"x": [2]}, [loop("n", "", step())], {"n": np.array(1 << 40)}
     yield "loop_that_ends_unasked", {"x": [2]}, [loop("n", "", step(node("Less", "k,one", "on2"), on="on2", one=np.array(1)))], {"n": np.array(3)}
+    yield "loop_of_a_step_of_two_axes", {"x": [2]}, [loop("n", "c", body(["table", "go", "s"], [node("Identity", "go", "on"), node("Add", "s,x", "t")], ["on", "t"]))], {"n": np.array(2), "c": true}
+    yield "loop_with_a_scan", {"x": [2, 2]}, [loop("n", "c", step(node("Scan", "x,x", "e,f", body=scan_body(), num_scan_inputs=1)))], {"n": np.array(2), "c": true}
+    collect = body(["k", "go", "s"], [node("Identity", "go", "on"), node("Add", "s,x", "t"), node("Identity", "t", "row")], ["on", "t", "row"])
+    yield "loop_that_collects_nothing", {"x": [2]}, [node("Loop", "n,c,x", "e,y", body=collect)], {"n": np.array(0), "c": true}
+    yield "loop_that_makes_a_name_of_the_file", {"x": [2]}, [node("Tanh", "x", "loop.0.t"), loop("n", "c", step())], {"n": np.array(2), "c": true}
     one = body([], [node("Tanh", "x", "t")], ["t"])
     yield "if_computed", {"x": [1]}, [node("Cast", "x", "c", to=9), node("If", "c", "y", then_branch=one, else_branch=one)], {}
     yield "batch_normalization_of_a_vector", {"x": [4]}, [node("BatchNormalization", "x,g,g,g,g")], {"g": np.ones(4, F)}
@@ -307,6 +312,12 @@ def refused():
         {"zero": np.array(0, F), "v": np.array(-np.inf, F)}
     yield "mask_of_a_logarithm", {"x": [2, 4]}, [node("Add", "x,m", "s"), node("LogSoftmax", "s")], {"m": np.array([0, -np.inf, 0, 0], F)}
     yield "transpose_without_permutation", {"x": [2, 3, 4]}, [node("Transpose", "x", perm=[1, 2, 1])], {}
+    yield "pool_of_many_taps", {"x": [1, 1, 512, 512]}, [node("MaxPool", "x", kernel_shape=[256, 256])], {}
+    size = lambda *sizes: {"e": np.array([], F), "n": np.array(sizes)}
+    yield "resize_of_many_weights", {"x": [1, 1, 1, 4096]}, [node("Resize", "x,e,e,n", mode="linear")], size(1, 1, 1, 8192)
+    yield "resize_of_many_samples", {"x": [1, 1, 1, 16384]}, [node("Resize", "x,e,e,n", mode="linear")], size(1, 1, 1, 1000)
+    yield "resize_to_a_large_image", {"x": [1, 1, 8, 8]}, [node("Resize", "x,e,e,n", mode="nearest")], size(1, 1, 2048, 2048)
+    yield "input_of_many_elements", {"x": [1 << 23]}, [node("Tanh", "x")], {}
     yield "split_sequence_beyond", {"x": [4, 7]}, [node("SplitToSequence", "x,n", "s"), node("SequenceAt", "s,at")], {"n": np.array(3), "at": np.array(7)}
     yield "split_sequence_negative", {"x": [4, 7]}, [node("SplitToSequence", "x,n", "s"), node("SequenceAt", "s,at")], {"n": np.array(3), "at": np.array(-1)}
 

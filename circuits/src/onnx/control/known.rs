@@ -1,18 +1,17 @@
 //! Few numbers that follow from constants and fixed shapes, computed as onnxruntime does.
 
 use crate::onnx::operators::standard;
+use crate::onnx::proto::tensor_type;
 use std::collections::{HashMap, HashSet};
 use tract_onnx::pb::tensor_proto::DataType;
-use tract_onnx::pb::{
-    GraphProto, NodeProto, TensorProto, ValueInfoProto, tensor_shape_proto, type_proto,
-};
+use tract_onnx::pb::{GraphProto, NodeProto, TensorProto, ValueInfoProto, tensor_shape_proto};
 
 /// Most elements of what is known.
 const MAX_ELEMENTS: usize = 64;
 
 /// A tensor without axes, or of one.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Known {
+pub(in crate::onnx) struct Known {
     is_vector: bool,
     values: Values,
 }
@@ -55,6 +54,14 @@ impl Known {
         }
     }
 
+    /// All elements, integers.
+    pub(in crate::onnx) fn integers(self) -> Option<Vec<i64>> {
+        match self.values {
+            Values::Integers(values) => Some(values),
+            _ => None,
+        }
+    }
+
     fn vector(values: Values) -> Self {
         Self {
             is_vector: true,
@@ -69,14 +76,15 @@ impl Known {
         }
     }
 
-    fn of(tensor: &TensorProto) -> Option<Self> {
+    /// A tensor of at most `max` elements.
+    pub(in crate::onnx) fn of(tensor: &TensorProto, max: usize) -> Option<Self> {
         let raw = &tensor.raw_data;
         let typed = [
             tensor.int64_data.len(),
             tensor.int32_data.len(),
             tensor.float_data.len(),
         ];
-        if typed.iter().any(|&n| n > MAX_ELEMENTS) || raw.len() > 8 * MAX_ELEMENTS {
+        if typed.iter().any(|&n| n > max) || raw.len() > 8 * max {
             return None;
         }
         let len = match tensor.dims[..] {
@@ -98,10 +106,24 @@ impl Known {
             DataType::Bool => Values::Truths(raw.iter().map(|&v| v != 0).collect()),
             _ => return None,
         };
-        (values.len() == len && len <= MAX_ELEMENTS).then_some(Self {
+        (values.len() == len && len <= max).then_some(Self {
             is_vector: !tensor.dims.is_empty(),
             values,
         })
+    }
+
+    /// What a Constant makes, of at most `max` elements.
+    pub(in crate::onnx) fn constant(node: &NodeProto, max: usize) -> Option<Self> {
+        let value = node.attribute.first()?;
+        match value.name.as_str() {
+            "value" => Self::of(value.t.as_ref()?, max),
+            "value_int" => Some(Self::scalar(Values::Integers(vec![value.i]))),
+            "value_float" => Some(Self::scalar(Values::Floats(vec![value.f]))),
+            "value_ints" if value.ints.len() <= max => {
+                Some(Self::vector(Values::Integers(value.ints.clone())))
+            }
+            _ => None,
+        }
     }
 }
 
@@ -140,7 +162,7 @@ impl Knowledge {
     }
 
     pub(super) fn learn_tensor(&mut self, tensor: &TensorProto) {
-        if let Some(known) = Known::of(tensor) {
+        if let Some(known) = Known::of(tensor, MAX_ELEMENTS) {
             self.values.insert(tensor.name.clone(), known);
         }
     }
@@ -158,7 +180,7 @@ impl Knowledge {
         }
         let op = node.op_type.as_str();
         match op {
-            "Constant" => return constant(node),
+            "Constant" => return Known::constant(node, MAX_ELEMENTS),
             "Shape" if node.attribute.is_empty() => {
                 let shape = self.shapes.get(node.input.first()?)?;
                 return Some(Known::vector(Values::Integers(shape.clone())));
@@ -222,19 +244,6 @@ impl Knowledge {
                 values: combined(op, a, b)?,
             }),
         }
-    }
-}
-
-fn constant(node: &NodeProto) -> Option<Known> {
-    let value = node.attribute.first()?;
-    match value.name.as_str() {
-        "value" => Known::of(value.t.as_ref()?),
-        "value_int" => Some(Known::scalar(Values::Integers(vec![value.i]))),
-        "value_float" => Some(Known::scalar(Values::Floats(vec![value.f]))),
-        "value_ints" if value.ints.len() <= MAX_ELEMENTS => {
-            Some(Known::vector(Values::Integers(value.ints.clone())))
-        }
-        _ => None,
     }
 }
 
@@ -331,14 +340,11 @@ fn comparison(op: &str) -> Option<fn(std::cmp::Ordering) -> bool> {
 /// The shape of an input, where all of it is fixed.
 fn shape(input: &ValueInfoProto) -> Option<Vec<i64>> {
     use tensor_shape_proto::dimension::Value;
-    let Some(type_proto::Value::TensorType(tensor)) = &input.r#type.as_ref()?.value else {
-        return None;
-    };
     let dim = |d: &tensor_shape_proto::Dimension| match d.value {
         Some(Value::DimValue(v)) if (1..1 << 31).contains(&v) => Some(v),
         _ => None,
     };
-    let dims = &tensor.shape.as_ref()?.dim;
+    let dims = &tensor_type(input)?.shape.as_ref()?.dim;
     let few = dims.len() <= MAX_ELEMENTS;
     few.then(|| dims.iter().map(dim).collect())?
 }

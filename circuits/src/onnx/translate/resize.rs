@@ -151,15 +151,22 @@ impl Translation<'_> {
                 &shape[first..],
             ];
             let [planes, n_in, n_out] = sizes.map(|s| s.iter().product::<usize>());
-            let sampled = n_in.checked_mul(n_in + n_out);
-            if n_in.checked_mul(n_out).is_none_or(|n| n > MAX_WEIGHTS)
-                || sampled.is_none_or(|n| n > MAX_SAMPLED)
-            {
-                let reason = format!(
-                    "it interpolates planes of {n_in} elements into {n_out}; at most {MAX_WEIGHTS} pairs, \
-                     expected a smaller image or mode = nearest"
-                );
-                return Err(self.unsupported(node, reason));
+            let bounds = [
+                (n_in.checked_mul(n_out), MAX_WEIGHTS, "weights"),
+                (
+                    n_in.checked_mul(n_in + n_out),
+                    MAX_SAMPLED,
+                    "samples of its unit vectors",
+                ),
+            ];
+            for (n, max, what) in bounds {
+                if n.is_none_or(|n| n > max) {
+                    let reason = format!(
+                        "it interpolates planes of {n_in} elements into {n_out}, which takes more than {max} {what}; \
+                         expected a smaller image or mode = nearest"
+                    );
+                    return Err(self.unsupported(node, reason));
+                }
             }
             let map = PlaneMap::find(&sampler, [planes, n_in, n_out], &at_zero)?;
             if !map.holds(&sampler)? {
