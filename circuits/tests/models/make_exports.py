@@ -16,10 +16,10 @@ import warnings
 from pathlib import Path
 import numpy as np
 import onnx
-import onnxruntime as ort
 import torch
 import torch.nn.functional as F
 from torch import nn
+from exports_samples import run
 
 OUT = Path(__file__).resolve().parent / "exports"
 SAMPLES = 40
@@ -408,17 +408,6 @@ def export(network, x, way):
     return model
 
 
-def run(model, samples):
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.log_severity_level = 3
-    session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    inputs = [i.name for i in session.get_inputs()]
-    outputs = [session.run(None, {n: v.numpy() for n, v in zip(inputs, x)}) for x in samples]
-    arrays = {n: np.stack([x[i].numpy() for x in samples]) for i, n in enumerate(inputs)}
-    return arrays | {o.name: np.stack([y[i] for y in outputs]) for i, o in enumerate(session.get_outputs())}
-
-
 def main():
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
@@ -441,7 +430,7 @@ def main():
                 print(name, way, "not exported:", type(e).__name__, flush=True)
                 continue
             (OUT / f"{name}.{way}.onnx").write_bytes(model.SerializeToString())
-            np.savez_compressed(OUT / f"{name}.{way}.npz", **run(model, samples))
+            np.savez_compressed(OUT / f"{name}.{way}.npz", **run(model, [[x.numpy() for x in sample] for sample in samples]))
             print(name, way, sorted({n.op_type for n in model.graph.node}), flush=True)
 
 

@@ -14,12 +14,11 @@ for _v in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(_v, "1")
 from pathlib import Path
 import numpy as np
-import onnx
-import onnxruntime as ort
 import tensorflow as tf
 import tf2onnx
 from tensorflow import keras
 from tensorflow.keras import layers as L
+from exports_samples import run
 
 OUT = Path(__file__).resolve().parent / "exports"
 
@@ -320,17 +319,6 @@ def export(network):
     return model
 
 
-def run(model, samples):
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.log_severity_level = 3
-    session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    names = [i.name for i in session.get_inputs()]
-    each = [session.run(None, {n: x[i:i + 1] for n, x in zip(names, samples)}) for i in range(len(samples[0]))]
-    arrays = {n: x[:, None] for n, x in zip(names, samples)}
-    return arrays | {o.name: np.stack([y[i] for y in each]) for i, o in enumerate(session.get_outputs())}
-
-
 def main():
     OUT.mkdir(parents=True, exist_ok=True)
     only = sys.argv[1:]
@@ -346,7 +334,9 @@ def main():
             network(draw(rng, network, 8), training=True)
         model = export(network)
         (OUT / f"{name}.keras.onnx").write_bytes(model.SerializeToString())
-        np.savez_compressed(OUT / f"{name}.keras.npz", **run(model, draw(rng, network, n_samples(network))))
+        drawn = draw(rng, network, n_samples(network))
+        samples = [[x[i:i + 1] for x in drawn] for i in range(len(drawn[0]))]
+        np.savez_compressed(OUT / f"{name}.keras.npz", **run(model, samples))
         print(name, sorted({n.op_type for n in model.graph.node}), flush=True)
 
 
