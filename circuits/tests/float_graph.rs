@@ -197,6 +197,14 @@ fn what_has_no_fixed_meaning_is_refused_by_name() -> Result<(), Error> {
             "loop_that_makes_a_name_of_the_file",
             "`t` is made twice, or is called as another tensor",
         ),
+        (
+            "layer_normalization_of_a_far_axis",
+            "axis = 4611686018427387904; expected one from -64 to 63",
+        ),
+        (
+            "layer_normalization_of_a_negative_axis",
+            "axis = -4611686018427387904; expected one from -64 to 63",
+        ),
         ("pool_of_many_taps", "taps"),
         ("resize_of_many_weights", "more than 16777216 weights"),
         ("resize_of_many_samples", "more than 134217728 samples"),

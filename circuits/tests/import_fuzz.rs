@@ -13,6 +13,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use wire_format::{Field, Kind, Value, each_list, parse, write};
 use zkinfer_circuits::onnx::{self, ImportError};
@@ -257,16 +258,47 @@ fn complaint(bytes: &[u8]) -> Option<String> {
     }
 }
 
+/// Ends the test with the seed of a file that is still being read after a minute.
+struct Watch {
+    /// The seed, and when its file was begun.
+    current: Arc<Mutex<(u64, Instant)>>,
+}
+
+impl Watch {
+    fn start() -> Self {
+        let current = Arc::new(Mutex::new((0, Instant::now())));
+        let weak = Arc::downgrade(&current);
+        std::thread::spawn(move || {
+            while let Some(current) = weak.upgrade() {
+                let (seed, since) = *current.lock().unwrap();
+                if since.elapsed() > Duration::from_secs(60) {
+                    eprintln!("seed {seed}: still read after a minute");
+                    std::process::abort();
+                }
+                drop(current);
+                std::thread::sleep(Duration::from_secs(1));
+            }
+        });
+        Self { current }
+    }
+
+    fn begin(&self, seed: u64) {
+        *self.current.lock().unwrap() = (seed, Instant::now());
+    }
+}
+
 #[test]
 fn mutated_files_never_panic_and_keep_to_the_bound() {
     let seeds = seeds();
     let until = Instant::now() + Duration::from_secs(env("ZKINFER_FUZZ_SECONDS", 0));
     let mut seed = env("ZKINFER_FUZZ_SEED", 0);
+    let watch = Watch::start();
     // the parser's own panics are caught and become errors; their messages would fill the log
     let hook = std::panic::take_hook();
     std::panic::set_hook(Box::new(|_| {}));
     let (mut tried, mut complaints) = (0u64, vec![]);
     while (tried < FILES || Instant::now() < until) && complaints.len() < 20 {
+        watch.begin(seed);
         let mut rng = StdRng::seed_from_u64(seed);
         let (name, bytes) = &seeds[rng.gen_range(0..seeds.len())];
         let mut bytes = bytes.clone();

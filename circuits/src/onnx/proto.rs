@@ -194,8 +194,11 @@ fn check_operators(graph: &GraphProto) -> Result<(), ImportError> {
 /// Checks the operators and the constants of a graph and of the bodies in it.
 fn check_graph(graph: &GraphProto) -> Result<(), ImportError> {
     check_operators(graph)?;
-    for node in graph.node.iter().filter(|n| n.op_type == "Transpose") {
-        check_permutation(node)?;
+    for node in &graph.node {
+        check_axes(node)?;
+        if node.op_type == "Transpose" {
+            check_permutation(node)?;
+        }
     }
     // what these read beside the first input is no mask
     let layers = [
@@ -219,6 +222,23 @@ fn check_graph(graph: &GraphProto) -> Result<(), ImportError> {
         let is_weight = node.output.iter().any(|y| weights.contains(y));
         for tensor in node.attribute.iter().filter_map(|a| a.t.as_ref()) {
             check_tensor(tensor, &node_name(node), is_weight)?;
+        }
+    }
+    Ok(())
+}
+
+/// Axes are near those that a tensor can have: the parser counts from and up to them.
+fn check_axes(node: &NodeProto) -> Result<(), ImportError> {
+    const FAR: i64 = 64;
+    for attribute in &node.attribute {
+        let name = attribute.name.as_str();
+        if !["axis", "axes", "batch_axis", "time_axis"].contains(&name) {
+            continue;
+        }
+        let values = attribute.ints.iter().chain([&attribute.i]);
+        if let Some(got) = values.copied().find(|v| !(-FAR..FAR).contains(v)) {
+            let reason = format!("{name} = {got}; expected one from {} to {}", -FAR, FAR - 1);
+            return Err(quantized::refuse(node, reason));
         }
     }
     Ok(())

@@ -305,6 +305,8 @@ def refused():
     one = body([], [node("Tanh", "x", "t")], ["t"])
     yield "if_computed", {"x": [1]}, [node("Cast", "x", "c", to=9), node("If", "c", "y", then_branch=one, else_branch=one)], {}
     yield "batch_normalization_of_a_vector", {"x": [4]}, [node("BatchNormalization", "x,g,g,g,g")], {"g": np.ones(4, F)}
+    for name, axis in [("far", 1 << 62), ("negative", -(1 << 62))]:
+        yield f"layer_normalization_of_a_{name}_axis", {"x": [2, 4]}, [node("LayerNormalization", "x,g", axis=axis)], {"g": np.ones(4, F)}
     yield "mask_of_a_sum", {"x": [2, 4]}, [node("Add", "x,m", "s"), node("ReduceSum", "s", keepdims=0)], {"m": np.full(4, -np.inf, F)}
     yield "mask_beside_a_softmax", {"x": [2, 4]}, [node("Add", "x,m", "s"), node("Softmax", "s", "t"), node("Mul", "s,t")], {"m": np.array([0, -np.inf, 0, 0], F)}
     yield "mask_in_a_concat", {"x": [2, 8], "k": [2, 4]}, \
