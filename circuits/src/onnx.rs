@@ -49,10 +49,10 @@ pub enum ImportError {
     /// The model has no graph, node, input or output.
     #[error("the ONNX model has no {0}")]
     Missing(&'static str),
-    /// An input or output without a name.
+    /// An input, output or initializer without a name, or a node that has neither a name nor an output.
     #[error("{what} {index} has no name")]
     Unnamed {
-        /// Input or output.
+        /// Input, output, initializer or node.
         what: &'static str,
         /// Which, from 0.
         index: usize,
@@ -160,6 +160,9 @@ pub enum ImportError {
     #[error("the ONNX parser gave up on this model: {0}")]
     ParserPanic(String),
 }
+
+/// Most elements of a tensor that depends on an input: import takes up to 48 bytes for each, and no circuit of more would be proved.
+const MAX_FEATURES: usize = 1 << 22;
 
 /// Reads an ONNX file into a float graph, folded and ready for quantization.
 ///

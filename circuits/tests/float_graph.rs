@@ -198,6 +198,10 @@ fn what_has_no_fixed_meaning_is_refused_by_name() -> Result<(), Error> {
             "`t` is made twice, or is called as another tensor",
         ),
         (
+            "layer_normalization_of_a_missing_axis",
+            "axis = -3; expected one of 2 axes",
+        ),
+        (
             "layer_normalization_of_a_far_axis",
             "axis = 4611686018427387904; expected one from -64 to 63",
         ),
@@ -205,9 +209,26 @@ fn what_has_no_fixed_meaning_is_refused_by_name() -> Result<(), Error> {
             "layer_normalization_of_a_negative_axis",
             "axis = -4611686018427387904; expected one from -64 to 63",
         ),
-        ("pool_of_many_taps", "taps"),
+        (
+            "scan_of_more_than_it_reads",
+            "`scan`: Scan: num_scan_inputs = 1099511627776; expected at most its 2 inputs",
+        ),
+        ("pad_wrap_of_a_long_axis", "expected each within ±2^20"),
+        (
+            "transposed_convolution_of_large_images",
+            "more than 4194304 elements",
+        ),
+        ("pool_of_many_taps", "more than 2^28 taps"),
+        (
+            "pool_of_many_taps_of_volumes",
+            "its windows read more than 4194304 elements",
+        ),
         ("resize_of_many_weights", "more than 16777216 weights"),
         ("resize_of_many_samples", "more than 134217728 samples"),
+        (
+            "resize_to_a_huge_image",
+            "1073741824], more than 4194304 elements",
+        ),
         (
             "resize_to_a_large_image",
             "expected fewer than 2^21 elements",

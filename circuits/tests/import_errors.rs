@@ -85,7 +85,10 @@ fn sizes_that_are_only_claimed_are_refused() {
     refuses("claims_1_gb", &["`w`", "1073741824", "48"]);
     refuses("huge_input", &["`x`", "elements"]);
     // found by fuzzing: 187 bytes that took seconds and gigabytes
-    refuses("resize_large", &["Resize", "fewer than 2^21 elements"]);
+    refuses(
+        "resize_large",
+        &["`resize_0`", "more than 4194304 elements"],
+    );
 }
 
 #[test]
@@ -132,8 +135,8 @@ fn pads_that_no_tensor_has_name_the_node_and_the_bound() {
     for pad in [
         i64::MIN,
         -(1 << 62),
-        -(1 << 24) - 1,
-        (1 << 24) + 1,
+        -(1 << 20) - 1,
+        (1 << 20) + 1,
         i64::MAX,
     ] {
         for at in (start..start + 48).step_by(8) {
@@ -142,7 +145,7 @@ fn pads_that_no_tensor_has_name_the_node_and_the_bound() {
             let error = refusal(&file);
             assert!(matches!(error, ImportError::Parser(_)), "{error}");
             let message = error.to_string();
-            for word in ["pad_0", &pad.to_string(), "within ±2^24"] {
+            for word in ["pad_0", &pad.to_string(), "within ±2^20"] {
                 assert!(message.contains(word), "{message}");
             }
         }

@@ -198,12 +198,10 @@ fn mutate_tree(model: &mut Vec<Field>, rng: &mut StdRng) {
     }
 }
 
-/// Names of the nodes, tensors and inputs of a file, as far as it can be read.
-fn names_of(bytes: &[u8]) -> Vec<String> {
+/// Names of the nodes, tensors and inputs of a file, if its fields can be read here.
+fn names_of(bytes: &[u8]) -> Option<Vec<String>> {
     let mut names = vec![];
-    let Some(mut model) = parse(Kind::Model, bytes) else {
-        return names;
-    };
+    let mut model = parse(Kind::Model, bytes)?;
     each_list(Kind::Model, &mut model, &mut |kind, fields| {
         for field in fields.iter() {
             let named = matches!(
@@ -215,7 +213,7 @@ fn names_of(bytes: &[u8]) -> Vec<String> {
             }
         }
     });
-    names
+    Some(names)
 }
 
 /// Whether an error says where: a file-level error says what the file is or lacks, every other names something in it.
@@ -228,11 +226,17 @@ fn names_the_place(error: &ImportError, bytes: &[u8]) -> bool {
         | ImportError::Unnamed { .. } => true,
         _ => {
             let message = error.to_string();
-            let names = names_of(bytes);
-            let escaped = |name: &String| name.escape_debug().to_string();
-            names
-                .iter()
-                .any(|name| message.contains(name.as_str()) || message.contains(&escaped(name)))
+            let Some(names) = names_of(bytes) else {
+                return true;
+            };
+            // messages have one line
+            let plain = |name: &str| name.split_whitespace().collect::<Vec<_>>().join(" ");
+            let escaped = |name: &str| plain(&name.escape_debug().to_string());
+            names.iter().filter(|name| !name.is_empty()).any(|name| {
+                let ways = [name.clone(), escaped(name), plain(name)];
+                ways.iter()
+                    .any(|way| !way.is_empty() && message.contains(way))
+            })
         }
     }
 }

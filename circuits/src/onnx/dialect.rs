@@ -7,6 +7,7 @@
 //! * MatMul of two vectors: a contraction.
 //! * LSTM, GRU and RNN: one operator, unrolled by `translate/recurrent`.
 //! * BatchNormalization: also with computed statistics.
+//! * LayerNormalization and RMSNormalization: refuse an axis that a tensor does not have.
 //! * Celu: max(0, x) + α·min(0, exp(x/α) − 1).
 //! * Cast to int64: exact, where tract goes through 32 bits.
 //! * Slice: parts and gathers at fixed places, whatever its bounds were made of.
@@ -48,6 +49,9 @@ pub(super) fn register(operators: &mut OnnxOpRegister) {
     operators.insert("Resize", resize);
     operators.insert("Cast", cast::cast);
     operators.insert("BatchNormalization", normalization::batch);
+    for name in ["LayerNormalization", "RMSNormalization"] {
+        operators.insert(name, normalization::rows);
+    }
     operators.insert("Celu", celu::build);
     operators.insert("Slice", slice::slice);
     for name in ["LSTM", "GRU", "RNN"] {

@@ -169,6 +169,24 @@ pub enum FloatOp {
     },
 }
 
+impl FloatOp {
+    /// Constants that it holds.
+    pub(super) fn n_values(&self) -> usize {
+        match self {
+            Self::Conv { weights, bias, .. } | Self::MatMul { weights, bias, .. } => {
+                weights.len() + bias.len()
+            }
+            Self::Affine {
+                factors, offsets, ..
+            } => factors.len() + offsets.len(),
+            Self::Gather { constants, .. } => constants.len(),
+            Self::Lookup { values, .. } => values.len(),
+            Self::SumPool { divisors, .. } => divisors.len(),
+            _ => 0,
+        }
+    }
+}
+
 /// One node of the float graph.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FloatNode {

@@ -1,6 +1,7 @@
 //! The bytes of an ONNX file, parsed and refused early: everything that the later stages would take at its word.
 
 use super::ImportError;
+use super::MAX_FEATURES;
 use super::operators;
 use super::quantized::{self, Given};
 use super::{control, sequences, tabular};
@@ -18,9 +19,6 @@ use zkinfer_verifier::Dtype;
 /// Most bytes a model file may have.
 pub const MAX_MODEL_BYTES: usize = 512 << 20;
 
-/// Most elements of an input: reading takes up to 48 bytes for each, and no circuit of more would be proved.
-const MAX_INPUT_ELEMENTS: usize = 1 << 22;
-
 /// Name, shape and, unless it is of floats, type of an input.
 pub(super) type ParsedInput = (String, Vec<usize>, Option<Dtype>);
 
@@ -36,6 +34,8 @@ pub(super) struct Parsed {
     pub(super) nodes: Vec<(String, String)>,
     /// What a quantized file gives for its layers, by node name; `None` for a float file.
     pub(super) given: Option<BTreeMap<String, Given>>,
+    /// Length of the file.
+    pub(super) n_bytes: usize,
 }
 
 /// Runs a step of the parser, and turns its panics into errors.
@@ -86,6 +86,10 @@ pub(super) fn read(bytes: &[u8]) -> Result<Parsed, ImportError> {
     let sets = proto.opset_import.iter();
     let sets = sets.filter(|set| operators::standard(&set.domain).is_empty());
     let set = sets.map(|set| set.version).max().unwrap_or(1);
+    check_names(graph)?;
+    for node in &mut graph.node {
+        node.name = node_name(node);
+    }
     let initial: HashSet<String> = graph.initializer.iter().map(|t| t.name.clone()).collect();
     guarded(|| control::rewrite(graph, set))?;
     let nodes = graph
@@ -96,7 +100,6 @@ pub(super) fn read(bytes: &[u8]) -> Result<Parsed, ImportError> {
     guarded(|| tabular::rewrite(graph, set))?;
     guarded(|| sequences::rewrite(graph))?;
     check_graph(graph)?;
-    check_names(graph)?;
     check_order(graph)?;
     let given = quantized::rewrite(graph)?;
     check_makers(graph, &initial)?;
@@ -118,6 +121,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<Parsed, ImportError> {
         nodes,
         given,
         proto,
+        n_bytes: bytes.len(),
     })
 }
 
@@ -141,12 +145,12 @@ fn check_makers(graph: &GraphProto, initial: &HashSet<String>) -> Result<(), Imp
     }
 }
 
-/// The node's name, or its first output's where it has none, as the parser does.
+/// The node's name, or that of the first output that has one.
 pub(super) fn node_name(node: &NodeProto) -> String {
-    if node.name.is_empty() {
-        node.output.first().cloned().unwrap_or_default()
-    } else {
-        node.name.clone()
+    let outputs = node.output.iter().find(|name| !name.is_empty());
+    match node.name.is_empty() {
+        true => outputs.cloned().unwrap_or_default(),
+        false => node.name.clone(),
     }
 }
 
@@ -196,8 +200,10 @@ fn check_graph(graph: &GraphProto) -> Result<(), ImportError> {
     check_operators(graph)?;
     for node in &graph.node {
         check_axes(node)?;
-        if node.op_type == "Transpose" {
-            check_permutation(node)?;
+        match node.op_type.as_str() {
+            "Transpose" => check_permutation(node)?,
+            "Scan" => check_scan(node)?,
+            _ => {}
         }
     }
     // what these read beside the first input is no mask
@@ -232,7 +238,8 @@ fn check_axes(node: &NodeProto) -> Result<(), ImportError> {
     const FAR: i64 = 64;
     for attribute in &node.attribute {
         let name = attribute.name.as_str();
-        if !["axis", "axes", "batch_axis", "time_axis"].contains(&name) {
+        let is_axis = name == "axis" || name.ends_with("_axis");
+        if !is_axis && name != "axes" && !name.ends_with("_axes") {
             continue;
         }
         let values = attribute.ints.iter().chain([&attribute.i]);
@@ -242,6 +249,22 @@ fn check_axes(node: &NodeProto) -> Result<(), ImportError> {
         }
     }
     Ok(())
+}
+
+/// A Scan scans no more than it reads: the parser makes lists of that length.
+fn check_scan(node: &NodeProto) -> Result<(), ImportError> {
+    let scanned = node.attribute.iter().find(|a| a.name == "num_scan_inputs");
+    let got = scanned.map_or(0, |a| a.i);
+    match usize::try_from(got).is_ok_and(|n| n <= node.input.len()) {
+        true => Ok(()),
+        false => {
+            let reason = format!(
+                "num_scan_inputs = {got}; expected at most its {} inputs",
+                node.input.len()
+            );
+            Err(quantized::refuse(node, reason))
+        }
+    }
 }
 
 /// The axes of a Transpose are a permutation: the parser looks for the steps to any other one without end.
@@ -260,10 +283,25 @@ fn check_permutation(node: &NodeProto) -> Result<(), ImportError> {
     Err(quantized::refuse(node, reason))
 }
 
-/// Inputs and outputs have names, which errors and statements speak of.
+/// Inputs, outputs, nodes and initializers have names, which errors and statements speak of.
 fn check_names(graph: &GraphProto) -> Result<(), ImportError> {
     for (what, ports) in [("input", &graph.input), ("output", &graph.output)] {
         if let Some(index) = ports.iter().position(|port| port.name.is_empty()) {
+            return Err(ImportError::Unnamed { what, index });
+        }
+    }
+    let unnamed = [
+        (
+            "node",
+            graph.node.iter().position(|n| node_name(n).is_empty()),
+        ),
+        (
+            "initializer",
+            graph.initializer.iter().position(|t| t.name.is_empty()),
+        ),
+    ];
+    for (what, index) in unnamed {
+        if let Some(index) = index {
             return Err(ImportError::Unnamed { what, index });
         }
     }
@@ -500,14 +538,14 @@ fn check_inputs(graph: &GraphProto) -> Result<Vec<ParsedInput>, ImportError> {
             });
         };
         let len = shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d));
-        if shape.len() > 8 || len.is_none_or(|n| n > MAX_INPUT_ELEMENTS) {
+        if shape.len() > 8 || len.is_none_or(|n| n > MAX_FEATURES) {
             return Err(ImportError::TensorSize {
                 tensor: input.name.clone(),
                 shape: shape
                     .iter()
                     .map(|&d| i64::try_from(d).unwrap_or(i64::MAX))
                     .collect(),
-                max: MAX_INPUT_ELEMENTS,
+                max: MAX_FEATURES,
             });
         }
         inputs.push((input.name.clone(), shape, dtype));

@@ -18,8 +18,7 @@ use super::graph::{FloatGraph, FloatNode, FloatOp};
 use super::mask::MASK;
 use super::proto::{Parsed, guarded, node_name, shorten};
 use super::quantized::mark::{self, Mark};
-use super::{ImportError, dialect};
-use crate::tensor::MAX_ELEMENTS;
+use super::{ImportError, MAX_FEATURES, dialect};
 use std::sync::Arc;
 use tract_onnx::pb::{ModelProto, ValueInfoProto};
 use tract_onnx::prelude::{
@@ -42,8 +41,10 @@ use tract_onnx::tract_core::ops::source::TypedSource;
 
 /// Most values that are spelled out for one node: the kernels of a batch, the windows of a pool, a constant that broadcasts.
 const MAX_SPELLED_OUT: usize = 1 << 24;
+/// Values that all nodes may hold together for each byte of the file, beside `MAX_SPELLED_OUT`: a weight is spelled out for every step of a recurrence.
+const VALUES_PER_BYTE: usize = 64;
 /// Most elements that all gathers of a model may have together.
-const MAX_MOVED: usize = 1 << 25;
+const MAX_MOVED: usize = 1 << 24;
 
 /// What an outlet of tract's graph is.
 #[derive(Clone, Debug)]
@@ -80,11 +81,36 @@ fn typed(proto: &ModelProto) -> Result<TypedModel, ImportError> {
             .with_ignore_value_info(true)
             .model_for_proto_model(proto)
             .map_err(refused)?;
-        model
-            .into_typed()
-            .and_then(TypedModel::into_decluttered)
-            .map_err(refused)
+        let typed = model.into_typed().map_err(refused)?;
+        check_sizes(&typed)?;
+        typed.into_decluttered().map_err(refused)
     })
+}
+
+/// Refuses large tensors that depend on an input, before the parser simplifies their operators: it makes lists of their axes' lengths there.
+fn check_sizes(model: &TypedModel) -> Result<(), ImportError> {
+    let mut computed = vec![false; model.nodes.len()];
+    for id in model.eval_order().map_err(refused)? {
+        let node = &model.nodes[id];
+        computed[id] = node.op_is::<TypedSource>() || node.inputs.iter().any(|x| computed[x.node]);
+        let shapes = node.outputs.iter().filter(|_| computed[id]);
+        for shape in shapes.filter_map(|output| output.fact.shape.as_concrete()) {
+            let len = shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d));
+            if len.is_none_or(|n| n > MAX_FEATURES) {
+                return Err(too_large(&node.name, shape));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn too_large(name: &str, shape: &[usize]) -> ImportError {
+    let dim = |&d: &usize| i64::try_from(d).unwrap_or(i64::MAX);
+    ImportError::TensorSize {
+        tensor: shorten(name),
+        shape: shape.iter().map(dim).collect(),
+        max: MAX_FEATURES,
+    }
 }
 
 /// What tract says against a model.
@@ -135,8 +161,18 @@ struct Translation<'a> {
     sources: Vec<Value>,
     /// Name and operator of the ONNX node whose body this is.
     within: Option<(String, String)>,
-    /// Elements of all gathers so far.
+    used: Used,
+}
+
+/// What the float graph takes so far.
+#[derive(Clone, Copy, Debug, Default)]
+struct Used {
+    /// Elements of all gathers.
     moved: usize,
+    /// Values that the nodes hold.
+    held: usize,
+    /// Nodes whose values are counted.
+    nodes: usize,
 }
 
 impl<'a> Translation<'a> {
@@ -163,7 +199,7 @@ impl<'a> Translation<'a> {
             sources: graph.inputs.iter().map(|&id| Value::Node(id)).collect(),
             graph,
             within: None,
-            moved: 0,
+            used: Used::default(),
         })
     }
 
@@ -173,8 +209,28 @@ impl<'a> Translation<'a> {
         for id in order {
             let node = &self.model.nodes[id];
             self.values[id] = self.node(node)?;
+            self.count(node)?;
         }
         Ok(())
+    }
+
+    /// Refuses what a node was translated to where that is too much.
+    fn count(&mut self, node: &TypedNode) -> Result<(), ImportError> {
+        for new in &self.graph.nodes[self.used.nodes..] {
+            self.used.held = self.used.held.saturating_add(new.op.n_values());
+            if new.len() > MAX_FEATURES {
+                return Err(too_large(&self.origin(node).0, &new.shape));
+            }
+        }
+        self.used.nodes = self.graph.nodes.len();
+        let max = VALUES_PER_BYTE * self.parsed.n_bytes + MAX_SPELLED_OUT;
+        match self.used.held <= max {
+            true => Ok(()),
+            false => {
+                let reason = format!("the layers up to it hold more than {max} values");
+                Err(self.unsupported(node, reason))
+            }
+        }
     }
 
     /// What an outlet is, once its node is translated.
@@ -249,15 +305,8 @@ impl<'a> Translation<'a> {
             )
         })?;
         let len = shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d));
-        if !len.is_some_and(|n| (1..=MAX_ELEMENTS).contains(&n)) {
-            return Err(ImportError::TensorSize {
-                tensor: self.origin(node).0,
-                shape: shape
-                    .iter()
-                    .map(|&d| i64::try_from(d).unwrap_or(i64::MAX))
-                    .collect(),
-                max: MAX_ELEMENTS,
-            });
+        if !len.is_some_and(|n| (1..=MAX_FEATURES).contains(&n)) {
+            return Err(too_large(&self.origin(node).0, shape));
         }
         Ok(shape.to_vec())
     }

@@ -305,8 +305,11 @@ def refused():
     one = body([], [node("Tanh", "x", "t")], ["t"])
     yield "if_computed", {"x": [1]}, [node("Cast", "x", "c", to=9), node("If", "c", "y", then_branch=one, else_branch=one)], {}
     yield "batch_normalization_of_a_vector", {"x": [4]}, [node("BatchNormalization", "x,g,g,g,g")], {"g": np.ones(4, F)}
-    for name, axis in [("far", 1 << 62), ("negative", -(1 << 62))]:
+    for name, axis in [("far", 1 << 62), ("negative", -(1 << 62)), ("missing", -3)]:
         yield f"layer_normalization_of_a_{name}_axis", {"x": [2, 4]}, [node("LayerNormalization", "x,g", axis=axis)], {"g": np.ones(4, F)}
+    yield "scan_of_more_than_it_reads", {"s": [2], "x": [3, 2]}, [node("Scan", "s,x", "e,y", body=scan_body(), num_scan_inputs=1 << 40)], {}
+    yield "pad_wrap_of_a_long_axis", {"x": [1, 8]}, [node("Pad", "x,p", mode="wrap")], {"p": np.array([0, 0, 0, 1 << 21])}
+    yield "transposed_convolution_of_large_images", {"x": [1, 1, 64, 64]}, [node("ConvTranspose", "x,w", strides=[64, 64])], {"w": np.ones((1, 1, 2, 2), F)}
     yield "mask_of_a_sum", {"x": [2, 4]}, [node("Add", "x,m", "s"), node("ReduceSum", "s", keepdims=0)], {"m": np.full(4, -np.inf, F)}
     yield "mask_beside_a_softmax", {"x": [2, 4]}, [node("Add", "x,m", "s"), node("Softmax", "s", "t"), node("Mul", "s,t")], {"m": np.array([0, -np.inf, 0, 0], F)}
     yield "mask_in_a_concat", {"x": [2, 8], "k": [2, 4]}, \
@@ -315,10 +318,12 @@ def refused():
     yield "mask_of_a_logarithm", {"x": [2, 4]}, [node("Add", "x,m", "s"), node("LogSoftmax", "s")], {"m": np.array([0, -np.inf, 0, 0], F)}
     yield "transpose_without_permutation", {"x": [2, 3, 4]}, [node("Transpose", "x", perm=[1, 2, 1])], {}
     yield "pool_of_many_taps", {"x": [1, 1, 512, 512]}, [node("MaxPool", "x", kernel_shape=[256, 256])], {}
+    yield "pool_of_many_taps_of_volumes", {"x": [1, 1, 32, 32, 32]}, [node("MaxPool", "x", kernel_shape=[8, 8, 8])], {}
     size = lambda *sizes: {"e": np.array([], F), "n": np.array(sizes)}
     yield "resize_of_many_weights", {"x": [1, 1, 1, 4096]}, [node("Resize", "x,e,e,n", mode="linear")], size(1, 1, 1, 8192)
     yield "resize_of_many_samples", {"x": [1, 1, 1, 16384]}, [node("Resize", "x,e,e,n", mode="linear")], size(1, 1, 1, 1000)
-    yield "resize_to_a_large_image", {"x": [1, 1, 8, 8]}, [node("Resize", "x,e,e,n", mode="nearest")], size(1, 1, 2048, 2048)
+    yield "resize_to_a_huge_image", {"x": [1, 1, 8, 8]}, [node("Resize", "x,e,e,n", mode="nearest")], size(1, 1, 8, 1 << 30)
+    yield "resize_to_a_large_image", {"x": [1, 1, 8, 8]}, [node("Resize", "x,e,e,n", mode="nearest")], size(1, 1, 1024, 2049)
     yield "input_of_many_elements", {"x": [1 << 23]}, [node("Tanh", "x")], {}
     yield "split_sequence_beyond", {"x": [4, 7]}, [node("SplitToSequence", "x,n", "s"), node("SequenceAt", "s,at")], {"n": np.array(3), "at": np.array(7)}
     yield "split_sequence_negative", {"x": [4, 7]}, [node("SplitToSequence", "x,n", "s"), node("SequenceAt", "s,at")], {"n": np.array(3), "at": np.array(-1)}

@@ -22,8 +22,8 @@ pub(super) fn pad(context: &ParsingContext<'_>, node: &NodeProto) -> Built {
 #[derive(Clone, Debug)]
 struct Wrap;
 
-/// Most elements that a pad adds or takes away: far below where sizes would overflow.
-const MAX_PAD: i64 = 1 << 24;
+/// Most elements of an axis, and that a pad adds or takes away: an index is kept for each.
+const MAX_PAD: i64 = 1 << 20;
 
 /// Elements before and after every axis.
 fn pads(pads: &Tensor, rank: usize) -> TractResult<Vec<(i64, i64)>> {
@@ -37,7 +37,7 @@ fn pads(pads: &Tensor, rank: usize) -> TractResult<Vec<(i64, i64)>> {
     );
     ensure!(
         pads.iter().all(|pad| (-MAX_PAD..=MAX_PAD).contains(pad)),
-        "pads {pads:?}; expected each within ±2^24"
+        "pads {pads:?}; expected each within ±2^20"
     );
     Ok((0..rank)
         .map(|axis| (pads[axis], pads[axis + rank]))
@@ -88,8 +88,9 @@ impl Expansion for Wrap {
             }
             let size = i64::try_from(shape[axis])?;
             let out = size.checked_add(before).and_then(|n| n.checked_add(after));
-            let out = out.filter(|n| size > 0 && (1..=1 << 24).contains(n));
-            let out = out.context("pads that leave nothing, or more than 2^24 elements")?;
+            let out = out.filter(|n| size > 0 && (1..=MAX_PAD).contains(n));
+            let out =
+                out.context("pads that leave nothing, or an axis of more than 2^20 elements")?;
             let indices: Vec<i64> = (0..out).map(|i| (i - before).rem_euclid(size)).collect();
             let indices = model.add_const(format!("{prefix}.indices.{axis}"), tensor1(&indices))?;
             let gather = Gather::new(axis);

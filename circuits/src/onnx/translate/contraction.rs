@@ -3,8 +3,9 @@
 
 use super::{Translation, Value, refused};
 use crate::onnx::ImportError;
+use crate::onnx::MAX_FEATURES;
 use crate::onnx::graph::FloatOp;
-use crate::tensor::{ConvGeometry, MAX_ELEMENTS};
+use crate::tensor::ConvGeometry;
 use tract_onnx::prelude::{IntoArcTensor, IntoTValue, TVec, Tensor, TypedNode};
 use tract_onnx::tract_core::ops::EvalOp;
 use tract_onnx::tract_core::ops::einsum::EinSum;
@@ -218,7 +219,7 @@ impl Translation<'_> {
             if index
                 .len()
                 .checked_mul(size)
-                .is_none_or(|n| n > MAX_ELEMENTS)
+                .is_none_or(|n| n > MAX_FEATURES)
             {
                 return Err(self.unsupported(node, "a contraction of too many elements"));
             }

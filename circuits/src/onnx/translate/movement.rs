@@ -3,8 +3,8 @@
 //! Where every element of the output comes from is found by running tract's own operator on the elements' numbers.
 
 use super::{MAX_MOVED, Translation, Value, refused};
-use crate::onnx::ImportError;
 use crate::onnx::graph::FloatOp;
+use crate::onnx::{ImportError, MAX_FEATURES};
 use std::sync::Arc;
 use tract_onnx::prelude::{IntoTValue, TVec, Tensor, TypedNode, TypedOp, tensor0};
 use tract_onnx::tract_core::ops::array::{Gather, ScatterReduction};
@@ -14,8 +14,8 @@ use tract_onnx::tract_core::ops::array::{
 };
 use tract_onnx::tract_core::ops::downsample::Downsample;
 
-/// Numbers are carried by f32, which is exact up to here.
-const MAX_NUMBERED: usize = 1 << 24;
+/// Most elements that one node moves: their numbers are carried by f32, which is exact up to 2^24, and several times.
+const MAX_NUMBERED: usize = MAX_FEATURES + 1;
 
 impl Translation<'_> {
     /// The operator with paddings that are numbers of elements, when it is one that only moves elements; and the value that it pads with.
@@ -86,7 +86,7 @@ impl Translation<'_> {
             }
             let len: usize = dims.iter().product();
             if next + len > MAX_NUMBERED {
-                return Err(self.unsupported(node, "more than 2^24 elements are moved at once"));
+                return Err(self.unsupported(node, "more than 2^22 elements are moved at once"));
             }
             let numbers: Vec<f32> = (next..next + len).map(|i| i as f32).collect();
             let tensor = Tensor::from_shape(&dims, &numbers);
@@ -131,7 +131,7 @@ impl Translation<'_> {
 
     /// Refuses a gather that would be one too many.
     fn room_to_move(&self, node: &TypedNode, len: usize) -> Result<(), ImportError> {
-        match self.moved.saturating_add(len) <= MAX_MOVED {
+        match self.used.moved.saturating_add(len) <= MAX_MOVED {
             true => Ok(()),
             false => {
                 let reason = format!("more than {MAX_MOVED} elements are moved by the model");
@@ -158,7 +158,7 @@ impl Translation<'_> {
             return Ok(self.reshape(node, inputs[0], shape));
         }
         self.room_to_move(node, len)?;
-        self.moved += len;
+        self.used.moved += len;
         let mut names: Vec<Option<u32>> = vec![None; constants.len()];
         let mut kept = vec![];
         let mut renamed = Vec::with_capacity(len);
@@ -224,6 +224,7 @@ impl Translation<'_> {
         values: &Tensor,
         shape: &[usize],
     ) -> Result<usize, ImportError> {
+        self.room_to_move(node, shape.iter().product())?;
         let values = self.broadcast_values(node, values, shape)?;
         let total = self.graph.nodes[anchor].len();
         let index = (total..total + values.len()).collect();

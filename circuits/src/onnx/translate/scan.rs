@@ -171,12 +171,12 @@ impl Translation<'_> {
             graph: std::mem::replace(&mut self.graph, empty),
             sources,
             within: Some(self.origin(node)),
-            moved: self.moved,
+            used: self.used,
         };
         let walked = inner.walk();
         let values = body.outputs.iter().map(|outlet| inner.value(outlet));
         let values: Option<Vec<Value>> = values.collect();
-        (self.graph, self.moved) = (inner.graph, inner.moved);
+        (self.graph, self.used) = (inner.graph, inner.used);
         walked?;
         values.ok_or(ImportError::Missing("output of a loop"))
     }

@@ -8,9 +8,9 @@
 
 use super::Translation;
 use super::windows::Pool;
-use crate::onnx::ImportError;
 use crate::onnx::graph::FloatOp;
-use crate::tensor::{ConvGeometry, MAX_ELEMENTS};
+use crate::onnx::{ImportError, MAX_FEATURES};
+use crate::tensor::ConvGeometry;
 use tract_onnx::prelude::{Tensor, TypedNode};
 use tract_onnx::tract_core::ops::cnn::{Deconv, KernelFormat, PoolSpec};
 
@@ -43,10 +43,12 @@ impl Axis {
     };
 
     /// The element at a position of the padded axis.
-    fn source(&self, position: usize) -> Option<usize> {
+    fn source(&self, position: usize) -> Source {
         let at = i64::try_from(position).ok()?.checked_sub(self.before)?;
         let at = usize::try_from(at).ok()?;
-        (at.is_multiple_of(self.spread) && at / self.spread < self.size).then(|| at / self.spread)
+        let element = at / self.spread;
+        let holds = at.is_multiple_of(self.spread) && element < self.size;
+        holds.then(|| u32::try_from(element).ok())?
     }
 
     /// Positions that the windows reach.
@@ -57,19 +59,26 @@ impl Axis {
     }
 
     /// The element under a tap of a window.
-    fn tap(&self, window: usize, tap: usize) -> Option<usize> {
+    fn tap(&self, window: usize, tap: usize) -> Source {
         self.source(window * self.stride + tap * self.dilation)
     }
 }
 
+/// Where an element comes from: one of at most `MAX_FEATURES`, or padding.
+type Source = Option<u32>;
+
 /// Adds an axis to indices that count without it.
-fn extend(partial: Vec<Option<usize>>, size: usize, line: &[Option<usize>]) -> Vec<Option<usize>> {
-    let along = |base: Option<usize>| line.iter().map(move |at| Some(base? * size + (*at)?));
-    partial.into_iter().flat_map(along).collect()
+fn extend(partial: &[Source], size: usize, line: &[Source]) -> Vec<Source> {
+    let mut all = Vec::with_capacity(partial.len() * line.len());
+    for base in partial {
+        // elements of a tensor of at most 2^22
+        all.extend(line.iter().map(|at| Some((*base)? * size as u32 + (*at)?)));
+    }
+    all
 }
 
 /// For every tap, every window: its element of a plane. Taps and windows count in row-major order.
-fn unfolded(axes: &[Axis]) -> Vec<Option<usize>> {
+fn unfolded(axes: &[Axis]) -> Vec<Source> {
     let taps: usize = axes.iter().map(|a| a.kernel).product();
     let windows: usize = axes.iter().map(|a| a.out).product();
     let at = |tap: usize, window: usize| {
@@ -81,13 +90,28 @@ fn unfolded(axes: &[Axis]) -> Vec<Option<usize>> {
         }
         let mut elements = axes.iter().zip(digits);
         elements.try_fold(0, |base, (axis, (window, tap))| {
-            Some(base * axis.size + axis.tap(window, tap)?)
+            // elements of a tensor of at most 2^22
+            Some(base * axis.size as u32 + axis.tap(window, tap)?)
         })
     };
-    (0..taps)
-        .flat_map(|tap| (0..windows).map(move |window| (tap, window)))
-        .map(|(tap, window)| at(tap, window))
-        .collect()
+    let mut all = Vec::with_capacity(taps * windows);
+    for tap in 0..taps {
+        all.extend((0..windows).map(|window| at(tap, window)));
+    }
+    all
+}
+
+/// The same elements of every plane; padding is element `constant`.
+fn in_planes(planes: usize, area: usize, plane: &[Source], constant: usize) -> Vec<usize> {
+    let mut all = Vec::with_capacity(planes * plane.len());
+    for first in (0..planes).map(|p| p * area) {
+        all.extend(
+            plane
+                .iter()
+                .map(|at| at.map_or(constant, |i| first + i as usize)),
+        );
+    }
+    all
 }
 
 /// The product of sizes, when it is a tensor's.
@@ -95,11 +119,8 @@ fn volume(sizes: impl IntoIterator<Item = Option<usize>>) -> Option<usize> {
     let product = sizes
         .into_iter()
         .try_fold(1usize, |product, size| product.checked_mul(size?))?;
-    (1..=MAX_ELEMENTS).contains(&product).then_some(product)
+    (1..=MAX_FEATURES).contains(&product).then_some(product)
 }
-
-/// Most taps of all windows of a pool.
-const MAX_TAPS: usize = 1 << 22;
 
 /// Weights of a convolution.
 #[derive(Clone, Debug)]
@@ -154,7 +175,7 @@ impl Translation<'_> {
             .chain(lengths());
         let Some(total) = volume(all) else {
             let reason =
-                format!("its windows read more than {MAX_ELEMENTS} elements, padding included");
+                format!("its windows read more than {MAX_FEATURES} elements, padding included");
             return Err(self.unsupported(node, reason));
         };
         let taps: usize = unfold.iter().map(|a| a.kernel).product();
@@ -164,17 +185,11 @@ impl Translation<'_> {
             let line: Vec<_> = (0..axis.reach().unwrap_or(0))
                 .map(|p| axis.source(p))
                 .collect();
-            plane = extend(plane, axis.size, &line);
+            plane = extend(&plane, axis.size, &line);
         }
         let area: usize = axes.iter().map(|a| a.size).product();
         let constant = self.graph.nodes[x].len();
-        let index: Vec<usize> = (0..planes)
-            .flat_map(|p| {
-                plane
-                    .iter()
-                    .map(move |at| at.map_or(constant, |i| p * area + i))
-            })
-            .collect();
+        let index = in_planes(planes, area, &plane, constant);
         let line = |axis: usize| keep[axis].reach().unwrap_or(0);
         let (image, window) = match keep[..] {
             [height, width] => ([line(0), line(1)], [height, width]),
@@ -292,9 +307,9 @@ impl Translation<'_> {
         let kernels = axes.iter().map(|a| Some(a.kernel));
         let windows = axes.iter().map(|a| Some(a.out));
         let taps = volume(std::iter::once(Some(planes)).chain(kernels).chain(windows));
-        if taps.is_none_or(|n| n > MAX_TAPS) {
+        if taps.is_none() {
             let reason =
-                format!("its windows read more than {MAX_TAPS} elements, padding included");
+                format!("its windows read more than {MAX_FEATURES} elements, padding included");
             return Err(self.unsupported(node, reason));
         }
         let n_taps: usize = axes.iter().map(|a| a.kernel).product();
@@ -311,12 +326,7 @@ impl Translation<'_> {
         let divisors = self.divisors(node, spec, space, out, counts, pool)?;
         let area: usize = space.iter().product();
         let constant = self.graph.nodes[x].len();
-        let index = (0..planes)
-            .flat_map(|p| {
-                rows.iter()
-                    .map(move |at| at.map_or(constant, |i| p * area + i))
-            })
-            .collect();
+        let index = in_planes(planes, area, &rows, constant);
         let row_shape = vec![planes, n_windows, n_taps];
         let taps = self.gather(node, vec![x], index, vec![0.0], row_shape)?;
         let geometry = ConvGeometry {
