@@ -24,21 +24,25 @@ fn sole_input(graph: &FloatGraph, readers: &[Vec<usize>], id: usize) -> Option<u
     }
 }
 
-/// Makes the readers of `id` read `from`, which has the same function; `id` stays unread.
-fn bypass(graph: &mut FloatGraph, id: usize, from: usize) {
-    for node in &mut graph.nodes {
-        for input in &mut node.inputs {
+/// Makes the readers of `id` read `from`, which has the same function; `id` reads nothing and stays unread.
+fn bypass(graph: &mut FloatGraph, readers: &mut [Vec<usize>], id: usize, from: usize) {
+    for input in std::mem::take(&mut graph.nodes[id].inputs) {
+        readers[input].retain(|reader| *reader != id);
+    }
+    let moved = std::mem::take(&mut readers[id]);
+    for &reader in moved.iter().filter(|&&reader| reader != usize::MAX) {
+        for input in &mut graph.nodes[reader].inputs {
             if *input == id {
                 *input = from;
             }
         }
     }
+    readers[from].extend(moved);
     for (_, output) in &mut graph.outputs {
         if *output == id {
             *output = from;
         }
     }
-    graph.nodes[id].inputs.clear();
 }
 
 /// Exchanges `first` and its only reader `second`, an element-wise operator that commutes with it.
@@ -59,8 +63,11 @@ fn swap(graph: &mut FloatGraph, first: usize, second: usize) {
 }
 
 fn fold_affine(graph: &mut FloatGraph) -> bool {
-    let readers = graph.readers();
-    for id in 0..graph.nodes.len() {
+    let mut readers = graph.readers();
+    let (mut next, mut changed) = (0, false);
+    while next < graph.nodes.len() {
+        let id = next;
+        next += 1;
         let FloatOp::Affine {
             inner,
             factors,
@@ -82,7 +89,9 @@ fn fold_affine(graph: &mut FloatGraph) -> bool {
             if let FloatOp::Affine { inner, .. } = &mut graph.nodes[from].op {
                 *inner = before;
             }
-            return true;
+            // the readers are the same, and nothing before `from` can do now what it could not
+            (next, changed) = (from, true);
+            continue;
         }
         let folded = fold_into(&graph.nodes[from], *inner, factors, offsets);
         if let Some(op) = folded {
@@ -92,11 +101,11 @@ fn fold_affine(graph: &mut FloatGraph) -> bool {
             }
             graph.nodes[from].op = op;
             graph.nodes[from].shape = graph.nodes[id].shape.clone();
-            bypass(graph, id, from);
-            return true;
+            bypass(graph, &mut readers, id, from);
+            (next, changed) = (from, true);
         }
     }
-    false
+    changed
 }
 
 /// Consecutive elements that share a channel before a Layout, where `inner` of them do behind it; `None` where the `channels` do not lie in order there.
@@ -224,7 +233,7 @@ fn fold_into(node: &FloatNode, inner: usize, factors: &[f32], offsets: &[f32]) -
 }
 
 fn hoist_clamp(graph: &mut FloatGraph) -> bool {
-    let readers = graph.readers();
+    let mut readers = graph.readers();
     for id in 0..graph.nodes.len() {
         let FloatOp::Clamp { lo, hi } = graph.nodes[id].op else {
             continue;
@@ -247,7 +256,7 @@ fn hoist_clamp(graph: &mut FloatGraph) -> bool {
                     hi: bound(hi_before),
                 };
                 graph.nodes[from].name = graph.nodes[id].name.clone();
-                bypass(graph, id, from);
+                bypass(graph, &mut readers, id, from);
                 return true;
             }
             FloatOp::MaxPool { .. } | FloatOp::Layout { .. } => {
@@ -299,7 +308,7 @@ fn reads_input(graph: &FloatGraph, mark: usize) -> bool {
 
 /// Moves a quantization mark before a MaxPool or Layout, makes one of two with the same scale, and drops one beside an equal one.
 fn hoist_quantize(graph: &mut FloatGraph) -> bool {
-    let readers = graph.readers();
+    let mut readers = graph.readers();
     for id in 0..graph.nodes.len() {
         let FloatOp::Quantize { .. } = graph.nodes[id].op else {
             continue;
@@ -314,7 +323,7 @@ fn hoist_quantize(graph: &mut FloatGraph) -> bool {
             && (one == graph.nodes[from].op || readers[from] == [id] && !reads_input(graph, from))
         {
             graph.nodes[from].op = one;
-            bypass(graph, id, from);
+            bypass(graph, &mut readers, id, from);
             return true;
         }
         let same = |&other: &usize| {
@@ -322,7 +331,7 @@ fn hoist_quantize(graph: &mut FloatGraph) -> bool {
             other < id && node.is_some_and(|n| n.op == graph.nodes[id].op)
         };
         if let Some(twin) = readers[from].iter().copied().find(same) {
-            bypass(graph, id, twin);
+            bypass(graph, &mut readers, id, twin);
             return true;
         }
         let moves = matches!(
