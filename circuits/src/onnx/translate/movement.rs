@@ -112,16 +112,20 @@ impl Translation<'_> {
         let moved =
             moved.ok_or_else(|| self.unsupported(node, "it cannot be computed at import"))?;
         let numbers = self.floats(node, &moved)?;
-        let lengths: Vec<usize> = tensors.iter().map(|&x| self.graph.nodes[x].len()).collect();
-        let total: usize = lengths.iter().sum();
+        let mut total = 0;
+        let firsts: Vec<usize> = tensors
+            .iter()
+            .map(|&x| {
+                total += self.graph.nodes[x].len();
+                total - self.graph.nodes[x].len()
+            })
+            .collect();
         let source = |number: &f32| {
             let number = *number as usize;
-            let known = starts.iter().rev().find(|(start, _, _)| *start <= number);
-            match known {
+            let known = starts.partition_point(|(start, _, _)| *start <= number);
+            match known.checked_sub(1).map(|at| starts[at]) {
                 None => total,
-                Some((start, tensor, true)) => {
-                    lengths[..*tensor].iter().sum::<usize>() + number - start
-                }
+                Some((start, tensor, true)) => firsts[tensor] + number - start,
                 Some((start, at, false)) => total + at + number - start,
             }
         };
