@@ -49,10 +49,10 @@ pub enum ImportError {
     /// The model has no graph, node, input or output.
     #[error("the ONNX model has no {0}")]
     Missing(&'static str),
-    /// An input, output or initializer without a name, or a node that has neither a name nor an output.
+    /// An input or output without a name, or a node that has neither a name nor an output.
     #[error("{what} {index} has no name")]
     Unnamed {
-        /// Input, output, initializer or node.
+        /// Input, output or node.
         what: &'static str,
         /// Which, from 0.
         index: usize,

@@ -52,7 +52,7 @@ static COUNTING: Counting = Counting;
 
 /// Most bytes that importing a file of so many bytes may hold at once.
 fn bound(file_bytes: usize) -> usize {
-    (256 << 20) + 256 * file_bytes
+    (256 << 20) + 1024 * file_bytes
 }
 
 fn env(name: &str, default: u64) -> u64 {

@@ -7,7 +7,7 @@
 //! * MatMul of two vectors: a contraction.
 //! * LSTM, GRU and RNN: one operator, unrolled by `translate/recurrent`.
 //! * BatchNormalization: also with computed statistics.
-//! * LayerNormalization and RMSNormalization: refuse an axis that a tensor does not have.
+//! * LayerNormalization, RMSNormalization, Softmax, LogSoftmax and OneHot refuse an axis that a tensor does not have; what makes a tensor of another rank refuses high ones.
 //! * Celu: max(0, x) + α·min(0, exp(x/α) − 1).
 //! * Cast to int64: exact, where tract goes through 32 bits.
 //! * Slice: parts and gathers at fixed places, whatever its bounds were made of.
@@ -27,6 +27,7 @@ use std::sync::LazyLock;
 
 mod cast;
 mod celu;
+pub(super) mod checked;
 mod indices;
 mod normalization;
 mod pad;
@@ -49,8 +50,17 @@ pub(super) fn register(operators: &mut OnnxOpRegister) {
     operators.insert("Resize", resize);
     operators.insert("Cast", cast::cast);
     operators.insert("BatchNormalization", normalization::batch);
-    for name in ["LayerNormalization", "RMSNormalization"] {
-        operators.insert(name, normalization::rows);
+    for name in [
+        "LayerNormalization",
+        "RMSNormalization",
+        "Softmax",
+        "LogSoftmax",
+    ] {
+        operators.insert(name, checked::axis_of_input);
+    }
+    operators.insert("OneHot", checked::axis_of_output);
+    for name in ["Reshape", "Expand", "Unsqueeze", "ConstantOfShape"] {
+        operators.insert(name, checked::rank_of_output);
     }
     operators.insert("Celu", celu::build);
     operators.insert("Slice", slice::slice);
@@ -89,6 +99,9 @@ fn same_as_first<'r, 'p: 'r>(
     s.equals(&outputs[0].datum_type, &inputs[0].datum_type)?;
     s.equals(&outputs[0].shape, &inputs[0].shape)
 }
+
+/// Most elements that are kept in a list of their places.
+const MAX_PLACES: usize = 1 << 18;
 
 /// The shape of a tensor, which must be fixed.
 fn fixed_shape(model: &TypedModel, x: OutletId) -> TractResult<Vec<usize>> {

@@ -2,6 +2,7 @@
 
 use super::ImportError;
 use super::MAX_FEATURES;
+use super::dialect::checked::MAX_RANK;
 use super::operators;
 use super::quantized::{self, Given};
 use super::{control, sequences, tabular};
@@ -86,6 +87,8 @@ pub(super) fn read(bytes: &[u8]) -> Result<Parsed, ImportError> {
     let sets = proto.opset_import.iter();
     let sets = sets.filter(|set| operators::standard(&set.domain).is_empty());
     let set = sets.map(|set| set.version).max().unwrap_or(1);
+    // nothing can read these
+    graph.initializer.retain(|tensor| !tensor.name.is_empty());
     check_names(graph)?;
     for node in &mut graph.node {
         node.name = node_name(node);
@@ -99,7 +102,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<Parsed, ImportError> {
         .collect();
     guarded(|| tabular::rewrite(graph, set))?;
     guarded(|| sequences::rewrite(graph))?;
-    check_graph(graph)?;
+    check_graph(graph, 0)?;
     check_order(graph)?;
     let given = quantized::rewrite(graph)?;
     check_makers(graph, &initial)?;
@@ -167,7 +170,7 @@ fn unsupported_operator(node: &NodeProto) -> ImportError {
     }
 }
 
-fn check_operators(graph: &GraphProto) -> Result<(), ImportError> {
+fn check_operators(graph: &GraphProto, depth: usize) -> Result<(), ImportError> {
     for node in &graph.node {
         if quantized::is_quantized(node) {
             continue;
@@ -189,15 +192,46 @@ fn check_operators(graph: &GraphProto) -> Result<(), ImportError> {
             });
         }
         for body in node.attribute.iter().filter_map(|a| a.g.as_ref()) {
-            check_graph(body)?;
+            if depth == MAX_DEPTH {
+                let reason = format!("a body within {MAX_DEPTH} others; expected fewer");
+                return Err(quantized::refuse(node, reason));
+            }
+            check_graph(body, depth + 1)?;
+        }
+    }
+    Ok(())
+}
+
+/// Most bodies around a body: the parser reads each again for every one around it.
+const MAX_DEPTH: usize = 3;
+/// Most letters of the name of a size: the parser reads it as a formula, by recursion.
+const MAX_SYMBOL: usize = 64;
+
+/// The sizes that ports leave open have names of some length.
+fn check_symbols(graph: &GraphProto) -> Result<(), ImportError> {
+    let ports = graph.input.iter().chain(&graph.output);
+    for port in ports.chain(&graph.value_info) {
+        let shape = tensor_type(port).and_then(|tensor| tensor.shape.as_ref());
+        for dim in shape.into_iter().flat_map(|shape| &shape.dim) {
+            if let Some(tensor_shape_proto::dimension::Value::DimParam(name)) = &dim.value
+                && name.len() > MAX_SYMBOL
+            {
+                let reason = format!(
+                    "the tensor `{:.80}` has a size of {} letters; expected at most {MAX_SYMBOL}",
+                    port.name,
+                    name.len()
+                );
+                return Err(ImportError::Parser(reason));
+            }
         }
     }
     Ok(())
 }
 
 /// Checks the operators and the constants of a graph and of the bodies in it.
-fn check_graph(graph: &GraphProto) -> Result<(), ImportError> {
-    check_operators(graph)?;
+fn check_graph(graph: &GraphProto, depth: usize) -> Result<(), ImportError> {
+    check_symbols(graph)?;
+    check_operators(graph, depth)?;
     for node in &graph.node {
         check_axes(node)?;
         match node.op_type.as_str() {
@@ -255,16 +289,19 @@ fn check_axes(node: &NodeProto) -> Result<(), ImportError> {
 fn check_scan(node: &NodeProto) -> Result<(), ImportError> {
     let scanned = node.attribute.iter().find(|a| a.name == "num_scan_inputs");
     let got = scanned.map_or(0, |a| a.i);
-    match usize::try_from(got).is_ok_and(|n| n <= node.input.len()) {
-        true => Ok(()),
-        false => {
-            let reason = format!(
-                "num_scan_inputs = {got}; expected at most its {} inputs",
-                node.input.len()
-            );
-            Err(quantized::refuse(node, reason))
-        }
+    let body = node.attribute.iter().find_map(|a| a.g.as_ref());
+    let ports = body.map_or((0, 0), |body| (body.input.len(), body.output.len()));
+    let most = node.input.len().min(ports.0);
+    if !usize::try_from(got).is_ok_and(|n| n <= most && ports.0 - n <= ports.1) {
+        let reason = format!(
+            "num_scan_inputs = {got} of {} inputs, and a body of {} inputs and {} outputs; expected at most the inputs, and an output for every other input of the body",
+            node.input.len(),
+            ports.0,
+            ports.1
+        );
+        return Err(quantized::refuse(node, reason));
     }
+    Ok(())
 }
 
 /// The axes of a Transpose are a permutation: the parser looks for the steps to any other one without end.
@@ -283,29 +320,20 @@ fn check_permutation(node: &NodeProto) -> Result<(), ImportError> {
     Err(quantized::refuse(node, reason))
 }
 
-/// Inputs, outputs, nodes and initializers have names, which errors and statements speak of.
+/// Inputs, outputs and nodes have names, which errors and statements speak of.
 fn check_names(graph: &GraphProto) -> Result<(), ImportError> {
     for (what, ports) in [("input", &graph.input), ("output", &graph.output)] {
         if let Some(index) = ports.iter().position(|port| port.name.is_empty()) {
             return Err(ImportError::Unnamed { what, index });
         }
     }
-    let unnamed = [
-        (
-            "node",
-            graph.node.iter().position(|n| node_name(n).is_empty()),
-        ),
-        (
-            "initializer",
-            graph.initializer.iter().position(|t| t.name.is_empty()),
-        ),
-    ];
-    for (what, index) in unnamed {
-        if let Some(index) = index {
-            return Err(ImportError::Unnamed { what, index });
-        }
+    match graph.node.iter().position(|n| node_name(n).is_empty()) {
+        None => Ok(()),
+        Some(index) => Err(ImportError::Unnamed {
+            what: "node",
+            index,
+        }),
     }
-    Ok(())
 }
 
 /// Refuses nodes that wait for their own result, directly or through others: nodes are taken off as their operands are made.
@@ -375,7 +403,7 @@ fn check_tensor(tensor: &TensorProto, name: &str, is_weight: bool) -> Result<(),
         .dims
         .iter()
         .try_fold(1usize, |n, &d| n.checked_mul(usize::try_from(d).ok()?))
-        .filter(|&n| n <= MAX_ELEMENTS)
+        .filter(|&n| n <= MAX_ELEMENTS && tensor.dims.len() <= MAX_RANK)
         .ok_or_else(size)?;
     let float = [DataType::Float as i32, DataType::Double as i32].contains(&tensor.data_type);
     if !float {

@@ -37,14 +37,21 @@ use tract_onnx::tract_core::ops::konst::Const;
 use tract_onnx::tract_core::ops::logic::Iff;
 use tract_onnx::tract_core::ops::nn::rms_norm::RmsNorm;
 use tract_onnx::tract_core::ops::nn::{Reduce, Softmax};
+use tract_onnx::tract_core::ops::scan::Scan;
 use tract_onnx::tract_core::ops::source::TypedSource;
 
 /// Most values that are spelled out for one node: the kernels of a batch, the windows of a pool, a constant that broadcasts.
 const MAX_SPELLED_OUT: usize = 1 << 24;
 /// Values that all nodes may hold together for each byte of the file, beside `MAX_SPELLED_OUT`: a weight is spelled out for every step of a recurrence.
-const VALUES_PER_BYTE: usize = 64;
+const VALUES_PER_BYTE: usize = 256;
 /// Most elements that all gathers of a model may have together.
-const MAX_MOVED: usize = 1 << 24;
+const MAX_MOVED: usize = 3 << 23;
+/// Most elements of a tensor that is laid out for windows: padding, zeros between elements, taps side by side.
+const MAX_LAID_OUT: usize = 1 << 23;
+/// Most taps that are counted for all pools.
+const MAX_COUNTED: usize = 1 << 26;
+/// Most nodes of tract's graph in all steps of all loops.
+const MAX_UNROLLED: usize = 1 << 17;
 
 /// What an outlet of tract's graph is.
 #[derive(Clone, Debug)]
@@ -92,6 +99,9 @@ fn check_sizes(model: &TypedModel) -> Result<(), ImportError> {
     let mut computed = vec![false; model.nodes.len()];
     for id in model.eval_order().map_err(refused)? {
         let node = &model.nodes[id];
+        if let Some(scan) = node.op_as::<Scan>() {
+            check_sizes(&scan.body)?;
+        }
         computed[id] = node.op_is::<TypedSource>() || node.inputs.iter().any(|x| computed[x.node]);
         let shapes = node.outputs.iter().filter(|_| computed[id]);
         for shape in shapes.filter_map(|output| output.fact.shape.as_concrete()) {
@@ -173,6 +183,10 @@ struct Used {
     held: usize,
     /// Nodes whose values are counted.
     nodes: usize,
+    /// Taps that were counted for pools.
+    taps: usize,
+    /// Nodes of tract's graph in the steps of loops.
+    unrolled: usize,
 }
 
 impl<'a> Translation<'a> {
@@ -208,17 +222,32 @@ impl<'a> Translation<'a> {
         let order = self.model.eval_order().map_err(refused)?;
         for id in order {
             let node = &self.model.nodes[id];
-            self.values[id] = self.node(node)?;
+            let outputs = guarded(|| self.node(node));
+            self.values[id] = outputs.map_err(|e| self.placed(node, e))?;
             self.count(node)?;
         }
         Ok(())
+    }
+
+    /// The error of a node, which names it.
+    fn placed(&self, node: &TypedNode, error: ImportError) -> ImportError {
+        let (name, _) = self.origin(node);
+        let place = |text: String| match text.contains(&name) {
+            true => text,
+            false => format!("{text} (node `{}`)", shorten(&name)),
+        };
+        match error {
+            ImportError::Parser(text) => ImportError::Parser(place(text)),
+            ImportError::ParserPanic(text) => ImportError::ParserPanic(place(text)),
+            other => other,
+        }
     }
 
     /// Refuses what a node was translated to where that is too much.
     fn count(&mut self, node: &TypedNode) -> Result<(), ImportError> {
         for new in &self.graph.nodes[self.used.nodes..] {
             self.used.held = self.used.held.saturating_add(new.op.n_values());
-            if new.len() > MAX_FEATURES {
+            if new.len() > MAX_LAID_OUT {
                 return Err(too_large(&self.origin(node).0, &new.shape));
             }
         }
@@ -481,6 +510,7 @@ impl<'a> Translation<'a> {
         let inputs: Option<Vec<Value>> = node.inputs.iter().map(|o| self.value(o)).collect();
         let inputs = inputs.ok_or_else(|| self.unsupported(node, "it reads a missing output"))?;
         if let Some(zeros) = self.vanishes(node, &inputs)? {
+            self.used.held = self.used.held.saturating_add(zeros.len());
             return Ok(vec![Value::Const(zeros)]);
         }
         if let Some(outputs) = self.recurrent(node, &inputs)? {
@@ -498,6 +528,8 @@ impl<'a> Translation<'a> {
             let folded = folded.map_err(refused)?;
             let folded =
                 folded.ok_or_else(|| self.unsupported(node, "it cannot be computed at import"))?;
+            let len: usize = folded.iter().map(|t| t.len()).sum();
+            self.used.held = self.used.held.saturating_add(len);
             return Ok(folded
                 .into_iter()
                 .map(|t| Value::Const(t.into_arc_tensor()))

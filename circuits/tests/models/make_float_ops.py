@@ -3,7 +3,8 @@
 
     python3 make_float_ops.py        # needs numpy, onnx, onnxruntime
 
-float/NAME.onnx with float/NAME.npz: two samples of every input and output, by name; float/refused/NAME.onnx: what must be refused.
+float/NAME.onnx with float/NAME.npz: two samples of every input and output, by name; float/refused/NAME.onnx: what must be refused;
+float/accepted/NAME.onnx: large ones that must be read.
 Everything comes from fixed seeds.
 """
 import os
@@ -310,6 +311,29 @@ def refused():
     yield "scan_of_more_than_it_reads", {"s": [2], "x": [3, 2]}, [node("Scan", "s,x", "e,y", body=scan_body(), num_scan_inputs=1 << 40)], {}
     yield "pad_wrap_of_a_long_axis", {"x": [1, 8]}, [node("Pad", "x,p", mode="wrap")], {"p": np.array([0, 0, 0, 1 << 21])}
     yield "transposed_convolution_of_large_images", {"x": [1, 1, 64, 64]}, [node("ConvTranspose", "x,w", strides=[64, 64])], {"w": np.ones((1, 1, 2, 2), F)}
+    def inner(nodes, ins, outs, inits=None):
+        ports = [[helper.make_tensor_value_info(n, FLOAT, s) for n, s in p.items()] for p in (ins, outs)]
+        return helper.make_graph(nodes, "body", *ports, [numpy_helper.from_array(v, k) for k, v in (inits or {}).items()])
+    wide = [node("Resize", "r,e,e,n", "w", mode="nearest"), node("ReduceMax", "w", "m", keepdims=0)]
+    wide = inner(wide, {"r": [1, 1, 1, 2]}, {"m": None}, {"e": np.array([], F), "n": np.array([1, 1, 1, 1 << 30])})
+    yield "scan_of_a_huge_image", {"x": [2, 1, 1, 1, 2]}, [node("Scan", "x", body=wide, num_scan_inputs=1)], {}
+    symbol = inner([node("Tanh", "r", "m")], {"r": ["(" * 100 + "a" + ")" * 100]}, {"m": None})
+    yield "scan_of_a_long_symbol", {"x": [2, 2]}, [node("Scan", "x", body=symbol, num_scan_inputs=1)], {}
+    deep = inner([node("Tanh", "r", "m")], {"r": None}, {"m": None})
+    for _ in range(4):
+        deep = inner([node("Scan", "r", "m", body=deep, num_scan_inputs=1)], {"r": None}, {"m": None})
+    yield "scan_of_scans", {"x": [1, 1, 1, 1, 1, 1]}, [node("Scan", "x", body=deep, num_scan_inputs=1)], {}
+    one_step = inner([node("Tanh", "r", "m")], {"r": [2]}, {"m": [2]})
+    yield "scan_of_more_than_its_body_reads", {"s": [2], "x": [3, 2]}, [node("Scan", "s,x", "e,y", body=one_step, num_scan_inputs=2)], {}
+    yield "reshape_to_many_axes", {"x": [2]}, [node("Reshape", "x,s")], {"s": np.array([2] + 99 * [1])}
+    yield "constant_of_many_axes", {"x": [2]}, [node("Add", "x,c")], {"c": np.ones([1] * 20 + [2], F)}
+    yield "one_hot_of_a_missing_axis", {"x": [3]}, [node("OneHot", "x,d,v", axis=-3)], {"d": np.array(4), "v": np.array([0, 1], F)}
+    yield "softmax_of_a_missing_axis", {"x": [2, 3]}, [node("Softmax", "x", axis=7)], {}
+    yield "minimum_of_a_long_row", {"x": [1, 10000]}, [node("ReduceMin", "x", axes=[1])], {}
+    yield "reversed_long_axis", {"x": [1 << 19]}, [node("Slice", "x,a,b,z,s")], {"a": np.array([-1]), "b": np.array([-(1 << 40)]), "z": np.array([0]), "s": np.array([-1])}
+    pools = [n for i in range(20) for n in (node("AveragePool", "x", f"a{i}", kernel_shape=[64 - i, 64]), node("ReduceMean", f"a{i}", f"m{i}"))]
+    yield "many_pools_of_many_taps", {"x": [1, 1, 96, 96]}, [*pools, node("Sum", ",".join(f"m{i}" for i in range(20)))], {}
+    yield "pads_beyond", {"x": [1, 4]}, [node("Pad", "x,p")], {"p": np.array([0, -3, 0, -3])}
     yield "mask_of_a_sum", {"x": [2, 4]}, [node("Add", "x,m", "s"), node("ReduceSum", "s", keepdims=0)], {"m": np.full(4, -np.inf, F)}
     yield "mask_beside_a_softmax", {"x": [2, 4]}, [node("Add", "x,m", "s"), node("Softmax", "s", "t"), node("Mul", "s,t")], {"m": np.array([0, -np.inf, 0, 0], F)}
     yield "mask_in_a_concat", {"x": [2, 8], "k": [2, 4]}, \
@@ -318,7 +342,7 @@ def refused():
     yield "mask_of_a_logarithm", {"x": [2, 4]}, [node("Add", "x,m", "s"), node("LogSoftmax", "s")], {"m": np.array([0, -np.inf, 0, 0], F)}
     yield "transpose_without_permutation", {"x": [2, 3, 4]}, [node("Transpose", "x", perm=[1, 2, 1])], {}
     yield "pool_of_many_taps", {"x": [1, 1, 512, 512]}, [node("MaxPool", "x", kernel_shape=[256, 256])], {}
-    yield "pool_of_many_taps_of_volumes", {"x": [1, 1, 32, 32, 32]}, [node("MaxPool", "x", kernel_shape=[8, 8, 8])], {}
+    yield "pool_of_many_taps_of_volumes", {"x": [1, 1, 40, 40, 40]}, [node("MaxPool", "x", kernel_shape=[8, 8, 8])], {}
     size = lambda *sizes: {"e": np.array([], F), "n": np.array(sizes)}
     yield "resize_of_many_weights", {"x": [1, 1, 1, 4096]}, [node("Resize", "x,e,e,n", mode="linear")], size(1, 1, 1, 8192)
     yield "resize_of_many_samples", {"x": [1, 1, 1, 16384]}, [node("Resize", "x,e,e,n", mode="linear")], size(1, 1, 1, 1000)
@@ -327,6 +351,19 @@ def refused():
     yield "input_of_many_elements", {"x": [1 << 23]}, [node("Tanh", "x")], {}
     yield "split_sequence_beyond", {"x": [4, 7]}, [node("SplitToSequence", "x,n", "s"), node("SequenceAt", "s,at")], {"n": np.array(3), "at": np.array(7)}
     yield "split_sequence_negative", {"x": [4, 7]}, [node("SplitToSequence", "x,n", "s"), node("SequenceAt", "s,at")], {"n": np.array(3), "at": np.array(-1)}
+
+
+def accepted():
+    """As refused: large, and read, float/accepted/NAME.onnx; nothing is computed."""
+    yield "unet_up_convolution", {"x": [1, 64, 128, 128]}, [node("ConvTranspose", "x,w", strides=[2, 2])], {"w": np.full((64, 1, 2, 2), 0.25, F)}
+    yield "convolution_of_volumes", {"x": [1, 16, 16, 56, 56]}, [node("Conv", "x,w", pads=[1] * 6)], {"w": np.full((1, 16, 3, 3, 3), 0.25, F)}
+    dense, last = [], "x"
+    for i in range(20):
+        dense += [node("Relu", "x", f"c{i}"), node("Concat", f"{last},c{i}", f"d{i}", axis=1)]
+        last = f"d{i}"
+    yield "dense_block", {"x": [1, 8, 100, 100]}, [*dense, node("ReduceMean", last, axes=[2, 3])], {}
+    yield "initializer_without_a_name", {"x": [2]}, [node("Tanh", "x")], {"": np.ones(2, F)}
+    yield "steps_of_a_long_recurrence", {"x": [400, 1, 8]}, [node("LSTM", "x,w,r", hidden_size=8)], {"w": np.full((1, 32, 8), 0.25, F), "r": np.full((1, 32, 8), 0.25, F)}
 
 
 def lrn(x, size, alpha, beta=0.75, bias=1.0):
@@ -367,10 +404,14 @@ def main():
         made = {n: np.stack([result[i] for result in results]).astype(F) for i, n in enumerate(outputs)}
         (out / f"{name}.onnx").write_bytes(m.SerializeToString())
         np.savez_compressed(out / f"{name}.npz", **samples, **made)
-    (out / "refused").mkdir(exist_ok=True)
-    for name, inputs, nodes, inits in refused():
-        m = model(name, inputs, nodes, inits, ["y"], 17)
-        (out / "refused" / f"{name}.onnx").write_bytes(m.SerializeToString())
+    for folder, models in [("refused", refused()), ("accepted", accepted())]:
+        (out / folder).mkdir(exist_ok=True)
+        for name, inputs, nodes, inits in models:
+            for i, n in enumerate(nodes):
+                if [m.name for m in nodes].count(n.name) > 1:
+                    n.name += f"_{i}"
+            m = model(name, inputs, nodes, inits, ["y"], 17)
+            (out / folder / f"{name}.onnx").write_bytes(m.SerializeToString())
     print(len(list(out.glob("*.onnx"))), "models")
 
 

@@ -1,6 +1,6 @@
 //! Operators that choose elements by fixed indices.
 
-use super::{Built, Gather, fixed_shape, same_as_first};
+use super::{Built, Gather, MAX_PLACES, fixed_shape, same_as_first};
 use tract_onnx::model::ParsingContext;
 use tract_onnx::pb::NodeProto;
 use tract_onnx::tract_hir::internal::*;
@@ -151,8 +151,10 @@ impl Expansion for ReverseSequence {
         );
         let valid = lengths.iter().all(|l| (0..=time).contains(l));
         ensure!(valid, "a length beyond the {time} steps");
+        let n: usize = shape.iter().product();
+        ensure!(n <= MAX_PLACES, "{n} elements; expected at most 2^18");
         let rest: usize = shape[2..].iter().product();
-        let mut indices = Vec::with_capacity(shape.iter().product());
+        let mut indices = Vec::with_capacity(n);
         for first in 0..shape[0] {
             for second in 0..shape[1] {
                 let (b, t) = if self.batch == 0 {

@@ -1,64 +1,9 @@
-//! LayerNormalization and RMSNormalization: tract's count to their axis without end where the tensor has fewer.
-//!
 //! BatchNormalization: tract's takes fixed statistics only, where Keras hands the layers that it fuses computed ones, and breaks down on a vector.
 
-use super::{Built, Wiring, math, original, same_as_first};
+use super::{Built, Wiring, math, same_as_first};
 use tract_onnx::model::ParsingContext;
 use tract_onnx::pb::NodeProto;
 use tract_onnx::tract_hir::internal::*;
-
-/// tract's own, of an axis that the tensor has.
-pub(super) fn rows(context: &ParsingContext<'_>, node: &NodeProto) -> Built {
-    let axis: i64 = node.get_attr_opt("axis")?.unwrap_or(-1);
-    let (op, outer) = original(context, node)?;
-    let inner = InferenceOp::as_op(&*op).downcast_ref::<Box<dyn Expansion>>();
-    let inner = inner.context("an operator of another form")?.clone();
-    Ok((expand(Rows { axis, inner }), outer))
-}
-
-/// A normalization along the axes from one on.
-#[derive(Clone, Debug)]
-struct Rows {
-    axis: i64,
-    inner: Box<dyn Expansion>,
-}
-
-impl Expansion for Rows {
-    fn name(&self) -> StaticName {
-        self.inner.name()
-    }
-
-    fn nboutputs(&self) -> TractResult<usize> {
-        Expansion::nboutputs(&*self.inner)
-    }
-
-    fn rules<'r, 'p: 'r, 's: 'r>(
-        &'s self,
-        s: &mut Solver<'r>,
-        inputs: &'p [TensorProxy],
-        outputs: &'p [TensorProxy],
-    ) -> InferenceResult {
-        let x = inputs.first().context("no input")?;
-        s.given(&x.rank, move |_, rank| {
-            ensure!(
-                (-rank..rank).contains(&self.axis),
-                "axis = {}; expected one of {rank} axes",
-                self.axis
-            );
-            Ok(())
-        })?;
-        Expansion::rules(&*self.inner, s, inputs, outputs)
-    }
-
-    fn wire(
-        &self,
-        prefix: &str,
-        model: &mut TypedModel,
-        inputs: &[OutletId],
-    ) -> TractResult<TVec<OutletId>> {
-        self.inner.wire(prefix, model, inputs)
-    }
-}
 
 pub(super) fn batch(_context: &ParsingContext<'_>, node: &NodeProto) -> Built {
     let epsilon: f32 = node.get_attr_opt("epsilon")?.unwrap_or(1e-5);

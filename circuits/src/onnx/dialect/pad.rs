@@ -1,6 +1,6 @@
 //! Pad that repeats the tensor: every axis is a gather with fixed indices.
 
-use super::{Built, Gather, fixed_shape, original};
+use super::{Built, Gather, MAX_PLACES, fixed_shape, original};
 use tract_onnx::model::ParsingContext;
 use tract_onnx::pb::NodeProto;
 use tract_onnx::tract_hir::internal::*;
@@ -23,7 +23,7 @@ pub(super) fn pad(context: &ParsingContext<'_>, node: &NodeProto) -> Built {
 struct Wrap;
 
 /// Most elements of an axis, and that a pad adds or takes away: an index is kept for each.
-const MAX_PAD: i64 = 1 << 20;
+const MAX_PAD: i64 = MAX_PLACES as i64;
 
 /// Elements before and after every axis.
 fn pads(pads: &Tensor, rank: usize) -> TractResult<Vec<(i64, i64)>> {
@@ -37,7 +37,7 @@ fn pads(pads: &Tensor, rank: usize) -> TractResult<Vec<(i64, i64)>> {
     );
     ensure!(
         pads.iter().all(|pad| (-MAX_PAD..=MAX_PAD).contains(pad)),
-        "pads {pads:?}; expected each within ±2^20"
+        "pads {pads:?}; expected each within ±2^18"
     );
     Ok((0..rank)
         .map(|axis| (pads[axis], pads[axis + rank]))
@@ -90,7 +90,7 @@ impl Expansion for Wrap {
             let out = size.checked_add(before).and_then(|n| n.checked_add(after));
             let out = out.filter(|n| size > 0 && (1..=MAX_PAD).contains(n));
             let out =
-                out.context("pads that leave nothing, or an axis of more than 2^20 elements")?;
+                out.context("pads that leave nothing, or an axis of more than 2^18 elements")?;
             let indices: Vec<i64> = (0..out).map(|i| (i - before).rem_euclid(size)).collect();
             let indices = model.add_const(format!("{prefix}.indices.{axis}"), tensor1(&indices))?;
             let gather = Gather::new(axis);

@@ -1,7 +1,7 @@
 //! Slice as ONNX defines it, whatever made its bounds: tract takes them through 32 bits unless they are constants of the file, so that the largest
 //! integer, "to the end", becomes −1.
 
-use super::{Built, Gather, fixed_shape, original};
+use super::{Built, Gather, MAX_PLACES, fixed_shape, original};
 use tract_onnx::model::{ParsingContext, optional_inputs};
 use tract_onnx::pb::NodeProto;
 use tract_onnx::tract_hir::internal::*;
@@ -172,6 +172,12 @@ impl Expansion for Slice {
                 let part = Part::new(kept.axis, kept.start, kept.start + kept.len);
                 model.wire_node(name, part, &[y])?[0]
             } else {
+                ensure!(
+                    kept.len <= MAX_PLACES as i64,
+                    "{} elements are kept in steps of {}; expected at most 2^18",
+                    kept.len,
+                    kept.step
+                );
                 let indices: Vec<i64> = (0..kept.len).map(|i| kept.start + i * kept.step).collect();
                 let indices = model.add_const(
                     model.unique_name(format!("{name}.indices")),

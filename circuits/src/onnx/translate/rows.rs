@@ -10,6 +10,9 @@ use tract_onnx::tract_core::ops::array::{CumSum, OneHot, Topk};
 use tract_onnx::tract_core::ops::nn::rms_norm::RmsNorm;
 use tract_onnx::tract_core::ops::nn::{Reduce, Reducer, Softmax, SoftmaxKind};
 
+/// Most elements that are reduced as a chain of operators.
+const MAX_COLUMNS: usize = 1 << 13;
+
 impl Translation<'_> {
     /// `x` with `axes` moved behind the others, the number of elements they hold together, and the order of the axes.
     fn as_rows(
@@ -193,6 +196,10 @@ impl Translation<'_> {
         shape: &[usize],
     ) -> Result<usize, ImportError> {
         let (rows, n, _) = self.as_rows(node, x, &op.axes);
+        if n > MAX_COLUMNS {
+            let reason = format!("it reduces {n} elements; expected at most {MAX_COLUMNS}");
+            return Err(self.unsupported(node, reason));
+        }
         let columns = (0..n).map(|i| self.column(node, rows, n, i, shape));
         let columns = columns.collect::<Result<Vec<_>, _>>()?;
         if let [only] = columns[..] {

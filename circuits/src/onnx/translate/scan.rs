@@ -3,7 +3,7 @@
 //! A state is what the step before made of it; a scanned input is the step's chunk along an axis, from the end where the chunk is
 //! negative; scanned outputs are concatenated.
 
-use super::{Translation, Value, refused};
+use super::{MAX_UNROLLED, Translation, Value, refused};
 use crate::onnx::ImportError;
 use crate::onnx::dialect::recurrent::Recurrent;
 use crate::onnx::graph::FloatGraph;
@@ -13,9 +13,6 @@ use tract_onnx::tract_core::ops::scan::{InputMapping, Scan, ScanInfo};
 
 /// Most steps of a loop.
 const MAX_STEPS: usize = 4096;
-
-/// Most nodes of all steps of a loop together.
-const MAX_UNROLLED: usize = 1 << 16;
 
 impl Translation<'_> {
     /// The outputs of a recurrent operator; `None` for any other.
@@ -41,7 +38,12 @@ impl Translation<'_> {
     }
 
     /// How often the body runs, and how long the scanned axis is.
-    fn steps(&self, node: &TypedNode, op: &Scan, inputs: &[Value]) -> Result<usize, ImportError> {
+    fn steps(
+        &mut self,
+        node: &TypedNode,
+        op: &Scan,
+        inputs: &[Value],
+    ) -> Result<usize, ImportError> {
         let mut steps = None;
         for (mapping, input) in op.input_mapping.iter().zip(inputs) {
             let Some(info) = mapping.as_scan() else {
@@ -68,7 +70,7 @@ impl Translation<'_> {
 
     /// Refuses a loop of too many steps, or of too many nodes in all its steps.
     pub(super) fn bounded(
-        &self,
+        &mut self,
         node: &TypedNode,
         steps: usize,
         body: usize,
@@ -78,8 +80,11 @@ impl Translation<'_> {
             return Err(self.unsupported(node, reason));
         }
         let nodes = body.saturating_mul(steps);
-        if nodes > MAX_UNROLLED {
-            let reason = format!("its steps have {nodes} nodes together, more than {MAX_UNROLLED}");
+        self.used.unrolled = self.used.unrolled.saturating_add(nodes);
+        if self.used.unrolled > MAX_UNROLLED {
+            let reason = format!(
+                "its {nodes} nodes of all steps are, with those of loops before, more than {MAX_UNROLLED}"
+            );
             return Err(self.unsupported(node, reason));
         }
         Ok(())

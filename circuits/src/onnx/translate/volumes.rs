@@ -6,10 +6,10 @@
 //! `[channels · taps][outputs][last axis]`, under a kernel `[1, last kernel]`. Weights keep their order: `[O][C/g][k₀]…[kₙ]` is
 //! `[O][C/g · k₀ · …][kₙ]`.
 
-use super::Translation;
 use super::windows::Pool;
+use super::{MAX_LAID_OUT, Translation};
+use crate::onnx::ImportError;
 use crate::onnx::graph::FloatOp;
-use crate::onnx::{ImportError, MAX_FEATURES};
 use crate::tensor::ConvGeometry;
 use tract_onnx::prelude::{Tensor, TypedNode};
 use tract_onnx::tract_core::ops::cnn::{Deconv, KernelFormat, PoolSpec};
@@ -64,7 +64,7 @@ impl Axis {
     }
 }
 
-/// Where an element comes from: one of at most `MAX_FEATURES`, or padding.
+/// Where an element comes from: an element of a tensor of at most 2^22, or padding.
 type Source = Option<u32>;
 
 /// Adds an axis to indices that count without it.
@@ -119,7 +119,7 @@ fn volume(sizes: impl IntoIterator<Item = Option<usize>>) -> Option<usize> {
     let product = sizes
         .into_iter()
         .try_fold(1usize, |product, size| product.checked_mul(size?))?;
-    (1..=MAX_FEATURES).contains(&product).then_some(product)
+    (1..=MAX_LAID_OUT).contains(&product).then_some(product)
 }
 
 /// Weights of a convolution.
@@ -175,7 +175,7 @@ impl Translation<'_> {
             .chain(lengths());
         let Some(total) = volume(all) else {
             let reason =
-                format!("its windows read more than {MAX_FEATURES} elements, padding included");
+                format!("its windows read more than {MAX_LAID_OUT} elements, padding included");
             return Err(self.unsupported(node, reason));
         };
         let taps: usize = unfold.iter().map(|a| a.kernel).product();
@@ -190,6 +190,7 @@ impl Translation<'_> {
         let area: usize = axes.iter().map(|a| a.size).product();
         let constant = self.graph.nodes[x].len();
         let index = in_planes(planes, area, &plane, constant);
+        drop(plane);
         let line = |axis: usize| keep[axis].reach().unwrap_or(0);
         let (image, window) = match keep[..] {
             [height, width] => ([line(0), line(1)], [height, width]),
@@ -309,7 +310,7 @@ impl Translation<'_> {
         let taps = volume(std::iter::once(Some(planes)).chain(kernels).chain(windows));
         if taps.is_none() {
             let reason =
-                format!("its windows read more than {MAX_FEATURES} elements, padding included");
+                format!("its windows read more than {MAX_LAID_OUT} elements, padding included");
             return Err(self.unsupported(node, reason));
         }
         let n_taps: usize = axes.iter().map(|a| a.kernel).product();
@@ -327,6 +328,7 @@ impl Translation<'_> {
         let area: usize = space.iter().product();
         let constant = self.graph.nodes[x].len();
         let index = in_planes(planes, area, &rows, constant);
+        drop(rows);
         let row_shape = vec![planes, n_windows, n_taps];
         let taps = self.gather(node, vec![x], index, vec![0.0], row_shape)?;
         let geometry = ConvGeometry {
