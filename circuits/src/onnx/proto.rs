@@ -20,6 +20,9 @@ use zkinfer_verifier::Dtype;
 /// Most bytes a model file may have.
 pub const MAX_MODEL_BYTES: usize = 512 << 20;
 
+/// Most axes of an input.
+const MAX_INPUT_RANK: usize = 8;
+
 /// Name, shape and, unless it is of floats, type of an input.
 pub(super) type ParsedInput = (String, Vec<usize>, Option<Dtype>);
 
@@ -394,6 +397,7 @@ fn check_tensor(tensor: &TensorProto, name: &str, is_weight: bool) -> Result<(),
             tensor: name.to_owned(),
         });
     }
+    check_rank(name, tensor.dims.len(), MAX_RANK)?;
     let size = || ImportError::TensorSize {
         tensor: name.to_owned(),
         shape: tensor.dims.clone(),
@@ -403,7 +407,7 @@ fn check_tensor(tensor: &TensorProto, name: &str, is_weight: bool) -> Result<(),
         .dims
         .iter()
         .try_fold(1usize, |n, &d| n.checked_mul(usize::try_from(d).ok()?))
-        .filter(|&n| n <= MAX_ELEMENTS && tensor.dims.len() <= MAX_RANK)
+        .filter(|&n| n <= MAX_ELEMENTS)
         .ok_or_else(size)?;
     let float = [DataType::Float as i32, DataType::Double as i32].contains(&tensor.data_type);
     if !float {
@@ -505,6 +509,32 @@ fn check_floats(
     }
 }
 
+/// Elements of a tensor that depends on an input; `None` above `MAX_FEATURES`.
+pub(super) fn elements(shape: &[usize]) -> Option<usize> {
+    let len = shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d));
+    len.filter(|&n| n <= MAX_FEATURES)
+}
+
+/// What is said of a tensor that has no `elements`, or has none.
+pub(super) fn too_large(name: &str, shape: &[usize]) -> ImportError {
+    let dim = |&d: &usize| i64::try_from(d).unwrap_or(i64::MAX);
+    ImportError::TensorSize {
+        tensor: shorten(name),
+        shape: shape.iter().map(dim).collect(),
+        max: MAX_FEATURES,
+    }
+}
+
+fn check_rank(tensor: &str, rank: usize, max: usize) -> Result<(), ImportError> {
+    match rank <= max {
+        true => Ok(()),
+        false => Err(ImportError::Parser(format!(
+            "the tensor `{}` has {rank} axes; expected at most {max}",
+            shorten(tensor)
+        ))),
+    }
+}
+
 /// The type of a port that holds a tensor.
 pub(super) fn tensor_type(port: &ValueInfoProto) -> Option<&type_proto::Tensor> {
     let type_proto::Value::TensorType(tensor) = port.r#type.as_ref()?.value.as_ref()?;
@@ -565,16 +595,9 @@ fn check_inputs(graph: &GraphProto) -> Result<Vec<ParsedInput>, ImportError> {
                 shape: text,
             });
         };
-        let len = shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d));
-        if shape.len() > 8 || len.is_none_or(|n| n > MAX_FEATURES) {
-            return Err(ImportError::TensorSize {
-                tensor: input.name.clone(),
-                shape: shape
-                    .iter()
-                    .map(|&d| i64::try_from(d).unwrap_or(i64::MAX))
-                    .collect(),
-                max: MAX_FEATURES,
-            });
+        check_rank(&input.name, shape.len(), MAX_INPUT_RANK)?;
+        if elements(&shape).is_none() {
+            return Err(too_large(&input.name, &shape));
         }
         inputs.push((input.name.clone(), shape, dtype));
     }

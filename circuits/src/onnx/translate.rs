@@ -4,6 +4,7 @@
 //! are computed by tract's own operators.
 
 mod arithmetic;
+mod bounds;
 mod contraction;
 mod elementwise;
 mod movement;
@@ -16,9 +17,10 @@ mod windows;
 
 use super::graph::{FloatGraph, FloatNode, FloatOp};
 use super::mask::MASK;
-use super::proto::{Parsed, guarded, node_name, shorten};
+use super::proto::{Parsed, elements, guarded, node_name, shorten, too_large};
 use super::quantized::mark::{self, Mark};
-use super::{ImportError, MAX_FEATURES, dialect};
+use super::{ImportError, dialect};
+use bounds::{Used, check_sizes};
 use std::sync::Arc;
 use tract_onnx::pb::{ModelProto, ValueInfoProto};
 use tract_onnx::prelude::{
@@ -37,21 +39,7 @@ use tract_onnx::tract_core::ops::konst::Const;
 use tract_onnx::tract_core::ops::logic::Iff;
 use tract_onnx::tract_core::ops::nn::rms_norm::RmsNorm;
 use tract_onnx::tract_core::ops::nn::{Reduce, Softmax};
-use tract_onnx::tract_core::ops::scan::Scan;
 use tract_onnx::tract_core::ops::source::TypedSource;
-
-/// Most values that are spelled out for one node: the kernels of a batch, the windows of a pool, a constant that broadcasts.
-const MAX_SPELLED_OUT: usize = 1 << 24;
-/// Values that all nodes may hold together for each byte of the file, beside `MAX_SPELLED_OUT`: a weight is spelled out for every step of a recurrence.
-const VALUES_PER_BYTE: usize = 256;
-/// Most elements that all gathers of a model may have together.
-const MAX_MOVED: usize = 3 << 23;
-/// Most elements of a tensor that is laid out for windows: padding, zeros between elements, taps side by side.
-const MAX_LAID_OUT: usize = 1 << 23;
-/// Most taps that are counted for all pools.
-const MAX_COUNTED: usize = 1 << 26;
-/// Most nodes of tract's graph in all steps of all loops.
-const MAX_UNROLLED: usize = 1 << 17;
 
 /// What an outlet of tract's graph is.
 #[derive(Clone, Debug)]
@@ -92,35 +80,6 @@ fn typed(proto: &ModelProto) -> Result<TypedModel, ImportError> {
         check_sizes(&typed)?;
         typed.into_decluttered().map_err(refused)
     })
-}
-
-/// Refuses large tensors that depend on an input, before the parser simplifies their operators: it makes lists of their axes' lengths there.
-fn check_sizes(model: &TypedModel) -> Result<(), ImportError> {
-    let mut computed = vec![false; model.nodes.len()];
-    for id in model.eval_order().map_err(refused)? {
-        let node = &model.nodes[id];
-        if let Some(scan) = node.op_as::<Scan>() {
-            check_sizes(&scan.body)?;
-        }
-        computed[id] = node.op_is::<TypedSource>() || node.inputs.iter().any(|x| computed[x.node]);
-        let shapes = node.outputs.iter().filter(|_| computed[id]);
-        for shape in shapes.filter_map(|output| output.fact.shape.as_concrete()) {
-            let len = shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d));
-            if len.is_none_or(|n| n > MAX_FEATURES) {
-                return Err(too_large(&node.name, shape));
-            }
-        }
-    }
-    Ok(())
-}
-
-fn too_large(name: &str, shape: &[usize]) -> ImportError {
-    let dim = |&d: &usize| i64::try_from(d).unwrap_or(i64::MAX);
-    ImportError::TensorSize {
-        tensor: shorten(name),
-        shape: shape.iter().map(dim).collect(),
-        max: MAX_FEATURES,
-    }
 }
 
 /// What tract says against a model.
@@ -174,21 +133,6 @@ struct Translation<'a> {
     used: Used,
 }
 
-/// What the float graph takes so far.
-#[derive(Clone, Copy, Debug, Default)]
-struct Used {
-    /// Elements of all gathers.
-    moved: usize,
-    /// Values that the nodes hold.
-    held: usize,
-    /// Nodes whose values are counted.
-    nodes: usize,
-    /// Taps that were counted for pools.
-    taps: usize,
-    /// Nodes of tract's graph in the steps of loops.
-    unrolled: usize,
-}
-
 impl<'a> Translation<'a> {
     fn new(model: &'a TypedModel, parsed: &'a Parsed) -> Result<Self, ImportError> {
         let mut graph = FloatGraph {
@@ -232,7 +176,12 @@ impl<'a> Translation<'a> {
     /// The error of a node, which names it.
     fn placed(&self, node: &TypedNode, error: ImportError) -> ImportError {
         let (name, _) = self.origin(node);
-        let place = |text: String| match text.contains(&name) {
+        let named = |text: &str| {
+            [format!("`{name}`"), format!("{name:?}")]
+                .iter()
+                .any(|n| text.contains(n))
+        };
+        let place = |text: String| match named(&text) {
             true => text,
             false => format!("{text} (node `{}`)", shorten(&name)),
         };
@@ -240,25 +189,6 @@ impl<'a> Translation<'a> {
             ImportError::Parser(text) => ImportError::Parser(place(text)),
             ImportError::ParserPanic(text) => ImportError::ParserPanic(place(text)),
             other => other,
-        }
-    }
-
-    /// Refuses what a node was translated to where that is too much.
-    fn count(&mut self, node: &TypedNode) -> Result<(), ImportError> {
-        for new in &self.graph.nodes[self.used.nodes..] {
-            self.used.held = self.used.held.saturating_add(new.op.n_values());
-            if new.len() > MAX_LAID_OUT {
-                return Err(too_large(&self.origin(node).0, &new.shape));
-            }
-        }
-        self.used.nodes = self.graph.nodes.len();
-        let max = VALUES_PER_BYTE * self.parsed.n_bytes + MAX_SPELLED_OUT;
-        match self.used.held <= max {
-            true => Ok(()),
-            false => {
-                let reason = format!("the layers up to it hold more than {max} values");
-                Err(self.unsupported(node, reason))
-            }
         }
     }
 
@@ -333,22 +263,10 @@ impl<'a> Translation<'a> {
                 "its output shape depends on the values of an input; expected a fixed one",
             )
         })?;
-        let len = shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d));
-        if !len.is_some_and(|n| (1..=MAX_FEATURES).contains(&n)) {
+        if elements(shape).is_none_or(|n| n == 0) {
             return Err(too_large(&self.origin(node).0, shape));
         }
         Ok(shape.to_vec())
-    }
-
-    /// Refuses to spell out more values than a file can reasonably ask for without holding them.
-    fn room_to_spell_out(&self, node: &TypedNode, n: usize) -> Result<(), ImportError> {
-        match n <= MAX_SPELLED_OUT {
-            true => Ok(()),
-            false => Err(self.unsupported(
-                node,
-                format!("{n} values to spell out; expected at most {MAX_SPELLED_OUT}"),
-            )),
-        }
     }
 
     /// Adds a node to the float graph.
@@ -510,7 +428,7 @@ impl<'a> Translation<'a> {
         let inputs: Option<Vec<Value>> = node.inputs.iter().map(|o| self.value(o)).collect();
         let inputs = inputs.ok_or_else(|| self.unsupported(node, "it reads a missing output"))?;
         if let Some(zeros) = self.vanishes(node, &inputs)? {
-            self.used.held = self.used.held.saturating_add(zeros.len());
+            self.used.hold(zeros.len());
             return Ok(vec![Value::Const(zeros)]);
         }
         if let Some(outputs) = self.recurrent(node, &inputs)? {
@@ -528,8 +446,9 @@ impl<'a> Translation<'a> {
             let folded = folded.map_err(refused)?;
             let folded =
                 folded.ok_or_else(|| self.unsupported(node, "it cannot be computed at import"))?;
-            let len: usize = folded.iter().map(|t| t.len()).sum();
-            self.used.held = self.used.held.saturating_add(len);
+            folded
+                .iter()
+                .for_each(|tensor| self.used.hold(tensor.len()));
             return Ok(folded
                 .into_iter()
                 .map(|t| Value::Const(t.into_arc_tensor()))

@@ -215,7 +215,7 @@ fn channels(values: &[f32], from: &[usize], shape: &[usize]) -> Option<(usize, V
         return Some((shape[last + 1..].iter().product(), values.to_vec()));
     }
     // the constant skips an axis: spell it out for every element
-    if shape.iter().product::<usize>() > super::MAX_SPELLED_OUT {
+    if shape.iter().product::<usize>() > super::bounds::MAX_SPELLED_OUT {
         return None;
     }
     let mut full = Vec::with_capacity(shape.iter().product());

@@ -2,7 +2,7 @@
 //!
 //! Where every element of the output comes from is found by running tract's own operator on the elements' numbers.
 
-use super::{MAX_MOVED, Translation, Value, refused};
+use super::{Translation, Value, refused};
 use crate::onnx::graph::FloatOp;
 use crate::onnx::{ImportError, MAX_FEATURES};
 use std::sync::Arc;
@@ -133,17 +133,6 @@ impl Translation<'_> {
         Ok(Some(self.gather(node, tensors, index, constants, shape)?))
     }
 
-    /// Refuses a gather that would be one too many.
-    fn room_to_move(&self, node: &TypedNode, len: usize) -> Result<(), ImportError> {
-        match self.used.moved.saturating_add(len) <= MAX_MOVED {
-            true => Ok(()),
-            false => {
-                let reason = format!("more than {MAX_MOVED} elements are moved by the model");
-                Err(self.unsupported(node, reason))
-            }
-        }
-    }
-
     /// A node that gathers from tensors and constants; unused constants are left out.
     pub(super) fn gather(
         &mut self,
@@ -162,7 +151,7 @@ impl Translation<'_> {
             return Ok(self.reshape(node, inputs[0], shape));
         }
         self.room_to_move(node, len)?;
-        self.used.moved += len;
+        self.used.move_elements(len);
         let mut names: Vec<Option<u32>> = vec![None; constants.len()];
         let mut kept = vec![];
         let mut renamed = Vec::with_capacity(len);

@@ -3,7 +3,7 @@
 //! A state is what the step before made of it; a scanned input is the step's chunk along an axis, from the end where the chunk is
 //! negative; scanned outputs are concatenated.
 
-use super::{MAX_UNROLLED, Translation, Value, refused};
+use super::{Translation, Value, refused};
 use crate::onnx::ImportError;
 use crate::onnx::dialect::recurrent::Recurrent;
 use crate::onnx::graph::FloatGraph;
@@ -80,14 +80,7 @@ impl Translation<'_> {
             return Err(self.unsupported(node, reason));
         }
         let nodes = body.saturating_mul(steps);
-        self.used.unrolled = self.used.unrolled.saturating_add(nodes);
-        if self.used.unrolled > MAX_UNROLLED {
-            let reason = format!(
-                "its {nodes} nodes of all steps are, with those of loops before, more than {MAX_UNROLLED}"
-            );
-            return Err(self.unsupported(node, reason));
-        }
-        Ok(())
+        self.count_steps(node, nodes)
     }
 
     fn unrolled(

@@ -6,8 +6,9 @@
 //! `[channels · taps][outputs][last axis]`, under a kernel `[1, last kernel]`. Weights keep their order: `[O][C/g][k₀]…[kₙ]` is
 //! `[O][C/g · k₀ · …][kₙ]`.
 
+use super::Translation;
+use super::bounds::MAX_LAID_OUT;
 use super::windows::Pool;
-use super::{MAX_LAID_OUT, Translation};
 use crate::onnx::ImportError;
 use crate::onnx::graph::FloatOp;
 use crate::tensor::ConvGeometry;

@@ -1,7 +1,7 @@
 //! Operators over windows: convolutions, pools, and reductions as windows over the last axis.
 
+use super::Translation;
 use super::volumes::{Kernel, window_axes};
-use super::{MAX_COUNTED, Translation};
 use crate::onnx::ImportError;
 use crate::onnx::graph::FloatOp;
 use crate::tensor::ConvGeometry;
@@ -213,12 +213,7 @@ impl Translation<'_> {
                 let geometry = t.geometry(node, &spec, &space, [n * c, n * c], n * c, &shape)?;
                 let n_taps = geometry.n_taps();
                 let [rows, columns] = geometry.output_size();
-                t.room_to_spell_out(node, rows.saturating_mul(columns).saturating_mul(n_taps))?;
-                t.used.taps = t.used.taps.saturating_add(rows * columns * n_taps);
-                if t.used.taps > MAX_COUNTED {
-                    let reason = format!("the pools up to it have more than {MAX_COUNTED} taps");
-                    return Err(t.unsupported(node, reason));
-                }
+                t.count_taps(node, rows.saturating_mul(columns).saturating_mul(n_taps))?;
                 let counts = {
                     let mut taps = geometry.taps();
                     let mut count = |_| {
