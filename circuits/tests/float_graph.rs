@@ -232,7 +232,10 @@ fn what_has_no_fixed_meaning_is_refused_by_name() -> Result<(), Error> {
             "num_scan_inputs = 2 of 2 inputs, and a body of 1 inputs",
         ),
         ("reshape_to_many_axes", "rank 100; expected at most 16"),
-        ("constant_of_many_axes", "`c`"),
+        (
+            "constant_of_many_axes",
+            "the tensor `c` has 21 axes; expected at most 16",
+        ),
         (
             "one_hot_of_a_missing_axis",
             "axis = -3; expected one of 2 axes",
@@ -248,6 +251,31 @@ fn what_has_no_fixed_meaning_is_refused_by_name() -> Result<(), Error> {
         (
             "many_pools_of_many_taps",
             "the pools up to it have more than 67108864 taps",
+        ),
+        ("expand_to_many_axes", "rank 100; expected at most 16"),
+        ("unsqueeze_to_many_axes", "rank 101; expected at most 16"),
+        (
+            "constant_of_a_shape_of_many_axes",
+            "rank 100; expected at most 16",
+        ),
+        (
+            "input_of_many_axes",
+            "the tensor `x` has 9 axes; expected at most 8",
+        ),
+        ("node_without_any_name", "node 0 has no name"),
+        ("pads_beyond_of_a_short_name", "(node `a`)"),
+        (
+            "reversed_long_sequences",
+            "524288 elements; expected at most 2^18",
+        ),
+        (
+            "dense_block_of_many_moves",
+            "more than 25165824 elements are moved",
+        ),
+        ("products_with_zero", "the layers up to it hold more than"),
+        (
+            "scan_of_scans_of_many_steps",
+            "nodes of all steps are, with those of loops before, more than 131072",
         ),
         ("pads_beyond", "`pad`"),
         (
@@ -269,7 +297,7 @@ fn what_has_no_fixed_meaning_is_refused_by_name() -> Result<(), Error> {
             "resize_to_a_large_image",
             "expected fewer than 2^21 elements",
         ),
-        ("input_of_many_elements", "`x`"),
+        ("input_of_many_elements", "`x` has the shape [8388608]"),
     ] {
         let path = folder().join("refused").join(format!("{name}.onnx"));
         match onnx::import(&std::fs::read(path)?) {

@@ -328,6 +328,21 @@ def refused():
     yield "reshape_to_many_axes", {"x": [2]}, [node("Reshape", "x,s")], {"s": np.array([2] + 99 * [1])}
     yield "constant_of_many_axes", {"x": [2]}, [node("Add", "x,c")], {"c": np.ones([1] * 20 + [2], F)}
     yield "one_hot_of_a_missing_axis", {"x": [3]}, [node("OneHot", "x,d,v", axis=-3)], {"d": np.array(4), "v": np.array([0, 1], F)}
+    ones = np.ones(100, np.int64)
+    yield "expand_to_many_axes", {"x": [2]}, [node("Expand", "x,s")], {"s": ones}
+    yield "unsqueeze_to_many_axes", {"x": [2]}, [node("Unsqueeze", "x,s")], {"s": np.arange(100)}
+    yield "constant_of_a_shape_of_many_axes", {"x": [2]}, [node("ConstantOfShape", "s", "c"), node("Add", "x,c")], {"s": ones}
+    yield "input_of_many_axes", {"x": [1] * 9}, [node("Tanh", "x")], {}
+    yield "node_without_any_name", {"x": [2]}, [helper.make_node("Tanh", ["x"], [""]), node("Tanh", "x")], {}
+    yield "pads_beyond_of_a_short_name", {"x": [1, 4]}, [helper.make_node("Pad", ["x", "p"], ["y"], name="a")], {"p": np.array([0, -3, 0, -3])}
+    yield "reversed_long_sequences", {"x": [1, 1 << 19]}, [node("ReverseSequence", "x,l", batch_axis=0, time_axis=1)], {"l": np.array([1 << 19])}
+    dense = [n for i in range(30) for n in (node("Relu", "x", f"c{i}"), node("Concat", f"{f'd{i - 1}' if i else 'x'},c{i}", f"d{i}", axis=1))]
+    yield "dense_block_of_many_moves", {"x": [1, 8, 100, 100]}, [*dense, node("ReduceMean", "d29", axes=[2, 3])], {}
+    zeros = [node("Neg" if i % 2 else "Exp", f"e{i}", f"e{i + 1}") for i in range(6)]
+    yield "products_with_zero", {"x": [2048, 1]}, [node("MatMul", "x,z", "e0"), *zeros, node("Add", "x,e6")], {"z": np.zeros((1, 2048), F)}
+    steps = inner([node("Add", "a,q", "c"), node("Tanh", "c", "b")], {"a": [1], "q": []}, {"b": [1]})
+    steps = inner([node("Scan", "s,r", "t", body=steps, num_scan_inputs=1)], {"s": [1], "r": [1000]}, {"t": [1]})
+    yield "scan_of_scans_of_many_steps", {"s": [1], "x": [1000, 1000]}, [node("Scan", "s,x", body=steps, num_scan_inputs=1)], {}
     yield "softmax_of_a_missing_axis", {"x": [2, 3]}, [node("Softmax", "x", axis=7)], {}
     yield "minimum_of_a_long_row", {"x": [1, 10000]}, [node("ReduceMin", "x", axes=[1])], {}
     yield "reversed_long_axis", {"x": [1 << 19]}, [node("Slice", "x,a,b,z,s")], {"a": np.array([-1]), "b": np.array([-(1 << 40)]), "z": np.array([0]), "s": np.array([-1])}
@@ -363,7 +378,8 @@ def accepted():
         last = f"d{i}"
     yield "dense_block", {"x": [1, 8, 100, 100]}, [*dense, node("ReduceMean", last, axes=[2, 3])], {}
     yield "initializer_without_a_name", {"x": [2]}, [node("Tanh", "x")], {"": np.ones(2, F)}
-    yield "steps_of_a_long_recurrence", {"x": [400, 1, 8]}, [node("LSTM", "x,w,r", hidden_size=8)], {"w": np.full((1, 32, 8), 0.25, F), "r": np.full((1, 32, 8), 0.25, F)}
+    yield "steps_of_a_long_recurrence", {"x": [2600, 1, 32]}, [node("LSTM", "x,w,r", hidden_size=32)], \
+        {"w": np.full((1, 128, 32), 0.25, F), "r": np.full((1, 128, 32), 0.25, F)}
 
 
 def lrn(x, size, alpha, beta=0.75, bias=1.0):
