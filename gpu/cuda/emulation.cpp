@@ -151,5 +151,7 @@ extern "C" int emulation_launch(const char *name, u32 grid, u32 block, u32 share
 
 #include "field.cu"
 #include "ntt.cu"
+#include "vectors.cu"
+#include "lines.cu"
 #include "msm_g1.cu"
 #include "msm_g2.cu"

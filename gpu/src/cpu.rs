@@ -9,8 +9,10 @@ pub(crate) mod fixed_base;
 #[allow(unsafe_code)]
 mod ifma;
 mod lanes;
+mod lines;
 mod msm;
 mod ntt;
+pub(crate) mod polynomials;
 pub(crate) mod portable;
 pub(crate) mod table;
 pub(crate) mod vectors;

@@ -7,12 +7,14 @@ pub(crate) mod checks;
 mod device;
 pub(crate) mod driver;
 pub(crate) mod emulator;
+mod lines;
 mod measure;
 pub(crate) mod memory;
 pub(crate) mod module;
 mod msm;
 pub(crate) mod ntt;
 pub(crate) mod source;
+mod vectors;
 
 pub use device::Cuda;
 pub use driver::{DriverError, Facts};

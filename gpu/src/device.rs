@@ -17,6 +17,7 @@ use crate::cuda::memory::{Buffer, FR_BYTES};
 use crate::curve::{AffineOf, Curve, G1, G2};
 use crate::domain::Domain;
 use crate::field::ScalarClass;
+use crate::lines::{Lines, LinesError};
 
 /// Bulk field and group operations on vectors that the device owns.
 pub trait Device: fmt::Debug + Send + Sync {
@@ -73,6 +74,93 @@ pub trait Device: fmt::Debug + Send + Sync {
     /// # Errors
     /// [`DeviceError::Length`] unless the vectors have one length.
     fn mul_pointwise(&self, a: &mut FrVec, b: &FrVec) -> Result<(), DeviceError>;
+
+    /// A vector of `len` zeros.
+    ///
+    /// # Errors
+    /// When there is no memory, or the device has failed.
+    fn zeros(&self, len: usize) -> Result<FrVec, DeviceError>;
+
+    /// Another vector with the same values.
+    ///
+    /// # Errors
+    /// As [`Device::zeros`].
+    fn duplicate(&self, vector: &FrVec) -> Result<FrVec, DeviceError>;
+
+    /// Some of the values.
+    ///
+    /// # Errors
+    /// When the device has failed.
+    fn read_range(&self, part: FrSlice<'_>) -> Result<Vec<Fr>, DeviceError>;
+
+    /// Overwrites values from place `first` on.
+    ///
+    /// # Errors
+    /// [`DeviceError::Length`] when they end beyond the vector.
+    fn write_range(
+        &self,
+        vector: &mut FrVec,
+        first: usize,
+        values: &[Fr],
+    ) -> Result<(), DeviceError>;
+
+    /// Runs `lines` on every row: `sum` and the columns are the vectors it says, `uniform` the values that are the same for all rows, `fold`
+    /// what a sum is multiplied with before it takes something up.
+    ///
+    /// # Errors
+    /// [`DeviceError::Length`] unless there are as many columns and uniform values as the program needs, the columns are as long as `sum`,
+    /// and that length is a power of two.
+    fn run_lines(
+        &self,
+        sum: &mut FrVec,
+        lines: &Lines,
+        columns: &[&FrVec],
+        uniform: &[Fr],
+        fold: Fr,
+    ) -> Result<(), DeviceError>;
+
+    /// sum_i ← sum_i + Σ factor·v_i over the `terms` (factor, v).
+    ///
+    /// # Errors
+    /// [`DeviceError::Length`] unless the vectors have one length.
+    fn combine(&self, sum: &mut FrVec, terms: &[(Fr, &FrVec)]) -> Result<(), DeviceError>;
+
+    /// (v_0, v_1, …) ← matrix·(v_0, v_1, …), place by place; rows of the matrix, as many as vectors.
+    ///
+    /// # Errors
+    /// [`DeviceError::Length`] unless the vectors have one length and the matrix is square, with a row for each.
+    fn mix(&self, vectors: &mut [FrVec], matrix: &[Vec<Fr>]) -> Result<(), DeviceError>;
+
+    /// Σ v_i·xⁱ: the value of the polynomial with these coefficients.
+    ///
+    /// # Errors
+    /// When the device has failed.
+    fn evaluate(&self, vector: &FrVec, x: Fr) -> Result<Fr, DeviceError>;
+
+    /// Divides the polynomial with these coefficients by X − z: the quotient replaces it, the top coefficient becoming 0. Gives the
+    /// remainder, its value at z.
+    ///
+    /// # Errors
+    /// When the device has failed.
+    fn divide(&self, vector: &mut FrVec, z: Fr) -> Result<Fr, DeviceError>;
+
+    /// v_i ← 1/v_i; 0 stays 0.
+    ///
+    /// # Errors
+    /// When the device has failed.
+    fn invert(&self, vector: &mut FrVec) -> Result<(), DeviceError>;
+
+    /// v_i ← start·v_0·…·v_(i−1). Gives the product over all, times `start`.
+    ///
+    /// # Errors
+    /// When the device has failed.
+    fn running_products(&self, vector: &mut FrVec, start: Fr) -> Result<Fr, DeviceError>;
+
+    /// `factors[i / n]·table[i % n]` for every index i of the list, n the length of the table.
+    ///
+    /// # Errors
+    /// [`DeviceError::Length`] unless there is a factor for every index.
+    fn lookup(&self, table: &FrVec, factors: &[Fr], indices: &[u32]) -> Result<FrVec, DeviceError>;
 
     /// Σ scalar_i·base_i in G1.
     ///
@@ -427,6 +515,9 @@ pub enum DeviceError {
     /// A vector of another device.
     #[error("the vector belongs to another device")]
     Foreign,
+    /// What is to be run over rows is no program.
+    #[error("a program over rows: {0}")]
+    Lines(#[from] LinesError),
     /// A GPU failed, or has no memory left.
     #[error(transparent)]
     Gpu(#[from] DriverError),

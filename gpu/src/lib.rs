@@ -8,6 +8,7 @@
 //! * [`curve`], [`field`]: raw limbs of points, sizes of scalars.
 //! * [`bases`]: a section of a key file as the bases of a multi-scalar multiplication.
 //! * [`domain`]: the evaluation domain and its coset.
+//! * [`lines`]: straight-line programs over the rows of vectors.
 //! * [`cpu`]: the CPU device, correct everywhere.
 //! * [`testing`]: the suite that every device must pass.
 
@@ -22,6 +23,7 @@ pub mod domain;
 pub mod dual;
 pub mod field;
 pub mod kernels;
+pub mod lines;
 pub mod testing;
 
 pub use bases::{Bases, BasesError};
@@ -32,3 +34,4 @@ pub use device::{
 };
 pub use domain::Domain;
 pub use field::ScalarClass;
+pub use lines::{Lines, LinesError, Op, Step};

@@ -3,6 +3,8 @@
 //! Each operation of a [`Device`] is compared with the sentence of its documentation, computed the slow way: sums of
 //! double-and-add products (for many points, one product by the sum of known logarithms), polynomials evaluated term by term. The inputs are fixed: no randomness, no clock.
 
+mod vectors;
+
 use ark_bn254::Fr;
 use ark_ec::short_weierstrass::Projective;
 use ark_ec::{AffineRepr, CurveGroup, PrimeGroup};
@@ -65,6 +67,7 @@ pub enum Mismatch {
 pub fn check_device(device: &dyn Device) -> Result<(), Mismatch> {
     check_transforms(device)?;
     check_element_wise(device)?;
+    vectors::check(device)?;
     check_msm::<G1>(device, &|bases, scalars, class| {
         device.msm_g1(bases, scalars, class)
     })?;

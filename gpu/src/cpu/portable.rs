@@ -4,13 +4,14 @@ use std::fmt;
 
 use ark_bn254::{Fr, G1Affine, G1Projective, G2Affine, G2Projective};
 use ark_ec::short_weierstrass::Projective;
+use ark_ff::AdditiveGroup;
 
 use rayon::prelude::*;
 
 use super::adder::Portable;
 use super::lanes::LanesCurve;
 use super::table::Table;
-use super::{fixed_base, msm, ntt, vectors};
+use super::{fixed_base, lines, msm, ntt, polynomials, vectors};
 use crate::bases::Bases;
 use crate::curve::{AffineOf, G1, G2};
 use crate::device::{
@@ -18,6 +19,7 @@ use crate::device::{
 };
 use crate::domain::Domain;
 use crate::field::ScalarClass;
+use crate::lines::Lines;
 
 /// The CPU: vector instructions where it has them, arkworks elsewhere.
 #[derive(Debug, Clone, Copy, Default)]
@@ -192,6 +194,84 @@ impl<H: Host> Device for H {
         Ok(())
     }
 
+    fn zeros(&self, len: usize) -> Result<FrVec, DeviceError> {
+        Ok(FrVec::from_host(vec![Fr::ZERO; len]))
+    }
+
+    fn duplicate(&self, vector: &FrVec) -> Result<FrVec, DeviceError> {
+        Ok(FrVec::from_host(vector.host()?.to_vec()))
+    }
+
+    fn read_range(&self, part: FrSlice<'_>) -> Result<Vec<Fr>, DeviceError> {
+        Ok(part.host()?.to_vec())
+    }
+
+    fn write_range(
+        &self,
+        vector: &mut FrVec,
+        first: usize,
+        values: &[Fr],
+    ) -> Result<(), DeviceError> {
+        check_range(vector, first, values.len())?;
+        vector.host_mut()?[first..first + values.len()].copy_from_slice(values);
+        Ok(())
+    }
+
+    fn run_lines(
+        &self,
+        sum: &mut FrVec,
+        lines: &Lines,
+        columns: &[&FrVec],
+        uniform: &[Fr],
+        fold: Fr,
+    ) -> Result<(), DeviceError> {
+        check_lines(sum, lines, columns, uniform)?;
+        let columns: Result<Vec<&[Fr]>, _> = columns.iter().map(|column| column.host()).collect();
+        lines::run(sum.host_mut()?, lines, &columns?, uniform, fold);
+        Ok(())
+    }
+
+    fn combine(&self, sum: &mut FrVec, terms: &[(Fr, &FrVec)]) -> Result<(), DeviceError> {
+        check_terms(sum, terms)?;
+        let terms = terms.iter().map(|(factor, v)| Ok((*factor, v.host()?)));
+        let terms: Result<Vec<(Fr, &[Fr])>, DeviceError> = terms.collect();
+        polynomials::combine(sum.host_mut()?, &terms?);
+        Ok(())
+    }
+
+    fn mix(&self, vectors: &mut [FrVec], matrix: &[Vec<Fr>]) -> Result<(), DeviceError> {
+        check_mix(vectors, matrix)?;
+        let vectors: Result<Vec<&mut [Fr]>, DeviceError> = vectors
+            .iter_mut()
+            .map(|vector| Ok(vector.host_mut()?.as_mut_slice()))
+            .collect();
+        polynomials::mix(&mut vectors?, matrix);
+        Ok(())
+    }
+
+    fn evaluate(&self, vector: &FrVec, x: Fr) -> Result<Fr, DeviceError> {
+        Ok(polynomials::evaluate(vector.host()?, x))
+    }
+
+    fn divide(&self, vector: &mut FrVec, z: Fr) -> Result<Fr, DeviceError> {
+        Ok(polynomials::divide(vector.host_mut()?, z))
+    }
+
+    fn invert(&self, vector: &mut FrVec) -> Result<(), DeviceError> {
+        polynomials::invert(vector.host_mut()?);
+        Ok(())
+    }
+
+    fn running_products(&self, vector: &mut FrVec, start: Fr) -> Result<Fr, DeviceError> {
+        Ok(polynomials::running_products(vector.host_mut()?, start))
+    }
+
+    fn lookup(&self, table: &FrVec, factors: &[Fr], indices: &[u32]) -> Result<FrVec, DeviceError> {
+        check_lookup(table, factors, indices)?;
+        let found = polynomials::lookup(table.host()?, factors, indices);
+        Ok(FrVec::from_host(found))
+    }
+
     fn msm_g1(
         &self,
         bases: &Bases<G1>,
@@ -252,6 +332,62 @@ impl<H: Host> Device for H {
     ) -> Result<Vec<G2Affine>, DeviceError> {
         Self::fixed_base(base, scalars)
     }
+}
+
+/// `n` values from place `first` on are in the vector.
+pub(crate) fn check_range(vector: &FrVec, first: usize, n: usize) -> Result<(), DeviceError> {
+    let most = vector.len().saturating_sub(first);
+    let inside = first <= vector.len() && n <= most;
+    ensure(inside, "values written into a vector", most, n)
+}
+
+/// The operands are those of the program.
+pub(crate) fn check_lines(
+    sum: &FrVec,
+    lines: &Lines,
+    columns: &[&FrVec],
+    uniform: &[Fr],
+) -> Result<(), DeviceError> {
+    let n = sum.len();
+    ensure(n.is_power_of_two(), "rows", n.next_power_of_two(), n)?;
+    check_len("columns of a program", lines.n_columns(), columns.len())?;
+    let (needed, given) = (lines.n_uniform(), uniform.len());
+    ensure(needed <= given, "uniform values", needed, given)?;
+    columns
+        .iter()
+        .try_for_each(|column| check_len("a column", n, column.len()))
+}
+
+pub(crate) fn check_terms(sum: &FrVec, terms: &[(Fr, &FrVec)]) -> Result<(), DeviceError> {
+    terms
+        .iter()
+        .try_for_each(|(_, v)| check_len("a term", sum.len(), v.len()))
+}
+
+pub(crate) fn check_mix(vectors: &[FrVec], matrix: &[Vec<Fr>]) -> Result<(), DeviceError> {
+    let n = vectors.len();
+    check_len("rows of a matrix", n, matrix.len())?;
+    matrix
+        .iter()
+        .try_for_each(|row| check_len("a row of a matrix", n, row.len()))?;
+    let len = vectors.first().map_or(0, FrVec::len);
+    vectors
+        .iter()
+        .try_for_each(|vector| check_len("a vector", len, vector.len()))
+}
+
+/// Every index has a factor, and the table entries.
+pub(crate) fn check_lookup(
+    table: &FrVec,
+    factors: &[Fr],
+    indices: &[u32],
+) -> Result<(), DeviceError> {
+    let largest = indices
+        .par_iter()
+        .max()
+        .map_or(0, |last| *last as usize + 1);
+    let most = table.len().saturating_mul(factors.len());
+    ensure(largest <= most, "indices of a table", most, largest)
 }
 
 /// More bases than a [`super::adder::Pick`] tells apart.

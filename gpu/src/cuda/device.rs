@@ -4,6 +4,8 @@
 //! lies in the memory of the process is done there, with the same result. After a failure everything goes to the CPU: the proof that was under
 //! way is lost, the process is not.
 
+mod operations;
+
 use std::any::Any;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -14,11 +16,12 @@ use ark_ec::AdditiveGroup;
 
 use super::checks;
 use super::driver::{Driver, DriverError, Facts};
-use super::memory::{self, Buffer};
+use super::memory::{self, Buffer, FR_BYTES};
 use super::module::Nvidia;
 use super::msm::resident::{Resident, Unusable};
 use super::msm::{self, Fault};
 use super::ntt::{self, Plans};
+use super::vectors;
 use crate::Cpu;
 use crate::bases::Bases;
 use crate::cpu::portable::{MAX_BASES, check_groups, check_len, check_max};
@@ -28,6 +31,7 @@ use crate::device::{
 };
 use crate::domain::Domain;
 use crate::field::ScalarClass;
+use crate::lines::Lines;
 
 /// Fewer bases than this are not divided further to make them fit.
 const LEAST_PART: usize = 1 << 14;
@@ -407,6 +411,90 @@ impl Device for Cuda {
             |a, others| ntt::mul(&self.driver, a, others[0]),
             |a, others| Cpu.mul_pointwise(a, &others[0]),
         )
+    }
+
+    fn zeros(&self, len: usize) -> Result<FrVec, DeviceError> {
+        let bytes = len.saturating_mul(FR_BYTES);
+        self.made(|| Buffer::zeroed(&self.driver, bytes), || Cpu.zeros(len))
+    }
+
+    fn duplicate(&self, vector: &FrVec) -> Result<FrVec, DeviceError> {
+        match vector.place() {
+            Place::Gpu(buffer) => {
+                let copy = || vectors::duplicate(&self.driver, buffer);
+                self.made(copy, || self.copied(vector))
+            }
+            Place::Host(_) => self.copied(vector),
+        }
+    }
+
+    fn read_range(&self, part: FrSlice<'_>) -> Result<Vec<Fr>, DeviceError> {
+        self.read_part(part)
+    }
+
+    fn write_range(
+        &self,
+        vector: &mut FrVec,
+        first: usize,
+        values: &[Fr],
+    ) -> Result<(), DeviceError> {
+        self.write_part(vector, first, values)
+    }
+
+    fn run_lines(
+        &self,
+        sum: &mut FrVec,
+        lines: &Lines,
+        columns: &[&FrVec],
+        uniform: &[Fr],
+        fold: Fr,
+    ) -> Result<(), DeviceError> {
+        self.run_program(sum, lines, columns, uniform, fold)
+    }
+
+    fn combine(&self, sum: &mut FrVec, terms: &[(Fr, &FrVec)]) -> Result<(), DeviceError> {
+        self.add_terms(sum, terms)
+    }
+
+    fn mix(&self, vectors: &mut [FrVec], matrix: &[Vec<Fr>]) -> Result<(), DeviceError> {
+        self.mix_all(vectors, matrix)
+    }
+
+    fn evaluate(&self, vector: &FrVec, x: Fr) -> Result<Fr, DeviceError> {
+        self.value_at(vector, x)
+    }
+
+    fn divide(&self, vector: &mut FrVec, z: Fr) -> Result<Fr, DeviceError> {
+        self.work_alone(
+            vector,
+            |buffer| vectors::divide(&self.driver, buffer, z),
+            |vector| Cpu.divide(vector, z),
+        )
+    }
+
+    fn invert(&self, vector: &mut FrVec) -> Result<(), DeviceError> {
+        self.work_alone(
+            vector,
+            |buffer| vectors::invert(&self.driver, buffer),
+            |vector| Cpu.invert(vector),
+        )
+    }
+
+    fn running_products(&self, vector: &mut FrVec, start: Fr) -> Result<Fr, DeviceError> {
+        self.work_alone(
+            vector,
+            |buffer| vectors::running_products(&self.driver, buffer, start),
+            |vector| Cpu.running_products(vector, start),
+        )
+    }
+
+    fn lookup(
+        &self,
+        table: &FrVec,
+        factors: &[Fr],
+        indices: &[u32],
+    ) -> Result<FrVec, DeviceError> {
+        self.look_up(table, factors, indices)
     }
 
     fn msm_g1(

@@ -84,6 +84,10 @@ pub(crate) enum Unit {
     Field,
     /// Element-wise operations and transforms of scalars.
     Ntt,
+    /// Combinations, polynomials, inverses and products of vectors.
+    Vectors,
+    /// Straight-line programs.
+    Lines,
     /// Multiplications in G1.
     MsmG1,
     /// Multiplications in G2.
@@ -92,13 +96,22 @@ pub(crate) enum Unit {
 
 impl Unit {
     /// Every unit.
-    pub(crate) const ALL: [Self; 4] = [Self::Field, Self::Ntt, Self::MsmG1, Self::MsmG2];
+    pub(crate) const ALL: [Self; 6] = [
+        Self::Field,
+        Self::Ntt,
+        Self::Vectors,
+        Self::Lines,
+        Self::MsmG1,
+        Self::MsmG2,
+    ];
 
     /// The file of the unit, without its ending.
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Field => "field",
             Self::Ntt => "ntt",
+            Self::Vectors => "vectors",
+            Self::Lines => "lines",
             Self::MsmG1 => "msm_g1",
             Self::MsmG2 => "msm_g2",
         }

@@ -35,6 +35,8 @@ pub(crate) const fn unit(unit: Unit) -> File {
     match unit {
         Unit::Field => file!("field.cu"),
         Unit::Ntt => file!("ntt.cu"),
+        Unit::Vectors => file!("vectors.cu"),
+        Unit::Lines => file!("lines.cu"),
         Unit::MsmG1 => file!("msm_g1.cu"),
         Unit::MsmG2 => file!("msm_g2.cu"),
     }

@@ -1,0 +1,164 @@
+//! # Operations on vectors: on the GPU where they lie there, else by the CPU
+
+use ark_bn254::Fr;
+use ark_ff::AdditiveGroup;
+
+use super::Cuda;
+use crate::Cpu;
+use crate::cpu::portable::{check_lines, check_lookup, check_mix, check_range, check_terms};
+use crate::cuda::driver::DriverError;
+use crate::cuda::memory::{Buffer, FR_BYTES, scalar_bytes, scalar_bytes_mut};
+use crate::cuda::{lines, vectors};
+use crate::device::{Device, DeviceError, FrSlice, FrVec, Place};
+use crate::lines::Lines;
+
+impl Cuda {
+    /// As [`Cuda::work`], for what gives a value and has no other operands.
+    pub(super) fn work_alone<T>(
+        &self,
+        vector: &mut FrVec,
+        gpu: impl FnOnce(&Buffer) -> Result<T, DriverError>,
+        host: impl FnOnce(&mut FrVec) -> Result<T, DeviceError>,
+    ) -> Result<T, DeviceError> {
+        if let Place::Gpu(buffer) = vector.place() {
+            let _turn = self.turn();
+            if let Some(result) = self.tried(|| gpu(buffer))? {
+                return Ok(result);
+            }
+        }
+        self.fetch(vector)?;
+        host(vector)
+    }
+
+    /// A new vector on the GPU, or one that `host` makes.
+    pub(super) fn made(
+        &self,
+        gpu: impl FnOnce() -> Result<Buffer, DriverError>,
+        host: impl FnOnce() -> Result<FrVec, DeviceError>,
+    ) -> Result<FrVec, DeviceError> {
+        if !self.has_failed() {
+            let _turn = self.turn();
+            if let Some(buffer) = self.tried(gpu)? {
+                return Ok(FrVec::from_gpu(buffer));
+            }
+        }
+        host()
+    }
+
+    pub(super) fn read_part(&self, part: FrSlice<'_>) -> Result<Vec<Fr>, DeviceError> {
+        let (vector, first) = part.within();
+        let Place::Gpu(buffer) = vector.place() else {
+            return Cpu.read_range(part);
+        };
+        let mut values = vec![Fr::ZERO; part.len()];
+        buffer
+            .read(first * FR_BYTES, scalar_bytes_mut(&mut values))
+            .map_err(|error| self.noted(error))?;
+        Ok(values)
+    }
+
+    pub(super) fn write_part(
+        &self,
+        vector: &mut FrVec,
+        first: usize,
+        values: &[Fr],
+    ) -> Result<(), DeviceError> {
+        check_range(vector, first, values.len())?;
+        let Place::Gpu(buffer) = vector.place() else {
+            return Cpu.write_range(vector, first, values);
+        };
+        let written = buffer.write(first * FR_BYTES, scalar_bytes(values));
+        Ok(written.map_err(|error| self.noted(error))?)
+    }
+
+    pub(super) fn run_program(
+        &self,
+        sum: &mut FrVec,
+        lines: &Lines,
+        columns: &[&FrVec],
+        uniform: &[Fr],
+        fold: Fr,
+    ) -> Result<(), DeviceError> {
+        check_lines(sum, lines, columns, uniform)?;
+        self.work(
+            sum,
+            columns,
+            |sum, columns| lines::run(&self.driver, sum, lines, columns, uniform, fold),
+            |sum, columns| {
+                let columns: Vec<&FrVec> = columns.iter().collect();
+                Cpu.run_lines(sum, lines, &columns, uniform, fold)
+            },
+        )
+    }
+
+    pub(super) fn add_terms(
+        &self,
+        sum: &mut FrVec,
+        terms: &[(Fr, &FrVec)],
+    ) -> Result<(), DeviceError> {
+        check_terms(sum, terms)?;
+        let (factors, others): (Vec<Fr>, Vec<&FrVec>) = terms.iter().copied().unzip();
+        self.work(
+            sum,
+            &others,
+            |sum, terms| vectors::combine(&self.driver, sum, &factors, terms),
+            |sum, terms| {
+                let terms: Vec<(Fr, &FrVec)> = factors.iter().copied().zip(terms).collect();
+                Cpu.combine(sum, &terms)
+            },
+        )
+    }
+
+    pub(super) fn mix_all(
+        &self,
+        vectors: &mut [FrVec],
+        matrix: &[Vec<Fr>],
+    ) -> Result<(), DeviceError> {
+        check_mix(vectors, matrix)?;
+        let buffers = vectors.iter().map(|vector| match vector.place() {
+            Place::Gpu(buffer) => Some(buffer),
+            Place::Host(_) => None,
+        });
+        if let Some(buffers) = buffers.collect::<Option<Vec<_>>>()
+            && vectors::mixes(buffers.len())
+        {
+            let _turn = self.turn();
+            let mixed = || vectors::mix(&self.driver, &buffers, matrix);
+            if self.tried(mixed)?.is_some() {
+                return Ok(());
+            }
+        }
+        vectors
+            .iter_mut()
+            .try_for_each(|vector| self.fetch(vector))?;
+        Cpu.mix(vectors, matrix)
+    }
+
+    pub(super) fn value_at(&self, vector: &FrVec, x: Fr) -> Result<Fr, DeviceError> {
+        if let Place::Gpu(buffer) = vector.place() {
+            let _turn = self.turn();
+            let value = || vectors::evaluate(&self.driver, buffer, x);
+            if let Some(value) = self.tried(value)? {
+                return Ok(value);
+            }
+        }
+        Cpu.evaluate(&self.copied(vector)?, x)
+    }
+
+    pub(super) fn look_up(
+        &self,
+        table: &FrVec,
+        factors: &[Fr],
+        indices: &[u32],
+    ) -> Result<FrVec, DeviceError> {
+        check_lookup(table, factors, indices)?;
+        let host = || Cpu.lookup(&self.copied(table)?, factors, indices);
+        match table.place() {
+            Place::Gpu(buffer) => {
+                let found = || vectors::lookup(&self.driver, buffer, factors, indices);
+                self.made(found, host)
+            }
+            Place::Host(_) => host(),
+        }
+    }
+}
