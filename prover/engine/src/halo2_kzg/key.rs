@@ -1,7 +1,7 @@
 //! # What a prover holds of a circuit between proofs
 //!
 //! From the circuit without a witness and the powers of τ: the coefficients of fixed columns and σ's, the permutation as numbers of cells, the
-//! constraints as a compiled program, and the bases, mapped. The columns' values are not kept: a proof that permutes a fixed column
+//! constraints as a compiled program, and the bases, mapped. Polynomials lie on the device. The columns' values are not kept: a proof that permutes a fixed column
 //! transforms it back.
 
 use ark_bn254::{Fr, G1Affine, G1Projective, G2Affine};
@@ -10,9 +10,8 @@ use halo2_proofs::plonk::{Circuit, VerifyingKey, permutation};
 use halo2_proofs::poly::EvaluationDomain;
 use halo2curves::serde::SerdeObject;
 use rayon::prelude::*;
-use zeroize::Zeroizing;
 use zkinfer_gpu::curve::encode_points;
-use zkinfer_gpu::{Bases, BasesError, Device, DeviceError, G1};
+use zkinfer_gpu::{Bases, BasesError, Device, DeviceError, FrVec, G1};
 use zkinfer_params::srs::MAX_K;
 use zkinfer_verifier::halo2_kzg::Protocol;
 
@@ -128,8 +127,8 @@ impl Powers {
 pub(super) struct Preprocessed {
     pub(super) protocol: Protocol,
     rows: Rows,
-    fixed: Vec<Vec<Fr>>,
-    sigma: Vec<Vec<Fr>>,
+    fixed: Vec<FrVec>,
+    sigma: Vec<FrVec>,
     permutation: Permutation,
 }
 
@@ -144,13 +143,15 @@ impl Preprocessed {
         transcript_repr: Option<Fr>,
     ) -> Result<Self, KeygenError> {
         powers.check(k)?;
-        let rows = Rows::new(k).ok_or(too_many_rows(k))?;
+        let rows = Rows::new(device, k)?.ok_or(too_many_rows(k))?;
         let assembly = Assembly::of(circuit, k)?;
         let permutation = Permutation::new(rows.n(), assembly.next);
         let n_permuted = assembly.cs.permutation().get_columns().len();
-        let sigma = (0..n_permuted).map(|i| permutation.sigma(&rows, i));
+        let sigma = (0..n_permuted).map(|i| permutation.sigma(device, &rows, i));
         let (sigma, sigma_points) = commit_all(device, powers, sigma)?;
-        let (fixed, fixed_points) = commit_all(device, powers, assembly.fixed.into_iter())?;
+        let fixed = assembly.fixed.into_iter();
+        let fixed = fixed.map(|column| device.upload(column));
+        let (fixed, fixed_points) = commit_all(device, powers, fixed)?;
         let transcript_repr = match transcript_repr {
             Some(scalar) => scalar,
             None => {
@@ -183,13 +184,13 @@ impl Preprocessed {
 fn commit_all(
     device: &dyn Device,
     powers: &Powers,
-    columns: impl Iterator<Item = Vec<Fr>>,
-) -> Result<(Vec<Vec<Fr>>, Vec<G1Affine>), KeygenError> {
+    columns: impl Iterator<Item = Result<FrVec, DeviceError>>,
+) -> Result<(Vec<FrVec>, Vec<G1Affine>), KeygenError> {
     let (mut values, mut points) = (Vec::new(), Vec::new());
     for column in columns {
-        let mut column = Zeroizing::new(column);
-        points.push(commit(device, &powers.lagrange, &mut column)?);
-        values.push(std::mem::take(&mut *column));
+        let column = column?;
+        points.push(commit(device, &powers.lagrange, &column)?);
+        values.push(column);
     }
     Ok((values, G1Projective::normalize_batch(&points)))
 }
@@ -210,16 +211,16 @@ fn to_library(points: &[G1Affine]) -> Result<Vec<halo2curves::bn256::G1Affine>, 
         .collect()
 }
 
-/// A circuit ready to be proved: see the module.
+/// A circuit ready to be proved, on the device that it was made with: see the module.
 #[derive(Debug)]
 pub struct ProvingKey {
     pub(super) protocol: Protocol,
     pub(super) rows: Rows,
     pub(super) program: Program,
     /// Coefficients of the fixed columns.
-    pub(super) fixed: Vec<Vec<Fr>>,
+    pub(super) fixed: Vec<FrVec>,
     /// Coefficients of the σ's.
-    pub(super) sigma: Vec<Vec<Fr>>,
+    pub(super) sigma: Vec<FrVec>,
     pub(super) permutation: Permutation,
     pub(super) powers: Powers,
 }
@@ -244,13 +245,10 @@ impl ProvingKey {
             sigma,
             permutation,
         } = Preprocessed::new(device, circuit, k, &powers, transcript_repr)?;
-        let coefficients = |columns: Vec<Vec<Fr>>| -> Result<Vec<Vec<Fr>>, DeviceError> {
+        let coefficients = |columns: Vec<FrVec>| -> Result<Vec<FrVec>, DeviceError> {
+            let columns = columns.into_iter();
             columns
-                .into_iter()
-                .map(|column| {
-                    let mut column = rows.coefficients(device, Zeroizing::new(column))?;
-                    Ok(std::mem::take(&mut *column))
-                })
+                .map(|column| rows.coefficients(device, column))
                 .collect()
         };
         let (fixed, sigma) = (coefficients(fixed)?, coefficients(sigma)?);

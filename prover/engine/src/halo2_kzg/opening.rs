@@ -8,16 +8,16 @@
 use ark_bn254::Fr;
 use ark_ff::{AdditiveGroup, Field};
 use zeroize::Zeroizing;
+use zkinfer_gpu::{Device, DeviceError, FrVec};
 
-use super::polynomial::{add_scaled, combine, divide, evaluate, interpolate};
-use super::rows::Secret;
+use super::polynomial::{horner, interpolate};
 
 /// The polynomials opened at one set of points.
 pub(super) struct Set<'a> {
     /// The points, all different.
     pub(super) points: Vec<Fr>,
     /// Each polynomial with its values at the points.
-    pub(super) polys: Vec<(&'a [Fr], Vec<Fr>)>,
+    pub(super) polys: Vec<(&'a FrVec, Vec<Fr>)>,
 }
 
 /// The sets with the polynomials of each folded.
@@ -30,14 +30,20 @@ pub(super) struct Folded {
 struct FoldedSet {
     points: Vec<Fr>,
     /// F_s.
-    poly: Secret,
+    poly: FrVec,
     /// R_s.
     rest: Vec<Fr>,
 }
 
 impl Folded {
     /// Folds with y; v folds the sets. Polynomials have `n` coefficients.
-    pub(super) fn new(sets: Vec<Set<'_>>, n: usize, y: Fr, v: Fr) -> Self {
+    pub(super) fn new(
+        device: &dyn Device,
+        sets: Vec<Set<'_>>,
+        n: usize,
+        y: Fr,
+        v: Fr,
+    ) -> Result<Self, DeviceError> {
         let fold = |set: Set<'_>| {
             let mut power = Fr::ONE;
             let mut terms = Vec::with_capacity(set.polys.len());
@@ -49,41 +55,41 @@ impl Folded {
                 }
                 power *= y;
             }
-            let mut poly: Secret = Zeroizing::new(vec![Fr::ZERO; n]);
-            combine(&mut poly, &terms);
-            FoldedSet {
+            let mut poly = device.zeros(n)?;
+            device.combine(&mut poly, &terms)?;
+            Ok(FoldedSet {
                 rest: interpolate(&set.points, &values),
                 points: set.points,
                 poly,
-            }
+            })
         };
-        Self {
-            sets: sets.into_iter().map(fold).collect(),
-            v,
-            n,
-        }
+        let sets: Result<Vec<_>, DeviceError> = sets.into_iter().map(fold).collect();
+        Ok(Self { sets: sets?, v, n })
     }
 
     /// H.
-    pub(super) fn quotient(&self) -> Secret {
-        let mut sum: Secret = Zeroizing::new(vec![Fr::ZERO; self.n]);
+    pub(super) fn quotient(&self, device: &dyn Device) -> Result<FrVec, DeviceError> {
+        let mut sum = device.zeros(self.n)?;
         let mut power = Fr::ONE;
         for set in &self.sets {
-            let mut part = set.poly.clone();
-            for (c, rest) in part.iter_mut().zip(&set.rest) {
-                *c -= rest;
-            }
+            let mut part = device.duplicate(&set.poly)?;
+            subtract(device, &mut part, &set.rest)?;
             for point in &set.points {
-                let _remainder = divide(&mut part, *point);
+                let _remainder = device.divide(&mut part, *point)?;
             }
-            add_scaled(&mut sum, power, &part);
+            device.combine(&mut sum, &[(power, &part)])?;
             power *= self.v;
         }
-        sum
+        Ok(sum)
     }
 
     /// The polynomial of the second point, for H and u; `None` if u is one of the points.
-    pub(super) fn linearization(self, quotient: &[Fr], u: Fr) -> Option<Secret> {
+    pub(super) fn linearization(
+        self,
+        device: &dyn Device,
+        quotient: &FrVec,
+        u: Fr,
+    ) -> Result<Option<FrVec>, DeviceError> {
         let mut all: Vec<Fr> = Vec::new();
         for point in self.sets.iter().flat_map(|set| &set.points) {
             if !all.contains(point) {
@@ -98,25 +104,37 @@ impl Folded {
             let mut lacking = all.iter().filter(|point| !set.points.contains(point));
             product(&mut lacking)
         });
-        let first = factors.next()?;
-        let inverse = first.inverse()?;
+        let Some(first) = factors.next() else {
+            return Ok(None);
+        };
+        let Some(inverse) = first.inverse() else {
+            return Ok(None);
+        };
         let factors: Vec<Fr> = std::iter::once(first).chain(factors).collect();
         let mut power = Fr::ONE;
         let mut constant = Fr::ZERO;
         let mut terms = Vec::with_capacity(self.sets.len() + 1);
         for (set, factor) in self.sets.iter().zip(factors) {
             let factor = factor * power * inverse;
-            terms.push((factor, set.poly.as_slice()));
-            constant += factor * evaluate(&set.rest, u);
+            terms.push((factor, &set.poly));
+            constant += factor * horner(&set.rest, u);
             power *= self.v;
         }
         terms.push((-vanishing * inverse, quotient));
-        let mut sum: Secret = Zeroizing::new(vec![Fr::ZERO; self.n]);
-        combine(&mut sum, &terms);
-        if let Some(c) = sum.first_mut() {
-            *c -= constant;
-        }
-        let _remainder = divide(&mut sum, u);
-        Some(sum)
+        let mut sum = device.zeros(self.n)?;
+        device.combine(&mut sum, &terms)?;
+        subtract(device, &mut sum, &[constant])?;
+        let _remainder = device.divide(&mut sum, u)?;
+        Ok(Some(sum))
     }
+}
+
+/// Subtracts a polynomial of few coefficients; what is beyond those of `poly` is left out.
+fn subtract(device: &dyn Device, poly: &mut FrVec, few: &[Fr]) -> Result<(), DeviceError> {
+    let n = few.len().min(poly.len());
+    let mut lowest = Zeroizing::new(device.read_range(poly.slice(0..n)?)?);
+    for (c, other) in lowest.iter_mut().zip(few) {
+        *c -= other;
+    }
+    device.write_range(poly, 0, &lowest)
 }

@@ -1,4 +1,4 @@
-//! # Constraints as straight-line passes over blocks of rows
+//! # Constraints as straight-line passes over rows
 //!
 //! A [`Program`] computes c_0·y^(m−1) + … + c_(m−1), the folded constraints, at every point of a coset. It is compiled once for each
 //! circuit: gates and permutation argument become one [`Graph`], uniform nodes a list evaluated once for each coset, and the rest
@@ -9,19 +9,14 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use ark_bn254::Fr;
-use ark_ff::{AdditiveGroup, Field};
-use rayon::prelude::*;
-use zeroize::Zeroizing;
+use ark_ff::Field;
+use zkinfer_gpu::{Device, DeviceError, FrVec, Lines, Op, Step};
 use zkinfer_verifier::halo2_kzg::{Op as GateOp, Protocol};
 
 use super::graph::{Given, Graph, Id, Node, Source};
 use super::library::{LibraryFr, from_library};
 use super::rows::Rows;
 
-/// Rows of a block.
-const BLOCK: usize = 32;
-/// Blocks of one task.
-const BLOCKS_PER_TASK: usize = 32;
 /// Columns of a pass, unless a single constraint reads more.
 const PASS_COLUMNS: usize = 16;
 
@@ -54,44 +49,12 @@ enum Uniform {
     Mul(u16, u16),
 }
 
-/// An instruction on blocks. Operands are registers, or uniform values where it says so; the target is no operand.
-#[derive(Clone, Copy, Debug)]
-enum Op {
-    /// Reads a source at an offset.
-    Load { column: u16, offset: u32 },
-    /// −a.
-    Neg(u16),
-    /// a + b.
-    Add(u16, u16),
-    /// a − b.
-    Sub(u16, u16),
-    /// a·b.
-    Mul(u16, u16),
-    /// uniform + a.
-    AddUniform(u16, u16),
-    /// uniform − a.
-    UniformSub(u16, u16),
-    /// uniform·a.
-    MulUniform(u16, u16),
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Step {
-    /// register ← op.
-    Set(u16, Op),
-    /// sum ← sum·y + register.
-    Fold(u16),
-    /// sum ← sum·y + uniform.
-    FoldUniform(u16),
-}
-
 /// Consecutive constraints.
 #[derive(Debug)]
 pub(super) struct Pass {
     sources: Vec<Source>,
     last_used: Vec<Source>,
-    steps: Vec<Step>,
-    n_registers: usize,
+    lines: Lines,
 }
 
 impl Pass {
@@ -162,117 +125,17 @@ impl Program {
         values
     }
 
-    /// Folds the constraints of a pass into `sum`. `columns` are the values of its sources, in their order, as long as `sum`, whose
-    /// length is a power of two.
-    pub(super) fn run(&self, pass: &Pass, columns: &[&[Fr]], uniform: &[Fr], sum: &mut [Fr]) {
-        let y = uniform[usize::from(self.y)];
-        let block = BLOCK.min(sum.len());
-        let registers = || Zeroizing::new(vec![vec![Fr::ZERO; block]; pass.n_registers]);
-        sum.par_chunks_mut(block * BLOCKS_PER_TASK)
-            .enumerate()
-            .for_each_init(registers, |registers, (task, part)| {
-                for (i, sum) in part.chunks_mut(block).enumerate() {
-                    let row = (task * BLOCKS_PER_TASK + i) * block;
-                    pass.run_block(columns, uniform, y, registers, row, sum);
-                }
-            });
-    }
-}
-
-impl Pass {
-    fn run_block(
+    /// Folds the constraints of a pass into `sum`. `columns` are the values of its sources, in their order.
+    pub(super) fn run(
         &self,
-        columns: &[&[Fr]],
+        device: &dyn Device,
+        pass: &Pass,
+        columns: &[&FrVec],
         uniform: &[Fr],
-        y: Fr,
-        registers: &mut [Vec<Fr>],
-        row: usize,
-        sum: &mut [Fr],
-    ) {
-        for step in &self.steps {
-            match *step {
-                Step::Set(target, op) => {
-                    let mut out = std::mem::take(&mut registers[usize::from(target)]);
-                    op.run(columns, uniform, registers, row, &mut out);
-                    registers[usize::from(target)] = out;
-                }
-                Step::Fold(a) => {
-                    for (sum, a) in sum.iter_mut().zip(&registers[usize::from(a)]) {
-                        *sum = *sum * y + a;
-                    }
-                }
-                Step::FoldUniform(u) => {
-                    let u = uniform[usize::from(u)];
-                    sum.iter_mut().for_each(|sum| *sum = *sum * y + u);
-                }
-            }
-        }
-    }
-}
-
-impl Op {
-    fn run(
-        self,
-        columns: &[&[Fr]],
-        uniform: &[Fr],
-        registers: &[Vec<Fr>],
-        row: usize,
-        out: &mut [Fr],
-    ) {
-        let register = |i: u16| registers[usize::from(i)].iter();
-        let uniform = |i: u16| uniform[usize::from(i)];
-        match self {
-            Self::Load { column, offset } => {
-                let values = columns[usize::from(column)];
-                let start = (row + offset as usize) & (values.len() - 1);
-                let (front, back) = out.split_at_mut(out.len().min(values.len() - start));
-                front.copy_from_slice(&values[start..start + front.len()]);
-                back.copy_from_slice(&values[..back.len()]);
-            }
-            Self::Neg(a) => {
-                for (out, a) in out.iter_mut().zip(register(a)) {
-                    *out = -*a;
-                }
-            }
-            Self::Add(a, b) => {
-                for ((out, a), b) in out.iter_mut().zip(register(a)).zip(register(b)) {
-                    *out = *a + b;
-                }
-            }
-            Self::Sub(a, b) => {
-                for ((out, a), b) in out.iter_mut().zip(register(a)).zip(register(b)) {
-                    *out = *a - b;
-                }
-            }
-            Self::Mul(a, b) if a == b => {
-                for (out, a) in out.iter_mut().zip(register(a)) {
-                    *out = a.square();
-                }
-            }
-            Self::Mul(a, b) => {
-                for ((out, a), b) in out.iter_mut().zip(register(a)).zip(register(b)) {
-                    *out = *a * b;
-                }
-            }
-            Self::AddUniform(u, a) => {
-                let u = uniform(u);
-                for (out, a) in out.iter_mut().zip(register(a)) {
-                    *out = u + a;
-                }
-            }
-            Self::UniformSub(u, a) => {
-                let u = uniform(u);
-                for (out, a) in out.iter_mut().zip(register(a)) {
-                    *out = u - a;
-                }
-            }
-            Self::MulUniform(u, a) => {
-                let u = uniform(u);
-                for (out, a) in out.iter_mut().zip(register(a)) {
-                    *out = u * a;
-                }
-            }
-        }
+        sum: &mut FrVec,
+    ) -> Result<(), DeviceError> {
+        let y = uniform[usize::from(self.y)];
+        device.run_lines(sum, &pass.lines, columns, uniform, y)
     }
 }
 
@@ -517,11 +380,12 @@ impl<'a> PassBuilder<'a> {
             self.steps.push(Step::Fold(register));
             self.release(*root);
         }
+        let (n_columns, n_uniform) = (self.sources.len(), self.numbers.steps.len());
+        let lines = Lines::new(self.steps, self.n_registers.into(), n_columns, n_uniform);
         Ok(Pass {
             sources: self.sources,
             last_used: Vec::new(),
-            steps: self.steps,
-            n_registers: usize::from(self.n_registers),
+            lines: lines.map_err(|_| Malformed)?,
         })
     }
 

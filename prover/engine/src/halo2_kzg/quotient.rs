@@ -9,23 +9,19 @@ use std::collections::HashMap;
 
 use ark_bn254::Fr;
 use ark_ff::{AdditiveGroup, FftField, Field, Zero, batch_inversion};
-use rayon::prelude::*;
 use zeroize::Zeroizing;
-use zkinfer_gpu::Device;
+use zkinfer_gpu::{Device, DeviceError, FrVec, Lines, Op, Step};
 
 use super::graph::Source;
 use super::program::{Program, Values};
-use super::rows::{Rows, Secret};
+use super::rows::Rows;
 use crate::backend::Steps;
 use crate::error::ProveError;
 
-/// Elements of one task.
-const PER_TASK: usize = 1 << 10;
-
 /// The coefficients of what the constraints read.
 pub(super) trait Coefficients {
-    /// Of a committed column or the instance column.
-    fn of(&self, source: Source) -> &[Fr];
+    /// Of a committed column or the instance column; `None` for what the quotient computes.
+    fn of(&self, source: Source) -> Option<&FrVec>;
 }
 
 /// Steps that [`quotient`] reports.
@@ -42,33 +38,33 @@ pub(super) fn quotient(
     mut values: Values<'_>,
     n_pieces: usize,
     steps: &mut Steps<'_>,
-) -> Result<Vec<Secret>, ProveError> {
+) -> Result<Vec<FrVec>, ProveError> {
     let n = rows.n();
-    let mut pieces: Vec<Secret> = Vec::with_capacity(n_pieces);
+    let mut pieces: Vec<FrVec> = Vec::with_capacity(n_pieces);
     let mut powers = Vec::with_capacity(n_pieces);
     values.shift = Fr::ONE;
     for _ in 0..n_pieces {
         values.shift *= Fr::GENERATOR;
         let power = values.shift.pow([n as u64]);
-        let mut sum: Secret = Zeroizing::new(vec![Fr::ZERO; n]);
+        let mut sum = device.zeros(n)?;
         let uniform = Zeroizing::new(program.uniform(&values));
-        let mut cosets: HashMap<Source, Secret> = HashMap::new();
+        let mut cosets: HashMap<Source, FrVec> = HashMap::new();
         for pass in program.passes() {
             for source in pass.sources() {
                 if *source != Source::Point && !cosets.contains_key(source) {
-                    let coset = match source {
-                        Source::First => first_row(rows, values.shift, power),
-                        _ => rows.coset_values(device, columns.of(*source), values.shift)?,
+                    let coset = match columns.of(*source) {
+                        Some(column) => rows.coset_values(device, column, values.shift)?,
+                        None => first_row(device, rows, values.shift, power)?,
                     };
                     cosets.insert(*source, coset);
                 }
             }
-            let read: Vec<&[Fr]> = pass
+            let read: Vec<&FrVec> = pass
                 .sources()
                 .iter()
-                .map(|source| cosets.get(source).map_or(rows.points(), |c| c.as_slice()))
+                .map(|source| cosets.get(source).unwrap_or(rows.points()))
                 .collect();
-            program.run(pass, &read, &uniform, &mut sum);
+            program.run(device, pass, &read, &uniform, &mut sum)?;
             for source in pass.last_used() {
                 cosets.remove(source);
             }
@@ -77,51 +73,33 @@ pub(super) fn quotient(
         pieces.push(rows.coset_coefficients(device, sum, values.shift)?);
         powers.push(power);
     }
-    split(&mut pieces, &powers);
+    // From the interpolations on the cosets to the pieces.
+    device.mix(&mut pieces, &inverse_vandermonde(&powers))?;
     Ok(pieces)
 }
 
 /// l_0 on a coset: (t − 1)/(n·(x − 1)), x = shift·ωⁱ.
-fn first_row(rows: &Rows, shift: Fr, power: Fr) -> Secret {
-    let factor = (power - Fr::ONE) * Fr::from(rows.n() as u64).inverse().unwrap_or(Fr::ZERO);
-    let mut values = Zeroizing::new(vec![Fr::ZERO; rows.n()]);
-    values
-        .par_chunks_mut(PER_TASK)
-        .zip(rows.points().par_chunks(PER_TASK))
-        .for_each(|(values, points)| {
-            for (value, point) in values.iter_mut().zip(points) {
-                *value = shift * point - Fr::ONE;
-            }
-            ark_ff::fields::serial_batch_inversion_and_mul(values, &factor);
-        });
-    values
-}
-
-/// From the interpolations on the cosets to the pieces.
-fn split(pieces: &mut [Secret], powers: &[Fr]) {
-    let matrix = inverse_vandermonde(powers);
-    let n_pieces = pieces.len();
-    let mut parts: Vec<Vec<&mut [Fr]>> = Vec::new();
-    for piece in pieces.iter_mut() {
-        for (task, part) in piece.chunks_mut(PER_TASK).enumerate() {
-            if parts.len() <= task {
-                parts.push(Vec::with_capacity(n_pieces));
-            }
-            parts[task].push(part);
-        }
-    }
-    parts.into_par_iter().for_each(|mut parts| {
-        let mut on_cosets = Zeroizing::new(vec![Fr::ZERO; n_pieces]);
-        for i in 0..parts.first().map_or(0, |part| part.len()) {
-            for (value, part) in on_cosets.iter_mut().zip(&parts) {
-                *value = part[i];
-            }
-            for (part, row) in parts.iter_mut().zip(&matrix) {
-                let terms = row.iter().zip(on_cosets.iter());
-                part[i] = terms.map(|(factor, value)| *factor * value).sum();
-            }
-        }
-    });
+fn first_row(device: &dyn Device, rows: &Rows, shift: Fr, power: Fr) -> Result<FrVec, DeviceError> {
+    // The inverse of n·shift/(t − 1)·ωⁱ − n/(t − 1); t is not 1 on a coset.
+    let factor = Fr::from(rows.n() as u64) * (power - Fr::ONE).inverse().unwrap_or(Fr::ZERO);
+    let steps = vec![
+        Step::Set(
+            0,
+            Op::Load {
+                column: 0,
+                offset: 0,
+            },
+        ),
+        Step::Set(1, Op::MulUniform(0, 0)),
+        Step::Set(0, Op::AddUniform(1, 1)),
+        Step::Fold(0),
+    ];
+    let lines = Lines::new(steps, 2, 1, 2)?;
+    let mut values = device.zeros(rows.n())?;
+    let uniform = [factor * shift, -factor];
+    device.run_lines(&mut values, &lines, &[rows.points()], &uniform, Fr::ZERO)?;
+    device.invert(&mut values)?;
+    Ok(values)
 }
 
 /// The matrix that takes ((t_c − 1)·Σ_j t_c^j·h_j)_c to (h_j)_j.
@@ -159,6 +137,8 @@ fn inverse_vandermonde(points: &[Fr]) -> Vec<Vec<Fr>> {
 
 #[cfg(test)]
 mod tests {
+    use zkinfer_gpu::Cpu;
+
     use super::*;
 
     #[test]
@@ -180,11 +160,13 @@ mod tests {
 
     #[test]
     fn the_first_lagrange_polynomial_is_the_closed_formula() {
-        let rows = Rows::new(4).expect("a small domain");
+        let rows = Rows::new(&Cpu, 4).expect("points").expect("a small domain");
         let shift = Fr::GENERATOR;
-        let values = first_row(&rows, shift, shift.pow([16u64]));
+        let values = first_row(&Cpu, &rows, shift, shift.pow([16u64])).expect("values");
+        let values = Cpu.download(values).expect("values");
+        let points = Cpu.read_range(rows.points().as_slice()).expect("points");
         // l_0(x) = (1 + x + … + x^15)/16.
-        for (value, point) in values.iter().zip(rows.points()) {
+        for (value, point) in values.iter().zip(points) {
             let x = shift * point;
             let sum: Fr = (0..16u64).map(|i| x.pow([i])).sum();
             assert_eq!(*value * Fr::from(16u64), sum);

@@ -15,7 +15,7 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 use rayon::prelude::*;
 use zeroize::{Zeroize, Zeroizing};
-use zkinfer_gpu::{Bases, Device, G1};
+use zkinfer_gpu::{Bases, Device, FrVec, G1};
 use zkinfer_verifier::curve::{scalar_to_bytes, write_g1};
 use zkinfer_verifier::halo2_kzg::transcript::Transcript;
 use zkinfer_verifier::halo2_kzg::{Column, Eval, Poly, Protocol};
@@ -24,7 +24,6 @@ use super::graph::Source;
 use super::key::ProvingKey;
 use super::library::{LibraryFr, from_library, to_library};
 use super::opening::{Folded, Set};
-use super::polynomial::{combine, evaluate};
 use super::program::Values;
 use super::quotient::{self, Coefficients, quotient};
 use super::rows::{Secret, commit};
@@ -50,7 +49,7 @@ pub trait Witness {
 /// satisfies the circuit is not checked: verify the proof.
 ///
 /// # Errors
-/// [`ProveError`]: cancelled, the device failed, a column or the words have too many rows, or a commitment is the point at infinity.
+/// [`ProveError`]: cancelled, the device failed or is not that of the key, a column or the words have too many rows, or a commitment is the point at infinity.
 pub fn create_proof(
     key: &ProvingKey,
     device: &dyn Device,
@@ -97,7 +96,7 @@ pub fn create_proof(
         y: prover.transcript.squeeze(),
         shift: Fr::ONE,
     };
-    let mut pieces = quotient(
+    let pieces = quotient(
         device,
         &key.rows,
         &key.program,
@@ -106,9 +105,9 @@ pub fn create_proof(
         p.n_quotients(),
         &mut prover.steps,
     )?;
-    prover.commit_all(&key.powers.monomial, &mut pieces)?;
+    prover.commit_all(&key.powers.monomial, &pieces)?;
     let x = prover.transcript.squeeze();
-    let folded = prover.fold_pieces(pieces, x);
+    let folded = prover.fold_pieces(pieces, x)?;
     prover.open(&columns, &random, &folded, x)?;
     Ok(prover.bytes)
 }
@@ -116,21 +115,20 @@ pub fn create_proof(
 /// The polynomials that the constraints read.
 struct Columns<'a> {
     key: &'a ProvingKey,
-    advice: Vec<Secret>,
-    instance: Secret,
-    products: Vec<Secret>,
+    advice: Vec<FrVec>,
+    instance: FrVec,
+    products: Vec<FrVec>,
 }
 
 impl Coefficients for Columns<'_> {
-    fn of(&self, source: Source) -> &[Fr] {
+    fn of(&self, source: Source) -> Option<&FrVec> {
         match source {
-            Source::Advice(i) => &self.advice[usize::from(i)],
-            Source::Fixed(i) => &self.key.fixed[usize::from(i)],
-            Source::Instance => &self.instance,
-            Source::Product(i) => &self.products[usize::from(i)],
-            Source::Sigma(i) => &self.key.sigma[usize::from(i)],
-            // Not committed; the quotient computes them.
-            Source::First | Source::Point => &[],
+            Source::Advice(i) => Some(&self.advice[usize::from(i)]),
+            Source::Fixed(i) => Some(&self.key.fixed[usize::from(i)]),
+            Source::Instance => Some(&self.instance),
+            Source::Product(i) => Some(&self.products[usize::from(i)]),
+            Source::Sigma(i) => Some(&self.key.sigma[usize::from(i)]),
+            Source::First | Source::Point => None,
         }
     }
 }
@@ -186,13 +184,13 @@ impl Rounds<'_> {
         usize::from(self.p.blinding_factors)
     }
 
-    fn commit(&mut self, bases: &Bases<G1>, column: &mut Secret) -> Result<(), ProveError> {
+    fn commit(&mut self, bases: &Bases<G1>, column: &FrVec) -> Result<(), ProveError> {
         let point = commit(self.device, bases, column)?;
         self.write_point(&point.into_affine())?;
         Ok(self.steps.advance(1)?)
     }
 
-    fn commit_all(&mut self, bases: &Bases<G1>, columns: &mut [Secret]) -> Result<(), ProveError> {
+    fn commit_all(&mut self, bases: &Bases<G1>, columns: &[FrVec]) -> Result<(), ProveError> {
         let mut points = Vec::with_capacity(columns.len());
         for column in columns {
             points.push(commit(self.device, bases, column)?);
@@ -214,18 +212,21 @@ impl Rounds<'_> {
     }
 
     /// The values of the instance column.
-    fn instance(&self, words: &[Fr]) -> Result<Secret, ProveError> {
+    fn instance(&self, words: &[Fr]) -> Result<FrVec, ProveError> {
         self.check_rows("the instance column", words.len())?;
-        let mut values = Zeroizing::new(words.to_vec());
-        values.resize(self.key.rows.n(), Fr::ZERO);
-        Ok(values)
+        let mut values = vec![Fr::ZERO; self.key.rows.n()];
+        values[..words.len()].copy_from_slice(words);
+        Ok(self.device.upload(values)?)
     }
 
     /// The values of the advice columns, committed to, and the challenges.
-    fn advice(&mut self, witness: &dyn Witness) -> Result<(Vec<Secret>, Vec<Fr>), ProveError> {
+    fn advice(&mut self, witness: &dyn Witness) -> Result<(Vec<FrVec>, Vec<Fr>), ProveError> {
         let p = self.p;
         let n = self.key.rows.n();
         let mut columns: Vec<Secret> = vec![Zeroizing::new(Vec::new()); p.advice_phases.len()];
+        let nothing = || self.device.upload(Vec::new());
+        let held: Result<Vec<FrVec>, _> = p.advice_phases.iter().map(|_| nothing()).collect();
+        let mut held = held?;
         let mut challenges: Vec<Option<LibraryFr>> = vec![None; p.challenge_phases.len()];
         for phase in 0..p.n_phases() {
             let of_phase = |phases: &[u8]| -> Vec<usize> {
@@ -253,28 +254,28 @@ impl Rounds<'_> {
                 for cell in &mut column[first..] {
                     *cell = self.scalar();
                 }
-                committed.push(column);
+                committed.push(self.device.upload(mem::take(&mut *column))?);
             }
             self.skip_blinds(own.len());
-            self.commit_all(&self.key.powers.lagrange, &mut committed)?;
+            self.commit_all(&self.key.powers.lagrange, &committed)?;
             for (i, column) in own.into_iter().zip(committed) {
-                columns[i] = column;
+                held[i] = column;
             }
             for i in of_phase(&p.challenge_phases) {
                 challenges[i] = Some(to_library(&self.transcript.squeeze()));
             }
         }
         let challenges = challenges.iter().flatten().map(from_library).collect();
-        Ok((columns, challenges))
+        Ok((held, challenges))
     }
 
     /// The coefficients of the permutation products, committed to.
     fn products(
         &mut self,
-        advice: &[Secret],
-        instance: &Secret,
+        advice: &[FrVec],
+        instance: &FrVec,
         challenges: (Fr, Fr),
-    ) -> Result<Vec<Secret>, ProveError> {
+    ) -> Result<Vec<FrVec>, ProveError> {
         let (key, p) = (self.key, self.p);
         let mut products = Vec::with_capacity(p.n_products());
         let mut start = Fr::ONE;
@@ -288,36 +289,41 @@ impl Rounds<'_> {
                 }
             }
             let mut fixed = fixed.iter();
-            let values: Vec<&[Fr]> = p.permuted[columns.clone()]
+            let values: Vec<&FrVec> = p.permuted[columns.clone()]
                 .iter()
-                .map(|column| match column {
-                    Column::Advice(i) => advice[usize::from(*i)].as_slice(),
-                    Column::Fixed(_) => fixed.next().map_or(&[][..], |values| values.as_slice()),
-                    Column::Instance => instance,
+                .filter_map(|column| match column {
+                    Column::Advice(i) => Some(&advice[usize::from(*i)]),
+                    Column::Fixed(_) => fixed.next(),
+                    Column::Instance => Some(instance),
                 })
                 .collect();
-            let mut product = key
-                .permutation
-                .product(&key.rows, columns, &values, challenges, start);
+            let mut product = key.permutation.product(
+                self.device,
+                &key.rows,
+                columns,
+                &values,
+                challenges,
+                start,
+            )?;
             let first = self.row_from_end(self.blinding());
-            for cell in &mut product[first..] {
-                *cell = self.scalar();
-            }
-            start = product[first - 1];
+            let random: Secret =
+                Zeroizing::new((0..self.blinding()).map(|_| self.scalar()).collect());
+            self.device.write_range(&mut product, first, &random)?;
+            start = self.device.read_range(product.slice(first - 1..first)?)?[0];
             self.skip_blinds(1);
-            self.commit(&key.powers.lagrange, &mut product)?;
+            self.commit(&key.powers.lagrange, &product)?;
             products.push(key.rows.coefficients(self.device, product)?);
         }
         Ok(products)
     }
 
-    fn all_coefficients(&self, columns: Vec<Secret>) -> Result<Vec<Secret>, ProveError> {
+    fn all_coefficients(&self, columns: Vec<FrVec>) -> Result<Vec<FrVec>, ProveError> {
         let coefficients = |column| Ok(self.key.rows.coefficients(self.device, column)?);
         columns.into_iter().map(coefficients).collect()
     }
 
     /// The random polynomial, committed to.
-    fn random(&mut self) -> Result<Secret, ProveError> {
+    fn random(&mut self) -> Result<FrVec, ProveError> {
         let n = self.key.rows.n();
         let mut seeds = Zeroizing::new(vec![[0u8; 32]; n.div_ceil(PER_SEED)]);
         for seed in seeds.iter_mut() {
@@ -334,39 +340,45 @@ impl Rounds<'_> {
                 }
             });
         seeds.zeroize();
-        self.commit(&self.key.powers.monomial, &mut random)?;
+        let random = self.device.upload(mem::take(&mut *random))?;
+        self.commit(&self.key.powers.monomial, &random)?;
         Ok(random)
     }
 
     /// Σ_j x^(nj)·h_j.
-    fn fold_pieces(&self, pieces: Vec<Secret>, x: Fr) -> Secret {
+    fn fold_pieces(&self, pieces: Vec<FrVec>, x: Fr) -> Result<FrVec, ProveError> {
         let n = self.key.rows.n();
         let step = x.pow([n as u64]);
+        let mut pieces = pieces.into_iter();
+        let mut folded = match pieces.next() {
+            Some(first) => first,
+            None => self.device.zeros(n)?,
+        };
+        let others: Vec<FrVec> = pieces.collect();
         let mut power = Fr::ONE;
-        let mut terms = Vec::with_capacity(pieces.len());
-        for piece in &pieces {
-            terms.push((power, piece.as_slice()));
+        let mut terms = Vec::with_capacity(others.len());
+        for piece in &others {
             power *= step;
+            terms.push((power, piece));
         }
-        let mut folded: Secret = Zeroizing::new(vec![Fr::ZERO; n]);
-        combine(&mut folded, &terms);
-        folded
+        self.device.combine(&mut folded, &terms)?;
+        Ok(folded)
     }
 
     /// Evaluations and the two points of the opening.
     fn open(
         &mut self,
         columns: &Columns<'_>,
-        random: &[Fr],
-        quotient: &[Fr],
+        random: &FrVec,
+        quotient: &FrVec,
         x: Fr,
     ) -> Result<(), ProveError> {
         let (p, rows) = (self.p, &self.key.rows);
         let poly = |poly: Poly| match poly {
-            Poly::Advice(i) => columns.of(Source::Advice(i)),
-            Poly::Fixed(i) => columns.of(Source::Fixed(i)),
-            Poly::Product(i) => columns.of(Source::Product(i)),
-            Poly::Sigma(i) => columns.of(Source::Sigma(i)),
+            Poly::Advice(i) => &columns.advice[usize::from(i)],
+            Poly::Fixed(i) => &columns.key.fixed[usize::from(i)],
+            Poly::Product(i) => &columns.products[usize::from(i)],
+            Poly::Sigma(i) => &columns.key.sigma[usize::from(i)],
             Poly::Quotient => quotient,
             Poly::Random => random,
         };
@@ -385,7 +397,7 @@ impl Rounds<'_> {
                 let coefficients = poly(*which);
                 let mut values = Vec::with_capacity(points.len());
                 for (point, eval) in points.iter().zip(at) {
-                    let value = evaluate(coefficients, *point);
+                    let value = self.device.evaluate(coefficients, *point)?;
                     if let Eval::Given(position) = eval {
                         evals[*position] = value;
                     }
@@ -400,14 +412,14 @@ impl Rounds<'_> {
         }
         let y = self.transcript.squeeze();
         let v = self.transcript.squeeze();
-        let folded = Folded::new(sets, rows.n(), y, v);
-        let mut first = folded.quotient();
-        self.commit(&self.key.powers.monomial, &mut first)?;
+        let folded = Folded::new(self.device, sets, rows.n(), y, v)?;
+        let first = folded.quotient(self.device)?;
+        self.commit(&self.key.powers.monomial, &first)?;
         let u = self.transcript.squeeze();
-        let second = folded.linearization(&first, u);
-        let mut second = second.ok_or(ProveError::Identity {
+        let second = folded.linearization(self.device, &first, u)?;
+        let second = second.ok_or(ProveError::Identity {
             commitment: self.n_points,
         })?;
-        self.commit(&self.key.powers.monomial, &mut second)
+        self.commit(&self.key.powers.monomial, &second)
     }
 }

@@ -1,20 +1,18 @@
 //! # Rows: the domain of a circuit, and polynomials between their three forms
 //!
 //! Row i lies at ωⁱ, ω the library's root of unity of order n = 2^k. On a coset s·⟨ω⟩ place i is s·ωⁱ, so the row r further on is r places on,
-//! around the end. Every transform and every multiplication by a key's points goes through here.
-
-use std::mem;
+//! around the end. Polynomials stay on the device; every transform and every multiplication by a key's points goes through here.
 
 use ark_bn254::{Fr, G1Projective};
 use ark_ff::{FftField, Field};
 use halo2curves::ff::PrimeField;
 use rayon::prelude::*;
 use zeroize::Zeroizing;
-use zkinfer_gpu::{Bases, Device, DeviceError, Direction, Domain, G1, Points, ScalarClass};
+use zkinfer_gpu::{Bases, Device, DeviceError, Direction, Domain, FrVec, G1, Points, ScalarClass};
 
 use super::library::{LibraryFr, from_library};
 
-/// Scalars that are overwritten with zeros when dropped.
+/// Scalars of the host that are overwritten with zeros when dropped.
 pub(super) type Secret = Zeroizing<Vec<Fr>>;
 
 /// Elements of one task.
@@ -26,26 +24,30 @@ pub(super) struct Rows {
     domain: Domain,
     omega_inverse: Fr,
     /// ωⁱ.
-    points: Vec<Fr>,
+    points: FrVec,
 }
 
 impl Rows {
     /// 2^k rows; `None` beyond the field's roots of unity.
-    pub(super) fn new(k: u32) -> Option<Self> {
+    pub(super) fn new(device: &dyn Device, k: u32) -> Result<Option<Self>, DeviceError> {
         if k > Fr::TWO_ADICITY {
-            return None;
+            return Ok(None);
         }
         let mut omega = from_library(&LibraryFr::ROOT_OF_UNITY);
         for _ in k..Fr::TWO_ADICITY {
             omega.square_in_place();
         }
+        let (Some(domain), Some(omega_inverse)) = (Domain::with_root(k, omega), omega.inverse())
+        else {
+            return Ok(None);
+        };
         let mut points = vec![Fr::ONE; 1 << k];
         fill_powers(&mut points, omega);
-        Some(Self {
-            domain: Domain::with_root(k, omega)?,
-            omega_inverse: omega.inverse()?,
-            points,
-        })
+        Ok(Some(Self {
+            domain,
+            omega_inverse,
+            points: device.upload(points)?,
+        }))
     }
 
     /// Number of rows n.
@@ -54,7 +56,7 @@ impl Rows {
     }
 
     /// The points ωⁱ of the rows.
-    pub(super) fn points(&self) -> &[Fr] {
+    pub(super) fn points(&self) -> &FrVec {
         &self.points
     }
 
@@ -77,9 +79,10 @@ impl Rows {
     pub(super) fn coefficients(
         &self,
         device: &dyn Device,
-        mut values: Secret,
-    ) -> Result<Secret, DeviceError> {
-        self.transform(device, &mut values, Direction::Inverse, Points::Subgroup)?;
+        mut values: FrVec,
+    ) -> Result<FrVec, DeviceError> {
+        let (inverse, rows) = (Direction::Inverse, Points::Subgroup);
+        device.ntt(&mut values, &self.domain, inverse, rows)?;
         Ok(values)
     }
 
@@ -87,10 +90,11 @@ impl Rows {
     pub(super) fn values(
         &self,
         device: &dyn Device,
-        coefficients: &[Fr],
-    ) -> Result<Secret, DeviceError> {
-        let mut values = Zeroizing::new(coefficients.to_vec());
-        self.transform(device, &mut values, Direction::Forward, Points::Subgroup)?;
+        coefficients: &FrVec,
+    ) -> Result<FrVec, DeviceError> {
+        let mut values = device.duplicate(coefficients)?;
+        let (forward, rows) = (Direction::Forward, Points::Subgroup);
+        device.ntt(&mut values, &self.domain, forward, rows)?;
         Ok(values)
     }
 
@@ -98,12 +102,12 @@ impl Rows {
     pub(super) fn coset_values(
         &self,
         device: &dyn Device,
-        coefficients: &[Fr],
+        coefficients: &FrVec,
         shift: Fr,
-    ) -> Result<Secret, DeviceError> {
-        let mut values = Zeroizing::new(coefficients.to_vec());
-        let points = Points::Shifted(shift);
-        self.transform(device, &mut values, Direction::Forward, points)?;
+    ) -> Result<FrVec, DeviceError> {
+        let mut values = device.duplicate(coefficients)?;
+        let (forward, coset) = (Direction::Forward, Points::Shifted(shift));
+        device.ntt(&mut values, &self.domain, forward, coset)?;
         Ok(values)
     }
 
@@ -111,25 +115,12 @@ impl Rows {
     pub(super) fn coset_coefficients(
         &self,
         device: &dyn Device,
-        mut values: Secret,
+        mut values: FrVec,
         shift: Fr,
-    ) -> Result<Secret, DeviceError> {
-        let points = Points::Shifted(shift);
-        self.transform(device, &mut values, Direction::Inverse, points)?;
+    ) -> Result<FrVec, DeviceError> {
+        let (inverse, coset) = (Direction::Inverse, Points::Shifted(shift));
+        device.ntt(&mut values, &self.domain, inverse, coset)?;
         Ok(values)
-    }
-
-    fn transform(
-        &self,
-        device: &dyn Device,
-        column: &mut Secret,
-        direction: Direction,
-        points: Points,
-    ) -> Result<(), DeviceError> {
-        let mut vector = device.upload(mem::take(&mut **column))?;
-        device.ntt(&mut vector, &self.domain, direction, points)?;
-        **column = device.download(vector)?;
-        Ok(())
     }
 }
 
@@ -137,12 +128,9 @@ impl Rows {
 pub(super) fn commit(
     device: &dyn Device,
     bases: &Bases<G1>,
-    column: &mut Secret,
+    column: &FrVec,
 ) -> Result<G1Projective, DeviceError> {
-    let vector = device.upload(mem::take(&mut **column))?;
-    let sum = device.msm_g1(bases, vector.as_slice(), ScalarClass::Full)?;
-    **column = device.download(vector)?;
-    Ok(sum)
+    device.msm_g1(bases, column.as_slice(), ScalarClass::Full)
 }
 
 /// Fills `out` with first, first·x, first·x², …, first being the value that is there.
@@ -166,36 +154,39 @@ mod tests {
     use zkinfer_gpu::Cpu;
 
     use super::*;
-    use crate::halo2_kzg::polynomial::evaluate;
+    use crate::halo2_kzg::polynomial::horner;
+
+    fn read(vector: &FrVec) -> Vec<Fr> {
+        Cpu.read_range(vector.as_slice()).expect("values")
+    }
 
     #[test]
     fn values_are_those_of_the_coefficients_on_rows_and_cosets() {
-        let rows = Rows::new(6).expect("a small domain");
+        let rows = Rows::new(&Cpu, 6).expect("points").expect("a small domain");
         let coefficients: Vec<Fr> = (0..64u64).map(|i| Fr::from(i * i + 3)).collect();
-        let values = rows
-            .values(&Cpu::new(), &coefficients)
-            .expect("a transform");
-        for (row, value) in values.iter().enumerate() {
-            assert_eq!(rows.points()[row], rows.rotate(Fr::ONE, row as i32));
-            assert_eq!(*value, evaluate(&coefficients, rows.points()[row]));
+        let points = read(rows.points());
+        let held = Cpu.upload(coefficients.clone()).expect("a vector");
+        let values = rows.values(&Cpu, &held).expect("a transform");
+        for (row, value) in read(&values).iter().enumerate() {
+            assert_eq!(points[row], rows.rotate(Fr::ONE, row as i32));
+            assert_eq!(*value, horner(&coefficients, points[row]));
         }
-        let back = rows.coefficients(&Cpu::new(), values).expect("a transform");
-        assert_eq!(*back, coefficients);
+        let back = rows.coefficients(&Cpu, values).expect("a transform");
+        assert_eq!(read(&back), coefficients);
 
         let shift = Fr::from(11u64);
-        let values = rows
-            .coset_values(&Cpu::new(), &coefficients, shift)
-            .expect("a transform");
+        let on_coset = rows.coset_values(&Cpu, &held, shift).expect("a transform");
+        let values = read(&on_coset);
         for rotation in [-7, -1, 0, 1, 2] {
-            for (place, point) in rows.points().iter().enumerate() {
+            for (place, point) in points.iter().enumerate() {
                 let at = (place + rows.offset(rotation)) % 64;
                 let x = rows.rotate(shift * point, rotation);
-                assert_eq!(values[at], evaluate(&coefficients, x));
+                assert_eq!(values[at], horner(&coefficients, x));
             }
         }
         let back = rows
-            .coset_coefficients(&Cpu::new(), values, shift)
+            .coset_coefficients(&Cpu, on_coset, shift)
             .expect("a transform");
-        assert_eq!(*back, coefficients);
+        assert_eq!(read(&back), coefficients);
     }
 }
