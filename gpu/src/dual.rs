@@ -13,6 +13,7 @@ use crate::device::{
 };
 use crate::domain::Domain;
 use crate::field::ScalarClass;
+use crate::lines::Lines;
 
 /// Two devices, of which the first one's results count and the second one's must be equal.
 pub struct Dual<A, B> {
@@ -28,25 +29,31 @@ impl<A: Device, B: Device> Dual<A, B> {
     }
 
     /// Lets both devices change their vectors of `vector`, and compares what they hold then.
-    fn change(
+    fn change<T: PartialEq>(
         &self,
         operation: &'static str,
         vector: &mut FrVec,
-        first: impl FnOnce(&A, &mut FrVec) -> Result<(), DeviceError>,
-        second: impl FnOnce(&B, &mut FrVec) -> Result<(), DeviceError>,
-    ) -> Result<(), DeviceError> {
+        first: impl FnOnce(&A, &mut FrVec) -> Result<T, DeviceError>,
+        second: impl FnOnce(&B, &mut FrVec) -> Result<T, DeviceError>,
+    ) -> Result<T, DeviceError> {
         let pair = pair_mut(vector)?;
-        agree_on_refusal(
+        let result = agreed(
             operation,
             first(&self.first, &mut pair.0),
             second(&self.second, &mut pair.1),
         )?;
-        let left = self
-            .first
-            .download(std::mem::replace(&mut pair.0, FrVec::from_host(Vec::new())))?;
-        let right = self
-            .second
-            .download(std::mem::replace(&mut pair.1, FrVec::from_host(Vec::new())))?;
+        self.compare(operation, pair)?;
+        Ok(result)
+    }
+
+    /// Compares what the devices hold.
+    fn compare(
+        &self,
+        operation: &'static str,
+        pair: &mut (FrVec, FrVec),
+    ) -> Result<(), DeviceError> {
+        let left = self.first.download(taken(&mut pair.0))?;
+        let right = self.second.download(taken(&mut pair.1))?;
         let index = (0..left.len().max(right.len())).find(|i| left.get(*i) != right.get(*i));
         pair.0 = self.first.upload(left)?;
         pair.1 = self.second.upload(right)?;
@@ -55,6 +62,24 @@ impl<A: Device, B: Device> Dual<A, B> {
             Some(index) => Err(DeviceError::Disagreement { operation, index }),
         }
     }
+
+    /// A new vector of both devices, compared.
+    fn made(
+        &self,
+        operation: &'static str,
+        first: Result<FrVec, DeviceError>,
+        second: Result<FrVec, DeviceError>,
+    ) -> Result<FrVec, DeviceError> {
+        let (first, second) = both(operation, first, second)?;
+        let mut pair = (first, second);
+        self.compare(operation, &mut pair)?;
+        Ok(FrVec::from_both(pair.0, pair.1))
+    }
+}
+
+/// A vector, of which nothing is left in its place.
+fn taken(vector: &mut FrVec) -> FrVec {
+    std::mem::replace(vector, FrVec::from_host(Vec::new()))
 }
 
 /// Both results where they are equal, or the refusal of both.
@@ -63,8 +88,24 @@ fn agreed<T: PartialEq>(
     first: Result<T, DeviceError>,
     second: Result<T, DeviceError>,
 ) -> Result<T, DeviceError> {
+    let (left, right) = both(operation, first, second)?;
+    match left == right {
+        true => Ok(left),
+        false => Err(DeviceError::Disagreement {
+            operation,
+            index: 0,
+        }),
+    }
+}
+
+/// Two results, or the refusal of both.
+fn both<T>(
+    operation: &'static str,
+    first: Result<T, DeviceError>,
+    second: Result<T, DeviceError>,
+) -> Result<(T, T), DeviceError> {
     match (first, second) {
-        (Ok(left), Ok(right)) if left == right => Ok(left),
+        (Ok(left), Ok(right)) => Ok((left, right)),
         // A failure is no disagreement, whatever the other device says.
         (Err(error @ DeviceError::Gpu(_)), _) | (_, Err(error @ DeviceError::Gpu(_))) => Err(error),
         (Err(error), Err(_)) => Err(error),
@@ -73,14 +114,6 @@ fn agreed<T: PartialEq>(
             index: 0,
         }),
     }
-}
-
-fn agree_on_refusal(
-    operation: &'static str,
-    first: Result<(), DeviceError>,
-    second: Result<(), DeviceError>,
-) -> Result<(), DeviceError> {
-    agreed(operation, first, second)
 }
 
 fn pair(vector: &FrVec) -> Result<&(FrVec, FrVec), DeviceError> {
@@ -95,6 +128,16 @@ fn pair_mut(vector: &mut FrVec) -> Result<&mut (FrVec, FrVec), DeviceError> {
         Place::Both(pair) => Ok(pair),
         Place::Host(_) | Place::Gpu(_) => Err(DeviceError::Foreign),
     }
+}
+
+/// The vectors of each device.
+fn pairs<'a>(
+    vectors: impl Iterator<Item = &'a FrVec>,
+) -> Result<(Vec<&'a FrVec>, Vec<&'a FrVec>), DeviceError> {
+    vectors
+        .map(|vector| pair(vector).map(|(left, right)| (left, right)))
+        .collect::<Result<Vec<_>, _>>()
+        .map(|pairs| pairs.into_iter().unzip())
 }
 
 /// The same part of both vectors.
@@ -121,12 +164,10 @@ impl<A: Device, B: Device> Device for Dual<A, B> {
 
     fn download(&self, mut vector: FrVec) -> Result<Vec<Fr>, DeviceError> {
         let pair = pair_mut(&mut vector)?;
-        let left = std::mem::replace(&mut pair.0, FrVec::from_host(Vec::new()));
-        let right = std::mem::replace(&mut pair.1, FrVec::from_host(Vec::new()));
         agreed(
             "download",
-            self.first.download(left),
-            self.second.download(right),
+            self.first.download(taken(&mut pair.0)),
+            self.second.download(taken(&mut pair.1)),
         )
     }
 
@@ -178,6 +219,144 @@ impl<A: Device, B: Device> Device for Dual<A, B> {
             |device, a| device.mul_pointwise(a, &b.0),
             |device, a| device.mul_pointwise(a, &b.1),
         )
+    }
+
+    fn zeros(&self, len: usize) -> Result<FrVec, DeviceError> {
+        self.made("zeros", self.first.zeros(len), self.second.zeros(len))
+    }
+
+    fn duplicate(&self, vector: &FrVec) -> Result<FrVec, DeviceError> {
+        let pair = pair(vector)?;
+        let (first, second) = (
+            self.first.duplicate(&pair.0),
+            self.second.duplicate(&pair.1),
+        );
+        self.made("duplicate", first, second)
+    }
+
+    fn read_range(&self, part: FrSlice<'_>) -> Result<Vec<Fr>, DeviceError> {
+        let (left, right) = parts(part)?;
+        agreed(
+            "read_range",
+            self.first.read_range(left),
+            self.second.read_range(right),
+        )
+    }
+
+    fn write_range(
+        &self,
+        vector: &mut FrVec,
+        first: usize,
+        values: &[Fr],
+    ) -> Result<(), DeviceError> {
+        self.change(
+            "write_range",
+            vector,
+            |device, vector| device.write_range(vector, first, values),
+            |device, vector| device.write_range(vector, first, values),
+        )
+    }
+
+    fn run_lines(
+        &self,
+        sum: &mut FrVec,
+        lines: &Lines,
+        columns: &[&FrVec],
+        uniform: &[Fr],
+        fold: Fr,
+    ) -> Result<(), DeviceError> {
+        let (left, right) = pairs(columns.iter().copied())?;
+        self.change(
+            "run_lines",
+            sum,
+            |device, sum| device.run_lines(sum, lines, &left, uniform, fold),
+            |device, sum| device.run_lines(sum, lines, &right, uniform, fold),
+        )
+    }
+
+    fn combine(&self, sum: &mut FrVec, terms: &[(Fr, &FrVec)]) -> Result<(), DeviceError> {
+        let (left, right) = pairs(terms.iter().map(|(_, vector)| *vector))?;
+        let with_factors = |vectors: Vec<_>| -> Vec<(Fr, _)> {
+            terms
+                .iter()
+                .map(|(factor, _)| *factor)
+                .zip(vectors)
+                .collect()
+        };
+        let (left, right) = (with_factors(left), with_factors(right));
+        self.change(
+            "combine",
+            sum,
+            |device, sum| device.combine(sum, &left),
+            |device, sum| device.combine(sum, &right),
+        )
+    }
+
+    fn mix(&self, vectors: &mut [FrVec], matrix: &[Vec<Fr>]) -> Result<(), DeviceError> {
+        let (mut left, mut right) = (Vec::new(), Vec::new());
+        for vector in vectors.iter_mut() {
+            let pair = pair_mut(vector)?;
+            left.push(taken(&mut pair.0));
+            right.push(taken(&mut pair.1));
+        }
+        let mixed = agreed(
+            "mix",
+            self.first.mix(&mut left, matrix),
+            self.second.mix(&mut right, matrix),
+        );
+        for ((vector, left), right) in vectors.iter_mut().zip(left).zip(right) {
+            let pair = pair_mut(vector)?;
+            (pair.0, pair.1) = (left, right);
+        }
+        mixed?;
+        vectors
+            .iter_mut()
+            .try_for_each(|vector| self.compare("mix", pair_mut(vector)?))
+    }
+
+    fn evaluate(&self, vector: &FrVec, x: Fr) -> Result<Fr, DeviceError> {
+        let pair = pair(vector)?;
+        agreed(
+            "evaluate",
+            self.first.evaluate(&pair.0, x),
+            self.second.evaluate(&pair.1, x),
+        )
+    }
+
+    fn divide(&self, vector: &mut FrVec, z: Fr) -> Result<Fr, DeviceError> {
+        self.change(
+            "divide",
+            vector,
+            |device, vector| device.divide(vector, z),
+            |device, vector| device.divide(vector, z),
+        )
+    }
+
+    fn invert(&self, vector: &mut FrVec) -> Result<(), DeviceError> {
+        self.change(
+            "invert",
+            vector,
+            |device, vector| device.invert(vector),
+            |device, vector| device.invert(vector),
+        )
+    }
+
+    fn running_products(&self, vector: &mut FrVec, start: Fr) -> Result<Fr, DeviceError> {
+        self.change(
+            "running_products",
+            vector,
+            |device, vector| device.running_products(vector, start),
+            |device, vector| device.running_products(vector, start),
+        )
+    }
+
+    fn lookup(&self, table: &FrVec, factors: &[Fr], indices: &[u32]) -> Result<FrVec, DeviceError> {
+        let table = pair(table)?;
+        let (first, second) = (
+            self.first.lookup(&table.0, factors, indices),
+            self.second.lookup(&table.1, factors, indices),
+        );
+        self.made("lookup", first, second)
     }
 
     fn msm_g1(

@@ -424,7 +424,7 @@ impl Device for Cuda {
                 let copy = || vectors::duplicate(&self.driver, buffer);
                 self.made(copy, || self.copied(vector))
             }
-            Place::Host(_) => self.copied(vector),
+            Place::Host(_) | Place::Both(_) => self.copied(vector),
         }
     }
 
@@ -488,12 +488,7 @@ impl Device for Cuda {
         )
     }
 
-    fn lookup(
-        &self,
-        table: &FrVec,
-        factors: &[Fr],
-        indices: &[u32],
-    ) -> Result<FrVec, DeviceError> {
+    fn lookup(&self, table: &FrVec, factors: &[Fr], indices: &[u32]) -> Result<FrVec, DeviceError> {
         self.look_up(table, factors, indices)
     }
 

@@ -87,6 +87,12 @@ impl Buffer {
         self.driver.download(self.at(offset), to)
     }
 
+    /// Overwrites the bytes from `offset` on.
+    pub(crate) fn write(&self, offset: usize, from: &[u8]) -> Result<(), DriverError> {
+        assert!(offset + from.len() <= self.bytes, "a write beyond a buffer");
+        self.driver.upload(self.at(offset), from)
+    }
+
     /// The `u32` words from byte `offset` on.
     pub(crate) fn words(&self, offset: usize, n: usize) -> Result<Vec<u32>, DriverError> {
         let mut words = vec![0u32; n];

@@ -117,7 +117,7 @@ impl Cuda {
         check_mix(vectors, matrix)?;
         let buffers = vectors.iter().map(|vector| match vector.place() {
             Place::Gpu(buffer) => Some(buffer),
-            Place::Host(_) => None,
+            Place::Host(_) | Place::Both(_) => None,
         });
         if let Some(buffers) = buffers.collect::<Option<Vec<_>>>()
             && vectors::mixes(buffers.len())
@@ -158,7 +158,7 @@ impl Cuda {
                 let found = || vectors::lookup(&self.driver, buffer, factors, indices);
                 self.made(found, host)
             }
-            Place::Host(_) => host(),
+            Place::Host(_) | Place::Both(_) => host(),
         }
     }
 }
