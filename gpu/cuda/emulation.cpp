@@ -149,9 +149,14 @@ extern "C" int emulation_launch(const char *name, u32 grid, u32 block, u32 share
   return result;
 }
 
+// One source alone, where it is named.
+#ifdef EMULATED_SOURCE
+#include EMULATED_SOURCE
+#else
 #include "field.cu"
 #include "ntt.cu"
 #include "vectors.cu"
 #include "lines.cu"
 #include "msm_g1.cu"
 #include "msm_g2.cu"
+#endif

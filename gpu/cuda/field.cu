@@ -61,8 +61,7 @@ FULL_ADDITION(field_add_g2, G2)
 KERNEL(256, 4) field_chain_fr(u32 *out, Element factor, u32 rounds, u32 n) {
   u32 i = thread_index();
   if (i >= n) return;
-  Fr f, a = operand<Fr>(out, 2 * i), b = operand<Fr>(out, 2 * i + 1);
-  UNROLL for (int k = 0; k < 8; k++) f.words[k] = factor.words[k];
+  Fr f = Fr::of(factor), a = operand<Fr>(out, 2 * i), b = operand<Fr>(out, 2 * i + 1);
   ROLLED for (u32 k = 0; k < rounds; k++) {
     a = a * f;
     b = b * f;

@@ -111,6 +111,12 @@ struct Fp {
     return r;
   }
 
+  static DEVICE Fp of(const Element &element) {
+    Fp r;
+    UNROLL for (int i = 0; i < 8; i++) r.words[i] = element.words[i];
+    return r;
+  }
+
   // Of the words of a canonical element at a multiple of 16 bytes.
   static DEVICE Fp load(const u32 *at) {
     const uint4 *quads = (const uint4 *)at;

@@ -38,8 +38,7 @@ lines_run(u32 *sum, const uint4 *steps, u32 n_steps, const u64 *columns, const u
   u32 thread = thread_index();
   if (thread >= threads) return;
   Registers r{registers + thread, threads};
-  Fr y;
-  UNROLL for (int i = 0; i < 8; i++) y.words[i] = fold.words[i];
+  Fr y = Fr::of(fold);
   ROLLED for (u32 row = thread; row < n; row += threads) {
     Fr s = Fr::load(sum + 8ull * row);
     ROLLED for (u32 i = 0; i < n_steps; i++) {

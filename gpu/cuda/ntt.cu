@@ -96,12 +96,6 @@ static DEVICE Fr minus_unreduced(const Fr &a, const Fr &b) {
   return r;
 }
 
-static DEVICE Fr scalar(const Element &element) {
-  Fr r;
-  UNROLL for (int i = 0; i < 8; i++) r.words[i] = element.words[i];
-  return r;
-}
-
 static DEVICE u32 bits_reversed(u32 x, u32 n_bits) {
   x = (x & 0x55) << 1 | (x >> 1 & 0x55);
   x = (x & 0x33) << 2 | (x >> 2 & 0x33);
@@ -252,7 +246,7 @@ ntt_factors(u32 *out, const u32 *root, const u32 *row, const u32 *column, Elemen
   u32 index = thread_index();
   if (index >= n) return;
   u32 i = index >> log_before, l = index & ((1u << log_before) - 1);
-  Fr factor = times_power(scalar(scale), root, i * l);
+  Fr factor = times_power(Fr::of(scale), root, i * l);
   factor = times_power(factor, row, i);
   times_power(factor, column, l).canonical().store(out + 8 * index);
 }
@@ -263,7 +257,7 @@ KERNEL(256, 4) vector_mul_sub_scale(u32 *a, const u32 *b, const u32 *c, Element 
   u32 i = thread_index();
   if (i >= n) return;
   Fr product = Fr::load(a + 8 * i) * Fr::load(b + 8 * i);
-  (minus_unreduced(product, Fr::load(c + 8 * i)) * scalar(scale)).canonical().store(a + 8 * i);
+  (minus_unreduced(product, Fr::load(c + 8 * i)) * Fr::of(scale)).canonical().store(a + 8 * i);
 }
 EXPORT(vector_mul_sub_scale)
 
@@ -273,18 +267,3 @@ KERNEL(256, 4) vector_mul(u32 *a, const u32 *b, u32 n) {
   if (i < n) (Fr::load(a + 8 * i) * Fr::load(b + 8 * i)).canonical().store(a + 8 * i);
 }
 EXPORT(vector_mul)
-
-// a = a * factor.
-KERNEL(256, 4) vector_scale(u32 *a, Element factor, u32 n) {
-  u32 i = thread_index();
-  if (i < n) (Fr::load(a + 8 * i) * scalar(factor)).canonical().store(a + 8 * i);
-}
-EXPORT(vector_scale)
-
-// a = a + b * factor.
-KERNEL(256, 4) vector_add_scaled(u32 *a, const u32 *b, Element factor, u32 n) {
-  u32 i = thread_index();
-  if (i >= n) return;
-  (Fr::load(a + 8 * i) + Fr::load(b + 8 * i) * scalar(factor)).canonical().store(a + 8 * i);
-}
-EXPORT(vector_add_scaled)

@@ -4,12 +4,6 @@
 // and the chunks again from what comes into them.
 #include "field.cuh"
 
-static DEVICE Fr of_argument(const Element &e) {
-  Fr r;
-  UNROLL for (int i = 0; i < 8; i++) r.words[i] = e.words[i];
-  return r;
-}
-
 static DEVICE Fr scalar_at(const u32 *v, u32 i) { return Fr::load(v + 8ull * i); }
 
 static DEVICE void store_at(u32 *v, u32 i, const Fr &a) { a.canonical().store(v + 8ull * i); }
@@ -47,7 +41,7 @@ EXPORT_STRAIGHT(vector_mix)
 KERNEL(256, 4) vector_evaluate(u32 *out, const u32 *p, Element power, u32 threads, u32 n) {
   u32 t = thread_index();
   if (t >= threads) return;
-  Fr x = of_argument(power), s = Fr::zero();
+  Fr x = Fr::of(power), s = Fr::zero();
   ROLLED for (u32 k = t < n ? (n - 1 - t) / threads + 1 : 0; k > 0; k--) s = s * x + scalar_at(p, t + (k - 1) * threads);
   store_at(out, t, s);
 }
@@ -57,7 +51,7 @@ EXPORT_STRAIGHT(vector_evaluate)
 KERNEL(256, 4) vector_chunk_values(u32 *out, const u32 *p, Element z, u32 chunk, u32 chunks, u32 n) {
   u32 t = thread_index();
   if (t >= chunks) return;
-  Fr x = of_argument(z), s = Fr::zero();
+  Fr x = Fr::of(z), s = Fr::zero();
   u32 first = t * chunk, end = n - first < chunk ? n : first + chunk;
   ROLLED for (u32 i = end; i > first; i--) s = s * x + scalar_at(p, i - 1);
   store_at(out, t, s);
@@ -68,7 +62,7 @@ EXPORT_STRAIGHT(vector_chunk_values)
 KERNEL(256, 4) vector_divide(u32 *p, const u32 *carries, Element z, u32 chunk, u32 chunks, u32 n) {
   u32 t = thread_index();
   if (t >= chunks) return;
-  Fr x = of_argument(z), carry = scalar_at(carries, t);
+  Fr x = Fr::of(z), carry = scalar_at(carries, t);
   u32 first = t * chunk, end = n - first < chunk ? n : first + chunk;
   ROLLED for (u32 i = end; i > first; i--) {
     Fr below = scalar_at(p, i - 1) + carry * x;

@@ -3,17 +3,17 @@
 //! A mapped section costs no memory of the process beyond the page cache: opening it is O(1), and a multiplication reads the raw
 //! words where they lie. The first multiplication looks at every coordinate once.
 
-use std::any::Any;
 use std::fmt;
 use std::fs::File;
 use std::ops::Range;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 
 use memmap2::{Mmap, MmapOptions};
 use rayon::prelude::*;
 use thiserror::Error;
 use zeroize::Zeroize;
 
+use crate::copies::Copies;
 use crate::cpu::table::Table;
 use crate::curve::{AffineOf, Curve, is_canonical, point_of, raw_of, raw_of_bytes};
 
@@ -77,12 +77,9 @@ pub struct Bases<C: Curve> {
     /// Which points are finite, or the first damaged one.
     checked: OnceLock<Result<Finite, usize>>,
     table: OnceLock<Table<C>>,
-    /// What devices with memory of their own keep of the points: the device's number, and its form of them.
-    copies: Mutex<Vec<(u64, Copied)>>,
+    /// What devices with memory of their own keep of the points.
+    pub(crate) copies: Copies,
 }
-
-/// What a device keeps of bases; given up with them.
-pub(crate) type Copied = Arc<dyn Any + Send + Sync>;
 
 enum Source<C: Curve> {
     /// From this point of a mapping on.
@@ -155,7 +152,7 @@ impl<C: Curve> Bases<C> {
             len,
             checked: OnceLock::new(),
             table: OnceLock::new(),
-            copies: Mutex::default(),
+            copies: Copies::default(),
         })
     }
 
@@ -167,7 +164,7 @@ impl<C: Curve> Bases<C> {
             source: Source::Resident(points.par_iter().map(raw_of::<C>).collect()),
             checked: OnceLock::new(),
             table: OnceLock::new(),
-            copies: Mutex::default(),
+            copies: Copies::default(),
         };
         points.zeroize();
         bases
@@ -187,7 +184,7 @@ impl<C: Curve> Bases<C> {
             },
             checked: OnceLock::new(),
             table: OnceLock::new(),
-            copies: Mutex::default(),
+            copies: Copies::default(),
         })
     }
 
@@ -243,20 +240,6 @@ impl<C: Curve> Bases<C> {
     /// Keeps a table; the first one, where two threads made one.
     pub(crate) fn keep_table(&self, table: Table<C>) {
         let _ = self.table.set(table);
-    }
-
-    /// What the device of this number keeps.
-    pub(crate) fn copy_of(&self, device: u64) -> Option<Copied> {
-        let copies = self.copies.lock().unwrap_or_else(PoisonError::into_inner);
-        let own = copies.iter().find(|(owner, _)| *owner == device);
-        own.map(|(_, copied)| Arc::clone(copied))
-    }
-
-    /// Keeps what a device made of the points, instead of what it kept before.
-    pub(crate) fn keep_copy(&self, device: u64, copied: Copied) {
-        let mut copies = self.copies.lock().unwrap_or_else(PoisonError::into_inner);
-        copies.retain(|(owner, _)| *owner != device);
-        copies.push((device, copied));
     }
 
     /// The raw words of every point.

@@ -7,7 +7,7 @@ pub(crate) mod checks;
 mod device;
 pub(crate) mod driver;
 pub(crate) mod emulator;
-mod lines;
+pub(crate) mod lines;
 mod measure;
 pub(crate) mod memory;
 pub(crate) mod module;
@@ -56,6 +56,7 @@ pub fn detect() -> Detected {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Device as _;
     use crate::testing::{check_arithmetic, check_device, emulated_gpu};
 
     fn emulated(memory_bytes: Option<u64>) -> Cuda {
@@ -71,6 +72,14 @@ mod tests {
     #[test]
     fn the_emulated_gpu_passes_the_device_suite() {
         check_device(&emulated(None)).expect("equal results");
+    }
+
+    #[test]
+    fn programs_become_kernels() {
+        let gpu = emulated(None);
+        for lines in crate::testing::vectors::programs() {
+            assert!(gpu.compile_lines(&lines).expect("a C++ compiler"));
+        }
     }
 
     /// What does not fit goes through in parts, or is done by the CPU.

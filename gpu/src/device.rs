@@ -119,6 +119,15 @@ pub trait Device: fmt::Debug + Send + Sync {
         fold: Fr,
     ) -> Result<(), DeviceError>;
 
+    /// Prepares for running `lines` often: a GPU compiles a kernel of it. Results are the same. Whether there was something to prepare.
+    ///
+    /// # Errors
+    /// When the device has failed.
+    fn compile_lines(&self, lines: &Lines) -> Result<bool, DeviceError> {
+        let _ = lines;
+        Ok(false)
+    }
+
     /// sum_i ← sum_i + Σ factor·v_i over the `terms` (factor, v).
     ///
     /// # Errors

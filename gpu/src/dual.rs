@@ -274,6 +274,14 @@ impl<A: Device, B: Device> Device for Dual<A, B> {
         )
     }
 
+    fn compile_lines(&self, lines: &Lines) -> Result<bool, DeviceError> {
+        let (first, second) = (
+            self.first.compile_lines(lines)?,
+            self.second.compile_lines(lines)?,
+        );
+        Ok(first || second)
+    }
+
     fn combine(&self, sum: &mut FrVec, terms: &[(Fr, &FrVec)]) -> Result<(), DeviceError> {
         let (left, right) = pairs(terms.iter().map(|(_, vector)| *vector))?;
         let with_factors = |vectors: Vec<_>| -> Vec<(Fr, _)> {

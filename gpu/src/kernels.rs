@@ -6,7 +6,10 @@
 use std::path::Path;
 
 use crate::cuda::driver::{DriverError, Unit};
+use crate::cuda::lines::generated;
 use crate::cuda::module::{self, Nvrtc};
+use crate::cuda::source::{self, File};
+use crate::lines::Lines;
 
 /// Machine code of one translation unit for one architecture.
 #[derive(Debug, Clone)]
@@ -61,15 +64,37 @@ impl Compiler {
             call: "compiling",
             reason: format!("there is no unit {unit}"),
         })?;
-        let compiled = self.0.compile(unit, sm)?;
+        self.compile_source(unit.name(), source::unit(unit), sm)
+    }
+
+    /// Compiles the kernel of a program for the architecture `sm`.
+    ///
+    /// # Errors
+    /// It does not compile, or the compiler does not know the architecture.
+    pub fn compile_lines(&self, lines: &Lines, sm: u32) -> Result<Cubin, DriverError> {
+        let text = generated::source(lines);
+        let source = File {
+            name: generated::FILE,
+            text: &text,
+        };
+        self.compile_source(generated::NAME, source, sm)
+    }
+
+    fn compile_source(&self, name: &str, source: File<'_>, sm: u32) -> Result<Cubin, DriverError> {
+        let compiled = self.0.compile(source, sm)?;
         Ok(Cubin {
-            file: module::file_name(unit.name(), sm, module::CUBIN),
+            file: module::file_name(name, sm, module::CUBIN),
             code: compiled.code,
             log: compiled.log,
-            key_file: module::file_name(unit.name(), sm, module::KEY),
-            key: module::key(unit, sm),
+            key_file: module::file_name(name, sm, module::KEY),
+            key: module::key(source, sm),
         })
     }
+}
+
+/// A program with every operation and every step, and one with more registers than a thread of any GPU has for itself.
+pub fn sample_programs() -> impl Iterator<Item = Lines> {
+    crate::testing::vectors::programs()
 }
 
 /// The names of the translation units.

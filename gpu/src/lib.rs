@@ -15,6 +15,7 @@
 #![deny(unsafe_code)]
 
 pub mod bases;
+mod copies;
 pub mod cpu;
 pub mod cuda;
 pub mod curve;

@@ -6,6 +6,8 @@
 
 use thiserror::Error;
 
+use crate::copies::Copies;
+
 /// What a register is set to. Operands are registers, or uniform values where it says so.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Op {
@@ -66,12 +68,14 @@ pub enum Step {
 }
 
 /// A checked program.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Debug)]
 pub struct Lines {
     steps: Vec<Step>,
     n_registers: usize,
     n_columns: usize,
     n_uniform: usize,
+    /// What devices compiled.
+    pub(crate) copies: Copies,
 }
 
 /// Why steps are no program.
@@ -168,6 +172,7 @@ impl Lines {
             n_registers,
             n_columns,
             n_uniform,
+            copies: Copies::default(),
         })
     }
 
@@ -259,7 +264,7 @@ mod tests {
                 },
             ),
         ] {
-            assert_eq!(Lines::new(steps, 1, 1, 0), Err(error));
+            assert_eq!(Lines::new(steps, 1, 1, 0).err(), Some(error));
         }
     }
 }

@@ -3,7 +3,7 @@
 //! Each operation of a [`Device`] is compared with the sentence of its documentation, computed the slow way: sums of
 //! double-and-add products (for many points, one product by the sum of known logarithms), polynomials evaluated term by term. The inputs are fixed: no randomness, no clock.
 
-mod vectors;
+pub(crate) mod vectors;
 
 use ark_bn254::Fr;
 use ark_ec::short_weierstrass::Projective;

@@ -11,6 +11,7 @@ use std::process::Command;
 use std::sync::{Mutex, OnceLock};
 use std::thread;
 
+use zkinfer_gpu::Lines;
 use zkinfer_gpu::kernels::{self, Compiler};
 
 /// The oldest architecture that is served, and that of the machines which it is tuned for.
@@ -32,6 +33,9 @@ const MEMORY: &[(&str, Memory)] = &[
     ("field_add_g2", Memory::of(512, 0)),
     ("field_inverse_fq", Memory::of(64, 0)),
     ("field_inverse_fr", Memory::of(64, 0)),
+    // Of a program with eighty values of 32 bytes to be kept at once.
+    ("lines_generated", Memory::of(2400, 6800)),
+    ("lines_run", Memory::of(64, 0)),
     ("msm_g1_double", Memory::of(192, 0)),
     ("msm_g1_fold", Memory::of(256, 0)),
     ("msm_g1_merge", Memory::of(256, 0)),
@@ -43,6 +47,8 @@ const MEMORY: &[(&str, Memory)] = &[
     ("msm_g2_merge", Memory::of(512, 0)),
     ("msm_g2_normalize", Memory::of(64, 0)),
     ("msm_g2_weigh", Memory::of(1024, 0)),
+    ("vector_invert", Memory::of(64, 0)),
+    ("vector_mix", Memory::of(512, 0)),
 ];
 
 /// Memory of a thread that a function uses.
@@ -93,6 +99,15 @@ struct Compiled {
     log: String,
     /// What `cuobjdump` prints.
     instructions: String,
+}
+
+/// What is compiled.
+#[derive(Clone, Copy)]
+enum Source<'a> {
+    /// A translation unit of the crate.
+    Unit(&'static str),
+    /// The kernel generated for a program.
+    Lines(&'a Lines),
 }
 
 /// NVIDIA's compiler library and the program that prints machine code.
@@ -185,14 +200,16 @@ fn compiled() -> &'static [Compiled] {
 }
 
 fn compile_all(tools: &Tools) -> Vec<Compiled> {
-    let jobs = kernels::units().flat_map(|unit| ARCHITECTURES.map(|sm| (unit, sm)));
+    let programs: Vec<Lines> = kernels::sample_programs().collect();
     // The units that take longest come last in the crate's list.
-    let jobs: Mutex<Vec<(&str, u32)>> = Mutex::new(jobs.collect());
-    let folder = tempfile::tempdir().unwrap();
+    let sources = programs.iter().map(Source::Lines);
+    let sources = sources.chain(kernels::units().map(Source::Unit));
+    let jobs = sources.flat_map(|source| ARCHITECTURES.map(|sm| (source, sm)));
+    let jobs: Mutex<Vec<(Source<'_>, u32)>> = Mutex::new(jobs.collect());
     let work = || {
         let next = || jobs.lock().unwrap().pop();
         std::iter::from_fn(next)
-            .map(|(unit, sm)| compile(tools, folder.path(), unit, sm))
+            .map(|(source, sm)| compile(tools, source, sm))
             .collect::<Vec<_>>()
     };
     let n_threads = thread::available_parallelism().map_or(1, usize::from);
@@ -205,12 +222,14 @@ fn compile_all(tools: &Tools) -> Vec<Compiled> {
     })
 }
 
-fn compile(tools: &Tools, folder: &Path, unit: &str, sm: u32) -> Compiled {
-    let cubin = tools
-        .compiler
-        .compile(unit, sm)
-        .unwrap_or_else(|error| panic!("{error}"));
-    let path = folder.join(&cubin.file);
+fn compile(tools: &Tools, source: Source<'_>, sm: u32) -> Compiled {
+    let cubin = match source {
+        Source::Unit(unit) => tools.compiler.compile(unit, sm),
+        Source::Lines(lines) => tools.compiler.compile_lines(lines, sm),
+    };
+    let cubin = cubin.unwrap_or_else(|error| panic!("{error}"));
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join(&cubin.file);
     fs::write(&path, &cubin.code).unwrap();
     Compiled {
         instructions: instructions(&tools.cuobjdump, &path),

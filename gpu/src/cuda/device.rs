@@ -6,7 +6,6 @@
 
 mod operations;
 
-use std::any::Any;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -24,6 +23,7 @@ use super::ntt::{self, Plans};
 use super::vectors;
 use crate::Cpu;
 use crate::bases::Bases;
+use crate::copies::Copied;
 use crate::cpu::portable::{MAX_BASES, check_groups, check_len, check_max};
 use crate::curve::{Curve, G1, G2, ProjectiveOf};
 use crate::device::{
@@ -172,17 +172,15 @@ impl Cuda {
         &self,
         bases: &Bases<C>,
     ) -> Result<Option<Arc<Resident<C>>>, DeviceError> {
-        let copied = bases.copy_of(self.number);
-        if let Some(resident) = copied.and_then(|copied| copied.downcast::<Resident<C>>().ok()) {
+        if let Some(resident) = bases.copies.get::<Resident<C>>(self.number) {
             return Ok(Some(resident));
         }
         match Resident::new(&self.driver, bases) {
             Ok(resident) => {
                 let resident = Arc::new(resident);
-                bases.keep_copy(
-                    self.number,
-                    Arc::clone(&resident) as Arc<dyn Any + Send + Sync>,
-                );
+                bases
+                    .copies
+                    .keep(self.number, Arc::clone(&resident) as Copied);
                 Ok(Some(resident))
             }
             Err(Unusable::Bases(error)) => Err(error.into()),
@@ -327,7 +325,7 @@ impl Cuda {
             return Ok(0);
         };
         let bytes = tabulated.table_bytes();
-        bases.keep_copy(self.number, Arc::new(tabulated));
+        bases.copies.keep(self.number, Arc::new(tabulated));
         Ok(bytes)
     }
 }
@@ -450,6 +448,10 @@ impl Device for Cuda {
         fold: Fr,
     ) -> Result<(), DeviceError> {
         self.run_program(sum, lines, columns, uniform, fold)
+    }
+
+    fn compile_lines(&self, lines: &Lines) -> Result<bool, DeviceError> {
+        self.compile_program(lines)
     }
 
     fn combine(&self, sum: &mut FrVec, terms: &[(Fr, &FrVec)]) -> Result<(), DeviceError> {

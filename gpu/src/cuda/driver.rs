@@ -4,6 +4,7 @@
 //! on the CPU another (`emulator`): everything above this trait is the same for both.
 
 use std::fmt;
+use std::sync::Arc;
 
 use thiserror::Error;
 
@@ -49,8 +50,21 @@ pub(crate) trait Driver: fmt::Debug + Send + Sync {
         args: &[Arg],
     ) -> Result<(), DriverError>;
 
+    /// Makes the kernel `name` of a source of its own, which includes the headers.
+    ///
+    /// # Errors
+    /// There is no compiler, it refuses the source, or the device refuses what it made.
+    fn generate(&self, name: &'static str, source: &str)
+    -> Result<Arc<dyn Generated>, DriverError>;
+
     /// Waits for everything that was queued.
     fn synchronize(&self) -> Result<(), DriverError>;
+}
+
+/// A kernel that was generated.
+pub(crate) trait Generated: fmt::Debug + Send + Sync {
+    /// As [`Driver::launch`], without shared memory.
+    fn launch(&self, grid: u32, block: u32, args: &[Arg]) -> Result<(), DriverError>;
 }
 
 /// What a machine is.
@@ -146,10 +160,10 @@ pub enum DriverError {
         library: &'static str,
     },
     /// A kernel does not compile.
-    #[error("cannot compile {unit}.cu for sm_{architecture}: {log}")]
+    #[error("cannot compile {file} for sm_{architecture}: {log}")]
     Compile {
-        /// Name of the translation unit.
-        unit: &'static str,
+        /// Name of the source.
+        file: &'static str,
         /// Architecture compiled for.
         architecture: u32,
         /// What the compiler said.

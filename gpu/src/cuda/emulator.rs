@@ -5,6 +5,7 @@
 
 #![allow(unsafe_code)]
 
+use std::collections::BTreeMap;
 use std::ffi::{CString, c_char, c_int, c_void};
 use std::fmt;
 use std::path::Path;
@@ -13,8 +14,8 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use libloading::Library;
 
-use super::driver::{Address, Arg, Driver, DriverError, Facts, Kernel};
-use super::source;
+use super::driver::{Address, Arg, Driver, DriverError, Facts, Generated, Kernel};
+use super::source::{self, File};
 
 /// Device memory that the emulation pretends to have.
 const MEMORY_BYTES: u64 = 4 << 30;
@@ -54,7 +55,7 @@ impl Emulator {
     pub(crate) fn start(memory_bytes: Option<u64>) -> Result<Arc<dyn Driver>, DriverError> {
         static KERNELS: OnceLock<Result<Kernels, DriverError>> = OnceLock::new();
         let kernels = KERNELS
-            .get_or_init(compile)
+            .get_or_init(|| compile(None))
             .as_ref()
             .map_err(Clone::clone)?;
         Ok(Arc::new(Self {
@@ -85,23 +86,36 @@ impl Emulator {
     }
 }
 
-fn compile() -> Result<Kernels, DriverError> {
+/// Compiles every unit, or a source of its own.
+fn compile(source: Option<&str>) -> Result<Kernels, DriverError> {
     let failed = |reason: String| DriverError::Failed {
         call: "compiling the kernels for the CPU",
         reason,
     };
     let folder = tempfile::tempdir().map_err(|error| failed(error.to_string()))?;
-    let units = super::driver::Unit::ALL.map(|unit| {
-        let file = source::unit(unit);
-        (file.name, file.text)
-    });
-    let headers = source::HEADERS.iter().chain(source::EMULATION);
-    for (name, text) in headers.map(|file| (file.name, file.text)).chain(units) {
-        std::fs::write(folder.path().join(name), text).map_err(|e| failed(e.to_string()))?;
+    let headers = source::HEADERS.iter().chain(source::EMULATION).copied();
+    let mut files: Vec<File<'_>> = headers.collect();
+    let mut options = vec!["-std=c++17", "-fPIC", "-shared", "-o", "kernels.so"];
+    match source {
+        Some(text) => {
+            files.push(File {
+                name: "source.cu",
+                text,
+            });
+            options.extend(["-O1", "-DEMULATED_SOURCE=\"source.cu\""]);
+        }
+        None => {
+            files.extend(super::driver::Unit::ALL.map(source::unit));
+            options.push("-O2");
+        }
+    }
+    for file in files {
+        std::fs::write(folder.path().join(file.name), file.text)
+            .map_err(|error| failed(error.to_string()))?;
     }
     let compiler = std::env::var("CXX").unwrap_or_else(|_| "c++".to_owned());
     let output = Command::new(&compiler)
-        .args(["-std=c++17", "-O2", "-fPIC", "-shared", "-o", "kernels.so"])
+        .args(options)
         .arg("emulation.cpp")
         .current_dir(folder.path())
         .output()
@@ -206,7 +220,56 @@ impl Driver for Emulator {
             shared <= 227 << 10,
             "{kernel:?}: {shared} bytes of shared memory"
         );
-        let name = CString::new(kernel.name).expect("a name without zeros");
+        self.kernels
+            .launch(kernel.name, [grid, block, shared], args)
+    }
+
+    fn generate(
+        &self,
+        name: &'static str,
+        source: &str,
+    ) -> Result<Arc<dyn Generated>, DriverError> {
+        static MADE: Mutex<BTreeMap<String, Arc<Kernels>>> = Mutex::new(BTreeMap::new());
+        let mut made = MADE.lock().unwrap_or_else(PoisonError::into_inner);
+        let kernels = match made.get(source) {
+            Some(kernels) => Arc::clone(kernels),
+            None => Arc::new(compile(Some(source))?),
+        };
+        made.insert(source.to_owned(), Arc::clone(&kernels));
+        Ok(Arc::new(Made { name, kernels }))
+    }
+
+    fn synchronize(&self) -> Result<(), DriverError> {
+        Ok(())
+    }
+}
+
+/// A kernel of a source of its own.
+struct Made {
+    name: &'static str,
+    kernels: Arc<Kernels>,
+}
+
+impl Generated for Made {
+    fn launch(&self, grid: u32, block: u32, args: &[Arg]) -> Result<(), DriverError> {
+        self.kernels.launch(self.name, [grid, block, 0], args)
+    }
+}
+
+impl fmt::Debug for Made {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name)
+    }
+}
+
+impl Kernels {
+    fn launch(
+        &self,
+        kernel: &str,
+        [grid, block, shared]: [u32; 3],
+        args: &[Arg],
+    ) -> Result<(), DriverError> {
+        let name = CString::new(kernel).expect("a name without zeros");
         let mut values = args.to_vec();
         let mut pointers: Vec<*mut c_void> = values
             .iter_mut()
@@ -219,21 +282,16 @@ impl Driver for Emulator {
         let _one = RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
         // SAFETY: the name ends with a zero; the arguments are as the callers of `launch` promise, of the kernel's types in its order, and live
         // through the call. An access outside device memory ends the process at a guard page.
-        let code = unsafe {
-            (self.kernels.launch)(name.as_ptr(), grid, block, shared, pointers.as_mut_ptr())
-        };
+        let code =
+            unsafe { (self.launch)(name.as_ptr(), grid, block, shared, pointers.as_mut_ptr()) };
         match code {
             0 => Ok(()),
-            1 => panic!("there is no kernel {kernel:?}"),
-            2 => panic!("{kernel:?}: a barrier that some threads do not reach"),
+            1 => panic!("there is no kernel {kernel}"),
+            2 => panic!("{kernel}: a barrier that some threads do not reach"),
             _ => Err(DriverError::OutOfMemory {
                 bytes: shared as usize,
             }),
         }
-    }
-
-    fn synchronize(&self) -> Result<(), DriverError> {
-        Ok(())
     }
 }
 

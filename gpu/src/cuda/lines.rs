@@ -1,12 +1,15 @@
-//! # Lines on a GPU: a step at a time, every row at once
+//! # Lines on a GPU
 //!
-//! Registers lie in memory of the device: as many threads as keep a GPU busy, each with registers of its own, take row after row.
+//! A program that runs often is compiled to a kernel of its own. Others are interpreted, a step at a time, every row at once: registers lie in
+//! memory of the device then, and as many threads as keep a GPU busy, each with registers of its own, take row after row.
+
+pub(crate) mod generated;
 
 use std::sync::Arc;
 
 use ark_bn254::Fr;
 
-use super::driver::{Arg, Driver, DriverError, Kernel, Unit};
+use super::driver::{Arg, Driver, DriverError, Generated, Kernel, Unit};
 use super::memory::{Buffer, FR_BYTES, element};
 use super::vectors::{addresses, launch};
 use crate::lines::{Lines, Op, Step};
@@ -14,22 +17,49 @@ use crate::lines::{Lines, Op, Step};
 /// Threads of a multiprocessor: more would need more memory for registers than caches hold.
 const THREADS_PER_MULTIPROCESSOR: usize = 256;
 
-/// Runs a program on every row of `sum`; the operands are checked.
+/// A kernel made of a program.
+#[derive(Debug)]
+pub(super) struct Compiled(Arc<dyn Generated>);
+
+/// Makes a kernel of a program.
+///
+/// # Errors
+/// There is no compiler.
+pub(super) fn compile(driver: &Arc<dyn Driver>, lines: &Lines) -> Result<Compiled, DriverError> {
+    driver
+        .generate(generated::NAME, &generated::source(lines))
+        .map(Compiled)
+}
+
+/// What a program works on; checked.
+pub(super) struct Operands<'a> {
+    pub(super) sum: &'a Buffer,
+    pub(super) columns: &'a [&'a Buffer],
+    pub(super) uniform: &'a [Fr],
+    pub(super) fold: Fr,
+}
+
+/// Runs a program on every row of the sum.
 pub(super) fn run(
     driver: &Arc<dyn Driver>,
-    sum: &Buffer,
     lines: &Lines,
-    columns: &[&Buffer],
-    uniform: &[Fr],
-    fold: Fr,
+    compiled: Option<&Compiled>,
+    operands: &Operands<'_>,
 ) -> Result<(), DriverError> {
-    let n = sum.bytes() / FR_BYTES;
+    let n = operands.sum.bytes() / FR_BYTES;
+    let sum = operands.sum;
+    let columns = addresses(driver, operands.columns)?;
+    let uniform = Buffer::of_scalars(driver, operands.uniform)?;
+    let fold = element(operands.fold);
+    let word = |n: usize| Arg::U32(u32::try_from(n).unwrap_or(u32::MAX));
+    if let Some(Compiled(kernel)) = compiled {
+        let blocks = u32::try_from(n.div_ceil(generated::BLOCK as usize)).unwrap_or(u32::MAX);
+        let args = [sum.arg(), columns.arg(), uniform.arg(), fold, word(n)];
+        return kernel.launch(blocks, generated::BLOCK, &args);
+    }
     let threads = n.min(driver.facts().multiprocessors.max(1) * THREADS_PER_MULTIPROCESSOR);
     let steps = Buffer::of(driver, bytemuck::cast_slice(&encoded(lines)))?;
-    let columns = addresses(driver, columns)?;
-    let uniform = Buffer::of_scalars(driver, uniform)?;
     let registers = Buffer::new(driver, threads * lines.n_registers() * FR_BYTES)?;
-    let word = |n: usize| Arg::U32(u32::try_from(n).unwrap_or(u32::MAX));
     let args = [
         sum.arg(),
         steps.arg(),
@@ -37,7 +67,7 @@ pub(super) fn run(
         columns.arg(),
         uniform.arg(),
         registers.arg(),
-        element(fold),
+        fold,
         word(threads),
         word(n),
     ];

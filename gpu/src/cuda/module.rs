@@ -16,7 +16,7 @@ mod probe;
 mod recipe;
 mod staging;
 
-use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
 use cudarc::driver::result;
 
@@ -24,7 +24,7 @@ use self::context::{Context, check};
 use self::kernels::Kernels;
 use self::memory::Memory;
 use self::staging::Staging;
-use super::driver::{Address, Arg, Driver, DriverError, Facts, Kernel};
+use super::driver::{Address, Arg, Driver, DriverError, Facts, Generated, Kernel};
 
 pub(crate) use self::image::key;
 pub(crate) use self::nvrtc::Nvrtc;
@@ -39,8 +39,8 @@ pub(crate) struct Nvidia {
     memory: Memory,
     up: Mutex<Staging>,
     down: Mutex<Staging>,
-    /// Last: what stands above lives in it.
-    context: Context,
+    /// Last: what stands above lives in it. Generated kernels hold it, too.
+    context: Arc<Context>,
 }
 
 impl Nvidia {
@@ -51,7 +51,7 @@ impl Nvidia {
     pub(crate) fn open(ordinal: usize) -> Result<Self, DriverError> {
         let version = probe::initialize()?;
         let (device, facts) = probe::look(ordinal)?;
-        let context = Context::open(device)?;
+        let context = Arc::new(Context::open(device)?);
         let (major, minor) = facts.architecture;
         Ok(Self {
             kernels: Kernels::new(10 * major + minor, version),
@@ -133,6 +133,16 @@ impl Driver for Nvidia {
         self.context.bind()?;
         self.kernels
             .launch(&self.context, kernel, [grid, block, shared], args)
+    }
+
+    fn generate(
+        &self,
+        name: &'static str,
+        source: &str,
+    ) -> Result<Arc<dyn Generated>, DriverError> {
+        self.context.bind()?;
+        let made = self.kernels.generate(&self.context, name, source)?;
+        Ok(Arc::new(made))
     }
 
     fn synchronize(&self) -> Result<(), DriverError> {

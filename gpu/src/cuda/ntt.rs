@@ -14,11 +14,7 @@ use ark_ff::Field;
 
 use self::plan::Formula;
 pub(crate) use self::plan::Plans;
-#[allow(
-    unused_imports,
-    reason = "for provers whose vectors stay on the device"
-)]
-pub(crate) use self::vector::{add_scaled, mul, mul_sub_scale, scale};
+pub(crate) use self::vector::{mul, mul_sub_scale};
 use super::driver::{Driver, DriverError};
 use super::memory::{Buffer, FR_BYTES};
 use crate::device::Direction;

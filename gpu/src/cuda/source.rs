@@ -5,9 +5,10 @@
 use super::driver::Unit;
 
 /// A file of device code: its name in `#include` lines, and its text.
-pub(crate) struct File {
+#[derive(Clone, Copy)]
+pub(crate) struct File<'a> {
     pub(crate) name: &'static str,
-    pub(crate) text: &'static str,
+    pub(crate) text: &'a str,
 }
 
 macro_rules! file {
@@ -20,18 +21,19 @@ macro_rules! file {
 }
 
 /// What units include.
-pub(crate) const HEADERS: &[File] = &[
+pub(crate) const HEADERS: &[File<'static>] = &[
     file!("platform.cuh"),
     file!("field.cuh"),
+    file!("generated.cuh"),
     file!("curve.cuh"),
     file!("msm.cuh"),
 ];
 
 /// What makes the CPU a platform for the units; no GPU compiler sees it.
-pub(crate) const EMULATION: &[File] = &[file!("emulation.hpp"), file!("emulation.cpp")];
+pub(crate) const EMULATION: &[File<'static>] = &[file!("emulation.hpp"), file!("emulation.cpp")];
 
 /// The file of a unit.
-pub(crate) const fn unit(unit: Unit) -> File {
+pub(crate) const fn unit(unit: Unit) -> File<'static> {
     match unit {
         Unit::Field => file!("field.cu"),
         Unit::Ntt => file!("ntt.cu"),

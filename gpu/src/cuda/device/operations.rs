@@ -1,5 +1,7 @@
 //! # Operations on vectors: on the GPU where they lie there, else by the CPU
 
+use std::sync::Arc;
+
 use ark_bn254::Fr;
 use ark_ff::AdditiveGroup;
 
@@ -83,12 +85,41 @@ impl Cuda {
         self.work(
             sum,
             columns,
-            |sum, columns| lines::run(&self.driver, sum, lines, columns, uniform, fold),
+            |sum, columns| {
+                let compiled = lines.copies.get::<lines::Compiled>(self.number);
+                let operands = lines::Operands {
+                    sum,
+                    columns,
+                    uniform,
+                    fold,
+                };
+                lines::run(&self.driver, lines, compiled.as_deref(), &operands)
+            },
             |sum, columns| {
                 let columns: Vec<&FrVec> = columns.iter().collect();
                 Cpu.run_lines(sum, lines, &columns, uniform, fold)
             },
         )
+    }
+
+    /// A program that no kernel can be made of is run step by step.
+    pub(super) fn compile_program(&self, lines: &Lines) -> Result<bool, DeviceError> {
+        if self.has_failed() {
+            return Ok(false);
+        }
+        if lines.copies.get::<lines::Compiled>(self.number).is_some() {
+            return Ok(true);
+        }
+        let _turn = self.turn();
+        match lines::compile(&self.driver, lines) {
+            Ok(compiled) => lines.copies.keep(self.number, Arc::new(compiled)),
+            // A compiler that is not there, or is too new for the driver, is no failure of the GPU.
+            Err(_) => {
+                let works = self.driver.synchronize();
+                return works.map(|()| false).map_err(|e| self.noted(e).into());
+            }
+        }
+        Ok(true)
     }
 
     pub(super) fn add_terms(

@@ -6,7 +6,7 @@ use super::cache::Cache;
 use super::nvrtc::Nvrtc;
 use super::recipe::{self, Text};
 use crate::cuda::driver::{DriverError, Unit};
-use crate::cuda::source;
+use crate::cuda::source::{self, File};
 
 /// Unit, architecture and machine code of everything that lay in `gpu/cubins` and was made from this source.
 const EMBEDDED: &[(&str, u32, &[u8])] = include!(concat!(env!("OUT_DIR"), "/embedded.rs"));
@@ -30,20 +30,20 @@ pub(crate) fn embedded_for_family(unit: Unit, sm: u32) -> Option<&'static [u8]> 
         .map(|(_, _, image)| *image)
 }
 
-/// Machine code from the cache, or else from a compiler whose major version is at most `newest`, which fills the cache.
+/// Machine code of a source from the cache, or else from a compiler whose major version is at most `newest`, which fills the cache.
 ///
 /// # Errors
-/// There is no such compiler, or the unit does not compile.
-pub(crate) fn compiled(unit: Unit, sm: u32, newest: u32) -> Result<Vec<u8>, DriverError> {
+/// There is no such compiler, or the source does not compile.
+pub(crate) fn compiled(source: File<'_>, sm: u32, newest: u32) -> Result<Vec<u8>, DriverError> {
     let compiler = Nvrtc::find(newest)?;
     let (major, minor) = compiler.version();
     let version = format!("NVRTC {major}.{minor}");
-    let key = recipe::digest([key(unit, sm).as_bytes(), version.as_bytes()]);
+    let key = recipe::digest([key(source, sm).as_bytes(), version.as_bytes()]);
     let cache = Cache::of_user();
     if let Some(image) = cache.as_ref().and_then(|cache| cache.read(&key)) {
         return Ok(image);
     }
-    let image = compiler.compile(unit, sm)?.code;
+    let image = compiler.compile(source, sm)?.code;
     if let Some(cache) = cache {
         // The next start compiles again where this fails.
         let _ = cache.write(&key, &image);
@@ -51,13 +51,12 @@ pub(crate) fn compiled(unit: Unit, sm: u32, newest: u32) -> Result<Vec<u8>, Driv
     Ok(image)
 }
 
-/// The digest of all that the machine code of a unit is made from, but for the compiler.
-pub(crate) fn key(unit: Unit, sm: u32) -> String {
-    let unit = source::unit(unit);
-    recipe::key(text_of(&unit), source::HEADERS.iter().map(text_of), sm)
+/// The digest of all that the machine code of a source is made from, but for the compiler.
+pub(crate) fn key(source: File<'_>, sm: u32) -> String {
+    recipe::key(text_of(&source), source::HEADERS.iter().map(text_of), sm)
 }
 
-fn text_of(file: &source::File) -> Text<'static> {
+fn text_of<'a>(file: &File<'a>) -> Text<'a> {
     (file.name, file.text)
 }
 
@@ -99,7 +98,7 @@ mod tests {
         );
         let keys: BTreeSet<String> = Unit::ALL
             .into_iter()
-            .map(|unit| super::key(unit, 90))
+            .map(|unit| super::key(source::unit(unit), 90))
             .collect();
         assert_eq!(keys.len(), Unit::ALL.len());
     }

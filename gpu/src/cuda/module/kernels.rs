@@ -6,14 +6,16 @@
 use std::collections::HashMap;
 use std::ffi::{CString, c_void};
 use std::fmt;
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use cudarc::driver::result::{self, function, module};
 use cudarc::driver::sys::{self, CUfunction_attribute, CUresult};
 
 use super::context::{Context, check};
 use super::image;
-use crate::cuda::driver::{Arg, DriverError, Kernel, Unit};
+use crate::cuda::driver::{Arg, DriverError, Generated, Kernel, Unit};
+use crate::cuda::lines::generated;
+use crate::cuda::source::{self, File};
 
 /// Dynamic shared memory that a kernel may have without asking.
 const SHARED_BYTES: u32 = 48 << 10;
@@ -49,6 +51,8 @@ struct Function {
 
 // SAFETY: the handle names an object of the driver, which any thread may use, several at once.
 unsafe impl Send for Function {}
+// SAFETY: see above.
+unsafe impl Sync for Function {}
 
 impl Kernels {
     pub(super) fn new(sm: u32, version: u32) -> Self {
@@ -69,20 +73,32 @@ impl Kernels {
         args: &[Arg],
     ) -> Result<(), DriverError> {
         let handle = self.function(kernel, shared, args)?;
-        let mut values: Vec<*mut c_void> = args.iter().map(|arg| value_of(arg).0).collect();
-        // SAFETY: the module of the function stays loaded as long as `self`; there are as many values as the function has parameters, of their
-        // sizes, which `function` checked where the driver tells them; the call copies them before it returns. Addresses are the caller's.
-        let answer = unsafe {
-            result::launch_kernel(
-                handle,
-                (grid, 1, 1),
-                (block, 1, 1),
-                shared,
-                context.stream(),
-                &mut values,
-            )
+        launch(context, handle, [grid, block, shared], args)
+            .map_err(|error| naming(kernel.name, error))
+    }
+
+    /// A kernel of a source of its own.
+    pub(super) fn generate(
+        &self,
+        context: &Arc<Context>,
+        name: &'static str,
+        text: &str,
+    ) -> Result<Made, DriverError> {
+        let source = File {
+            name: generated::FILE,
+            text,
         };
-        check("cuLaunchKernel", answer).map_err(|error| naming(kernel, error))
+        let image = image::compiled(source, self.sm, self.version / 1000)?;
+        // What is made below unloads the module, come what may.
+        let module = load(&image)?;
+        let mut made = Made {
+            context: Arc::clone(context),
+            name,
+            module,
+            function: None,
+        };
+        made.function = Some(self.function_of(module, name)?);
+        Ok(made)
     }
 
     /// The function, allowed to have `shared` bytes of shared memory, and found to take the arguments.
@@ -98,7 +114,9 @@ impl Kernels {
             .unwrap_or_else(PoisonError::into_inner);
         if !functions.contains_key(&kernel) {
             drop(functions);
-            let found = self.find(kernel).map_err(|error| naming(kernel, error))?;
+            let found = self
+                .find(kernel)
+                .map_err(|error| naming(kernel.name, error))?;
             functions = self
                 .functions
                 .lock()
@@ -107,26 +125,25 @@ impl Kernels {
         }
         let function = functions
             .get_mut(&kernel)
-            .ok_or_else(|| failed(kernel, "lost"))?;
+            .ok_or_else(|| failed(kernel.name, "lost"))?;
         if shared > function.shared {
-            allow_shared(function.handle, shared).map_err(|error| naming(kernel, error))?;
+            allow_shared(function.handle, shared).map_err(|error| naming(kernel.name, error))?;
             function.shared = shared;
         }
-        let sizes: Vec<usize> = args.iter().map(|arg| value_of(arg).1).collect();
-        match &function.parameters {
-            Some(parameters) if *parameters != sizes => {
-                let reason = format!("it takes arguments of {parameters:?} bytes, not {sizes:?}");
-                Err(failed(kernel, &reason))
-            }
-            _ => Ok(function.handle),
-        }
+        function.check(kernel.name, args)?;
+        Ok(function.handle)
     }
 
     fn find(&self, kernel: Kernel) -> Result<Function, DriverError> {
         let module = self.modules[kernel.unit as usize].get_or_init(|| self.load(kernel.unit));
-        let name = CString::new(kernel.name).map_err(|error| failed(kernel, &error.to_string()))?;
-        // SAFETY: the module stays loaded as long as `self`.
-        let handle = unsafe { module::get_function(module.clone()?.0, name) };
+        self.function_of(module.clone()?, kernel.name)
+    }
+
+    /// A function of a module, which stays loaded as long as the function is used.
+    fn function_of(&self, module: Module, name: &str) -> Result<Function, DriverError> {
+        let name = CString::new(name).map_err(|error| failed(name, &error.to_string()))?;
+        // SAFETY: the module is loaded.
+        let handle = unsafe { module::get_function(module.0, name) };
         let handle = check("cuModuleGetFunction", handle)?;
         let parameters = (self.version >= TELLS_PARAMETERS).then(|| parameters_of(handle));
         Ok(Function {
@@ -144,7 +161,7 @@ impl Kernels {
             Some(Err(error)) => Some(error),
             None => None,
         };
-        match image::compiled(unit, self.sm, self.version / 1000) {
+        match image::compiled(source::unit(unit), self.sm, self.version / 1000) {
             Ok(image) => load(&image),
             Err(error) => {
                 // Why the image that is there was refused says more than that there is no compiler.
@@ -168,6 +185,81 @@ impl Drop for Kernels {
             let _ = unsafe { module::unload(module.0) };
         }
     }
+}
+
+impl Function {
+    /// Whether it takes these arguments, where the driver tells.
+    fn check(&self, name: &str, args: &[Arg]) -> Result<(), DriverError> {
+        let sizes: Vec<usize> = args.iter().map(|arg| value_of(arg).1).collect();
+        match &self.parameters {
+            Some(parameters) if *parameters != sizes => {
+                let reason = format!("it takes arguments of {parameters:?} bytes, not {sizes:?}");
+                Err(failed(name, &reason))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// A kernel of a source of its own, and the module that it is alone in.
+pub(super) struct Made {
+    context: Arc<Context>,
+    name: &'static str,
+    module: Module,
+    /// None while it is looked for.
+    function: Option<Function>,
+}
+
+impl Generated for Made {
+    fn launch(&self, grid: u32, block: u32, args: &[Arg]) -> Result<(), DriverError> {
+        self.context.bind()?;
+        let Some(function) = &self.function else {
+            return Err(failed(self.name, "lost"));
+        };
+        function.check(self.name, args)?;
+        launch(&self.context, function.handle, [grid, block, 0], args)
+            .map_err(|error| naming(self.name, error))
+    }
+}
+
+impl fmt::Debug for Made {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.name)
+    }
+}
+
+impl Drop for Made {
+    fn drop(&mut self) {
+        // What was queued may still run it. A context that cannot be bound is beyond repair.
+        if self.context.bind().is_ok() {
+            let _ = self.context.synchronize();
+            // SAFETY: loaded once, and nothing that was queued still runs its kernel.
+            let _ = unsafe { module::unload(self.module.0) };
+        }
+    }
+}
+
+/// Queues a launch of a function whose module stays loaded until it is done, and which takes the arguments.
+fn launch(
+    context: &Context,
+    handle: sys::CUfunction,
+    [grid, block, shared]: [u32; 3],
+    args: &[Arg],
+) -> Result<(), DriverError> {
+    let mut values: Vec<*mut c_void> = args.iter().map(|arg| value_of(arg).0).collect();
+    // SAFETY: there are as many values as the function has parameters, of their sizes, which the callers checked where the driver tells them; the
+    // call copies them before it returns. Addresses are the callers'.
+    let answer = unsafe {
+        result::launch_kernel(
+            handle,
+            (grid, 1, 1),
+            (block, 1, 1),
+            shared,
+            context.stream(),
+            &mut values,
+        )
+    };
+    check("cuLaunchKernel", answer)
 }
 
 fn load(image: &[u8]) -> Result<Module, DriverError> {
@@ -217,19 +309,19 @@ fn erase<T>(value: &T) -> (*mut c_void, usize) {
     (std::ptr::from_ref(value).cast_mut().cast(), size_of::<T>())
 }
 
-fn failed(kernel: Kernel, reason: &str) -> DriverError {
+fn failed(kernel: &str, reason: &str) -> DriverError {
     DriverError::Failed {
         call: "a launch",
-        reason: format!("{}: {reason}", kernel.name),
+        reason: format!("{kernel}: {reason}"),
     }
 }
 
 /// Says which kernel a call was about.
-fn naming(kernel: Kernel, error: DriverError) -> DriverError {
+fn naming(kernel: &str, error: DriverError) -> DriverError {
     match error {
         DriverError::Failed { call, reason } => DriverError::Failed {
             call,
-            reason: format!("{}: {reason}", kernel.name),
+            reason: format!("{kernel}: {reason}"),
         },
         other => other,
     }

@@ -15,8 +15,8 @@ use std::ptr;
 use libloading::Library;
 
 use super::recipe;
-use crate::cuda::driver::{DriverError, Unit};
-use crate::cuda::source;
+use crate::cuda::driver::DriverError;
+use crate::cuda::source::{self, File};
 
 /// Names a folder to take NVRTC from, before any other place.
 const FOLDER_VARIABLE: &str = "ZKINFER_NVRTC";
@@ -101,14 +101,14 @@ impl Nvrtc {
         self.version
     }
 
-    /// The machine code of a unit for the architecture `sm`.
+    /// The machine code of a source for the architecture `sm`.
     ///
     /// # Errors
-    /// The unit does not compile, or the compiler does not know the architecture.
-    pub(crate) fn compile(&self, unit: Unit, sm: u32) -> Result<Compiled, DriverError> {
-        let program = Job::create(&self.functions, unit)?;
+    /// The source does not compile, or the compiler does not know the architecture.
+    pub(crate) fn compile(&self, source: File<'_>, sm: u32) -> Result<Compiled, DriverError> {
+        let program = Job::create(&self.functions, source)?;
         program.compile(sm).map_err(|log| DriverError::Compile {
-            unit: unit.name(),
+            file: source.name,
             architecture: sm,
             log,
         })?;
@@ -216,10 +216,9 @@ struct Job<'a> {
 }
 
 impl<'a> Job<'a> {
-    fn create(functions: &'a Functions, unit: Unit) -> Result<Self, DriverError> {
+    fn create(functions: &'a Functions, source: File<'_>) -> Result<Self, DriverError> {
         const CALL: &str = "nvrtcCreateProgram";
-        let unit = source::unit(unit);
-        let files = || std::iter::once(&unit).chain(source::HEADERS);
+        let files = || std::iter::once(&source).chain(source::HEADERS);
         let texts = strings(files().flat_map(|file| [file.text, file.name]))
             .map_err(|reason| DriverError::Failed { call: CALL, reason })?;
         let bodies: Vec<*const c_char> = texts.iter().step_by(2).map(|s| s.as_ptr()).collect();
@@ -231,7 +230,7 @@ impl<'a> Job<'a> {
             .collect();
         let mut program = ptr::null_mut();
         // SAFETY: `program` is live; every string ends with NUL and lives as long as the job; both arrays have one entry per header behind
-        // the first, which is the unit's.
+        // the first, which is the source's.
         let status = unsafe {
             (functions.create)(
                 &raw mut program,

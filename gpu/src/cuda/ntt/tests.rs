@@ -150,13 +150,5 @@ fn operations_element_by_element_are_those_of_arkworks() {
             after(&|a| mul(&driver, a, &on_b)),
             expected(&|i| a[i] * b[i])
         );
-        assert_eq!(
-            after(&|a| scale(&driver, a, factor)),
-            expected(&|i| a[i] * factor)
-        );
-        assert_eq!(
-            after(&|a| add_scaled(&driver, a, &on_b, factor)),
-            expected(&|i| a[i] + b[i] * factor)
-        );
     }
 }

@@ -28,27 +28,6 @@ pub(crate) fn mul(driver: &Arc<dyn Driver>, a: &mut Buffer, b: &Buffer) -> Resul
     launch(driver, "vector_mul", &[a, b], None)
 }
 
-/// a_i ← a_i·factor.
-#[allow(dead_code, reason = "for provers whose vectors stay on the device")]
-pub(crate) fn scale(
-    driver: &Arc<dyn Driver>,
-    a: &mut Buffer,
-    factor: Fr,
-) -> Result<(), DriverError> {
-    launch(driver, "vector_scale", &[a], Some(factor))
-}
-
-/// a_i ← a_i + b_i·factor, for vectors of one length.
-#[allow(dead_code, reason = "for provers whose vectors stay on the device")]
-pub(crate) fn add_scaled(
-    driver: &Arc<dyn Driver>,
-    a: &mut Buffer,
-    b: &Buffer,
-    factor: Fr,
-) -> Result<(), DriverError> {
-    launch(driver, "vector_add_scaled", &[a, b], Some(factor))
-}
-
 /// A kernel whose parameters are vectors, a factor perhaps, and the number of elements.
 fn launch(
     driver: &Arc<dyn Driver>,

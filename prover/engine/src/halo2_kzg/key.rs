@@ -259,6 +259,7 @@ impl ProvingKey {
                 got: protocol.gates.len(),
             }
         })?;
+        program.prepare(device)?;
         Ok(Self {
             protocol,
             rows,

@@ -99,6 +99,14 @@ impl Program {
         })
     }
 
+    /// Lets the device prepare for the passes.
+    pub(super) fn prepare(&self, device: &dyn Device) -> Result<(), DeviceError> {
+        for pass in &self.passes {
+            device.compile_lines(&pass.lines)?;
+        }
+        Ok(())
+    }
+
     pub(super) fn passes(&self) -> &[Pass] {
         &self.passes
     }
