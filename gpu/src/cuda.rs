@@ -7,6 +7,7 @@ pub(crate) mod checks;
 mod device;
 pub(crate) mod driver;
 pub(crate) mod emulator;
+pub(crate) mod failing;
 pub(crate) mod lines;
 mod measure;
 pub(crate) mod memory;

@@ -5,6 +5,8 @@
 
 pub(crate) mod vectors;
 
+use std::sync::Arc;
+
 use ark_bn254::Fr;
 use ark_ec::short_weierstrass::Projective;
 use ark_ec::{AffineRepr, CurveGroup, PrimeGroup};
@@ -13,6 +15,7 @@ use thiserror::Error;
 
 use crate::bases::Bases;
 use crate::cuda::emulator::Emulator;
+use crate::cuda::failing::Failing;
 use crate::cuda::{Cuda, DriverError, checks};
 use crate::curve::{AffineOf, Curve, G1, G2, ProjectiveOf};
 use crate::device::{Device, DeviceError, Direction, FixedBase, FrSlice, NO_GROUP, Points};
@@ -96,6 +99,15 @@ pub fn check_device(device: &dyn Device) -> Result<(), Mismatch> {
 /// There is no compiler.
 pub fn emulated_gpu(memory_bytes: Option<u64>) -> Result<Cuda, DriverError> {
     Ok(Cuda::with_driver(Emulator::start(memory_bytes)?))
+}
+
+/// As [`emulated_gpu`], until it has done `calls` launches and copies: then it has failed.
+///
+/// # Errors
+/// There is no compiler.
+pub fn failing_gpu(calls: u32) -> Result<Cuda, DriverError> {
+    let driver = Failing::new(Emulator::start(None)?, calls);
+    Ok(Cuda::with_driver(Arc::new(driver)))
 }
 
 /// Runs `n` products of the device code's field and fewer of its other operations and point additions, and compares them with arkworks.

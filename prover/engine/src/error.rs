@@ -198,6 +198,9 @@ pub enum ProveError {
     /// The device failed.
     #[error(transparent)]
     Device(#[from] DeviceError),
+    /// The key that a failed device took with it cannot be made anew.
+    #[error(transparent)]
+    Keygen(#[from] KeygenError),
     /// The progress listener stopped the work.
     #[error("cancelled")]
     Cancelled,

@@ -5,10 +5,10 @@ mod small;
 use std::sync::Arc;
 
 use small::{Bundle, input, layers, rng};
-use zkinfer_engine::{Silent, backend};
+use zkinfer_engine::{ProveError, Silent, backend};
 use zkinfer_gpu::dual::Dual;
-use zkinfer_gpu::testing::emulated_gpu;
-use zkinfer_gpu::{Cpu, Device};
+use zkinfer_gpu::testing::{emulated_gpu, failing_gpu};
+use zkinfer_gpu::{Cpu, Device, DeviceError};
 use zkinfer_verifier::{ProofSystem, verify};
 
 /// Proves one input of `bundle` on `device`, with tables of at most `table_bytes`, and returns their bytes.
@@ -43,10 +43,56 @@ fn a_gpu_makes_the_proofs_of_the_cpu() {
     }
 }
 
+/// Whatever the GPU was at when it broke, the CPU makes the proofs from then on: at most one attempt is lost.
+#[test]
+fn a_gpu_that_breaks_is_left_for_the_cpu() {
+    for (system, program, calls) in [
+        (ProofSystem::UltraGroth, layers(24, 2), [3, 20, 40, 90]),
+        (ProofSystem::Halo2Kzg, layers(8, 1), [30, 200, 400, 600]),
+    ] {
+        let bundle = Bundle::new(program, system, 1);
+        let mut broke = 0;
+        for calls in calls {
+            let gpu = Arc::new(failing_gpu(calls).expect("a C++ compiler"));
+            let device = Arc::clone(&gpu) as Arc<dyn Device>;
+            let prover = backend(system, device)
+                .prepare(bundle.program.clone(), bundle.key(), bundle.vk.clone())
+                .expect("a key without the GPU");
+            let asked = input(&bundle.program, 3);
+            let broken_before = gpu.has_failed();
+            let first = prover.prove(&asked, &mut rng(5), &Silent);
+            println!(
+                "{system:?} {calls} calls: broken before {broken_before}, after {}",
+                gpu.has_failed()
+            );
+            broke += usize::from(!broken_before && gpu.has_failed());
+            match first {
+                Ok(proven) => assert!(verify(&bundle.vk, &proven.statement, &proven.proof).is_ok()),
+                Err(error) => assert!(
+                    system != ProofSystem::Halo2Kzg
+                        && matches!(error, ProveError::Device(DeviceError::Gpu(_))),
+                    "{error}"
+                ),
+            }
+            if gpu.has_failed() {
+                let second = prover.prove(&asked, &mut rng(5), &Silent).expect("a proof");
+                let on_cpu = bundle.prover().prove(&asked, &mut rng(5), &Silent);
+                assert!(second.proof == on_cpu.expect("a proof").proof);
+            }
+        }
+        assert!(broke > 0, "{system:?}: never in a proof");
+    }
+}
+
 #[test]
 fn a_gpu_makes_the_halo2_proofs_of_the_cpu() {
     let system = ProofSystem::Halo2Kzg;
     let bundle = Bundle::new(layers(8, 1), system, 1);
     let gpu = Arc::new(emulated_gpu(None).expect("a C++ compiler"));
     prove(&bundle, system, gpu, 0);
+    // Little memory: columns that lie with the host among those that do not.
+    let short = Arc::new(emulated_gpu(Some(400 << 10)).expect("a C++ compiler"));
+    prove(&bundle, system, short, 0);
+    let dual = Dual::new(emulated_gpu(None).expect("a C++ compiler"), Cpu);
+    prove(&bundle, system, Arc::new(dual), 0);
 }

@@ -4,6 +4,8 @@
 //! constraints as a compiled program, and the bases, mapped. Polynomials lie on the device. The columns' values are not kept: a proof that permutes a fixed column
 //! transforms it back.
 
+use std::sync::Arc;
+
 use ark_bn254::{Fr, G1Affine, G1Projective, G2Affine};
 use ark_ec::{AffineRepr, CurveGroup};
 use halo2_proofs::plonk::{Circuit, VerifyingKey, permutation};
@@ -222,7 +224,7 @@ pub struct ProvingKey {
     /// Coefficients of the σ's.
     pub(super) sigma: Vec<FrVec>,
     pub(super) permutation: Permutation,
-    pub(super) powers: Powers,
+    pub(super) powers: Arc<Powers>,
 }
 
 impl ProvingKey {
@@ -235,9 +237,10 @@ impl ProvingKey {
         device: &dyn Device,
         circuit: &C,
         k: u32,
-        powers: Powers,
+        powers: impl Into<Arc<Powers>>,
         transcript_repr: Option<Fr>,
     ) -> Result<Self, KeygenError> {
+        let powers = powers.into();
         let Preprocessed {
             protocol,
             rows,

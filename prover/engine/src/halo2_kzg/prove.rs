@@ -6,16 +6,16 @@
 //! [`rounds`](super::rounds) with the caller's randomness, and our verifier's word on it.
 
 use std::mem;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use zeroize::Zeroizing;
 use zkinfer_circuits::arithmetization::halo2::{Halo2Circuit, Synthesis};
 use zkinfer_circuits::constraint::{Program, solve};
-use zkinfer_gpu::{Device, G1, G2};
+use zkinfer_gpu::{Device, DeviceError, G1, G2};
 use zkinfer_params::keys::{ProvingKeyFile, SectionKind};
 use zkinfer_verifier::{Proof, ProofSystem, VerifyingKey, verify};
 
-use super::key::{Powers, ProvingKey};
+use super::key::{KeygenError, Powers, ProvingKey};
 use super::library::LibraryFr;
 use super::rounds::{Witness, create_proof};
 use crate::backend::{CryptoRngCore, Phase, Progress, ProofInput, Proven, Prover, Steps};
@@ -27,7 +27,7 @@ use crate::error::{PrepareError, ProveError};
 pub(super) struct Halo2KzgProver {
     device: Arc<dyn Device>,
     circuit: Halo2Circuit,
-    key: ProvingKey,
+    key: Mutex<Arc<ProvingKey>>,
     vk: VerifyingKey,
     vk_digest: [u8; 32],
 }
@@ -48,19 +48,50 @@ impl Halo2KzgProver {
             lagrange: section::<G1>(file, SectionKind::Lagrange, n)?,
             s_g2: section::<G2>(file, SectionKind::PointsG2, 1)?.points(0..1)?[0],
         };
-        let synthesis = circuit.synthesis();
-        let repr = vk.halo2_kzg().map(|protocol| protocol.transcript_repr);
-        let key = ProvingKey::generate(&*device, &synthesis, circuit.k(), powers, repr)?;
+        let key = generate(&*device, &circuit, &Arc::new(powers), &vk)?;
         if vk.halo2_kzg() != Some(key.protocol()) {
             return Err(PrepareError::OtherSrs);
         }
         Ok(Self {
             device,
             circuit,
-            key,
+            key: Mutex::new(Arc::new(key)),
             vk_digest: vk.digest(),
             vk,
         })
+    }
+
+    fn key(&self) -> MutexGuard<'_, Arc<ProvingKey>> {
+        self.key.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The key, made anew: a GPU that failed has taken its vectors with it.
+    fn renewed(&self, lost: &Arc<ProvingKey>) -> Result<Arc<ProvingKey>, KeygenError> {
+        let mut key = self.key();
+        // Another proof may have been faster.
+        if Arc::ptr_eq(&key, lost) {
+            let made = generate(&*self.device, &self.circuit, &lost.powers, &self.vk)?;
+            *key = Arc::new(made);
+        }
+        Ok(Arc::clone(&key))
+    }
+}
+
+/// The key of a circuit on a device. One that fails on the way is asked a second time: everything is done by the CPU then.
+fn generate(
+    device: &dyn Device,
+    circuit: &Halo2Circuit,
+    powers: &Arc<Powers>,
+    vk: &VerifyingKey,
+) -> Result<ProvingKey, KeygenError> {
+    let repr = vk.halo2_kzg().map(|protocol| protocol.transcript_repr);
+    let made = || {
+        let synthesis = circuit.synthesis();
+        ProvingKey::generate(device, &synthesis, circuit.k(), Arc::clone(powers), repr)
+    };
+    match made() {
+        Err(KeygenError::Device(DeviceError::Gpu(_))) => made(),
+        made => made,
     }
 }
 
@@ -90,15 +121,16 @@ impl Prover for Halo2KzgProver {
         let witness = self.circuit.assign(&solved, &statement);
         steps.advance(1)?;
 
-        let bytes = create_proof(
-            &self.key,
-            &*self.device,
-            &self.vk_digest,
-            &statement.words(),
-            &witness,
-            rng,
-            progress,
-        )?;
+        let words = statement.words();
+        let mut create = |key: &ProvingKey| {
+            let digest = &self.vk_digest;
+            create_proof(key, &*self.device, digest, &words, &witness, rng, progress)
+        };
+        let key = Arc::clone(&self.key());
+        let bytes = match create(&key) {
+            Err(ProveError::Device(DeviceError::Gpu(_))) => create(&*self.renewed(&key)?)?,
+            made => made?,
+        };
         let proof = Proof::Halo2Kzg { bytes };
 
         let mut steps = Steps::begin(progress, Phase::Verify, 1)?;
