@@ -99,17 +99,19 @@ fn prove(device: &dyn Device, key: &Key, domain: &Domain, mut witness: Witness) 
     let quotient = quotient(device, domain, witness.rows);
     let h = G1::msm(device, &key.h, quotient.as_slice(), full);
     drop(quotient);
-    let wires = device.upload(mem::take(&mut witness.wires));
-    let wires = wires.expect("the device's memory");
-    let private = wires.slice(wires.len() - key.d2.len()..wires.len());
+    let n_wires = witness.wires.len();
+    let lent = device.lend(mem::take(&mut witness.wires), 0..n_wires);
+    let lent = lent.expect("the device's memory");
+    let wires = lent.part();
+    let private = wires.slice(n_wires - key.d2.len()..n_wires);
     let sums = Sums {
         h,
-        a: G1::msm(device, &key.a, wires.as_slice(), full),
+        a: G1::msm(device, &key.a, wires, full),
         d2: G1::msm(device, &key.d2, private.expect("a part of the wires"), full),
-        b1: G1::msm(device, &key.b1, wires.as_slice(), full),
-        b2: G2::msm(device, &key.b2, wires.as_slice(), full),
+        b1: G1::msm(device, &key.b1, wires, full),
+        b2: G2::msm(device, &key.b2, wires, full),
     };
-    witness.wires = device.download(wires).expect("a device that works");
+    witness.wires = device.take_back(lent).expect("a device that works");
     sums
 }
 

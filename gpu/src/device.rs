@@ -9,7 +9,7 @@ use std::ops::Range;
 
 use ark_bn254::{Fr, G1Affine, G1Projective, G2Affine, G2Projective};
 use thiserror::Error;
-use zeroize::Zeroize;
+use zeroize::{Zeroize, Zeroizing};
 
 use crate::bases::{Bases, BasesError};
 use crate::cuda::DriverError;
@@ -35,6 +35,32 @@ pub trait Device: fmt::Debug + Send + Sync {
     /// # Errors
     /// When the device has failed.
     fn download(&self, vector: FrVec) -> Result<Vec<Fr>, DeviceError>;
+
+    /// Hands over a part of `values`, to be read only, until [`Device::take_back`]: nothing is copied where a device works in the memory of the
+    /// process, and nothing but the part where it has its own.
+    ///
+    /// # Errors
+    /// [`DeviceError::Length`] when the part ends beyond the values.
+    fn lend(&self, values: Vec<Fr>, part: Range<usize>) -> Result<Lent, DeviceError> {
+        let vector = FrVec::from_host(values);
+        vector.slice(part.clone())?;
+        Ok(Lent {
+            vector,
+            part: (part.start, part.end),
+            kept: None,
+        })
+    }
+
+    /// All the values that were lent.
+    ///
+    /// # Errors
+    /// When the device has failed.
+    fn take_back(&self, lent: Lent) -> Result<Vec<Fr>, DeviceError> {
+        match lent.kept {
+            Some(mut kept) => Ok(std::mem::take(&mut *kept)),
+            None => self.download(lent.vector),
+        }
+    }
 
     /// In place, natural order: `Forward` turns the coefficients of a polynomial into its values on `points` of `domain`,
     /// `Inverse` turns values into coefficients.
@@ -328,17 +354,7 @@ impl FrVec {
     /// # Errors
     /// [`DeviceError::Length`] when the range ends beyond the vector.
     pub fn slice(&self, range: Range<usize>) -> Result<FrSlice<'_>, DeviceError> {
-        if range.start > range.end || range.end > self.len() {
-            return Err(DeviceError::Length {
-                what: "a slice of a vector",
-                expected: self.len(),
-                got: range.end,
-            });
-        }
-        Ok(FrSlice {
-            vector: self,
-            range: (range.start, range.end),
-        })
+        self.as_slice().slice(range)
     }
 
     /// The whole vector.
@@ -406,6 +422,27 @@ impl fmt::Debug for FrVec {
     }
 }
 
+/// Values that a device reads for a while.
+#[derive(Debug)]
+pub struct Lent {
+    pub(crate) vector: FrVec,
+    /// Of the vector: first index and end.
+    pub(crate) part: (usize, usize),
+    /// All values, where the vector is a copy of the part.
+    pub(crate) kept: Option<Zeroizing<Vec<Fr>>>,
+}
+
+impl Lent {
+    /// The part that was lent.
+    #[must_use]
+    pub fn part(&self) -> FrSlice<'_> {
+        FrSlice {
+            vector: &self.vector,
+            range: self.part,
+        }
+    }
+}
+
 /// A part of an [`FrVec`].
 #[derive(Clone, Copy)]
 pub struct FrSlice<'a> {
@@ -415,6 +452,25 @@ pub struct FrSlice<'a> {
 }
 
 impl<'a> FrSlice<'a> {
+    /// A part of this part.
+    ///
+    /// # Errors
+    /// [`DeviceError::Length`] when the range ends beyond it.
+    pub fn slice(&self, range: Range<usize>) -> Result<Self, DeviceError> {
+        if range.start > range.end || range.end > self.len() {
+            return Err(DeviceError::Length {
+                what: "a slice of a vector",
+                expected: self.len(),
+                got: range.end,
+            });
+        }
+        let first = self.range.0;
+        Ok(Self {
+            vector: self.vector,
+            range: (first + range.start, first + range.end),
+        })
+    }
+
     /// Number of scalars.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -3,13 +3,16 @@
 //! Every operation is done by both and compared, for finding what one of them gets wrong. As slow as the two together.
 
 use std::fmt;
+use std::ops::Range;
 
 use ark_bn254::{Fr, G1Affine, G1Projective, G2Affine, G2Projective};
+
+use zeroize::Zeroizing;
 
 use crate::bases::Bases;
 use crate::curve::{G1, G2};
 use crate::device::{
-    Device, DeviceError, DeviceInfo, Direction, FixedBase, FrSlice, FrVec, Place, Points,
+    Device, DeviceError, DeviceInfo, Direction, FixedBase, FrSlice, FrVec, Lent, Place, Points,
 };
 use crate::domain::Domain;
 use crate::field::ScalarClass;
@@ -160,6 +163,20 @@ impl<A: Device, B: Device> Device for Dual<A, B> {
     fn upload(&self, values: Vec<Fr>) -> Result<FrVec, DeviceError> {
         let second = self.second.upload(values.clone())?;
         Ok(FrVec::from_both(self.first.upload(values)?, second))
+    }
+
+    fn lend(&self, values: Vec<Fr>, part: Range<usize>) -> Result<Lent, DeviceError> {
+        let values = Zeroizing::new(values);
+        let lent = values.get(part.clone()).ok_or(DeviceError::Length {
+            what: "a part of values",
+            expected: values.len(),
+            got: part.end,
+        })?;
+        Ok(Lent {
+            part: (0, part.len()),
+            vector: self.upload(lent.to_vec())?,
+            kept: Some(values),
+        })
     }
 
     fn download(&self, mut vector: FrVec) -> Result<Vec<Fr>, DeviceError> {

@@ -31,7 +31,7 @@ pub use bases::{Bases, BasesError};
 pub use cpu::{Cpu, PortableCpu};
 pub use curve::{Curve, G1, G2};
 pub use device::{
-    Device, DeviceError, DeviceInfo, Direction, FixedBase, FrSlice, FrVec, NO_GROUP, Points,
+    Device, DeviceError, DeviceInfo, Direction, FixedBase, FrSlice, FrVec, Lent, NO_GROUP, Points,
 };
 pub use domain::Domain;
 pub use field::ScalarClass;

@@ -7,11 +7,14 @@
 mod operations;
 
 use std::fmt;
+use std::mem;
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ark_bn254::{Fr, G1Affine, G1Projective, G2Affine, G2Projective};
 use ark_ec::AdditiveGroup;
+use zeroize::Zeroizing;
 
 use super::checks;
 use super::driver::{Driver, DriverError, Facts};
@@ -27,7 +30,7 @@ use crate::copies::Copied;
 use crate::cpu::portable::{MAX_BASES, check_groups, check_len, check_max};
 use crate::curve::{Curve, G1, G2, ProjectiveOf};
 use crate::device::{
-    Device, DeviceError, DeviceInfo, Direction, FixedBase, FrSlice, FrVec, Place, Points,
+    Device, DeviceError, DeviceInfo, Direction, FixedBase, FrSlice, FrVec, Lent, Place, Points,
 };
 use crate::domain::Domain;
 use crate::field::ScalarClass;
@@ -354,6 +357,28 @@ impl Device for Cuda {
     fn download(&self, mut vector: FrVec) -> Result<Vec<Fr>, DeviceError> {
         self.fetch(&mut vector)?;
         Cpu.download(vector)
+    }
+
+    fn lend(&self, values: Vec<Fr>, part: Range<usize>) -> Result<Lent, DeviceError> {
+        let mut values = Zeroizing::new(values);
+        let lent = values.get(part.clone()).ok_or(DeviceError::Length {
+            what: "a part of values",
+            expected: values.len(),
+            got: part.end,
+        })?;
+        let copied = match self.has_failed() {
+            true => None,
+            // What the GPU does not take, the CPU reads where it is.
+            false => self.tried(|| Buffer::of_scalars(&self.driver, lent)).ok(),
+        };
+        match copied.flatten() {
+            Some(buffer) => Ok(Lent {
+                part: (0, part.len()),
+                vector: FrVec::from_gpu(buffer),
+                kept: Some(values),
+            }),
+            None => Cpu.lend(mem::take(&mut *values), part),
+        }
     }
 
     fn ntt(

@@ -49,6 +49,12 @@ fn mixed(seed: u64, len: usize) -> Vec<Fr> {
 }
 
 fn check_places(device: &dyn Device, len: usize) -> Result<(), Mismatch> {
+    let own = scalars(30, len);
+    let lent = device.lend(own.clone(), len / 3..len)?;
+    let part = device.read_range(lent.part())?;
+    ensure(part == own[len / 3..], "a part lent", len, "any")?;
+    let back = device.take_back(lent)?;
+    ensure(back == own, "values taken back", len, "any")?;
     let zeros = device.download(device.zeros(len)?)?;
     ensure(zeros == vec![Fr::ZERO; len], "zeros", len, "any")?;
     let mut values = scalars(31, len);
@@ -318,6 +324,8 @@ fn check_refusals(device: &dyn Device) -> Result<(), Mismatch> {
         Err(DeviceError::Length { .. }) => Ok(()),
         _ => Err(Mismatch::Accepted { operation, case }),
     };
+    let beyond = device.lend(scalars(1, 4), 2..5).map(drop);
+    refused("a part lent", "a part beyond the end", beyond)?;
     let mut vector = device.upload(scalars(1, 4))?;
     let longer = device.upload(scalars(2, 5))?;
     let term = [(Fr::ONE, &longer)];

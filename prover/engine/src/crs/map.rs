@@ -129,8 +129,10 @@ impl ProvingKey {
         drop(quotient);
         steps.advance(1)?;
         let mut reduced = opened.trace.reduce(opened.wires);
-        let wires = device.upload(mem::take(opened.wires))?;
-        let private = wires.len() - self.d2.len()..wires.len();
+        let n_wires = opened.wires.len();
+        let lent = device.lend(mem::take(opened.wires), 0..n_wires)?;
+        let wires = lent.part();
+        let private = wires.slice(n_wires - self.d2.len()..n_wires)?;
         let mut folded = None;
         if let Some(y) = reduced.folded.take() {
             folded = Some(device.upload(y)?);
@@ -148,17 +150,15 @@ impl ProvingKey {
             Some((groups, values)) => device.msm_grouped_g1(bases, groups, values.as_slice()),
             None => Ok(G1Projective::zero()),
         };
-        let a = device.msm_g1(&self.a, wires.as_slice(), full)? + grouped_g1(&self.a_private)?;
+        let a = device.msm_g1(&self.a, wires, full)? + grouped_g1(&self.a_private)?;
         let a = a + self.alpha_g1 + self.delta2_g1 * r;
         steps.advance(1)?;
-        c += device.msm_g1(&self.d2, wires.slice(private)?, full)?
-            + folded_g1(&self.d2)?
-            + grouped_g1(&self.d2)?;
+        c += device.msm_g1(&self.d2, private, full)? + folded_g1(&self.d2)? + grouped_g1(&self.d2)?;
         steps.advance(1)?;
-        let b1 = device.msm_g1(&self.b1, wires.as_slice(), full)? + folded_g1(&self.b1_private)?;
+        let b1 = device.msm_g1(&self.b1, wires, full)? + folded_g1(&self.b1_private)?;
         let b1 = b1 + self.beta_g1 + self.delta2_g1 * s;
         steps.advance(1)?;
-        let mut b = device.msm_g2(&self.b2, wires.as_slice(), full)?;
+        let mut b = device.msm_g2(&self.b2, wires, full)?;
         if let Some(y) = &folded {
             b += device.msm_g2(&self.b2_private, y.as_slice(), full)? * opened.alpha;
         }
@@ -167,7 +167,7 @@ impl ProvingKey {
         let rs = Zeroizing::new(*r * s);
         c += a * s + b1 * r - self.delta2_g1 * *rs;
         steps.advance(1)?;
-        *opened.wires = device.download(wires)?;
+        *opened.wires = device.take_back(lent)?;
         Ok(Opening { a, b, c })
     }
 }

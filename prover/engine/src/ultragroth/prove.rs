@@ -80,14 +80,14 @@ impl UltraGrothProver {
 
         let mut steps = Steps::begin(progress, Phase::Commit, 2)?;
         let k = Zeroizing::new(Fr::rand(rng));
-        // A device's vector is overwritten when a later step fails, as the wires here are.
-        let round = device.upload(mem::take(&mut *wires))?;
+        // What is lent is overwritten when a later step fails, as the wires here are.
         let committed = r1cs.n_instance()..r1cs.n_instance() + r1cs.n_committed();
-        let c1 = device.msm_g1(&self.key.d1, round.slice(committed)?, ScalarClass::Full)?;
+        let round = device.lend(mem::take(&mut *wires), committed)?;
+        let c1 = device.msm_g1(&self.key.d1, round.part(), ScalarClass::Full)?;
         let c1 = (c1 + self.key.delta2_g1 * *k).into_affine();
         steps.advance(1)?;
         let drawn = challenges(&self.vk_digest, &words, &c1);
-        *wires = device.download(round)?;
+        *wires = device.take_back(round)?;
         let filled = trace.second_round(&mut wires, &words, drawn.rho, drawn.alpha);
         if filled.is_err() {
             return Ok(None);
