@@ -85,8 +85,8 @@ bool run_block(u32 block) {
 }
 }  // namespace
 
-Exported::Exported(const char *name, void (*run)(void **), bool has_barriers)
-    : name(name), run(run), has_barriers(has_barriers), next(exported()) {
+Exported::Exported(const char *name, void (*run)(void **), bool has_barriers, const size_t *sizes, size_t n_parameters)
+    : name(name), run(run), has_barriers(has_barriers), sizes(sizes), n_parameters(n_parameters), next(exported()) {
   exported() = this;
 }
 
@@ -113,6 +113,15 @@ extern "C" void emulation_free(void *at, size_t bytes) {
   size_t pages = ((bytes + 15) / 16 * 16 + PAGE - 1) / PAGE * PAGE;
   char *base = (char *)((uintptr_t)at / PAGE * PAGE);
   munmap(base, pages + PAGE);
+}
+
+// Bytes of each of n parameters; null where there is no such kernel.
+extern "C" const size_t *emulation_parameters(const char *name, size_t *n) {
+  Exported *found = exported();
+  while (found && strcmp(found->name, name) != 0) found = found->next;
+  if (!found) return nullptr;
+  *n = found->n_parameters;
+  return found->sizes;
 }
 
 // 0, or 1: no such kernel, 2: a barrier that some threads do not reach, 3: no memory. Not for two threads at once.

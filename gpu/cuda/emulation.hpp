@@ -60,8 +60,11 @@ struct Exported {
   const char *name;
   void (*run)(void **args);
   bool has_barriers;
+  // Bytes of each parameter.
+  const size_t *sizes;
+  size_t n_parameters;
   Exported *next;
-  Exported(const char *name, void (*run)(void **), bool has_barriers);
+  Exported(const char *name, void (*run)(void **), bool has_barriers, const size_t *sizes, size_t n_parameters);
 };
 
 namespace emulation {
@@ -69,6 +72,8 @@ template <auto F>
 struct Call;
 template <class... A, void (*F)(A...)>
 struct Call<F> {
+  static constexpr size_t N = sizeof...(A);
+  static constexpr size_t SIZES[] = {sizeof(A)...};
   template <size_t... I>
   static void apply(void **args, std::index_sequence<I...>) {
     F(*(A *)args[I]...);
@@ -76,8 +81,10 @@ struct Call<F> {
   static void run(void **args) { apply(args, std::index_sequence_for<A...>()); }
 };
 }  // namespace emulation
-#define EXPORT(NAME) static Exported exported_##NAME(#NAME, emulation::Call<NAME>::run, true);
-#define EXPORT_STRAIGHT(NAME) static Exported exported_##NAME(#NAME, emulation::Call<NAME>::run, false);
+#define EXPORT_(NAME, BARRIERS)                                                                                        \
+  static Exported exported_##NAME(#NAME, emulation::Call<NAME>::run, BARRIERS, emulation::Call<NAME>::SIZES, emulation::Call<NAME>::N);
+#define EXPORT(NAME) EXPORT_(NAME, true)
+#define EXPORT_STRAIGHT(NAME) EXPORT_(NAME, false)
 
 #define UNWRAP(...) __VA_ARGS__
 #define ASM(CODE, IO, IN)                                                     \

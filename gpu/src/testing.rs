@@ -3,7 +3,10 @@
 //! Each operation of a [`Device`] is compared with the sentence of its documentation, computed the slow way: sums of
 //! double-and-add products (for many points, one product by the sum of known logarithms), polynomials evaluated term by term. The inputs are fixed: no randomness, no clock.
 
+mod mock;
 pub(crate) mod vectors;
+
+pub use mock::mock_driver;
 
 use std::sync::Arc;
 

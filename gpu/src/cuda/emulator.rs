@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 use std::ffi::{CString, c_char, c_int, c_void};
 use std::fmt;
+use std::fs;
 use std::path::Path;
 use std::process::Command;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -88,43 +89,58 @@ impl Emulator {
 
 /// Compiles every unit, or a source of its own.
 fn compile(source: Option<&str>) -> Result<Kernels, DriverError> {
-    let failed = |reason: String| DriverError::Failed {
-        call: "compiling the kernels for the CPU",
-        reason,
-    };
-    let folder = tempfile::tempdir().map_err(|error| failed(error.to_string()))?;
-    let headers = source::HEADERS.iter().chain(source::EMULATION).copied();
-    let mut files: Vec<File<'_>> = headers.collect();
-    let mut options = vec!["-std=c++17", "-fPIC", "-shared", "-o", "kernels.so"];
-    match source {
+    let folder = tempfile::tempdir().map_err(failed)?;
+    let made = folder.path().join("kernels.so");
+    written(folder.path(), source::all())?;
+    let options: &[&str] = match source {
         Some(text) => {
-            files.push(File {
-                name: "source.cu",
-                text,
-            });
-            options.extend(["-O1", "-DEMULATED_SOURCE=\"source.cu\""]);
+            let name = "source.cu";
+            written(folder.path(), std::iter::once(File { name, text }))?;
+            &["-O1", "-DEMULATED_SOURCE=\"source.cu\""]
         }
-        None => {
-            files.extend(super::driver::Unit::ALL.map(source::unit));
-            options.push("-O2");
-        }
+        None => &["-O2"],
+    };
+    compile_library(folder.path(), "emulation.cpp", options, &made)?;
+    load(&made).map_err(failed)
+}
+
+fn failed(reason: impl ToString) -> DriverError {
+    DriverError::Failed {
+        call: "compiling the kernels for the CPU",
+        reason: reason.to_string(),
     }
-    for file in files {
-        std::fs::write(folder.path().join(file.name), file.text)
-            .map_err(|error| failed(error.to_string()))?;
-    }
+}
+
+/// Writes files to a folder.
+pub(crate) fn written<'a>(
+    folder: &Path,
+    mut files: impl Iterator<Item = File<'a>>,
+) -> Result<(), DriverError> {
+    files.try_for_each(|file| fs::write(folder.join(file.name), file.text).map_err(failed))
+}
+
+/// Makes a library of a file in a folder.
+pub(crate) fn compile_library(
+    folder: &Path,
+    file: &str,
+    options: &[&str],
+    library: &Path,
+) -> Result<(), DriverError> {
     let compiler = std::env::var("CXX").unwrap_or_else(|_| "c++".to_owned());
     let output = Command::new(&compiler)
+        .args(["-std=c++17", "-fPIC", "-shared"])
         .args(options)
-        .arg("emulation.cpp")
-        .current_dir(folder.path())
+        .arg("-o")
+        .arg(library)
+        .arg(file)
+        .current_dir(folder)
         .output()
         .map_err(|error| failed(format!("{compiler}: {error}")))?;
     if !output.status.success() {
         let log = String::from_utf8_lossy(&output.stderr);
-        return Err(failed(log.chars().take(4000).collect()));
+        return Err(failed(log.chars().take(4000).collect::<String>()));
     }
-    load(&folder.path().join("kernels.so")).map_err(|error| failed(error.to_string()))
+    Ok(())
 }
 
 fn load(path: &Path) -> Result<Kernels, libloading::Error> {

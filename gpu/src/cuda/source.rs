@@ -32,6 +32,15 @@ pub(crate) const HEADERS: &[File<'static>] = &[
 /// What makes the CPU a platform for the units; no GPU compiler sees it.
 pub(crate) const EMULATION: &[File<'static>] = &[file!("emulation.hpp"), file!("emulation.cpp")];
 
+/// A driver and a compiler for tests; nothing else sees them.
+pub(crate) const MOCK: &[File<'static>] = &[file!("mock_driver.cpp"), file!("mock_nvrtc.cpp")];
+
+/// Everything that the CPU needs to run every unit.
+pub(crate) fn all() -> impl Iterator<Item = File<'static>> {
+    let units = Unit::ALL.into_iter().map(unit);
+    HEADERS.iter().chain(EMULATION).copied().chain(units)
+}
+
 /// The file of a unit.
 pub(crate) const fn unit(unit: Unit) -> File<'static> {
     match unit {

@@ -1,0 +1,49 @@
+//! # A stand-in for NVIDIA's driver, for tests of what calls it
+//!
+//! Libraries that a process finds in place of `libcuda` and NVRTC: the kernels run on the CPU, and what is queued runs late (`cuda/mock_driver.cpp`).
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use crate::cuda::DriverError;
+use crate::cuda::emulator::{compile_library, written};
+use crate::cuda::source;
+
+/// Makes the libraries in `folder`. The variables are what a process must be started with to use them, and `folder` must stay while it runs.
+///
+/// # Errors
+/// There is no C++ compiler, or the folder cannot be written.
+pub fn mock_driver(folder: &Path) -> Result<Vec<(&'static str, OsString)>, DriverError> {
+    let sources = folder.join("sources");
+    let caches = folder.join("caches");
+    for new in [&sources, &caches] {
+        std::fs::create_dir_all(new).map_err(|error| DriverError::Failed {
+            call: "making the folders of a mock driver",
+            reason: error.to_string(),
+        })?;
+    }
+    written(&sources, source::all().chain(source::MOCK.iter().copied()))?;
+    for (file, library) in [
+        ("mock_driver.cpp", "libcuda.so"),
+        ("mock_nvrtc.cpp", "libnvrtc.so.12"),
+    ] {
+        let made = folder.join(library);
+        compile_library(&sources, file, &["-O2"], &made)?;
+    }
+    let libraries = std::env::var_os("LD_LIBRARY_PATH").unwrap_or_default();
+    let folders = std::iter::once(folder.to_owned()).chain(std::env::split_paths(&libraries));
+    let folders: Vec<PathBuf> = folders
+        .filter(|path| !path.as_os_str().is_empty())
+        .collect();
+    let path = std::env::join_paths(folders).map_err(|error| DriverError::Failed {
+        call: "naming the folder of a mock driver",
+        reason: error.to_string(),
+    })?;
+    Ok(vec![
+        ("LD_LIBRARY_PATH", path),
+        ("ZKINFER_NVRTC", folder.into()),
+        ("ZKINFER_MOCK_SOURCES", sources.into()),
+        // Nobody else shall find what the mock compiler made.
+        ("XDG_CACHE_HOME", caches.into()),
+    ])
+}
