@@ -25,6 +25,14 @@ pub(crate) trait Driver: fmt::Debug + Send + Sync {
     /// [`DriverError::OutOfMemory`], or the device failed.
     fn alloc(&self, bytes: usize) -> Result<Address, DriverError>;
 
+    /// Takes memory with these contents, of one byte at least, which may be reused when the call returns.
+    ///
+    /// # Errors
+    /// As [`Driver::alloc`].
+    fn alloc_with(&self, contents: &[u8]) -> Result<Address, DriverError> {
+        alloc_with(self, contents)
+    }
+
     /// Gives back what [`Driver::alloc`] gave, after everything launched before is done.
     fn free(&self, at: Address);
 
@@ -59,6 +67,21 @@ pub(crate) trait Driver: fmt::Debug + Send + Sync {
 
     /// Waits for everything that was queued.
     fn synchronize(&self) -> Result<(), DriverError>;
+}
+
+/// [`Driver::alloc_with`], one after the other.
+pub(crate) fn alloc_with<D: Driver + ?Sized>(
+    driver: &D,
+    contents: &[u8],
+) -> Result<Address, DriverError> {
+    let at = driver.alloc(contents.len())?;
+    match driver.upload(at, contents) {
+        Ok(()) => Ok(at),
+        Err(error) => {
+            driver.free(at);
+            Err(error)
+        }
+    }
 }
 
 /// A kernel that was generated.

@@ -45,9 +45,14 @@ impl Buffer {
 
     /// A buffer with these bytes.
     pub(crate) fn of(driver: &Arc<dyn Driver>, contents: &[u8]) -> Result<Self, DriverError> {
-        let buffer = Self::new(driver, contents.len())?;
-        driver.upload(buffer.at, contents)?;
-        Ok(buffer)
+        if contents.is_empty() {
+            return Self::new(driver, 0);
+        }
+        Ok(Self {
+            at: driver.alloc_with(contents)?,
+            driver: Arc::clone(driver),
+            bytes: contents.len(),
+        })
     }
 
     /// A buffer with these scalars, in Montgomery form.

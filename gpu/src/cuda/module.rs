@@ -1,13 +1,14 @@
 //! # Module: a GPU of NVIDIA's, behind its driver
 //!
 //! The driver and the compiler of device code are libraries that are looked for at run time; a machine without them has no GPU, which is no
-//! error of a program that can do without. Every thread may call; all work stands in one queue per GPU.
+//! error of a program that can do without. Every thread may call; all work stands in one queue per GPU, and large uploads in another that it waits for.
 
 // Calls into the driver.
 #![allow(unsafe_code)]
 
 mod cache;
 mod context;
+mod event;
 mod image;
 mod kernels;
 mod memory;
@@ -20,16 +21,27 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
 use cudarc::driver::result;
 
-use self::context::{Context, check};
+use self::context::{Context, Queue, check};
+use self::event::Event;
 use self::kernels::Kernels;
 use self::memory::Memory;
 use self::staging::Staging;
-use super::driver::{Address, Arg, Driver, DriverError, Facts, Generated, Kernel};
+use super::driver::{self, Address, Arg, Driver, DriverError, Facts, Generated, Kernel};
 
 pub(crate) use self::image::key;
 pub(crate) use self::nvrtc::Nvrtc;
 pub(crate) use self::probe::{Found, gpus};
 pub(crate) use self::recipe::{CUBIN, KEY, file_name};
+
+/// From so many bytes on, new memory is filled while earlier work is done; below that the events cost more.
+const AHEAD_BYTES: usize = 1 << 20;
+
+/// What copies ahead of work need, one at a time.
+#[derive(Debug)]
+struct Ahead {
+    staging: Staging,
+    arrived: Event,
+}
 
 /// A GPU.
 #[derive(Debug)]
@@ -39,6 +51,7 @@ pub(crate) struct Nvidia {
     memory: Memory,
     up: Mutex<Staging>,
     down: Mutex<Staging>,
+    ahead: Mutex<Ahead>,
     /// Last: what stands above lives in it. Generated kernels hold it, too.
     context: Arc<Context>,
 }
@@ -56,8 +69,12 @@ impl Nvidia {
         Ok(Self {
             kernels: Kernels::new(10 * major + minor, version),
             memory: Memory::open(&context)?,
-            up: Mutex::new(Staging::new()?),
-            down: Mutex::new(Staging::new()?),
+            up: Mutex::new(Staging::new(Queue::Work)?),
+            down: Mutex::new(Staging::new(Queue::Work)?),
+            ahead: Mutex::new(Ahead {
+                staging: Staging::new(Queue::Copies)?,
+                arrived: Event::new()?,
+            }),
             facts,
             context,
         })
@@ -65,11 +82,30 @@ impl Nvidia {
 
     /// Overwrites what was staged for uploads that are done. While another thread uploads it is left to the next occasion.
     fn wipe_uploads(&self) {
-        match self.up.try_lock() {
-            Ok(mut up) => up.wipe(),
-            Err(TryLockError::Poisoned(up)) => up.into_inner().wipe(),
-            Err(TryLockError::WouldBlock) => {}
+        if let Some(mut up) = lock_now(&self.up) {
+            up.wipe();
         }
+        if let Some(mut ahead) = lock_now(&self.ahead) {
+            ahead.staging.wipe();
+        }
+    }
+
+    /// New memory with these contents, which travel while what was queued before is done; none where there is no memory for that.
+    fn copied_ahead(&self, contents: &[u8]) -> Result<Option<Address>, DriverError> {
+        let mut ahead = lock(&self.ahead);
+        let Some(at) = self.memory.alloc_ahead(&self.context, contents.len())? else {
+            return Ok(None);
+        };
+        let Ahead { staging, arrived } = &mut *ahead;
+        let copied = staging
+            .upload(&self.context, at, contents)
+            .and_then(|()| arrived.record(&self.context, Queue::Copies))
+            .and_then(|()| arrived.hold(&self.context, Queue::Work));
+        if let Err(error) = copied {
+            self.free(at);
+            return Err(error);
+        }
+        Ok(Some(at))
     }
 }
 
@@ -96,10 +132,21 @@ impl Driver for Nvidia {
             .and_then(|()| self.memory.free(&self.context, at));
     }
 
+    fn alloc_with(&self, contents: &[u8]) -> Result<Address, DriverError> {
+        if contents.len() >= AHEAD_BYTES {
+            self.context.bind()?;
+            if let Some(at) = self.copied_ahead(contents)? {
+                return Ok(at);
+            }
+        }
+        driver::alloc_with(self, contents)
+    }
+
     fn zero(&self, at: Address, bytes: usize) -> Result<(), DriverError> {
         self.context.bind()?;
         // SAFETY: the stream is live; the range is the caller's.
-        let answer = unsafe { result::memset_d8_async(at, 0, bytes, self.context.stream()) };
+        let answer =
+            unsafe { result::memset_d8_async(at, 0, bytes, self.context.stream(Queue::Work)) };
         check("cuMemsetD8Async", answer)
     }
 
@@ -118,7 +165,8 @@ impl Driver for Nvidia {
     fn copy(&self, to: Address, from: Address, bytes: usize) -> Result<(), DriverError> {
         self.context.bind()?;
         // SAFETY: the stream is live; both ranges are the caller's.
-        let answer = unsafe { result::memcpy_dtod_async(to, from, bytes, self.context.stream()) };
+        let answer =
+            unsafe { result::memcpy_dtod_async(to, from, bytes, self.context.stream(Queue::Work)) };
         check("cuMemcpyDtoDAsync", answer)
     }
 
@@ -164,6 +212,15 @@ impl Drop for Nvidia {
 }
 
 /// A panic while staging leaves slots that are waited for and wiped like others.
-fn lock(staging: &Mutex<Staging>) -> MutexGuard<'_, Staging> {
+fn lock<T>(staging: &Mutex<T>) -> MutexGuard<'_, T> {
     staging.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The same, if nobody has it.
+fn lock_now<T>(staging: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
+    match staging.try_lock() {
+        Ok(locked) => Some(locked),
+        Err(TryLockError::Poisoned(locked)) => Some(locked.into_inner()),
+        Err(TryLockError::WouldBlock) => None,
+    }
 }

@@ -1,4 +1,4 @@
-//! # Context: one GPU as the driver sees it, and the queue of this process on it
+//! # Context: one GPU as the driver sees it, and the queues of this process on it
 
 // Calls into the driver.
 #![allow(unsafe_code)]
@@ -26,12 +26,22 @@ fn explain(error: result::DriverError) -> String {
     }
 }
 
-/// The GPU's primary context, and the one stream on which everything is queued.
+/// A queue of this process on the GPU.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Queue {
+    /// Of everything, in order.
+    Work,
+    /// Of copies into memory that nothing else has used yet: they travel while what stands in the other queue runs.
+    Copies,
+}
+
+/// The GPU's primary context, and the streams on which everything is queued.
 #[derive(Debug)]
 pub(super) struct Context {
     device: sys::CUdevice,
     context: sys::CUcontext,
-    stream: sys::CUstream,
+    /// Of each [`Queue`]; null until it is made.
+    streams: [sys::CUstream; 2],
 }
 
 // SAFETY: the handles name objects of the driver, which any thread may use, several at once.
@@ -47,13 +57,15 @@ impl Context {
         let mut context = Self {
             device,
             context: check("cuDevicePrimaryCtxRetain", context)?,
-            stream: stream::null(),
+            streams: [stream::null(); 2],
         };
         context.bind()?;
-        context.stream = check(
-            "cuStreamCreate",
-            stream::create(stream::StreamKind::NonBlocking),
-        )?;
+        for made in &mut context.streams {
+            *made = check(
+                "cuStreamCreate",
+                stream::create(stream::StreamKind::NonBlocking),
+            )?;
+        }
         Ok(context)
     }
 
@@ -69,16 +81,18 @@ impl Context {
         self.device
     }
 
-    /// The queue; it lives as long as the context.
-    pub(super) fn stream(&self) -> sys::CUstream {
-        self.stream
+    /// A queue; it lives as long as the context.
+    pub(super) fn stream(&self, queue: Queue) -> sys::CUstream {
+        self.streams[queue as usize]
     }
 
     /// Waits for everything that was queued. The thread is bound.
     pub(super) fn synchronize(&self) -> Result<(), DriverError> {
-        // SAFETY: the stream lives as long as `self`.
-        check("cuStreamSynchronize", unsafe {
-            stream::synchronize(self.stream)
+        self.streams.iter().try_for_each(|stream| {
+            // SAFETY: the stream lives as long as `self`.
+            check("cuStreamSynchronize", unsafe {
+                stream::synchronize(*stream)
+            })
         })
     }
 }
@@ -86,9 +100,11 @@ impl Context {
 impl Drop for Context {
     fn drop(&mut self) {
         // A context that cannot be bound is beyond repair; what it holds goes with the process.
-        if self.bind().is_ok() && !self.stream.is_null() {
-            // SAFETY: the stream was created in `open`, and nobody uses it any longer.
-            let _ = unsafe { stream::destroy(self.stream) };
+        if self.bind().is_ok() {
+            for stream in self.streams.iter().filter(|stream| !stream.is_null()) {
+                // SAFETY: the stream was created in `open`, and nobody uses it any longer.
+                let _ = unsafe { stream::destroy(*stream) };
+            }
         }
         // SAFETY: retained once in `open`, released once here.
         let _ = unsafe { primary_ctx::release(self.device) };

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use cudarc::driver::result::{self, function, module};
 use cudarc::driver::sys::{self, CUfunction_attribute, CUresult};
 
-use super::context::{Context, check};
+use super::context::{Context, Queue, check};
 use super::image;
 use crate::cuda::driver::{Arg, DriverError, Generated, Kernel, Unit};
 use crate::cuda::lines::generated;
@@ -255,7 +255,7 @@ fn launch(
             (grid, 1, 1),
             (block, 1, 1),
             shared,
-            context.stream(),
+            context.stream(Queue::Work),
             &mut values,
         )
     };

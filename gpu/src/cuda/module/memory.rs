@@ -11,7 +11,7 @@ use std::ffi::c_void;
 use cudarc::driver::result::{self, device, mem_pool};
 use cudarc::driver::sys::{self, CUdevice_attribute, CUmemPool_attribute, CUresult};
 
-use super::context::{Context, check};
+use super::context::{Context, Queue, check};
 use super::probe;
 use crate::cuda::driver::{Address, DriverError};
 
@@ -67,11 +67,11 @@ impl Memory {
 
     /// Takes memory; where it seems to be used up, after waiting for what is being given back.
     pub(super) fn alloc(&self, context: &Context, bytes: usize) -> Result<Address, DriverError> {
-        let mut answer = self.take(context, bytes);
+        let mut answer = self.take(context, Queue::Work, bytes);
         if is_out_of_memory(&answer) {
             context.synchronize()?;
             self.trim()?;
-            answer = self.take(context, bytes);
+            answer = self.take(context, Queue::Work, bytes);
         }
         if is_out_of_memory(&answer) {
             return Err(DriverError::OutOfMemory { bytes });
@@ -79,12 +79,29 @@ impl Memory {
         check("cuMemAlloc", answer)
     }
 
-    /// Gives back.
+    /// Takes memory for copies that do not wait for the queue of work; none where the pool has none now, or there is no pool. What is queued as
+    /// work must wait for the copies.
+    pub(super) fn alloc_ahead(
+        &self,
+        context: &Context,
+        bytes: usize,
+    ) -> Result<Option<Address>, DriverError> {
+        if self.pool.is_none() {
+            return Ok(None);
+        }
+        let answer = self.take(context, Queue::Copies, bytes);
+        match is_out_of_memory(&answer) {
+            true => Ok(None),
+            false => check("cuMemAllocFromPoolAsync", answer).map(Some),
+        }
+    }
+
+    /// Gives back, behind all work that was queued.
     pub(super) fn free(&self, context: &Context, at: Address) -> Result<(), DriverError> {
         if self.pool.is_some() {
-            // SAFETY: the address came from the same queue's `take`; everything that uses it was queued before.
+            // SAFETY: the address came from `take`; everything that uses it was queued as work before, or work waits for it.
             return check("cuMemFreeAsync", unsafe {
-                result::free_async(at, context.stream())
+                result::free_async(at, context.stream(Queue::Work))
             });
         }
         context.synchronize()?;
@@ -92,10 +109,16 @@ impl Memory {
         check("cuMemFree", unsafe { result::free_sync(at) })
     }
 
-    fn take(&self, context: &Context, bytes: usize) -> Result<Address, result::DriverError> {
+    fn take(
+        &self,
+        context: &Context,
+        queue: Queue,
+        bytes: usize,
+    ) -> Result<Address, result::DriverError> {
         match self.pool {
-            // SAFETY: the pool is never destroyed, the stream lives as long as the context; memory is used on this stream only.
-            Some(pool) => unsafe { mem_pool::alloc_async(pool, bytes, context.stream()) },
+            // SAFETY: the pool is never destroyed, the stream lives as long as the context; memory is used on this stream, or on another that
+            // waits for it.
+            Some(pool) => unsafe { mem_pool::alloc_async(pool, bytes, context.stream(queue)) },
             // SAFETY: the contents are said to be arbitrary.
             None => unsafe { result::malloc_sync(bytes) },
         }

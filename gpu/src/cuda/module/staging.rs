@@ -8,15 +8,14 @@
 #![allow(unsafe_code)]
 
 use std::panic::resume_unwind;
-use std::ptr;
 use std::slice;
 use std::thread;
 
-use cudarc::driver::result::{self, event};
-use cudarc::driver::sys;
+use cudarc::driver::result;
 use zeroize::optimization_barrier;
 
-use super::context::{Context, check};
+use super::context::{Context, Queue, check};
+use super::event::Event;
 use crate::cuda::driver::{Address, DriverError};
 
 /// Bytes of a slot: what travels in one piece.
@@ -29,20 +28,23 @@ const LANES: usize = 4;
 #[derive(Debug)]
 pub(super) struct Staging {
     lanes: Vec<Lane>,
+    queue: Queue,
 }
 
 /// One piece of the copy.
 type Piece<B> = (Address, B);
 
 /// Copies what was dealt to a lane.
-type Copy<B> = fn(&mut Lane, &Context, Vec<Piece<B>>) -> Result<(), DriverError>;
+type Copy<B> = fn(&mut Lane, &Context, Queue, Vec<Piece<B>>) -> Result<(), DriverError>;
 
 impl Staging {
-    pub(super) fn new() -> Result<Self, DriverError> {
+    /// For copies in a queue.
+    pub(super) fn new(queue: Queue) -> Result<Self, DriverError> {
         let threads = thread::available_parallelism().map_or(1, usize::from);
         let lanes = (0..LANES.min(threads)).map(|_| Lane::new());
         Ok(Self {
             lanes: lanes.collect::<Result<_, _>>()?,
+            queue,
         })
     }
 
@@ -82,6 +84,7 @@ impl Staging {
         pieces: Vec<Piece<B>>,
         copy: Copy<B>,
     ) -> Result<(), DriverError> {
+        let queue = self.queue;
         let n_lanes = self.lanes.len().min(pieces.len());
         let mut hands: Vec<Vec<Piece<B>>> = (0..n_lanes).map(|_| Vec::new()).collect();
         for (index, piece) in pieces.into_iter().enumerate() {
@@ -95,10 +98,14 @@ impl Staging {
         thread::scope(|scope| {
             let others: Vec<_> = dealt
                 .map(|(lane, hand)| {
-                    scope.spawn(move || context.bind().and_then(|()| copy(lane, context, hand)))
+                    scope.spawn(move || {
+                        context
+                            .bind()
+                            .and_then(|()| copy(lane, context, queue, hand))
+                    })
                 })
                 .collect();
-            let mut done = copy(first, context, first_hand);
+            let mut done = copy(first, context, queue, first_hand);
             for other in others {
                 done = done.and(other.join().unwrap_or_else(|panic| resume_unwind(panic)));
             }
@@ -127,15 +134,20 @@ impl Lane {
         })
     }
 
-    fn upload(&mut self, context: &Context, pieces: Vec<Piece<&[u8]>>) -> Result<(), DriverError> {
+    fn upload(
+        &mut self,
+        context: &Context,
+        queue: Queue,
+        pieces: Vec<Piece<&[u8]>>,
+    ) -> Result<(), DriverError> {
         for (to, bytes) in pieces {
             let (slot, start) = self.room(bytes.len())?;
             let staged = slot.bytes(start, bytes.len());
             staged.copy_from_slice(bytes);
             // SAFETY: the slot keeps these bytes as they are until the event queued behind the copy has happened; the destination is the caller's.
-            let answer = unsafe { result::memcpy_htod_async(to, staged, context.stream()) };
+            let answer = unsafe { result::memcpy_htod_async(to, staged, context.stream(queue)) };
             check("cuMemcpyHtoDAsync", answer)?;
-            slot.queued(context)?;
+            slot.copied.record(context, queue)?;
         }
         Ok(())
     }
@@ -143,6 +155,7 @@ impl Lane {
     fn download(
         &mut self,
         context: &Context,
+        queue: Queue,
         pieces: Vec<Piece<&mut [u8]>>,
     ) -> Result<(), DriverError> {
         let mut travelling: Option<(usize, usize, &mut [u8])> = None;
@@ -150,9 +163,9 @@ impl Lane {
             let (slot, start) = self.room(bytes.len())?;
             let staged = slot.bytes(start, bytes.len());
             // SAFETY: nobody else uses these bytes until the event queued behind the copy has happened; the source is the caller's.
-            let answer = unsafe { result::memcpy_dtoh_async(staged, from, context.stream()) };
+            let answer = unsafe { result::memcpy_dtoh_async(staged, from, context.stream(queue)) };
             check("cuMemcpyDtoHAsync", answer)?;
-            slot.queued(context)?;
+            slot.copied.record(context, queue)?;
             if let Some(arriving) = travelling.replace((self.current, start, bytes)) {
                 self.receive(arriving)?;
             }
@@ -165,7 +178,7 @@ impl Lane {
     }
 
     fn receive(&mut self, (slot, start, to): (usize, usize, &mut [u8])) -> Result<(), DriverError> {
-        self.slots[slot].wait()?;
+        self.slots[slot].copied.wait()?;
         to.copy_from_slice(self.slots[slot].bytes(start, to.len()));
         Ok(())
     }
@@ -174,7 +187,7 @@ impl Lane {
     fn room(&mut self, len: usize) -> Result<(&mut Slot, usize), DriverError> {
         if self.slots[self.current].used + len > SLOT_BYTES {
             self.current ^= 1;
-            self.slots[self.current].wait()?;
+            self.slots[self.current].copied.wait()?;
             self.slots[self.current].used = 0;
         }
         let slot = &mut self.slots[self.current];
@@ -189,30 +202,29 @@ impl Lane {
 #[derive(Debug)]
 struct Slot {
     memory: *mut u8,
-    copied: sys::CUevent,
+    copied: Event,
     /// Bytes that the copies in flight occupy.
     used: usize,
     /// Bytes that have been occupied since the last wipe.
     dirty: usize,
 }
 
-// SAFETY: memory and event belong to the slot, and any thread may use them.
+// SAFETY: the memory belongs to the slot, and any thread may use it.
 unsafe impl Send for Slot {}
 
 impl Slot {
     fn new() -> Result<Self, DriverError> {
+        let copied = Event::new()?;
         // SAFETY: what is in the memory is overwritten before it is looked at; `Drop` gives it back.
         let memory = unsafe { result::malloc_host(SLOT_BYTES, 0) };
-        let mut slot = Self {
+        let slot = Self {
             memory: check("cuMemHostAlloc", memory)?.cast(),
-            copied: ptr::null_mut(),
+            copied,
             used: 0,
             dirty: 0,
         };
         // SAFETY: the memory was just taken, with this many bytes.
         unsafe { slot.memory.write_bytes(0, SLOT_BYTES) };
-        let event = event::create(sys::CUevent_flags::CU_EVENT_DISABLE_TIMING);
-        slot.copied = check("cuEventCreate", event)?;
         Ok(slot)
     }
 
@@ -225,24 +237,8 @@ impl Slot {
         unsafe { slice::from_raw_parts_mut(self.memory.add(start), len) }
     }
 
-    /// Marks the queue behind the copy that was queued last.
-    fn queued(&mut self, context: &Context) -> Result<(), DriverError> {
-        // SAFETY: event and stream are live.
-        let answer = unsafe { event::record(self.copied, context.stream()) };
-        check("cuEventRecord", answer)
-    }
-
-    /// Waits until the copies are done.
-    fn wait(&self) -> Result<(), DriverError> {
-        // SAFETY: the event is live; one that was never recorded has happened.
-        check("cuEventSynchronize", unsafe {
-            event::synchronize(self.copied)
-        })
-    }
-
     fn wipe_when_done(&mut self) {
-        // SAFETY: as in `wait`.
-        if self.dirty > 0 && unsafe { event::query(self.copied) }.is_ok() {
+        if self.dirty > 0 && self.copied.has_happened() {
             self.wipe();
         }
     }
@@ -259,12 +255,8 @@ impl Slot {
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        if !self.copied.is_null() {
-            // A GPU that has failed copies nothing any longer.
-            let _ = self.wait();
-            // SAFETY: created in `new`, destroyed once.
-            let _ = unsafe { event::destroy(self.copied) };
-        }
+        // A GPU that has failed copies nothing any longer.
+        let _ = self.copied.wait();
         self.wipe();
         // SAFETY: taken in `new`, given back once.
         let _ = unsafe { result::free_host(self.memory.cast()) };
