@@ -2,7 +2,8 @@
 //
 // What is queued runs as late as the order of streams and events allows, or earlier by chance: memory of the host that is reused before its copy is done,
 // a use on another stream that nothing orders, and memory that is used after it was given back give wrong results here as they may on a GPU. What a GPU
-// would refuse, or what no caller may do, ends the process with a line that says what.
+// would refuse, or what no caller may do, ends the process with a line that says what. MOCK_BYTES: its memory; MOCK_LAUNCHES: after so many it breaks;
+// MOCK_POOL: whether it has a memory pool.
 #include "emulation.cpp"
 
 #include <dlfcn.h>
@@ -18,7 +19,7 @@
 
 namespace {
 // Results of the driver's functions.
-enum : int { OK = 0, INVALID_VALUE = 1, OUT_OF_MEMORY = 2, INVALID_CONTEXT = 201, INVALID_IMAGE = 200, NOT_FOUND = 500, NOT_READY = 600 };
+enum : int { OK = 0, INVALID_VALUE = 1, OUT_OF_MEMORY = 2, INVALID_CONTEXT = 201, INVALID_IMAGE = 200, NOT_FOUND = 500, NOT_READY = 600, LAUNCH_FAILED = 719 };
 
 [[noreturn]] void die(const std::string &what) {
   fprintf(stderr, "mock driver: %s\n", what.c_str());
@@ -61,12 +62,16 @@ std::vector<Stream *> streams;
 size_t used;
 int retained;
 thread_local void *bound;
+u64 launches;
+bool broken;
 u64 coin = 0x2545F4914F6CDD1Dull;
 
-size_t total() {
-  const char *text = getenv("ZKINFER_MOCK_GPU_BYTES");
-  return text ? strtoull(text, nullptr, 10) : (size_t)4 << 30;
+// A GPU that breaks after so many launches.
+bool breaks() {
+  return ++launches > MOCK_LAUNCHES;
 }
+
+size_t total() { return MOCK_BYTES; }
 
 u64 toss() {
   coin ^= coin << 13;
@@ -153,6 +158,7 @@ Allocation &taken(u64 at) {
 #define BOUND                           \
   LOCK;                                 \
   if (!bound) return INVALID_CONTEXT;   \
+  if (broken) return LAUNCH_FAILED;     \
   chance()
 
 API cuDriverGetVersion(int *version) {
@@ -192,7 +198,7 @@ API cuDeviceGetAttribute(int *value, int attribute, int) {
     case 16: *value = 2; break;        // multiprocessors
     case 75: *value = 9; break;        // major number of the architecture
     case 76: *value = 0; break;
-    case 115: *value = getenv("ZKINFER_MOCK_GPU_NO_POOL") ? 0 : 1; break;  // memory pools
+    case 115: *value = MOCK_POOL; break;  // memory pools
     default: return INVALID_VALUE;
   }
   return OK;
@@ -408,6 +414,10 @@ API cuLaunchKernel(Function *function, unsigned grid, unsigned grid_y, unsigned 
   BOUND;
   if (grid == 0 || grid_y != 1 || grid_z != 1 || block == 0 || block > 1024 || block_y != 1 || block_z != 1) return INVALID_VALUE;
   if (shared > (unsigned)function->shared) return INVALID_VALUE;
+  if (breaks()) {
+    broken = true;
+    return LAUNCH_FAILED;
+  }
   size_t n = 0;
   const size_t *sizes = in(function->module, "emulation_parameters", emulation_parameters)(function->name.c_str(), &n);
   // Arguments are copied before the call returns.

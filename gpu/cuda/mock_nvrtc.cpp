@@ -1,5 +1,5 @@
 // A stand-in for libnvrtc.so.12, for tests: what it "compiles" is loaded by mock_driver.cpp only. Units are in that library already; another source is
-// compiled by the machine's C++ compiler, with the files in the folder that ZKINFER_MOCK_SOURCES names.
+// compiled by the machine's C++ compiler, with the files in the folder MOCK_SOURCES.
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -28,21 +28,20 @@ API nvrtcDestroyProgram(Program **program) {
 }
 API nvrtcCompileProgram(Program *program, int, const char *const *) {
   program->image = "mock cubin\n";
-  const char *folder = getenv("ZKINFER_MOCK_SOURCES");
-  if (!folder) return 6;
-  std::string unit = std::string(folder) + "/" + program->name;
+  const std::string folder = MOCK_SOURCES;
+  std::string unit = folder + "/" + program->name;
   if (FILE *known = fopen(unit.c_str(), "r")) {
     fclose(known);
     return 0;
   }
-  char work[] = "/tmp/mock-nvrtc-XXXXXX";
-  if (!mkdtemp(work)) return 6;
-  std::string source = std::string(work) + "/source.cu", library = std::string(work) + "/kernels.so";
+  std::string work = folder + "/XXXXXX";
+  if (!mkdtemp(work.data())) return 6;
+  std::string source = work + "/source.cu", library = work + "/kernels.so";
   FILE *file = fopen(source.c_str(), "w");
   if (!file) return 6;
   fwrite(program->source.data(), 1, program->source.size(), file);
   fclose(file);
-  std::string command = "c++ -std=c++17 -O1 -fPIC -shared -Wl,-Bsymbolic -I '" + std::string(folder) + "' -DEMULATED_SOURCE='\"" + source + "\"' -o '" +
+  std::string command = "c++ -std=c++17 -O1 -fPIC -shared -Wl,-Bsymbolic -I '" + folder + "' -DEMULATED_SOURCE='\"" + source + "\"' -o '" +
                         library + "' '" + folder + "/emulation.cpp'";
   if (system(command.c_str()) != 0) {
     program->log = "the C++ compiler refused it";

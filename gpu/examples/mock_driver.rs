@@ -6,14 +6,14 @@ use std::env;
 use std::path::Path;
 use std::process::ExitCode;
 
-use zkinfer_gpu::testing::mock_driver;
+use zkinfer_gpu::testing::{MockGpu, mock_driver};
 
 fn main() -> ExitCode {
     let Some(folder) = env::args().nth(1) else {
         eprintln!("mock_driver FOLDER");
         return ExitCode::FAILURE;
     };
-    match mock_driver(Path::new(&folder)) {
+    match mock_driver(Path::new(&folder), MockGpu::default()) {
         Ok(variables) => {
             for (name, value) in variables {
                 println!("export {name}='{}'", value.to_string_lossy());

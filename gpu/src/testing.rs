@@ -6,7 +6,7 @@
 mod mock;
 pub(crate) mod vectors;
 
-pub use mock::mock_driver;
+pub use mock::{MockGpu, mock_driver};
 
 use std::sync::Arc;
 

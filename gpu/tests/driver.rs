@@ -10,19 +10,19 @@ use std::thread;
 use ark_bn254::Fr;
 use zkinfer_gpu::Device;
 use zkinfer_gpu::cuda::{Cuda, detect};
-use zkinfer_gpu::testing::{check_device, mock_driver};
+use zkinfer_gpu::testing::{MockGpu, check_device, mock_driver};
 
 /// Set in the process that uses the mock.
 const INSIDE: &str = "ZKINFER_TEST_INSIDE";
 
-fn inside(test: &str, settings: &[(&str, &str)]) {
+fn inside(test: &str, gpu: MockGpu) {
     let folder = tempfile::tempdir().unwrap();
     let mut child = Command::new(env::current_exe().unwrap());
     child.args(["--exact", test, "--ignored", "--nocapture"]);
     child
-        .envs(mock_driver(folder.path()).unwrap())
+        .envs(mock_driver(folder.path(), gpu).unwrap())
         .env(INSIDE, "1");
-    let output = child.envs(settings.iter().copied()).output().unwrap();
+    let output = child.output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout);
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{text}\n{errors}");
@@ -31,14 +31,17 @@ fn inside(test: &str, settings: &[(&str, &str)]) {
 
 #[test]
 fn a_gpu_behind_its_driver_passes_the_suite() {
-    inside("suite", &[]);
-    inside("suite", &[("ZKINFER_MOCK_GPU_NO_POOL", "1")]);
-    inside("suite", &[("ZKINFER_MOCK_GPU_BYTES", "1000000")]);
+    let whole = MockGpu::default();
+    inside("suite", whole);
+    let has_pool = false;
+    inside("suite", MockGpu { has_pool, ..whole });
+    let bytes = 1_000_000;
+    inside("suite", MockGpu { bytes, ..whole });
 }
 
 #[test]
 fn many_threads_share_a_gpu() {
-    inside("threads", &[]);
+    inside("threads", MockGpu::default());
 }
 
 #[test]

@@ -180,6 +180,7 @@ const UNSAFE_FILES: &[&str] = &[
     "gpu/src/cuda/emulator.rs",
     "gpu/src/cuda/module.rs",
     "gpu/src/cuda/module/context.rs",
+    "gpu/src/cuda/module/event.rs",
     "gpu/src/cuda/module/kernels.rs",
     "gpu/src/cuda/module/memory.rs",
     "gpu/src/cuda/module/nvrtc.rs",

@@ -296,10 +296,10 @@ impl Kernels {
             })
             .collect();
         let _one = RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
+        let args = pointers.as_mut_ptr();
         // SAFETY: the name ends with a zero; the arguments are as the callers of `launch` promise, of the kernel's types in its order, and live
         // through the call. An access outside device memory ends the process at a guard page.
-        let code =
-            unsafe { (self.launch)(name.as_ptr(), grid, block, shared, pointers.as_mut_ptr()) };
+        let code = unsafe { (self.launch)(name.as_ptr(), grid, block, shared, args) };
         match code {
             0 => Ok(()),
             1 => panic!("there is no kernel {kernel}"),

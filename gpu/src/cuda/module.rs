@@ -144,9 +144,9 @@ impl Driver for Nvidia {
 
     fn zero(&self, at: Address, bytes: usize) -> Result<(), DriverError> {
         self.context.bind()?;
+        let stream = self.context.stream(Queue::Work);
         // SAFETY: the stream is live; the range is the caller's.
-        let answer =
-            unsafe { result::memset_d8_async(at, 0, bytes, self.context.stream(Queue::Work)) };
+        let answer = unsafe { result::memset_d8_async(at, 0, bytes, stream) };
         check("cuMemsetD8Async", answer)
     }
 
@@ -164,9 +164,9 @@ impl Driver for Nvidia {
 
     fn copy(&self, to: Address, from: Address, bytes: usize) -> Result<(), DriverError> {
         self.context.bind()?;
+        let stream = self.context.stream(Queue::Work);
         // SAFETY: the stream is live; both ranges are the caller's.
-        let answer =
-            unsafe { result::memcpy_dtod_async(to, from, bytes, self.context.stream(Queue::Work)) };
+        let answer = unsafe { result::memcpy_dtod_async(to, from, bytes, stream) };
         check("cuMemcpyDtoDAsync", answer)
     }
 

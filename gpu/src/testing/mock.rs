@@ -9,11 +9,35 @@ use crate::cuda::DriverError;
 use crate::cuda::emulator::{compile_library, written};
 use crate::cuda::source;
 
+/// What the mock pretends.
+#[derive(Debug, Clone, Copy)]
+pub struct MockGpu {
+    /// Bytes of memory.
+    pub bytes: u64,
+    /// After so many launches it breaks.
+    pub launches: u64,
+    /// Whether the driver keeps a pool of memory.
+    pub has_pool: bool,
+}
+
+impl Default for MockGpu {
+    fn default() -> Self {
+        Self {
+            bytes: 4 << 30,
+            launches: u64::MAX,
+            has_pool: true,
+        }
+    }
+}
+
 /// Makes the libraries in `folder`. The variables are what a process must be started with to use them, and `folder` must stay while it runs.
 ///
 /// # Errors
 /// There is no C++ compiler, or the folder cannot be written.
-pub fn mock_driver(folder: &Path) -> Result<Vec<(&'static str, OsString)>, DriverError> {
+pub fn mock_driver(
+    folder: &Path,
+    gpu: MockGpu,
+) -> Result<Vec<(&'static str, OsString)>, DriverError> {
     let sources = folder.join("sources");
     let caches = folder.join("caches");
     for new in [&sources, &caches] {
@@ -27,8 +51,15 @@ pub fn mock_driver(folder: &Path) -> Result<Vec<(&'static str, OsString)>, Drive
         ("mock_driver.cpp", "libcuda.so"),
         ("mock_nvrtc.cpp", "libnvrtc.so.12"),
     ] {
-        let made = folder.join(library);
-        compile_library(&sources, file, &["-O2"], &made)?;
+        let options = [
+            "-O2".to_owned(),
+            format!("-DMOCK_BYTES={}ull", gpu.bytes),
+            format!("-DMOCK_LAUNCHES={}ull", gpu.launches),
+            format!("-DMOCK_POOL={}", u8::from(gpu.has_pool)),
+            format!("-DMOCK_SOURCES=\"{}\"", sources.display()),
+        ];
+        let options: Vec<&str> = options.iter().map(String::as_str).collect();
+        compile_library(&sources, file, &options, &folder.join(library))?;
     }
     let libraries = std::env::var_os("LD_LIBRARY_PATH").unwrap_or_default();
     let folders = std::iter::once(folder.to_owned()).chain(std::env::split_paths(&libraries));
@@ -42,7 +73,6 @@ pub fn mock_driver(folder: &Path) -> Result<Vec<(&'static str, OsString)>, Drive
     Ok(vec![
         ("LD_LIBRARY_PATH", path),
         ("ZKINFER_NVRTC", folder.into()),
-        ("ZKINFER_MOCK_SOURCES", sources.into()),
         // Nobody else shall find what the mock compiler made.
         ("XDG_CACHE_HOME", caches.into()),
     ])

@@ -40,6 +40,15 @@ impl Server {
         Self::spawn(&mut command, data)
     }
 
+    /// Serves `data` with variables of the environment, and writes what it logs to `log`.
+    pub fn start_in(data: &Path, variables: &[(&str, std::ffi::OsString)], log: &Path) -> Self {
+        let file = std::fs::File::create(log).unwrap();
+        let variables = variables.iter().map(|(name, value)| (name, value));
+        let mut command = zkinfer();
+        command.envs(variables).env("ZKINFER_LOG", "info");
+        Self::spawn(command.arg("serve").stderr(file), data)
+    }
+
     fn spawn(command: &mut Command, data: &Path) -> Self {
         let mut child = command
             .args(["--json", "--listen", "127.0.0.1:0", "--data"])
