@@ -289,6 +289,7 @@ API cuMemPoolGetAttribute(void *, int, void *value) {
 API cuMemPoolTrimTo(void *, size_t) { return OK; }
 API cuMemAllocFromPoolAsync(u64 *at, size_t bytes, void *, Stream *stream) {
   BOUND;
+  if (bytes == 0) return INVALID_VALUE;
   *at = (u64)take(bytes, stream);
   return *at ? OK : OUT_OF_MEMORY;
 }
@@ -306,6 +307,7 @@ API cuMemFreeAsync(u64 at, Stream *stream) {
 }
 API cuMemAlloc_v2(u64 *at, size_t bytes) {
   BOUND;
+  if (bytes == 0) return INVALID_VALUE;
   *at = (u64)take(bytes, nullptr);
   return *at ? OK : OUT_OF_MEMORY;
 }
@@ -320,6 +322,7 @@ API cuMemFree_v2(u64 at) {
 }
 API cuMemHostAlloc(void **at, size_t bytes, unsigned) {
   BOUND;
+  if (bytes == 0) return INVALID_VALUE;
   *at = malloc(bytes);
   memset(*at, 0xA5, bytes);
   pinned[(char *)*at] = bytes;
@@ -333,12 +336,14 @@ API cuMemFreeHost(void *at) {
 }
 API cuMemsetD8Async(u64 at, unsigned char value, size_t bytes, Stream *stream) {
   BOUND;
+  if (bytes == 0) return INVALID_VALUE;
   check_device(at, bytes);
   queue(stream, [=] { memset((void *)at, value, bytes); });
   return OK;
 }
 API cuMemcpyHtoDAsync_v2(u64 to, const void *from, size_t bytes, Stream *stream) {
   BOUND;
+  if (bytes == 0) return INVALID_VALUE;
   check_device(to, bytes);
   check_pinned(from, bytes);
   queue(stream, [=] { memcpy((void *)to, from, bytes); });
@@ -346,6 +351,7 @@ API cuMemcpyHtoDAsync_v2(u64 to, const void *from, size_t bytes, Stream *stream)
 }
 API cuMemcpyDtoHAsync_v2(void *to, u64 from, size_t bytes, Stream *stream) {
   BOUND;
+  if (bytes == 0) return INVALID_VALUE;
   check_device(from, bytes);
   check_pinned(to, bytes);
   queue(stream, [=] { memcpy(to, (const void *)from, bytes); });
@@ -353,6 +359,7 @@ API cuMemcpyDtoHAsync_v2(void *to, u64 from, size_t bytes, Stream *stream) {
 }
 API cuMemcpyDtoDAsync_v2(u64 to, u64 from, size_t bytes, Stream *stream) {
   BOUND;
+  if (bytes == 0) return INVALID_VALUE;
   check_device(to, bytes);
   check_device(from, bytes);
   queue(stream, [=] { memmove((void *)to, (const void *)from, bytes); });
