@@ -45,6 +45,8 @@ struct Allocation {
   size_t bytes;
   bool live, given_back;
   Stream *stream;
+  // How often it was given back.
+  u64 times;
 };
 struct Module {
   void *library;
@@ -141,7 +143,7 @@ char *take(size_t bytes, Stream *stream) {
   }
   char *base = (char *)emulation_alloc(bytes);
   if (!base) return nullptr;
-  device_memory[base] = Allocation{bytes, true, false, nullptr};
+  device_memory[base] = Allocation{bytes, true, false, nullptr, 0};
   used += bytes;
   return base;
 }
@@ -299,9 +301,11 @@ API cuMemFreeAsync(u64 at, Stream *stream) {
   allocation.live = false;
   allocation.stream = stream;
   used -= allocation.bytes;
-  queue(stream, [&allocation, at, stream] {
+  u64 time = ++allocation.times;
+  queue(stream, [&allocation, at, time] {
     memset((void *)at, 0xA5, allocation.bytes);
-    if (!allocation.live && allocation.stream == stream) allocation.given_back = true;
+    // It may have been taken again, and even given back again.
+    if (!allocation.live && allocation.times == time) allocation.given_back = true;
   });
   return OK;
 }
