@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use ark_ff::Field;
+use zkinfer_gpu::kernels;
 use zkinfer_gpu::testing::{check_agreement, check_device};
 use zkinfer_gpu::{Bases, Cpu, Device, Domain, G1, G2};
 
@@ -59,6 +60,15 @@ pub(crate) fn run(machine: &Machine, options: &Options) {
             check_device(device).unwrap_or_else(|mismatch| panic!("{mismatch}"));
         });
     }
+    let made = kernels::sample_programs().map(|lines| device.compile_lines(&lines));
+    let made = made.collect::<Result<Vec<_>, _>>();
+    println!(
+        "check: programs over rows are {}",
+        match made.expect("a device that works").contains(&false) {
+            true => "interpreted: there is no NVRTC, or the driver does not load what it makes",
+            false => "kernels of their own",
+        }
+    );
     println!("check: every result is right");
 }
 

@@ -180,12 +180,24 @@ impl<C: Curve> Bases<C> {
             len: range.len(),
             source: match &self.source {
                 Source::Mapped(map, start) => Source::Mapped(map.clone(), start + range.start),
-                Source::Resident(points) => Source::Resident(points[range].to_vec()),
+                Source::Resident(points) => Source::Resident(points[range.clone()].to_vec()),
             },
-            checked: OnceLock::new(),
+            checked: self.checked_part(&range),
             table: OnceLock::new(),
             copies: Copies::default(),
         })
+    }
+
+    /// What is known of the points of a range.
+    fn checked_part(&self, range: &Range<usize>) -> OnceLock<Result<Finite, usize>> {
+        let known = OnceLock::new();
+        if let Some(Ok(finite)) = self.checked.get() {
+            let bit = |index: usize| u64::from(range.end > index && finite.holds(index));
+            let word = |first: usize| (0..64).fold(0, |word, i| word | bit(first + i) << i);
+            let words = range.clone().step_by(64).map(word).collect();
+            let _ = known.set(Ok(Finite(words)));
+        }
+        known
     }
 
     fn check_range(&self, range: &Range<usize>) -> Result<(), BasesError> {

@@ -392,6 +392,14 @@ impl FrVec {
         &mut self.place
     }
 
+    /// Its memory on a GPU.
+    pub(crate) fn buffer(&self) -> Option<&Buffer> {
+        match &self.place {
+            Place::Gpu(buffer) => Some(buffer),
+            Place::Host(_) | Place::Both(_) => None,
+        }
+    }
+
     pub(crate) fn host(&self) -> Result<&[Fr], DeviceError> {
         match &self.place {
             Place::Host(host) => Ok(host),

@@ -148,8 +148,25 @@ pub fn check_agreement(device: &dyn Device, other: &dyn Device, n: usize) -> Res
         device.mul_sub_scale(&mut a, &b, &c, full[0])?;
         device.mul_pointwise(&mut b, &c)?;
         device.ntt(&mut b, &domain, Direction::Inverse, Points::Coset)?;
-        let mut all = device.download(a)?;
-        all.extend(device.download(b)?);
+        let table = device.upload(full.clone())?;
+        let indices: Vec<u32> = (0..n as u32).map(|i| i * 3 % (2 * n as u32)).collect();
+        let few = scalars(22, 4);
+        let mut d = device.lookup(&table, &few[..2], &indices[..n / 2])?;
+        device.invert(&mut d)?;
+        let end = device.running_products(&mut d, few[0])?;
+        let remainder = device.divide(&mut d, few[1])?;
+        device.combine(&mut a, &[(few[0], &b), (Fr::ONE, &c)])?;
+        let mut mixed = [a, b];
+        device.mix(&mut mixed, &[few[..2].to_vec(), few[2..].to_vec()])?;
+        let [mut a, b] = mixed;
+        for lines in vectors::programs() {
+            let columns = vec![&b; lines.n_columns()];
+            device.run_lines(&mut a, &lines, &columns, &few[..lines.n_uniform()], few[0])?;
+        }
+        let mut all = vec![end, remainder, device.evaluate(&b, few[0])?];
+        for vector in [a, b, d] {
+            all.extend(device.download(vector)?);
+        }
         Ok(all)
     };
     ensure(

@@ -70,7 +70,8 @@ fn threads() {
         |seed: u64, n: u64| -> Vec<Fr> { (0..n).map(|i| Fr::from(seed * n + i)).collect() };
     // Sizes on both sides of what is copied in one piece.
     let turn = |seed: u64| {
-        for n in [1, 1000, 40_000, 300_000] {
+        let long = if seed == 0 { 1_200_000 } else { 70_000 };
+        for n in [1, 1000, 40_000, 300_000, long] {
             let (a, b) = (values(seed, n), values(seed + 1, n));
             let mut vector = gpu.upload(a.clone()).unwrap();
             let other = gpu.upload(b.clone()).unwrap();

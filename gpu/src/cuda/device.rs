@@ -135,6 +135,18 @@ impl Cuda {
         Ok(())
     }
 
+    /// What `host` makes of a vector in the memory of the process: of the vector itself if it lies there.
+    fn on_host<T>(
+        &self,
+        vector: &FrVec,
+        host: impl FnOnce(&FrVec) -> Result<T, DeviceError>,
+    ) -> Result<T, DeviceError> {
+        match vector.place() {
+            Place::Host(_) => host(vector),
+            Place::Gpu(_) | Place::Both(_) => host(&self.copied(vector)?),
+        }
+    }
+
     /// A copy of a vector in the memory of the process.
     fn copied(&self, vector: &FrVec) -> Result<FrVec, DeviceError> {
         Ok(FrVec::from_host(match vector.place() {
@@ -144,30 +156,46 @@ impl Cuda {
         }))
     }
 
-    /// Works on the buffer of `vector` and on those of `others`, if all are on the GPU and its memory suffices; else `host` works on
-    /// copies in the memory of the process.
+    /// Works on the buffer of `vector` and on those of `others`, if the first is on the GPU and its memory suffices, for copies of those that are
+    /// not, too; else `host` works in the memory of the process, on copies of those that are not there.
     fn work(
         &self,
         vector: &mut FrVec,
         others: &[&FrVec],
         gpu: impl FnOnce(&mut Buffer, &[&Buffer]) -> Result<(), DriverError>,
-        host: impl FnOnce(&mut FrVec, &[FrVec]) -> Result<(), DeviceError>,
+        host: impl FnOnce(&mut FrVec, &[&FrVec]) -> Result<(), DeviceError>,
     ) -> Result<(), DeviceError> {
-        let buffers = others.iter().map(|other| match other.place() {
-            Place::Gpu(buffer) => Some(buffer),
-            Place::Host(_) | Place::Both(_) => None,
-        });
-        if let (Some(buffers), Place::Gpu(buffer)) =
-            (buffers.collect::<Option<Vec<_>>>(), vector.place_mut())
-        {
+        if let Place::Gpu(buffer) = vector.place_mut() {
             let _turn = self.turn();
-            if self.tried(|| gpu(buffer, &buffers))?.is_some() {
+            let done = self.tried(|| {
+                let copies = others.iter().map(|other| match other.place() {
+                    Place::Host(host) => Buffer::of_scalars(&self.driver, host).map(Some),
+                    Place::Gpu(_) | Place::Both(_) => Ok(None),
+                });
+                let copies = copies.collect::<Result<Vec<_>, _>>()?;
+                let there = others.iter().zip(&copies).map(|(other, copy)| match copy {
+                    Some(copy) => Some(copy),
+                    None => other.buffer(),
+                });
+                let Some(buffers) = there.collect::<Option<Vec<_>>>() else {
+                    // Of other devices: refused below.
+                    return Ok(false);
+                };
+                gpu(buffer, &buffers).map(|()| true)
+            });
+            if done? == Some(true) {
                 return Ok(());
             }
         }
         self.fetch(vector)?;
-        let others = others.iter().map(|other| self.copied(other));
-        host(vector, &others.collect::<Result<Vec<_>, _>>()?)
+        let copies = others.iter().map(|other| match other.place() {
+            Place::Host(_) => Ok(None),
+            Place::Gpu(_) | Place::Both(_) => self.copied(other).map(Some),
+        });
+        let copies = copies.collect::<Result<Vec<_>, _>>()?;
+        let there = others.iter().zip(&copies);
+        let there = there.map(|(other, copy)| copy.as_ref().unwrap_or(other));
+        host(vector, &there.collect::<Vec<_>>())
     }
 
     /// The bases on the GPU, copied there if need be; none where they do not fit.
@@ -422,7 +450,7 @@ impl Device for Cuda {
             a,
             &[b, c],
             |a, others| ntt::mul_sub_scale(&self.driver, a, others[0], others[1], scale),
-            |a, others| Cpu.mul_sub_scale(a, &others[0], &others[1], scale),
+            |a, others| Cpu.mul_sub_scale(a, others[0], others[1], scale),
         )
     }
 
@@ -432,7 +460,7 @@ impl Device for Cuda {
             a,
             &[b],
             |a, others| ntt::mul(&self.driver, a, others[0]),
-            |a, others| Cpu.mul_pointwise(a, &others[0]),
+            |a, others| Cpu.mul_pointwise(a, others[0]),
         )
     }
 

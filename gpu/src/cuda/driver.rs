@@ -171,7 +171,7 @@ pub(crate) enum Arg {
 #[non_exhaustive]
 pub enum DriverError {
     /// There is not as much device memory as was asked for.
-    #[error("the GPU has no {bytes} bytes of free memory")]
+    #[error("the GPU has not enough free memory ({bytes} bytes)")]
     OutOfMemory {
         /// Bytes asked for.
         bytes: usize,

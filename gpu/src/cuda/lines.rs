@@ -14,21 +14,34 @@ use super::memory::{Buffer, FR_BYTES, element};
 use super::vectors::{addresses, launch};
 use crate::lines::{Lines, Op, Step};
 
-/// Threads of a multiprocessor: more would need more memory for registers than caches hold.
-const THREADS_PER_MULTIPROCESSOR: usize = 256;
+/// Threads of a multiprocessor, at most: those of seven blocks, as many as its registers suffice for.
+const THREADS_PER_MULTIPROCESSOR: usize = 896;
+/// And at least: one block.
+const LEAST_THREADS: usize = 128;
+/// Bytes of registers that the threads of a multiprocessor have together: more than caches hold costs more than it gives.
+const REGISTER_BYTES: usize = 256 << 10;
+/// Steps of a program that becomes a kernel: NVRTC takes 4 s for 500 of them, 24 s for 1,000.
+const MAX_STEPS: usize = 400;
+/// Its registers of 32 bytes. What a thread has no room for lies in memory that the driver takes for every thread that may run at once.
+const MAX_REGISTERS: usize = 96;
 
 /// A kernel made of a program.
 #[derive(Debug)]
 pub(super) struct Compiled(Arc<dyn Generated>);
 
-/// Makes a kernel of a program.
+/// Makes a kernel of a program; none of one that is too long or has too many registers to be worth it.
 ///
 /// # Errors
 /// There is no compiler.
-pub(super) fn compile(driver: &Arc<dyn Driver>, lines: &Lines) -> Result<Compiled, DriverError> {
-    driver
-        .generate(generated::NAME, &generated::source(lines))
-        .map(Compiled)
+pub(super) fn compile(
+    driver: &Arc<dyn Driver>,
+    lines: &Lines,
+) -> Result<Option<Compiled>, DriverError> {
+    if lines.steps().len() > MAX_STEPS || lines.n_registers() > MAX_REGISTERS {
+        return Ok(None);
+    }
+    let kernel = driver.generate(generated::NAME, &generated::source(lines))?;
+    Ok(Some(Compiled(kernel)))
 }
 
 /// What a program works on; checked.
@@ -57,7 +70,9 @@ pub(super) fn run(
         let args = [sum.arg(), columns.arg(), uniform.arg(), fold, word(n)];
         return kernel.launch(blocks, generated::BLOCK, &args);
     }
-    let threads = n.min(driver.facts().multiprocessors.max(1) * THREADS_PER_MULTIPROCESSOR);
+    let with_room = REGISTER_BYTES / (FR_BYTES * lines.n_registers().max(1));
+    let per_multiprocessor = with_room.clamp(LEAST_THREADS, THREADS_PER_MULTIPROCESSOR);
+    let threads = n.min(driver.facts().multiprocessors.max(1) * per_multiprocessor);
     let steps = Buffer::of(driver, bytemuck::cast_slice(&encoded(lines)))?;
     let registers = Buffer::new(driver, threads * lines.n_registers() * FR_BYTES)?;
     let args = [

@@ -108,7 +108,11 @@ impl Buffer {
     /// The scalars that the buffer holds.
     pub(crate) fn scalars(&self) -> Result<Vec<Fr>, DriverError> {
         let mut scalars = vec![Fr::from(0u64); self.bytes / FR_BYTES];
-        self.read(0, scalar_bytes_mut(&mut scalars))?;
+        let read = self.read(0, scalar_bytes_mut(&mut scalars));
+        if let Err(error) = read {
+            wipe(&mut scalars);
+            return Err(error);
+        }
         Ok(scalars)
     }
 }

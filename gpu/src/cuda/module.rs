@@ -90,6 +90,21 @@ impl Nvidia {
         }
     }
 
+    /// A launch, or a module, that finds no memory is tried again when the pool has given the driver what nobody uses.
+    fn again_with_memory<T>(
+        &self,
+        call: impl Fn() -> Result<T, DriverError>,
+    ) -> Result<T, DriverError> {
+        match call() {
+            Err(DriverError::OutOfMemory { .. }) => {
+                self.context.synchronize()?;
+                self.memory.trim()?;
+                call()
+            }
+            answer => answer,
+        }
+    }
+
     /// New memory with these contents, which travel while what was queued before is done; none where there is no memory for that.
     fn copied_ahead(&self, contents: &[u8]) -> Result<Option<Address>, DriverError> {
         let mut ahead = lock(&self.ahead);
@@ -102,6 +117,9 @@ impl Nvidia {
             .and_then(|()| arrived.record(&self.context, Queue::Copies))
             .and_then(|()| arrived.hold(&self.context, Queue::Work));
         if let Err(error) = copied {
+            // What may still be travelling, and what has arrived.
+            let _ = self.context.synchronize();
+            let _ = self.zero(at, contents.len());
             self.free(at);
             return Err(error);
         }
@@ -161,9 +179,9 @@ impl Driver for Nvidia {
 
     fn download(&self, from: Address, to: &mut [u8]) -> Result<(), DriverError> {
         self.context.bind()?;
-        lock(&self.down).download(&self.context, from, to)?;
+        let downloaded = lock(&self.down).download(&self.context, from, to);
         self.wipe_uploads();
-        Ok(())
+        downloaded
     }
 
     fn copy(&self, to: Address, from: Address, bytes: usize) -> Result<(), DriverError> {
@@ -186,8 +204,10 @@ impl Driver for Nvidia {
         args: &[Arg],
     ) -> Result<(), DriverError> {
         self.context.bind()?;
-        self.kernels
-            .launch(&self.context, kernel, [grid, block, shared], args)
+        self.again_with_memory(|| {
+            self.kernels
+                .launch(&self.context, kernel, [grid, block, shared], args)
+        })
     }
 
     fn generate(
@@ -196,7 +216,7 @@ impl Driver for Nvidia {
         source: &str,
     ) -> Result<Arc<dyn Generated>, DriverError> {
         self.context.bind()?;
-        let made = self.kernels.generate(&self.context, name, source)?;
+        let made = self.again_with_memory(|| self.kernels.generate(&self.context, name, source))?;
         Ok(Arc::new(made))
     }
 

@@ -95,10 +95,7 @@ impl Cuda {
                 };
                 lines::run(&self.driver, lines, compiled.as_deref(), &operands)
             },
-            |sum, columns| {
-                let columns: Vec<&FrVec> = columns.iter().collect();
-                Cpu.run_lines(sum, lines, &columns, uniform, fold)
-            },
+            |sum, columns| Cpu.run_lines(sum, lines, columns, uniform, fold),
         )
     }
 
@@ -110,16 +107,19 @@ impl Cuda {
         if lines.copies.get::<lines::Compiled>(self.number).is_some() {
             return Ok(true);
         }
-        let _turn = self.turn();
+        // Compiling takes seconds, and needs no GPU: it is nobody's turn.
         match lines::compile(&self.driver, lines) {
-            Ok(compiled) => lines.copies.keep(self.number, Arc::new(compiled)),
+            Ok(Some(compiled)) => {
+                lines.copies.keep(self.number, Arc::new(compiled));
+                Ok(true)
+            }
+            Ok(None) => Ok(false),
             // A compiler that is not there, or is too new for the driver, is no failure of the GPU.
             Err(_) => {
                 let works = self.driver.synchronize();
-                return works.map(|()| false).map_err(|e| self.noted(e).into());
+                works.map(|()| false).map_err(|e| self.noted(e).into())
             }
         }
-        Ok(true)
     }
 
     pub(super) fn add_terms(
@@ -134,7 +134,8 @@ impl Cuda {
             &others,
             |sum, terms| vectors::combine(&self.driver, sum, &factors, terms),
             |sum, terms| {
-                let terms: Vec<(Fr, &FrVec)> = factors.iter().copied().zip(terms).collect();
+                let terms = factors.iter().copied().zip(terms.iter().copied());
+                let terms: Vec<(Fr, &FrVec)> = terms.collect();
                 Cpu.combine(sum, &terms)
             },
         )
@@ -173,7 +174,7 @@ impl Cuda {
                 return Ok(value);
             }
         }
-        Cpu.evaluate(&self.copied(vector)?, x)
+        self.on_host(vector, |vector| Cpu.evaluate(vector, x))
     }
 
     pub(super) fn look_up(
@@ -183,7 +184,7 @@ impl Cuda {
         indices: &[u32],
     ) -> Result<FrVec, DeviceError> {
         check_lookup(table, factors, indices)?;
-        let host = || Cpu.lookup(&self.copied(table)?, factors, indices);
+        let host = || self.on_host(table, |table| Cpu.lookup(table, factors, indices));
         match table.place() {
             Place::Gpu(buffer) => {
                 let found = || vectors::lookup(&self.driver, buffer, factors, indices);

@@ -13,9 +13,13 @@ pub(super) fn check<T>(
     call: &'static str,
     answer: Result<T, result::DriverError>,
 ) -> Result<T, DriverError> {
-    answer.map_err(|error| DriverError::Failed {
-        call,
-        reason: explain(error),
+    answer.map_err(|error| match error.0 {
+        // A launch takes memory, too, for what has no room in registers. How much it was, the driver does not say.
+        sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY => DriverError::OutOfMemory { bytes: 0 },
+        _ => DriverError::Failed {
+            call,
+            reason: explain(error),
+        },
     })
 }
 

@@ -28,7 +28,8 @@ pub(super) struct Kernels {
     sm: u32,
     /// Version of CUDA that the driver is for: 12040 for 12.4.
     version: u32,
-    modules: [OnceLock<Result<Module, DriverError>>; Unit::ALL.len()],
+    /// Those that were loaded; a failure is not kept: there may be memory later.
+    modules: [OnceLock<Module>; Unit::ALL.len()],
     functions: Mutex<HashMap<Kernel, Function>>,
 }
 
@@ -135,8 +136,12 @@ impl Kernels {
     }
 
     fn find(&self, kernel: Kernel) -> Result<Function, DriverError> {
-        let module = self.modules[kernel.unit as usize].get_or_init(|| self.load(kernel.unit));
-        self.function_of(module.clone()?, kernel.name)
+        let place = &self.modules[kernel.unit as usize];
+        let module = match place.get() {
+            Some(module) => *module,
+            None => self.loaded(place, kernel.unit)?,
+        };
+        self.function_of(module, kernel.name)
     }
 
     /// A function of a module, which stays loaded as long as the function is used.
@@ -153,11 +158,25 @@ impl Kernels {
         })
     }
 
+    /// Loads a unit, unless another thread was faster.
+    fn loaded(&self, place: &OnceLock<Module>, unit: Unit) -> Result<Module, DriverError> {
+        let module = self.load(unit)?;
+        if place.set(module).is_err() {
+            // SAFETY: loaded just now, and no function of it is known to anybody.
+            let _ = unsafe { module::unload(module.0) };
+        }
+        place.get().copied().ok_or(DriverError::Failed {
+            call: "loading a unit",
+            reason: "lost".to_owned(),
+        })
+    }
+
     /// Loads what was embedded for this architecture, or what is compiled for it, or else what was embedded for a sister of it.
     fn load(&self, unit: Unit) -> Result<Module, DriverError> {
         // A driver that is older than the compiler of an image may not load it.
         let refused = match image::embedded(unit, self.sm).map(load) {
             Some(Ok(module)) => return Ok(module),
+            Some(Err(error @ DriverError::OutOfMemory { .. })) => return Err(error),
             Some(Err(error)) => Some(error),
             None => None,
         };
@@ -180,7 +199,7 @@ impl fmt::Debug for Kernels {
 
 impl Drop for Kernels {
     fn drop(&mut self) {
-        for module in self.modules.iter_mut().filter_map(OnceLock::take).flatten() {
+        for module in self.modules.iter_mut().filter_map(OnceLock::take) {
             // SAFETY: loaded once, and nothing that was queued still runs its kernels.
             let _ = unsafe { module::unload(module.0) };
         }

@@ -125,7 +125,7 @@ impl Memory {
     }
 
     /// Gives the driver what the pool keeps: the pieces that it keeps may be too small each.
-    fn trim(&self) -> Result<(), DriverError> {
+    pub(super) fn trim(&self) -> Result<(), DriverError> {
         let Some(pool) = self.pool else {
             return Ok(());
         };

@@ -67,7 +67,15 @@ impl Staging {
         to: &mut [u8],
     ) -> Result<(), DriverError> {
         let pieces = at_addresses(from, to.chunks_mut(SLOT_BYTES));
-        self.share(context, pieces, Lane::download)
+        let copied = self.share(context, pieces, Lane::download);
+        if copied.is_err() {
+            for slot in self.lanes.iter_mut().flat_map(|lane| &mut lane.slots) {
+                // A GPU that has failed copies nothing any longer.
+                let _ = slot.copied.wait();
+                slot.wipe();
+            }
+        }
+        copied
     }
 
     /// Overwrites what has been copied.

@@ -67,10 +67,10 @@ impl Halo2KzgProver {
 
     /// The key, made anew: a GPU that failed has taken its vectors with it.
     fn renewed(&self, lost: &Arc<ProvingKey>) -> Result<Arc<ProvingKey>, KeygenError> {
+        // Nobody waits for it with a thread of the pool that makes it; another proof may make one, too.
+        let made = generate(&*self.device, &self.circuit, &lost.powers, &self.vk)?;
         let mut key = self.key();
-        // Another proof may have been faster.
         if Arc::ptr_eq(&key, lost) {
-            let made = generate(&*self.device, &self.circuit, &lost.powers, &self.vk)?;
             *key = Arc::new(made);
         }
         Ok(Arc::clone(&key))

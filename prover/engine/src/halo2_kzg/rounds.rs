@@ -309,7 +309,8 @@ impl Rounds<'_> {
             let random: Secret =
                 Zeroizing::new((0..self.blinding()).map(|_| self.scalar()).collect());
             self.device.write_range(&mut product, first, &random)?;
-            start = self.device.read_range(product.slice(first - 1..first)?)?[0];
+            let last = product.slice(first - 1..first)?;
+            start = Zeroizing::new(self.device.read_range(last)?)[0];
             self.skip_blinds(1);
             self.commit(&key.powers.lagrange, &product)?;
             products.push(key.rows.coefficients(self.device, product)?);
