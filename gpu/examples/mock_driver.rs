@@ -1,5 +1,5 @@
 //! Makes a stand-in for NVIDIA's driver in a folder, to try on any machine with a C++ compiler what a GPU is asked to do: `mock_driver FOLDER` prints the
-//! variables to start a program with. The kernels run on the CPU, ten thousand times as slowly as on a GPU.
+//! variables to start a program with. The kernels run on the CPU, slowly.
 #![forbid(unsafe_code)]
 
 use std::env;
