@@ -42,10 +42,10 @@ pub trait Device: fmt::Debug + Send + Sync {
     /// # Errors
     /// [`DeviceError::Length`] when the part ends beyond the values.
     fn lend(&self, values: Vec<Fr>, part: Range<usize>) -> Result<Lent, DeviceError> {
-        let vector = FrVec::from_host(values);
-        vector.slice(part.clone())?;
+        let values = FrVec::from_host(values);
+        Lent::of(values.host()?, &part)?;
         Ok(Lent {
-            vector,
+            vector: values,
             part: (part.start, part.end),
             kept: None,
         })
@@ -441,6 +441,15 @@ pub struct Lent {
 }
 
 impl Lent {
+    /// The part of `values` that is to be lent.
+    pub(crate) fn of<'a>(values: &'a [Fr], part: &Range<usize>) -> Result<&'a [Fr], DeviceError> {
+        values.get(part.clone()).ok_or(DeviceError::Length {
+            what: "a part of values",
+            expected: values.len(),
+            got: part.end,
+        })
+    }
+
     /// The part that was lent.
     #[must_use]
     pub fn part(&self) -> FrSlice<'_> {

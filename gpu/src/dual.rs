@@ -167,11 +167,7 @@ impl<A: Device, B: Device> Device for Dual<A, B> {
 
     fn lend(&self, values: Vec<Fr>, part: Range<usize>) -> Result<Lent, DeviceError> {
         let values = Zeroizing::new(values);
-        let lent = values.get(part.clone()).ok_or(DeviceError::Length {
-            what: "a part of values",
-            expected: values.len(),
-            got: part.end,
-        })?;
+        let lent = Lent::of(&values, &part)?;
         Ok(Lent {
             part: (0, part.len()),
             vector: self.upload(lent.to_vec())?,

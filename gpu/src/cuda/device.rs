@@ -389,11 +389,7 @@ impl Device for Cuda {
 
     fn lend(&self, values: Vec<Fr>, part: Range<usize>) -> Result<Lent, DeviceError> {
         let mut values = Zeroizing::new(values);
-        let lent = values.get(part.clone()).ok_or(DeviceError::Length {
-            what: "a part of values",
-            expected: values.len(),
-            got: part.end,
-        })?;
+        let lent = Lent::of(&values, &part)?;
         let copied = match self.has_failed() {
             true => None,
             // What the GPU does not take, the CPU reads where it is.

@@ -9,9 +9,9 @@ use std::sync::Arc;
 
 use ark_bn254::Fr;
 
-use super::driver::{Arg, Driver, DriverError, Generated, Kernel, Unit};
+use super::driver::{Driver, DriverError, Generated, Kernel, Unit};
 use super::memory::{Buffer, FR_BYTES, element};
-use super::vectors::{addresses, launch};
+use super::vectors::{addresses, launch, word};
 use crate::lines::{Lines, Op, Step};
 
 /// Threads of a multiprocessor, at most: those of seven blocks, as many as its registers suffice for.
@@ -64,7 +64,6 @@ pub(super) fn run(
     let columns = addresses(driver, operands.columns)?;
     let uniform = Buffer::of_scalars(driver, operands.uniform)?;
     let fold = element(operands.fold);
-    let word = |n: usize| Arg::U32(u32::try_from(n).unwrap_or(u32::MAX));
     if let Some(Compiled(kernel)) = compiled {
         let blocks = u32::try_from(n.div_ceil(generated::BLOCK as usize)).unwrap_or(u32::MAX);
         let args = [sum.arg(), columns.arg(), uniform.arg(), fold, word(n)];

@@ -107,8 +107,13 @@ impl Buffer {
 
     /// The scalars that the buffer holds.
     pub(crate) fn scalars(&self) -> Result<Vec<Fr>, DriverError> {
-        let mut scalars = vec![Fr::from(0u64); self.bytes / FR_BYTES];
-        let read = self.read(0, scalar_bytes_mut(&mut scalars));
+        self.scalars_from(0, self.bytes / FR_BYTES)
+    }
+
+    /// `n` of them, from the one of this index on.
+    pub(crate) fn scalars_from(&self, first: usize, n: usize) -> Result<Vec<Fr>, DriverError> {
+        let mut scalars = vec![Fr::ZERO; n];
+        let read = self.read(first * FR_BYTES, scalar_bytes_mut(&mut scalars));
         if let Err(error) = read {
             wipe(&mut scalars);
             return Err(error);

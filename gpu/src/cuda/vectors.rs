@@ -21,7 +21,7 @@ const FEW: usize = 256;
 /// `MIXED` of the device code.
 const MIXED: usize = 16;
 
-fn word(n: usize) -> Arg {
+pub(super) fn word(n: usize) -> Arg {
     Arg::U32(u32::try_from(n).unwrap_or(u32::MAX))
 }
 

@@ -38,14 +38,16 @@ pub fn mock_driver(
     folder: &Path,
     gpu: MockGpu,
 ) -> Result<Vec<(&'static str, OsString)>, DriverError> {
-    let sources = folder.join("sources");
-    let caches = folder.join("caches");
-    for new in [&sources, &caches] {
-        std::fs::create_dir_all(new).map_err(|error| DriverError::Failed {
-            call: "making the folders of a mock driver",
-            reason: error.to_string(),
-        })?;
+    let failed = |error: std::io::Error| DriverError::Failed {
+        call: "making the folders of a mock driver",
+        reason: error.to_string(),
+    };
+    for new in ["sources", "caches"] {
+        std::fs::create_dir_all(folder.join(new)).map_err(failed)?;
     }
+    // The compiler works in another folder, and so may who uses the mock.
+    let folder = &std::fs::canonicalize(folder).map_err(failed)?;
+    let (sources, caches) = (folder.join("sources"), folder.join("caches"));
     written(&sources, source::all().chain(source::MOCK.iter().copied()))?;
     for (file, library) in [
         ("mock_driver.cpp", "libcuda.so"),

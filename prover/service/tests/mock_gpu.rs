@@ -18,6 +18,7 @@ use zkinfer_gpu::testing::{MockGpu, mock_driver};
 /// A driver, and the variables to start programs with.
 struct Driver {
     _folder: TempDir,
+    breaks: bool,
     variables: Vec<(&'static str, OsString)>,
 }
 
@@ -25,6 +26,7 @@ impl Driver {
     fn of(gpu: MockGpu) -> Self {
         let folder = tempfile::tempdir().unwrap();
         Self {
+            breaks: gpu.launches < u64::MAX,
             variables: mock_driver(folder.path(), gpu).unwrap(),
             _folder: folder,
         }
@@ -96,8 +98,14 @@ fn proofs_of_a_gpu_hold_and_one_that_breaks_costs_none() {
                 .arg(&proof)
                 .arg("--input")
                 .arg(model("digits-mlp.json"));
-            let told = passes(driver.with(&mut prove));
+            prove.args(["--json"]).env("ZKINFER_LOG", "info");
+            let output = driver.with(&mut prove).output().unwrap();
+            let log = String::from_utf8_lossy(&output.stderr);
+            assert!(output.status.success(), "{system}: {log}");
+            let told: Value = serde_json::from_slice(&output.stdout).unwrap();
             assert_eq!(told["proved_on"], "GPU 0 (Mock GPU)", "{system}");
+            let left = log.contains("GPU 0 (Mock GPU) failed; the CPU goes on");
+            assert_eq!(left, driver.breaks, "{system}: {log}");
             passes(zkinfer().arg("verify").arg(&bundle).arg(&proof));
         }
     }

@@ -3,13 +3,12 @@
 use std::sync::Arc;
 
 use ark_bn254::Fr;
-use ark_ff::AdditiveGroup;
 
 use super::Cuda;
 use crate::Cpu;
 use crate::cpu::portable::{check_lines, check_lookup, check_mix, check_range, check_terms};
 use crate::cuda::driver::DriverError;
-use crate::cuda::memory::{Buffer, FR_BYTES, scalar_bytes, scalar_bytes_mut};
+use crate::cuda::memory::{Buffer, FR_BYTES, scalar_bytes};
 use crate::cuda::{lines, vectors};
 use crate::device::{Device, DeviceError, FrSlice, FrVec, Place};
 use crate::lines::Lines;
@@ -52,11 +51,8 @@ impl Cuda {
         let Place::Gpu(buffer) = vector.place() else {
             return Cpu.read_range(part);
         };
-        let mut values = vec![Fr::ZERO; part.len()];
-        buffer
-            .read(first * FR_BYTES, scalar_bytes_mut(&mut values))
-            .map_err(|error| self.noted(error))?;
-        Ok(values)
+        let values = buffer.scalars_from(first, part.len());
+        Ok(values.map_err(|error| self.noted(error))?)
     }
 
     pub(super) fn write_part(
@@ -147,10 +143,7 @@ impl Cuda {
         matrix: &[Vec<Fr>],
     ) -> Result<(), DeviceError> {
         check_mix(vectors, matrix)?;
-        let buffers = vectors.iter().map(|vector| match vector.place() {
-            Place::Gpu(buffer) => Some(buffer),
-            Place::Host(_) | Place::Both(_) => None,
-        });
+        let buffers = vectors.iter().map(FrVec::buffer);
         if let Some(buffers) = buffers.collect::<Option<Vec<_>>>()
             && vectors::mixes(buffers.len())
         {
@@ -185,12 +178,12 @@ impl Cuda {
     ) -> Result<FrVec, DeviceError> {
         check_lookup(table, factors, indices)?;
         let host = || self.on_host(table, |table| Cpu.lookup(table, factors, indices));
-        match table.place() {
-            Place::Gpu(buffer) => {
+        match table.buffer() {
+            Some(buffer) => {
                 let found = || vectors::lookup(&self.driver, buffer, factors, indices);
                 self.made(found, host)
             }
-            Place::Host(_) | Place::Both(_) => host(),
+            None => host(),
         }
     }
 }

@@ -265,6 +265,16 @@ impl Compute {
         self.gpu.as_ref().is_some_and(|gpu| gpu.has_failed())
     }
 
+    /// Whether it is a GPU that failed and had not `before`; the log says so then, and the `error` that came of it, if any did.
+    pub fn has_failed_since(&self, before: bool, error: Option<&dyn fmt::Display>) -> bool {
+        let failed = !before && self.has_failed();
+        if failed {
+            let error = error.map(tracing::field::display);
+            tracing::error!(error, "{} failed; the CPU goes on", self.line);
+        }
+        failed
+    }
+
     /// Memory for the tables of one key: `wanted`, or half of what the GPU has free. `None` on the CPU, which has a bound of its own.
     pub fn table_bytes(&self, wanted: Option<u64>) -> Option<u64> {
         let gpu = self.gpu.as_ref()?;

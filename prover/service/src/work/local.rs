@@ -163,6 +163,7 @@ impl LocalWork {
         };
         let key = ProvingKeyFile::open(&key_path).map_err(|e| damaged(&e))?;
         stop_if(control.report(Phase::LoadKey, 1, 2))?;
+        let had_failed = self.compute.has_failed();
         let prover = self
             .backend(bundle.system())
             .prepare(program, key, vk)
@@ -174,6 +175,7 @@ impl LocalWork {
             Err(_) if self.compute.has_failed() => 0,
             Err(e) => return Err(damaged(&e)),
         };
+        self.compute.has_failed_since(had_failed, None);
         stop_if(control.report(Phase::LoadKey, 2, 2))?;
         Ok(LocalProver {
             prover,

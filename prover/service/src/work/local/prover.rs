@@ -1,5 +1,7 @@
 //! A circuit whose key is loaded.
 
+use std::fmt::Display;
+
 use zkinfer_circuits::{Model, tensor::Tensor};
 use zkinfer_engine::{self as engine, ProofInput, ProveError, Prover};
 use zkinfer_verifier::{Context, VerifyingKey};
@@ -53,12 +55,12 @@ impl LocalProver {
             self.prover.prove(&input, rng, &Watched(control))
         };
         let had_failed = self.compute.has_failed();
-        let proven = match prove() {
-            Err(error) if !had_failed && self.compute.has_failed() => {
-                tracing::error!(%error, "{} failed; the CPU goes on", self.compute.line());
-                prove()
-            }
-            proven => proven,
+        let first = prove();
+        let error = first.as_ref().err().map(|error| error as &dyn Display);
+        // A prover may have gone on by itself.
+        let proven = match self.compute.has_failed_since(had_failed, error) {
+            true => first.or_else(|_| prove()),
+            false => first,
         };
         proven.map_err(|e| match e {
             ProveError::Cancelled => WorkError::Cancelled,
